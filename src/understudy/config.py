@@ -1,0 +1,421 @@
+"""The configuration of a run: frozen dataclasses, YAML recipes, dotted overrides. The only file that knows YAML."""
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from understudy.errors import UnderstudyError
+
+_STRICT = {"extra": "forbid"}
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training images are varied. Every policy is replayable from (seed, epoch, index)."""
+
+    __pydantic_config__ = _STRICT
+
+    padding: int = 4
+    """Zero padding in pixels on each side before the random crop; 0 for no crop."""
+    flip: bool = True
+    """Mirror horizontally with probability one half."""
+    mix: Literal["none", "mixup", "cutmix"] = "none"
+    """Mix each image with a partner of the same epoch (Zhang 2018, Yun 2019)."""
+    mix_alpha: float = 1.0
+    """Parameter of the Beta distribution of the mixing share."""
+    randaugment: int = 0
+    """Number of random photometric operations for each image (after Cubuk 2020); 0 for none."""
+    randaugment_magnitude: float = 0.5
+    """Strength of those operations, 0 to 1."""
+    view_seed: int | None = None
+    """Seed of the views; none uses the run's own seed. A fixed number lets all seeds share one set of teacher outputs."""
+
+    def __post_init__(self) -> None:
+        _require(self.padding >= 0, "augment.padding must be at least 0")
+        _require(self.mix_alpha > 0, "augment.mix_alpha must be above 0")
+        _require(self.randaugment >= 0, "augment.randaugment must be at least 0")
+        _require(0 <= self.randaugment_magnitude <= 1, "augment.randaugment_magnitude must lie in [0, 1]")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, how they are split and normalised."""
+
+    __pydantic_config__ = _STRICT
+
+    source: str = "digits"
+    """One of the data sources (``understudy.data.SOURCES``)."""
+    path: str | None = None
+    """A local copy; ``--data`` and UNDERSTUDY_DATA set it."""
+    image_size: int | None = None
+    """Resize to this square size when decoding; none keeps the images' own size (they must then agree)."""
+    val_fraction: float = 0.1
+    """Share of the training images held out for validation, stratified."""
+    split_seed: int = 0
+    """Seed of that cut: the same for every seed of a run, so that all models are chosen on the same images."""
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    """Per-channel mean of the [0, 1] images, subtracted."""
+    std: tuple[float, ...] = (0.25, 0.25, 0.25)
+    """Per-channel standard deviation of the [0, 1] images, divided by."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Training-time variation."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.val_fraction < 1, "data.val_fraction must lie between 0 and 1")
+        _require(all(s > 0 for s in self.std), "data.std must be above 0")
+        _require(len(self.mean) == len(self.std), "data.mean and data.std must have the same length")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A network by name, with the options of its constructor."""
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    """A name from ``understudy models``, or ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``, or a dotted path."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of that network (``understudy models NAME`` lists them)."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How one network is trained."""
+
+    __pydantic_config__ = _STRICT
+
+    epochs: int = 15
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images in a step, over all ranks together."""
+    drop_last: bool = False
+    """Drop the last, smaller batch of an epoch."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    """``adam`` couples its weight decay (L2), ``adamw`` decouples it."""
+    lr: float = 5e-3
+    """Peak learning rate."""
+    weight_decay: float = 1e-2
+    """Weight decay of the optimizer."""
+    decay_norms: bool = True
+    """Decay normalisation parameters and biases as well."""
+    momentum: float = 0.9
+    """SGD momentum (Nesterov)."""
+    schedule: Literal["constant", "step", "cosine", "onecycle"] = "onecycle"
+    """Learning rate over the run; ``onecycle`` rises linearly and falls by a cosine, ``step`` multiplies by step_gamma."""
+    warmup_fraction: float = 0.2
+    """Share of the steps in which ``onecycle`` (and ``cosine``) rise from near zero to the peak."""
+    step_epochs: int = 5
+    """Epochs between two drops of the ``step`` schedule."""
+    step_milestones: tuple[int, ...] = ()
+    """Epochs after which ``step`` drops, instead of every step_epochs."""
+    step_gamma: float = 0.5
+    """Factor of each drop."""
+    label_smoothing: float = 0.0
+    """Share of the label spread over all classes in the cross-entropy."""
+    grad_clip: float = 0.0
+    """Largest gradient norm; 0 for no clipping."""
+    ema_decay: float = 0.0
+    """Decay per step of an average of the weights, evaluated and kept in place of the last ones; 0 for none."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """``auto`` is bf16 autocast on hardware with bf16 matrix units (AMX, AVX512-BF16, CUDA from Ampere), else fp32."""
+    channels_last: bool = True
+    """Keep images and weights in NHWC memory order."""
+    compile: Literal["auto", "on", "off"] = "off"
+    """``torch.compile``; ``auto`` times both and keeps the faster."""
+    keep: Literal["last", "best"] = "last"
+    """Which epoch's weights are kept: the last, or the best on validation. Test accuracy never decides."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "train.epochs must be at least 1")
+        _require(self.batch_size >= 1, "train.batch_size must be at least 1")
+        _require(self.lr > 0, "train.lr must be above 0")
+        _require(self.weight_decay >= 0, "train.weight_decay must be at least 0")
+        _require(0 <= self.warmup_fraction < 1, "train.warmup_fraction must lie in [0, 1)")
+        _require(self.step_epochs >= 1, "train.step_epochs must be at least 1")
+        _require(0 <= self.label_smoothing < 1, "train.label_smoothing must lie in [0, 1)")
+        _require(0 <= self.ema_decay < 1, "train.ema_decay must lie in [0, 1)")
+        _require(self.grad_clip >= 0, "train.grad_clip must be at least 0")
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """The large network, and how its outputs reach the student."""
+
+    __pydantic_config__ = _STRICT
+
+    model: ModelConfig = field(default_factory=lambda: ModelConfig("founding_teacher"))
+    """The network."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Fields of ``train`` that differ for the teacher."""
+    path: str | None = None
+    """A trained teacher's safetensors file: measured on validation, not trained again."""
+    per_seed: bool = False
+    """Train one teacher for each seed instead of one for all."""
+    seed: int = 0
+    """Seed of the shared teacher."""
+    min_accuracy: float | None = None
+    """Validation accuracy in [0, 1] below which a teacher from ``path`` is refused; none: twice chance."""
+    outputs: Literal["auto", "live", "cached"] = "auto"
+    """``cached`` labels each view once and keeps the logits on disk; ``live`` runs the teacher in every step."""
+    mean: tuple[float, ...] | None = None
+    """The teacher's own normalisation, where it differs from ``data.mean``."""
+    std: tuple[float, ...] | None = None
+    """The teacher's own normalisation, where it differs from ``data.std``."""
+    stages: tuple[str, ...] = ()
+    """Module paths of a foreign teacher's stages, shallow to deep, for feature-based methods."""
+
+    def __post_init__(self) -> None:
+        _require((self.mean is None) == (self.std is None), "teacher.mean and teacher.std must be given together")
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The small network."""
+
+    __pydantic_config__ = _STRICT
+
+    model: ModelConfig = field(default_factory=lambda: ModelConfig("founding_student"))
+    """The network."""
+    stages: tuple[str, ...] = ()
+    """Module paths of a foreign student's stages, shallow to deep, for feature-based methods."""
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """How models are timed."""
+
+    __pydantic_config__ = _STRICT
+
+    batch_sizes: tuple[int, ...] = (1, 128)
+    """Batch sizes of the latency measurement."""
+    threads: int = 1
+    """CPU threads during it."""
+    repeats: int = 30
+    """Timed rounds, the models taking turns."""
+    warmup: int = 5
+    """Untimed rounds before them."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that determines a run's numbers."""
+
+    __pydantic_config__ = _STRICT
+
+    name: str = "run"
+    """Name of the run, and of its folder."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The images."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """The large network."""
+    student: StudentConfig = field(default_factory=StudentConfig)
+    """The small network."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """How the networks are trained."""
+    method: dict[str, Any] = field(default_factory=lambda: {"name": "kd"})
+    """The distillation method and its options (``understudy methods NAME`` lists them)."""
+    arms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Further arms beside ``baseline`` and ``distilled``: name -> method and options."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One training of each arm for each seed; arms of one seed share initial weights and data order."""
+    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    """How the models are timed."""
+    reference: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Published figures to show beside ours: arm -> {accuracy, latency_ms, ...}."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.seeds) >= 1, "seeds must name at least one seed")
+        _require(len(set(self.seeds)) == len(self.seeds), "seeds must differ from each other")
+        _require("name" in self.method, "method.name is missing: see `understudy methods`")
+        taken = {"teacher", "baseline", "distilled"} & set(self.arms)
+        _require(not taken, f"arms.{next(iter(taken), '')} is a reserved name")
+        for arm, method in self.arms.items():
+            _require("name" in method, f"arms.{arm}.name is missing: see `understudy methods`")
+
+    @property
+    def teacher_train(self) -> TrainConfig:
+        """``train`` with the teacher's own fields laid over it."""
+        return parse(TrainConfig, {**dataclasses.asdict(self.train), **self.teacher.train}, "teacher.train")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def parse(kind: type[Config], values: Mapping[str, Any], where: str = "") -> Config:
+    """Validate a mapping against a (nested) frozen dataclass.
+
+    Args:
+        kind: the dataclass.
+        values: keys and values, as YAML or JSON would give them.
+        where: dotted path of this mapping, for messages.
+
+    Raises:
+        UnderstudyError: for an unknown key (naming the nearest right one) or a value that does not fit.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    check_keys(kind, values, where)
+    try:
+        return TypeAdapter(kind).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in (where, *first["loc"]) if part != "")
+        message = first["msg"].removeprefix("Value error, ")
+        given = "" if isinstance(first["input"], (dict, list)) else f", not {first['input']!r}"
+        raise UnderstudyError(f"{path or 'configuration'}: {message}{given}") from error
+
+
+def check_keys(kind: type, values: Mapping[str, Any], where: str = "") -> None:
+    """Refuse a key that the dataclass ``kind`` does not have, at any depth, naming the nearest one it has."""
+    fields = typing.get_type_hints(kind)
+    known = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for key, value in values.items():
+        path = f"{where}.{key}" if where else str(key)
+        if key not in known:
+            raise UnderstudyError(unknown_key(path, key, known))
+        inner = _dataclass_in(fields[key])
+        if inner is not None and isinstance(value, Mapping):
+            check_keys(inner, value, path)
+
+
+def unknown_key(path: str, key: str, known: Iterable[str]) -> str:
+    """The one line that a misspelled key deserves."""
+    names = sorted(known)
+    close = difflib.get_close_matches(str(key), names, n=1, cutoff=0.5)
+    hint = f"did you mean {path.rpartition('.')[0] + '.' if '.' in path else ''}{close[0]}?" if close else f"known: {', '.join(names)}"
+    return f"unknown key {path}: {hint}"
+
+
+def _dataclass_in(annotation: Any) -> type | None:
+    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return next((o for o in options if dataclasses.is_dataclass(o) and isinstance(o, type)), None)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("understudy") / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def recipe_text(recipe: str) -> str:
+    """The YAML text of a recipe: a name from :func:`recipe_names`, or a path to a YAML file.
+
+    Raises:
+        UnderstudyError: if there is no such recipe or file.
+    """
+    if recipe in recipe_names():
+        return (resources.files("understudy") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
+    path = Path(recipe)
+    if path.suffix in {".yaml", ".yml"}:
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UnderstudyError(f"cannot read the recipe {recipe}: {error}") from error
+    close = difflib.get_close_matches(recipe, recipe_names(), n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(recipe_names())}, or give a .yaml file"
+    raise UnderstudyError(f"unknown recipe {recipe!r}: {hint}")
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """YAML text as plain Python values, safely.
+
+    Raises:
+        UnderstudyError: if the text is not YAML.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """YAML 1.2 numbers: plain PyYAML reads ``1e-3`` as a string."""
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise UnderstudyError(f"{where} is not valid YAML: {problem}") from error
+
+
+def load_config(recipe: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """A recipe with dotted overrides (``method.temperature=2``) laid over it, validated.
+
+    Args:
+        recipe: a recipe's name or a YAML file's path.
+        overrides: ``key=value`` pairs; values are read as YAML, ``1e-3`` as a number.
+
+    Raises:
+        UnderstudyError: for an unknown recipe, a malformed override, an unknown key or a bad value.
+    """
+    values = parse_yaml(recipe_text(recipe), f"recipe {recipe}") or {}
+    if not isinstance(values, dict):
+        raise UnderstudyError(f"recipe {recipe} must be a mapping of keys to values")
+    values.setdefault("name", Path(recipe).stem)
+    for override in overrides:
+        apply_override(values, override)
+    return parse(RunConfig, values)
+
+
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Lay one ``a.b.c=value`` over nested mappings, in place. Changing ``method.name`` drops the old method's options.
+
+    Raises:
+        UnderstudyError: if it is not of that form, or goes through something that is not a mapping.
+    """
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UnderstudyError(f"override {override!r} is not of the form key=value")
+    value = parse_yaml(text, f"the value of {key}")
+    *parents, last = key.split(".")
+    node = values
+    for depth, parent in enumerate(parents):
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise UnderstudyError(f"override {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section")
+        node = child
+    if key in ("method", "method.name") and isinstance(value, str):
+        # `method=dkd` is short for `method.name=dkd`; another method's options would be unknown keys or, worse, known ones.
+        if values.get("method", {}).get("name") != value:
+            values["method"] = {"name": value}
+        return
+    node[last] = value
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """The config as plain dicts and lists, ready for YAML or JSON."""
+    return _plain(dataclasses.asdict(config))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def to_yaml(config: Any) -> str:
+    """The resolved config as YAML, every field written out, in the order of the dataclasses."""
+    import yaml
+
+    return yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True, width=120)
+
+
+def from_yaml(text: str, where: str) -> RunConfig:
+    """A config written by :func:`to_yaml`.
+
+    Raises:
+        UnderstudyError: if the text is not such a config.
+    """
+    values = parse_yaml(text, where)
+    if not isinstance(values, dict):
+        raise UnderstudyError(f"{where} is not a run's configuration")
+    return parse(RunConfig, values)
