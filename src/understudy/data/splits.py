@@ -1,0 +1,62 @@
+"""Cuts that keep the classes in proportion: validation from train, and a test split where the files have none."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from understudy.data.dataset import Split
+from understudy.errors import UnderstudyError
+
+
+def stratified_rows(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut rows in two, class by class.
+
+    Args:
+        labels: integers ``[N]``.
+        fraction: share of each class that is cut off, in (0, 1), rounded to whole images; at least one image of each class
+            stays on either side.
+        seed: the same labels, fraction and seed give the same cut.
+
+    Returns:
+        Rows that stay and rows cut off: int64, ascending, disjoint, together all of ``range(N)``.
+
+    Raises:
+        UnderstudyError: if there are fewer than two classes, or a class has a single image.
+    """
+    if not 0 < fraction < 1:
+        raise UnderstudyError(f"the share of images to cut off must lie between 0 and 1, not {fraction}")
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) < 2:
+        held = f"of class {classes[0]} alone" if len(classes) else "missing"
+        raise UnderstudyError(f"the images to split are {held}: at least two classes are needed")
+    if counts.min() < 2:
+        lonely = classes[counts.argmin()]
+        raise UnderstudyError(
+            f"class {lonely} has a single image, which cannot be in both parts of a split: add images or drop the class"
+        )
+    random = np.random.default_rng(seed)
+    cut = []
+    for label, count in zip(classes, counts, strict=True):
+        size = min(max(int(fraction * count + 0.5), 1), int(count) - 1)
+        cut.append(random.permutation(np.flatnonzero(labels == label))[:size])
+    is_cut = np.zeros(len(labels), bool)
+    is_cut[np.concatenate(cut)] = True
+    return np.flatnonzero(~is_cut), np.flatnonzero(is_cut)
+
+
+def split_train_val(train: Split, val_fraction: float, seed: int) -> tuple[Split, Split, Tensor, Tensor]:
+    """Cut a stratified validation split from the training images.
+
+    Args:
+        train: all images that may be trained on.
+        val_fraction: share of each class, in (0, 1).
+        seed: of the cut; keep it the same over a run's seeds, so that all models are chosen on the same images.
+
+    Returns:
+        Training split, validation split (both copied into memory), and their rows in ``train``: int64 ``[M]``, ascending.
+
+    Raises:
+        UnderstudyError: if there are fewer than two classes, or a class has a single image.
+    """
+    kept, cut = (torch.from_numpy(rows) for rows in stratified_rows(train.labels.numpy(), val_fraction, seed))
+    return train.take(kept), train.take(cut), kept, cut

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+
+from understudy.data.dataset import Split
+from understudy.data.splits import split_train_val, stratified_rows
+from understudy.errors import UnderstudyError
+
+
+def a_split(labels: list[int]) -> Split:
+    """Images whose every byte is their own row number."""
+    rows = np.arange(len(labels), dtype=np.uint8)
+    return Split.from_arrays(np.tile(rows[:, None, None, None], (1, 2, 2, 3)), np.array(labels))
+
+
+def test_the_parts_are_disjoint_and_complete_and_hold_the_rows_they_name() -> None:
+    whole = a_split([0, 1, 2] * 20)
+    train, val, train_rows, val_rows = split_train_val(whole, 0.25, seed=3)
+    assert torch.equal(torch.cat([train_rows, val_rows]).sort().values, torch.arange(60))
+    assert torch.equal(train_rows, train_rows.sort().values) and torch.equal(val_rows, val_rows.sort().values)
+    assert torch.equal(train.images[:, 0, 0, 0].long(), train_rows)
+    assert torch.equal(val.labels, whole.labels[val_rows])
+
+
+def test_each_class_keeps_its_share() -> None:
+    _, val, _, _ = split_train_val(a_split([0] * 100 + [1] * 50 + [2] * 10), 0.1, seed=0)
+    assert val.labels.bincount().tolist() == [10, 5, 1]
+
+
+def test_a_rare_class_is_on_both_sides() -> None:
+    train, val, _, _ = split_train_val(a_split([0] * 50 + [1, 1]), 0.01, seed=0)
+    assert (train.labels == 1).sum() == (val.labels == 1).sum() == 1
+    train, _, _, _ = split_train_val(a_split([0] * 50 + [1, 1]), 0.99, seed=0)
+    assert (train.labels == 1).sum() == 1
+
+
+def test_the_seed_decides_and_only_the_seed() -> None:
+    labels = np.repeat([0, 1], 30)
+    one, again, other = (stratified_rows(labels, 0.2, seed)[1].tolist() for seed in (1, 1, 2))
+    assert one == again != other
+
+
+def test_what_cannot_be_split_is_refused() -> None:
+    with pytest.raises(UnderstudyError, match="class 7 has a single image"):
+        split_train_val(a_split([0, 0, 7]), 0.5, seed=0)
+    with pytest.raises(UnderstudyError, match="of class 4 alone"):
+        split_train_val(a_split([4, 4, 4]), 0.5, seed=0)
+    with pytest.raises(UnderstudyError, match="between 0 and 1"):
+        split_train_val(a_split([0, 0, 1, 1]), 1.0, seed=0)
