@@ -1,0 +1,132 @@
+"""ResNets for small images: the CIFAR family of He et al. 2016 (section 4.2), and ResNet-18 with a 32x32 stem.
+
+Shortcuts that change shape are 1x1 convolutions with batch norm (option B), as in the distillation literature since CRD
+(Tian et al. 2020), whose names and widths these are; with them resnet20 has 272,474 parameters at 10 classes.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from understudy.models.base import Classifier, Outputs
+
+_NARROW = (16, 16, 32, 64)
+_X4 = (32, 64, 128, 256)
+
+
+def resnet8(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+    """CIFAR ResNet of 8 layers, stages 16, 32 and 64 wide: 78,042 parameters at 10 classes."""
+    return _cifar_resnet(8, _NARROW, num_classes, in_channels)
+
+
+def resnet14(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+    """CIFAR ResNet of 14 layers, stages 16, 32 and 64 wide: 175,258 parameters at 10 classes."""
+    return _cifar_resnet(14, _NARROW, num_classes, in_channels)
+
+
+def resnet20(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+    """CIFAR ResNet of 20 layers, stages 16, 32 and 64 wide: 272,474 parameters at 10 classes."""
+    return _cifar_resnet(20, _NARROW, num_classes, in_channels)
+
+
+def resnet32(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+    """CIFAR ResNet of 32 layers, stages 16, 32 and 64 wide: 466,906 parameters at 10 classes."""
+    return _cifar_resnet(32, _NARROW, num_classes, in_channels)
+
+
+def resnet44(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+    """CIFAR ResNet of 44 layers, stages 16, 32 and 64 wide: 661,338 parameters at 10 classes."""
+    return _cifar_resnet(44, _NARROW, num_classes, in_channels)
+
+
+def resnet56(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+    """CIFAR ResNet of 56 layers, stages 16, 32 and 64 wide: 855,770 parameters at 10 classes."""
+    return _cifar_resnet(56, _NARROW, num_classes, in_channels)
+
+
+def resnet110(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+    """CIFAR ResNet of 110 layers, stages 16, 32 and 64 wide: 1,730,714 parameters at 10 classes."""
+    return _cifar_resnet(110, _NARROW, num_classes, in_channels)
+
+
+def resnet8x4(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+    """CIFAR ResNet of 8 layers, stages 64, 128 and 256 wide, stem 32: 1,210,410 parameters at 10 classes."""
+    return _cifar_resnet(8, _X4, num_classes, in_channels)
+
+
+def resnet32x4(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+    """CIFAR ResNet of 32 layers, stages 64, 128 and 256 wide, stem 32: 7,410,730 parameters at 10 classes."""
+    return _cifar_resnet(32, _X4, num_classes, in_channels)
+
+
+def resnet18(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+    """ResNet-18 (He et al. 2016) with a 3x3 stride-1 stem and no max-pool: 11,173,962 parameters at 10 classes."""
+    return ResNet((2, 2, 2, 2), (64, 64, 128, 256, 512), num_classes, in_channels)
+
+
+def _cifar_resnet(depth: int, widths: Sequence[int], num_classes: int, in_channels: int) -> "ResNet":
+    # Three stages of two-convolution blocks, one stem convolution and the linear layer: depth = 6 n + 2.
+    return ResNet(((depth - 2) // 6,) * 3, widths, num_classes, in_channels)
+
+
+class ResNet(Classifier):
+    """A 3x3 stem and stages of two-convolution residual blocks; each stage after the first halves the image.
+
+    The stage maps are the stem and the stages after their last ReLU.
+
+    Args:
+        blocks: number of blocks of each stage.
+        widths: channels of the stem, then of each stage.
+        num_classes: number of logits.
+        in_channels: channels of the images.
+    """
+
+    def __init__(self, blocks: Sequence[int], widths: Sequence[int], num_classes: int, in_channels: int = 3) -> None:
+        super().__init__()
+        self.feature_channels = tuple(widths)
+        self.embedding_dim = widths[-1]
+        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.stages = nn.ModuleList()
+        for index, count in enumerate(blocks):
+            stride = 1 if index == 0 else 2
+            first = ResidualBlock(widths[index], widths[index + 1], stride)
+            rest = [ResidualBlock(widths[index + 1], widths[index + 1]) for _ in range(count - 1)]
+            self.stages.append(nn.Sequential(first, *rest))
+        self.fc = nn.Linear(widths[-1], num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def outputs(self, images: Tensor) -> Outputs:
+        hidden = F.relu(self.bn1(self.conv1(images)))
+        features = [hidden]
+        for stage in self.stages:
+            hidden = stage(hidden)
+            features.append(hidden)
+        embedding = F.adaptive_avg_pool2d(hidden, 1).flatten(1)
+        return Outputs(self.classify(embedding), tuple(features), embedding)
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        logits: Tensor = self.fc(embedding)
+        return logits
+
+
+class ResidualBlock(nn.Module):
+    """``relu(shortcut(x) + bn(conv(relu(bn(conv(x))))))``; the shortcut is the identity wherever shapes allow."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``[B, in_channels, H, W]`` to ``[B, channels, H / stride, W / stride]``."""
+        hidden = F.relu(self.bn1(self.conv1(inputs)))
+        return F.relu(self.shortcut(inputs) + self.bn2(self.conv2(hidden)))

@@ -1,0 +1,184 @@
+"""Students around the founding student's 106,826 parameters: equally large but better, and one slightly larger.
+
+All pool before the ReLU but after the batch norm, which then still folds into its convolution; keep no bias before a batch
+norm; and end in one linear layer, where the founding student spends 8,906 of its parameters on a two-layer head.
+"""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from understudy.models.base import Classifier, Outputs
+
+FourWidths = tuple[int, int, int, int]
+
+
+def tiny_wide(
+    num_classes: int = 10, in_channels: int = 3, widths: FourWidths = (32, 32, 64, 128), dropout: float = 0.0
+) -> "TinyPlain":
+    """The founding student's layout with a linear head and a wider first stage: 104,042 parameters at 10 classes.
+
+    Args:
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        widths: channels of the four stages.
+        dropout: dropout of the pooled features; 0 for none.
+    """
+    return TinyPlain(num_classes, in_channels, widths, dropout)
+
+
+def tiny_large(
+    num_classes: int = 10, in_channels: int = 3, widths: FourWidths = (32, 48, 80, 152), dropout: float = 0.0
+) -> "TinyPlain":
+    """:func:`tiny_wide`, half as large again: 160,842 parameters at 10 classes.
+
+    Args:
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        widths: channels of the four stages.
+        dropout: dropout of the pooled features; 0 for none.
+    """
+    return TinyPlain(num_classes, in_channels, widths, dropout)
+
+
+def tiny_res(
+    num_classes: int = 10, in_channels: int = 3, widths: FourWidths = (16, 32, 48, 56), dropout: float = 0.0
+) -> "TinyResidual":
+    """Seven convolutions, every second one with a shortcut (He et al. 2016): 102,378 parameters at 10 classes.
+
+    Args:
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        widths: channels of the stem and the three residual stages.
+        dropout: dropout of the pooled features; 0 for none.
+    """
+    return TinyResidual(num_classes, in_channels, widths, dropout)
+
+
+def tiny_dw(
+    num_classes: int = 10, in_channels: int = 3, widths: FourWidths = (32, 64, 128, 192), dropout: float = 0.0
+) -> "TinySeparable":
+    """Depthwise-separable convolutions (Howard et al. 2017): 103,242 parameters at 10 classes.
+
+    Args:
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        widths: channels of the stem and the three separable stages.
+        dropout: dropout of the pooled features; 0 for none.
+    """
+    return TinySeparable(num_classes, in_channels, widths, dropout)
+
+
+class _Tiny(Classifier):
+    """Four stages, average pooling, one linear layer. Subclasses append their stages."""
+
+    def __init__(self, num_classes: int, widths: FourWidths, dropout: float) -> None:
+        super().__init__()
+        self.feature_channels = tuple(widths)
+        self.embedding_dim = widths[-1]
+        self.stages = nn.ModuleList()
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(widths[-1], num_classes)
+
+    def outputs(self, images: Tensor) -> Outputs:
+        features = []
+        hidden = images
+        for stage in self.stages:
+            hidden = stage(hidden)
+            features.append(hidden)
+        embedding = F.adaptive_avg_pool2d(hidden, 1).flatten(1)
+        return Outputs(self.classify(embedding), tuple(features), embedding)
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.dropout(embedding))
+        return logits
+
+
+class TinyPlain(_Tiny):
+    """Four 3x3 convolutions, a max-pool after each of the first three."""
+
+    def __init__(self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float) -> None:
+        super().__init__(num_classes, widths, dropout)
+        for index, (before, after) in enumerate(pairwise((in_channels, *widths))):
+            self.stages.append(ConvPool(before, after, pool=index < 3))
+        _he(self)
+
+
+class TinyResidual(_Tiny):
+    """A pooled 3x3 stem, then three stages of one plain and one residual 3x3 convolution; the first two pool."""
+
+    def __init__(self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float) -> None:
+        super().__init__(num_classes, widths, dropout)
+        self.stages.append(ConvPool(in_channels, widths[0], pool=True))
+        for index, (before, after) in enumerate(pairwise(widths)):
+            self.stages.append(nn.Sequential(ConvPool(before, after, pool=index < 2), Residual(after)))
+        _he(self)
+
+
+class TinySeparable(_Tiny):
+    """A pooled 3x3 stem, then three stages of two depthwise-separable convolutions; the first two pool."""
+
+    def __init__(self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float) -> None:
+        super().__init__(num_classes, widths, dropout)
+        self.stages.append(ConvPool(in_channels, widths[0], pool=True))
+        for index, (before, after) in enumerate(pairwise(widths)):
+            self.stages.append(nn.Sequential(Separable(before, after, pool=index < 2), Separable(after, after, pool=False)))
+        _he(self)
+
+
+class ConvPool(nn.Module):
+    """3x3 convolution, BN, max-pool 2 where asked for, ReLU."""
+
+    def __init__(self, in_channels: int, channels: int, pool: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, 3, 1, 1, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``[B, in_channels, H, W]`` to ``[B, channels, H, W]``, H and W halved by the pool."""
+        return F.relu(self.pool(self.bn(self.conv(inputs))))
+
+
+class Residual(nn.Module):
+    """``relu(x + bn(conv3x3(x)))``."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``[B, channels, H, W]`` to the same shape."""
+        return F.relu(inputs + self.bn(self.conv(inputs)))
+
+
+class Separable(nn.Module):
+    """Depthwise 3x3 convolution, BN, ReLU, then a 1x1 convolution, BN, max-pool 2 where asked for, ReLU.
+
+    A shortcut goes around it wherever shapes allow.
+    """
+
+    def __init__(self, in_channels: int, channels: int, pool: bool) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, 1, 1, groups=in_channels, bias=False)
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.pointwise = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
+        self.shortcut = in_channels == channels and not pool
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """``[B, in_channels, H, W]`` to ``[B, channels, H, W]``, H and W halved by the pool."""
+        hidden = F.relu(self.bn1(self.depthwise(inputs)))
+        hidden = self.pool(self.bn2(self.pointwise(hidden)))
+        return F.relu(inputs + hidden if self.shortcut else hidden)
+
+
+def _he(model: nn.Module) -> None:
+    """He initialisation of the convolutions, for ReLU. A depthwise one has a fan-out of 9 in truth, not 9 x channels."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.weight.shape[0] * module.weight[0, 0].numel() / module.groups
+            nn.init.normal_(module.weight, std=(2.0 / fan_out) ** 0.5)
