@@ -1,0 +1,97 @@
+"""What a run needs to go on exactly where it stopped, and weights that load without this package."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from understudy.errors import UnderstudyError
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint so that the path always holds a whole one, whatever happens meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
+    """Read a checkpoint of this very run (tensors and plain values only, nothing is unpickled).
+
+    Args:
+        path: the file.
+        fingerprint: of the run that wants to go on.
+
+    Raises:
+        UnderstudyError: if it is damaged, or belongs to a run with another configuration.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        found = state["fingerprint"]
+    except Exception as error:
+        raise UnderstudyError(f"the checkpoint {path} cannot be read ({type(error).__name__}): delete it to train this arm again") from error
+    if found != fingerprint:
+        raise UnderstudyError(f"the checkpoint {path} belongs to another configuration: give another --out, or delete it")
+    return dict(state)
+
+
+def rng_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """The generators that training draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_rng_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Put them back."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """A network's state dict as safetensors under its own names, atomically."""
+    from safetensors.torch import save
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    with os.fdopen(handle, "wb") as file:
+        file.write(save(tensors))
+    os.replace(name, path)
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Fill a network from a safetensors file, or a state dict saved by ``torch.save`` (read with ``weights_only``).
+
+    Raises:
+        UnderstudyError: if the file is missing, damaged, or of another network.
+    """
+    if not path.is_file():
+        raise UnderstudyError(f"there is no weights file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UnderstudyError(f"{path} cannot be read as weights ({type(error).__name__}): give a safetensors file or a plain state dict") from error
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UnderstudyError(f"{path} does not fit the network: {reason}") from error

@@ -1,0 +1,243 @@
+"""THE loop: one explicit generator that yields once per epoch."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from understudy.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
+from understudy.config import TrainConfig
+from understudy.conv import use_small_map_gradients
+from understudy.data.batches import TrainBatches
+from understudy.data.dataset import Split
+from understudy.data.training import TrainingData
+from understudy.errors import UnderstudyError
+from understudy.evaluate import predict
+from understudy.methods.base import Method
+from understudy.optim import lr_factor, make_optimizer
+from understudy.teachers import Teacher
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Progress = Callable[[str, int, int, int], None]
+"""Called with (``"train"`` or ``"label"``, epoch, done, total) as work goes on; counts only, never a tensor."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One epoch, reduced over all ranks.
+
+    Attributes:
+        epoch: from 0.
+        lr: learning rate of the last step.
+        losses: mean of each weighted term over the epoch's images, and their sum as ``loss``.
+        train_accuracy: of the training batches as they came, in [0, 1].
+        val_loss: mean cross-entropy on the validation split, in nats; val_accuracy in [0, 1].
+        seconds: wall time of the training part; images_per_second over it. label_seconds: time spent asking the teacher
+            ahead of the epoch (0 for a live one).
+    """
+
+    epoch: int
+    lr: float
+    losses: dict[str, float]
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+    images_per_second: float
+    label_seconds: float = 0.0
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """``fp32`` or ``bf16``: ``auto`` is bf16 where the hardware multiplies bf16 matrices at speed."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    fast = torch.backends.mkldnn.is_available() and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    return "bf16" if device.type == "cpu" and fast else "fp32"
+
+
+def make_fabric(device: str, precision: str) -> "Fabric":
+    """A launched Fabric: one device, or DDP when started by ``torchrun`` (whose strategy and count it does not see by itself)."""
+    import os
+
+    from lightning_fabric import Fabric
+
+    accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device.partition(":")[0]
+    resolved = resolve_precision(precision, torch.device(accelerator))
+    plugin: Any = "bf16-mixed" if resolved == "bf16" else "32-true"
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+        fabric = Fabric(accelerator=accelerator, strategy="ddp", devices=local, num_nodes=world // local, precision=plugin)
+    else:
+        which: Any = [int(device.partition(":")[2])] if ":" in device else 1
+        fabric = Fabric(accelerator=accelerator, devices=which, precision=plugin)
+    fabric.launch()
+    return fabric
+
+
+def train_epochs(
+    method: Method,
+    data: TrainingData,
+    config: TrainConfig,
+    fabric: "Fabric",
+    *,
+    teacher: Teacher | None = None,
+    batches: TrainBatches | None = None,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[EpochResult]:
+    """Train a method's student, yielding after every epoch; afterwards the student holds the kept weights, in eval mode.
+
+    Between two steps nothing leaves the device: order and views are made before the epoch, totals stay tensors until
+    its end, the teacher's outputs come from memory where they are cached.
+
+    Args:
+        method: student and loss; trained in place.
+        data: training and validation split.
+        config: optimizer, schedule, length.
+        fabric: device, precision and ranks (:func:`make_fabric`).
+        teacher: asked for outputs on every batch; ``None`` for methods that need nothing.
+        batches: made from ``data`` where not given (a cached teacher shares them).
+        seed: of data order, views and dropout.
+        checkpoint: written after each epoch; with ``resume`` read first, if it is there.
+        progress: told how far the epoch is.
+
+    Raises:
+        UnderstudyError: if the loss is not finite (the checkpoint then still holds the last good epoch), or the checkpoint
+            is of another run.
+    """
+    device = fabric.device
+    batches = batches or TrainBatches(
+        data.train, data.config, config.batch_size, seed, device,
+        drop_last=config.drop_last, rank=fabric.global_rank, world_size=fabric.world_size,
+    )  # fmt: skip
+    precision = "bf16" if "bf16" in str(fabric._precision.precision) else "fp32"
+    if config.channels_last:
+        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if precision == "fp32":
+        use_small_map_gradients(method)
+    fingerprint = f"{data.fingerprint} {asdict(config)} {method.config} {seed} {batches.policy.fingerprint} {batches.policy.seed}"
+    optimizer = make_optimizer(method, config)
+    run, optimizer = fabric.setup(method, optimizer)
+    ema = {k: v.clone() for k, v in method.state_dict().items()} if config.ema_decay else None
+    start, best, history = 0, None, []
+    torch.manual_seed(seed)
+    if resume and checkpoint is not None and checkpoint.exists():
+        state = load_checkpoint(checkpoint, fingerprint)
+        method.load_state_dict(state["method"])
+        optimizer.load_state_dict(state["optimizer"])
+        if ema is not None:
+            ema = {k: v.to(device) for k, v in state["ema"].items()}
+        set_rng_state(state["rng"], device)
+        start, best = state["epoch"] + 1, state["best"]
+        history = [EpochResult(**entry) for entry in state["history"]]
+        yield from history
+
+    for epoch in range(start, config.epochs):
+        method.epoch = epoch
+        views = batches.policy.epoch(epoch)
+        label_start = time.perf_counter()
+        if teacher is not None:
+            teacher.prepare(epoch, views, progress and (lambda done, total, e=epoch: progress("label", e, done, total)))
+        began = time.perf_counter()
+        run.train()
+        totals, names = torch.zeros(0), ["hits"]
+        for number, batch in enumerate(batches.epoch(epoch, views)):
+            lr = config.lr * lr_factor(config, epoch * len(batches) + number, len(batches))
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            outputs = teacher.outputs(batch) if teacher is not None else None
+            losses, logits = run(batch, outputs)
+            terms = torch.stack(list(losses.values()))
+            fabric.backward(terms.sum() * _share(batches, number, len(batch.labels)))
+            if config.grad_clip:
+                torch.nn.utils.clip_grad_norm_(method.parameters(), config.grad_clip, foreach=True)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if ema is not None:
+                _follow(ema, method, config.ema_decay)
+            with torch.no_grad():
+                if number == 0:
+                    names = ["images", "hits", *losses]
+                    totals = torch.zeros(len(names), dtype=torch.float64, device=device)
+                totals[0] += len(batch.labels)
+                totals[1] += (logits.argmax(1) == batch.labels).sum()
+                totals[2:] += terms.detach() * len(batch.labels)
+            if progress:
+                progress("train", epoch, number + 1, len(batches))
+        # The epoch's one wait for the device: sums over all images of all ranks.
+        sums = dict(zip(names, _reduce(fabric, totals), strict=True))
+        seconds = time.perf_counter() - began
+        images, hits = sums.pop("images"), sums.pop("hits")
+        means = {name: value / images for name, value in sums.items()}
+        if not all(math.isfinite(value) for value in means.values()):
+            bad = next(name for name, value in means.items() if not math.isfinite(value))
+            raise UnderstudyError(
+                f"the loss ({bad}) is not finite in epoch {epoch}: lower train.lr or set train.grad_clip; "
+                "the checkpoint still holds the last good epoch"
+            )
+        last = {k: v.detach().clone() for k, v in method.state_dict().items()} if ema is not None else None
+        if ema is not None:
+            method.load_state_dict(ema)
+        val_loss, val_accuracy = _validate(method.deployed(), data.val, data, device, precision)
+        result = EpochResult(
+            epoch, lr, {**means, "loss": sum(means.values())}, hits / images, val_loss, val_accuracy,
+            seconds, images / seconds, began - label_start,
+        )  # fmt: skip
+        history.append(result)
+        if config.keep == "best" and (best is None or val_accuracy > best["accuracy"]):
+            best = {"accuracy": val_accuracy, "epoch": epoch, "method": {k: v.detach().cpu().clone() for k, v in method.state_dict().items()}}
+        if last is not None:
+            method.load_state_dict(last)
+        if checkpoint is not None and fabric.is_global_zero:
+            save_checkpoint(checkpoint, {
+                "fingerprint": fingerprint, "epoch": epoch, "method": method.state_dict(), "optimizer": optimizer.state_dict(),
+                "ema": ema, "best": best, "rng": rng_state(device), "history": [asdict(entry) for entry in history],
+            })  # fmt: skip
+        fabric.barrier()
+        yield result
+
+    if config.keep == "best" and best is not None:
+        method.load_state_dict(best["method"])
+    elif ema is not None:
+        method.load_state_dict(ema)
+    method.eval()
+
+
+def _share(batches: TrainBatches, number: int, here: int) -> float:
+    """What makes the ranks' averaged gradients equal one process's, also when the last batch splits unevenly."""
+    if batches.world_size == 1:
+        return 1.0
+    left = batches.policy.num_images - number * batches.batch_size
+    return here * batches.world_size / min(batches.batch_size, left)
+
+
+@torch.no_grad()
+def _follow(ema: dict[str, Tensor], method: nn.Module, decay: float) -> None:
+    floats = [(ema[k], v) for k, v in method.state_dict().items() if v.is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
+    for key, value in method.state_dict().items():
+        if not value.is_floating_point():
+            ema[key].copy_(value)
+
+
+def _reduce(fabric: "Fabric", totals: Tensor) -> list[float]:
+    summed: Any = fabric.all_reduce(totals, reduce_op="sum") if fabric.world_size > 1 else totals
+    return list(summed.tolist())
+
+
+def _validate(model: nn.Module, val: Split, data: TrainingData, device: torch.device, precision: str) -> tuple[float, float]:
+    logits = predict(model, val, data.config, device, precision=precision)
+    loss = nn.functional.cross_entropy(logits, val.labels)
+    return float(loss), float((logits.argmax(1) == val.labels).double().mean())

@@ -1,0 +1,181 @@
+"""What a method is: a loss that owns the student and whatever trains beside it."""
+
+import inspect
+from abc import ABC
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from understudy.data.batches import Batch
+from understudy.errors import UnderstudyError
+from understudy.methods.divergence import kd_loss
+from understudy.models.base import Classifier, Outputs
+
+Needs = Literal["nothing", "logits", "features"]
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Options every method has: the founding loss ``(1 - alpha) * CE + alpha * T^2 * KL``, to which a method adds its own term."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    name: str
+    """The method's id, or several joined by ``+``."""
+    temperature: float = 4.0
+    """T: both networks' logits are divided by it in the soft term."""
+    alpha: float = 0.0
+    """Weight of the soft term, in [0, 1]; the cross-entropy gets the rest."""
+    ce_weight: float | None = None
+    """Weight of the cross-entropy, where it shall not be 1 - alpha."""
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ValueError("method.temperature must be above 0")
+        if not 0 <= self.alpha <= 1:
+            raise ValueError("method.alpha must lie in [0, 1]")
+
+
+@dataclass(frozen=True)
+class MethodContext:
+    """What a method may know about its run when it is built.
+
+    Attributes:
+        num_classes: K.
+        labels: int64 ``[N]`` of the training split (memory banks, negatives from other classes).
+        epochs: length of the run (warm-ups).
+        label_smoothing: of the cross-entropy.
+        student_example, teacher_example: outputs for a batch of two images, to size adapters by; the teacher's is ``None``
+            without a teacher and has no features where only logits are known.
+        teacher: the frozen network itself, where it runs live (SimKD borrows its head).
+    """
+
+    num_classes: int
+    labels: Tensor
+    epochs: int
+    label_smoothing: float
+    student_example: Outputs
+    teacher_example: Outputs | None = None
+    teacher: Classifier | None = None
+
+
+class Method(nn.Module, ABC):
+    """A student with its loss. Subclasses set ``config_class``, ``needs`` and, beyond the founding loss, ``terms``.
+
+    ``forward(batch, teacher_outputs)`` runs the student and returns the named, weighted losses whose sum is differentiated;
+    it is the entry that data-parallel wrapping sees. The teacher is no child of the method: it is in no checkpoint.
+    """
+
+    config_class: ClassVar[type[MethodConfig]] = MethodConfig
+    needs: ClassVar[Needs] = "logits"
+    """What of the teacher is read: ``nothing``, ``logits`` (cacheable) or ``features`` (the teacher runs live)."""
+    reference: ClassVar[str] = ""
+    """The source paper."""
+
+    def __init__(self, student: Classifier, config: MethodConfig, context: MethodContext) -> None:
+        super().__init__()
+        self.student = student
+        self.config = config
+        self.num_classes = context.num_classes
+        self.epochs = context.epochs
+        self.label_smoothing = context.label_smoothing
+        self.epoch = 0
+        """The current epoch, set by the loop before each: for warm-ups and schedules."""
+
+    def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """The method's own weighted scalar losses, beside the founding ones."""
+        return {}
+
+    def losses(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+        """Named, weighted scalar losses; their sum is what is differentiated.
+
+        Args:
+            student, teacher: outputs for the same images; ``teacher`` is ``None`` only for methods that need nothing.
+            batch: images and labels.
+        """
+        config = self.config
+        ce_weight = 1 - config.alpha if config.ce_weight is None else config.ce_weight
+        result = {}
+        if ce_weight:
+            result["ce"] = ce_weight * cross_entropy(student.logits, batch, self.label_smoothing)
+        if teacher is not None:
+            if config.alpha:
+                result["kd"] = config.alpha * kd_loss(student.logits, teacher.logits, config.temperature)
+            result |= self.terms(student, teacher, batch)
+        assert result, f"{config.name} has no loss: alpha, ce_weight and weight are all 0"
+        return result
+
+    def forward(self, batch: Batch, teacher: Outputs | None = None) -> tuple[dict[str, Tensor], Tensor]:
+        """Run the student on a batch: the losses, and its logits ``[B, K]``."""
+        student = self.student.outputs(batch.images)
+        # Losses in fp32 whatever the network computed in: softmax tails and T^2 do not fit bf16.
+        student = Outputs(student.logits.float(), student.features, student.embedding)
+        with torch.autocast(batch.images.device.type, enabled=False):
+            return self.losses(student, teacher, batch), student.logits
+
+    def deployed(self) -> Classifier:
+        """The network that takes the teacher's place: the student alone, no adapter (SimKD overrides this)."""
+        return self.student
+
+    @classmethod
+    def card(cls) -> str:
+        """The method's documentation: what it does, when to use it, cost, options, reference."""
+        module = inspect.getmodule(cls)
+        return inspect.cleandoc((module and module.__doc__) or cls.__doc__ or "")
+
+    @classmethod
+    def options(cls) -> list[dict[str, Any]]:
+        """Name, type, default and explanation of every option."""
+        return describe_fields(cls.config_class)
+
+
+def cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
+    """Mean cross-entropy of ``[B, K]`` logits with the batch's labels, shared between partners where images are mixed."""
+    if batch.partner_labels is None or batch.share is None:
+        return nn.functional.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
+    own = nn.functional.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing, reduction="none")
+    other = nn.functional.cross_entropy(logits, batch.partner_labels, label_smoothing=label_smoothing, reduction="none")
+    return (batch.share * own + (1 - batch.share) * other).mean()
+
+
+def describe_fields(kind: type) -> list[dict[str, Any]]:
+    """Name, type, default and the docstring under each field of a config dataclass, inherited fields first."""
+    documentation: dict[str, str] = {}
+    for parent in reversed(kind.__mro__):
+        if parent is not object:
+            documentation |= _field_docstrings(parent)
+    return [
+        {"name": f.name, "type": str(getattr(f.type, "__name__", f.type)), "default": repr(f.default), "description": documentation.get(f.name, "")}
+        for f in fields(kind)
+        if f.name != "name"
+    ]
+
+
+def _field_docstrings(kind: type) -> dict[str, str]:
+    import ast
+    import textwrap
+
+    try:
+        body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    except OSError:  # a class typed into an interactive session has no source
+        return {}
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for statement, after in zip(body.body, body.body[1:], strict=False):
+        named = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+        if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            found[statement.target.id] = " ".join(str(after.value.value).split())  # type: ignore[attr-defined, union-attr]
+    return found
+
+
+def require_features(name: str, context: MethodContext) -> None:
+    """Refuse to build a feature-based method where either network shows no features.
+
+    Raises:
+        UnderstudyError: naming the setting to change.
+    """
+    for role, example in (("student", context.student_example), ("teacher", context.teacher_example)):
+        if example is None or not example.features:
+            raise UnderstudyError(f"{name} compares feature maps, but the {role} shows none: set {role}.stages to its modules")

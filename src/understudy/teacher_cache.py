@@ -1,0 +1,202 @@
+"""What a teacher said about each view, computed once and kept on disk.
+
+A policy with finitely many views (crop and flip: 162) gets one file with a row for every image and view, filled as views
+come up or all at once; an endless policy (mixing, RandAugment) gets a file per epoch of its seed. A row holds the fp16
+logits and a checksum, so that a file can be cut off, half written or hit by a killed process at any point: rows that do
+not check are labelled again, the others are kept. Several processes label together: each claims chunks by a lock.
+
+The folder's name is the fingerprint of everything that the logits depend on (teacher weights and architecture, data,
+views, normalisation, precision); ``meta.json`` says what they were, so that a cache from elsewhere is refused with a reason.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor, nn
+
+from understudy.data.batches import Batch, TrainBatches
+from understudy.data.views import Views
+from understudy.errors import UnderstudyError
+from understudy.models.base import Outputs
+from understudy.teachers import LabelProgress, Teacher
+
+_CHUNK = 4096
+"""Rows claimed, labelled and written together: what a killed process loses at most."""
+_BATCH = 512
+"""Images in a forward pass while labelling. Always this many (the last batch is filled up): the same kernels, the same bits."""
+_SALT = 0x5EED
+
+
+def teacher_fingerprint(model: nn.Module, description: str) -> str:
+    """Hex digest of a network: its description (name and options) and every tensor of its state dict, bit by bit."""
+    digest = hashlib.sha256(description.encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def default_cache() -> Path:
+    """Folder of teacher outputs: ``$UNDERSTUDY_CACHE/teacher-outputs``, else in the user's cache directory."""
+    from understudy.data.memmap import cache_root
+
+    return cache_root(None) / "teacher-outputs"
+
+
+class OutputStore:
+    """The files of one cache: rows of fp16 logits addressed by (image, view) or by (epoch, image).
+
+    Args:
+        root: folder that holds all caches.
+        parts: what the logits depend on, by name.
+        num_images, num_classes: N and K.
+        num_views: V of a finite policy, or ``None``.
+
+    Raises:
+        UnderstudyError: if the folder holds a cache made of other parts.
+    """
+
+    def __init__(self, root: Path, parts: Mapping[str, str], num_images: int, num_classes: int, num_views: int | None) -> None:
+        self.parts = dict(parts) | {"shape": f"{num_images}x{num_views}x{num_classes}", "format": "1"}
+        self.fingerprint = hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()
+        self.folder = root / self.fingerprint[:24]
+        self.num_images, self.num_classes, self.num_views = num_images, num_classes, num_views
+        self.folder.mkdir(parents=True, exist_ok=True)
+        meta = self.folder / "meta.json"
+        if not meta.exists():
+            content = {"parts": self.parts, "num_images": num_images, "num_classes": num_classes, "num_views": num_views}
+            _write_atomically(meta, json.dumps(content, indent=1))
+        check_meta(meta, self.parts)
+
+    def open(self, epoch: int) -> np.memmap:
+        """uint16 rows ``[N * V, K + 1]``, or ``[N, K + 1]`` of this epoch: created or grown to full length (sparse) where needed."""
+        rows = self.num_images * (self.num_views or 1)
+        path = self.folder / ("views.bin" if self.num_views else f"epoch-{epoch:05d}.bin")
+        width = self.num_classes + 1
+        # Open for append so that two processes creating the file together cannot cut each other's rows off.
+        with open(path, "ab") as file:
+            if file.tell() < rows * width * 2:
+                os.truncate(path, rows * width * 2)
+        return np.memmap(path, dtype=np.uint16, mode="r+", shape=(rows, width))
+
+    def lock(self, name: str) -> FileLock:
+        """A lock shared by all processes that use this cache."""
+        return FileLock(self.folder / f"{name}.lock")
+
+
+def check_meta(meta: Path, parts: Mapping[str, str]) -> None:
+    """Refuse a cache that was made of other parts.
+
+    Raises:
+        UnderstudyError: naming the parts that differ.
+    """
+    try:
+        found = json.loads(meta.read_text())["parts"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnderstudyError(f"{meta} is not a teacher cache's description: delete {meta.parent} and run again") from error
+    differing = sorted(key for key in {*found, *parts} if found.get(key) != parts.get(key))
+    if differing:
+        raise UnderstudyError(f"the teacher cache {meta.parent} is of another {', '.join(differing)}: delete it or give another folder")
+
+
+def encode_rows(logits: Tensor) -> np.ndarray:
+    """uint16 ``[M, K + 1]``: fp16 bits of ``[M, K]`` logits and a checksum that no row of zeros has.
+
+    Raises:
+        UnderstudyError: if a logit is not finite in fp16.
+    """
+    half = logits.half()
+    if not bool(torch.isfinite(half).all()):
+        raise UnderstudyError("the teacher's logits are not finite in fp16: check its weights and normalisation, or set teacher.outputs=live")
+    bits = half.cpu().numpy().view(np.uint16)
+    return np.concatenate((bits, _checksum(bits)[:, None]), axis=1)
+
+
+def valid_rows(rows: np.ndarray) -> np.ndarray:
+    """bool ``[M]``: which uint16 rows carry the right checksum."""
+    return _checksum(rows[:, :-1]) == rows[:, -1]
+
+
+def _checksum(bits: np.ndarray) -> np.ndarray:
+    weights = (2 * np.arange(bits.shape[1], dtype=np.uint64) + 3) * np.uint64(0x9E37)
+    return ((bits.astype(np.uint64) * weights).sum(1) % np.uint64(65521) + np.uint64(_SALT)).astype(np.uint16)
+
+
+class CachedTeacher(Teacher):
+    """Another teacher's logits, each view's computed once.
+
+    Args:
+        teacher: the live one, asked for what is missing.
+        batches: renders the views; must be those of the run that reads the cache.
+        store: the files.
+    """
+
+    def __init__(self, teacher: Teacher, batches: TrainBatches, store: OutputStore) -> None:
+        self.teacher, self.batches, self.store = teacher, batches, store
+        self.epoch_logits: Tensor | None = None
+        self.labelled = 0
+        """Views this process has labelled so far."""
+
+    def prepare(self, epoch: int, views: Views, progress: LabelProgress | None = None) -> None:
+        """Bring together the logits of every image's view in this epoch, labelling what no one has labelled yet."""
+        policy = self.batches.policy
+        rows = self.store.open(epoch)
+        image = np.arange(policy.num_images)
+        where = image if policy.num_views is None else image * policy.num_views + policy.view_ids(views).numpy()
+        self._fill(rows, where, views, f"epoch-{epoch}-{policy.seed}", progress)
+        found = rows[where]
+        assert valid_rows(found).all(), "rows just written do not check"
+        logits = torch.from_numpy(found[:, :-1].copy().view(np.float16))
+        self.epoch_logits = logits.to(self.batches.device)
+
+    def _fill(self, rows: np.memmap, where: np.ndarray, views: Views, name: str, progress: LabelProgress | None) -> None:
+        """Label the images (row ``where[i]`` for image i) that are missing, together with any other process that does the same."""
+        starts = list(range(0, len(where), _CHUNK))
+        done = 0
+        waiting = [start for start in starts if not valid_rows(rows[where[start : start + _CHUNK]]).all()]
+        views = views.to(self.batches.device)
+        total = len(waiting) * _CHUNK
+        while waiting:
+            taken = []
+            for start in waiting:
+                try:
+                    with self.store.lock(f"{name}-{start}").acquire(timeout=0):
+                        self._label_chunk(rows, where, start, views)
+                        taken.append(start)
+                        done += _CHUNK
+                        if progress:
+                            progress(min(done, total), total)
+                except Timeout:
+                    continue  # another process is at it
+            waiting = [start for start in waiting if start not in taken]
+            if waiting and not taken:
+                time.sleep(0.05)
+
+    def _label_chunk(self, rows: np.memmap, where: np.ndarray, start: int, views: Views) -> None:
+        chunk = np.arange(start, min(start + _CHUNK, len(where)))
+        missing = torch.from_numpy(chunk[~valid_rows(rows[where[chunk]])])
+        for part in missing.split(_BATCH):
+            filled = torch.cat((part, part[-1:].expand(_BATCH - len(part)))).to(self.batches.device)
+            logits = self.teacher.outputs(self.batches.render(filled, views)).logits[: len(part)]
+            rows[where[part.numpy()]] = encode_rows(logits)
+            self.labelled += len(part)
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """The kept logits (fp32 ``[B, K]``) of the batch's images under this epoch's views; no features."""
+        assert self.epoch_logits is not None, "prepare(epoch, views) comes before outputs(batch)"
+        return Outputs(self.epoch_logits[batch.index].float())
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    os.replace(name, path)

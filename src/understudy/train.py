@@ -1,0 +1,227 @@
+"""Training in one call: a network on its own, or a student with its teacher. The command line uses the same functions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from understudy.config import DataConfig, TrainConfig, parse
+from understudy.data.batches import TrainBatches, plain_batches
+from understudy.data.dataset import Dataset
+from understudy.data.training import TrainingData, split_dataset
+from understudy.errors import UnderstudyError
+from understudy.loop import EpochResult, Progress, make_fabric, resolve_precision, train_epochs
+from understudy.methods import build_method, method_class, method_config
+from understudy.methods.base import MethodConfig, MethodContext
+from understudy.models.base import Classifier, Outputs
+from understudy.teacher_cache import CachedTeacher, OutputStore, default_cache, teacher_fingerprint
+from understudy.teachers import FrozenTeacher, Teacher
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves behind.
+
+    Attributes:
+        network: what is deployed: the student, in eval mode, with the kept weights.
+        history: one entry per epoch.
+    """
+
+    network: Classifier
+    history: tuple[EpochResult, ...]
+
+
+def train(
+    network: nn.Module | str,
+    data: TrainingData | Dataset | str,
+    config: TrainConfig | None = None,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    on_epoch: Callable[[EpochResult], None] | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> Trained:
+    """Train a network on labels alone.
+
+    Args:
+        network: a module (``images -> logits``), trained in place, or the name of a model.
+        data: what :func:`understudy.load_dataset` returned (validation is then cut from it), prepared data, or a source's name.
+        config: how to train; ``options`` are its fields by name and change it (``epochs=5, lr=1e-3``).
+        seed: of initial weights (for a name), order, views and dropout.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        on_epoch: called after each epoch.
+        checkpoint: written after each epoch; with ``resume`` read first, if it is there.
+
+    Raises:
+        UnderstudyError: for what is wrong outside the program.
+    """
+    return distill(
+        None, network, data, "ce", config, seed=seed, device=device, on_epoch=on_epoch, checkpoint=checkpoint, resume=resume, **options
+    )
+
+
+def distill(
+    teacher: nn.Module | None,
+    student: nn.Module | str,
+    data: TrainingData | Dataset | str,
+    method: str | Mapping[str, Any] = "kd",
+    config: TrainConfig | None = None,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    outputs: str = "auto",
+    on_epoch: Callable[[EpochResult], None] | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> Trained:
+    """Train a student with a teacher's help.
+
+    Args:
+        teacher: a trained module (``normalised images -> logits``); frozen. ``None`` for a method that needs none.
+        student: a module, trained in place, or the name of a model.
+        data: as for :func:`train`.
+        method: a method's name, or a mapping of its name and options (``{"name": "kd", "temperature": 2}``).
+        config: how to train; ``options`` are its fields by name and change it.
+        seed, device, on_epoch, checkpoint, resume: as for :func:`train`.
+        outputs: ``auto`` keeps the teacher's logits on disk and computes each once, ``live`` runs it in every step.
+
+    Raises:
+        UnderstudyError: for what is wrong outside the program.
+    """
+    from dataclasses import asdict
+
+    prepared = _prepared(data)
+    settings = parse(TrainConfig, {**asdict(config or TrainConfig()), **options}, "train")
+    fabric = make_fabric(device, settings.precision)
+    torch.manual_seed(seed)
+    network = _classifier(student, prepared)
+    frozen = None
+    if teacher is not None:
+        precision = resolve_precision(settings.precision, fabric.device)
+        frozen = FrozenTeacher(_classifier(teacher, prepared).to(fabric.device), precision=precision, description=type(teacher).__qualname__)
+    chosen = method_config({"name": method} if isinstance(method, str) else method)
+    return fit(
+        network, prepared, chosen, settings, fabric, teacher=frozen, outputs=outputs, seed=seed, on_epoch=on_epoch,
+        checkpoint=checkpoint, resume=resume,
+    )  # fmt: skip
+
+
+def fit(
+    student: Classifier,
+    data: TrainingData,
+    method: MethodConfig,
+    config: TrainConfig,
+    fabric: "Fabric",
+    *,
+    teacher: FrozenTeacher | None = None,
+    outputs: str = "auto",
+    cache: str | None = None,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    on_epoch: Callable[[EpochResult], None] | None = None,
+) -> Trained:
+    """Put student, teacher and method together and run the loop to its end.
+
+    Args:
+        student: trained in place.
+        data, method, config, fabric: all validated.
+        teacher: frozen, on the device; ``None`` for methods that need nothing.
+        outputs: ``auto`` and ``cached`` keep logits on disk where the method reads nothing else, ``live`` does not.
+        cache: folder of kept logits; the user's cache by default.
+        seed, checkpoint, resume, progress, on_epoch: see :func:`understudy.loop.train_epochs`.
+
+    Raises:
+        UnderstudyError: if the method needs a teacher that is not there, or kept logits where it reads features.
+    """
+    needs = method_class(method.name).needs
+    if needs != "nothing" and teacher is None:
+        raise UnderstudyError(f"method {method.name} needs a teacher")
+    batches = TrainBatches(
+        data.train, data.config, config.batch_size, seed, fabric.device,
+        drop_last=config.drop_last, rank=fabric.global_rank, world_size=fabric.world_size,
+    )  # fmt: skip
+    student.to(fabric.device)
+    example = next(iter(plain_batches(data.val, data.config, 2, fabric.device)))
+    listens = teacher if needs != "nothing" else None
+    context = MethodContext(
+        num_classes=data.num_classes,
+        labels=data.train.labels,
+        epochs=config.epochs,
+        label_smoothing=config.label_smoothing,
+        student_example=_probe(student, example.images),
+        teacher_example=None if listens is None else listens.outputs(example),
+        teacher=None if listens is None else listens.model,
+    )
+    built = build_method(method, student, context)
+    built.to(fabric.device)
+    answers = None if listens is None else _live_or_cached(listens, needs, outputs, data, batches, cache)
+    history = []
+    for result in train_epochs(
+        built, data, config, fabric, teacher=answers, batches=batches, seed=seed, checkpoint=checkpoint, resume=resume, progress=progress
+    ):
+        history.append(result)
+        if on_epoch:
+            on_epoch(result)
+    return Trained(built.deployed(), tuple(history))
+
+
+def _live_or_cached(
+    teacher: FrozenTeacher, needs: str, outputs: str, data: TrainingData, batches: TrainBatches, cache: str | None
+) -> Teacher:
+    if needs == "features" and outputs == "cached":
+        raise UnderstudyError("teacher.outputs=cached keeps logits only, but this method reads feature maps: set teacher.outputs=live")
+    if needs == "features" or outputs == "live":
+        return teacher
+    parts = {
+        "teacher": teacher_fingerprint(teacher.model, teacher.description),
+        "data": data.fingerprint,
+        "views": batches.policy.fingerprint,
+        "normalisation": f"{data.config.mean} {data.config.std}",
+        "precision": teacher.precision,
+    }
+    root = Path(cache) if cache else default_cache()
+    return CachedTeacher(teacher, batches, OutputStore(root, parts, len(data.train), data.num_classes, batches.policy.num_views))
+
+
+@torch.no_grad()
+def _probe(model: Classifier, images: Tensor) -> Outputs:
+    """Outputs for a few images in eval mode: shapes for adapters, nothing changed in the model."""
+    training = model.training
+    outputs = model.eval().outputs(images)
+    model.train(training)
+    return outputs
+
+
+def _prepared(data: TrainingData | Dataset | str) -> TrainingData:
+    if isinstance(data, TrainingData):
+        return data
+    if isinstance(data, str):
+        from understudy.data import load_dataset
+
+        data = load_dataset(data)
+    channels = data.image_shape[0]
+    return split_dataset(data, DataConfig(mean=(0.5,) * channels, std=(0.25,) * channels))[0]
+
+
+def _classifier(network: nn.Module | str, data: TrainingData) -> Classifier:
+    """A network of ours by name, or anyone's module behind our interface."""
+    from understudy.models import build_model
+    from understudy.models.foreign import ForeignClassifier
+
+    if isinstance(network, Classifier):
+        return network
+    channels, height, _ = data.image_shape
+    if isinstance(network, str):
+        return build_model(network, data.num_classes, in_channels=channels, image_size=height)
+    return ForeignClassifier(network, data.num_classes, name=type(network).__name__, in_channels=channels, image_size=height)
