@@ -1,0 +1,343 @@
+"""A run: a teacher, a plain and a distilled student (and further arms) over several seeds, measured and compared."""
+
+import csv
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from understudy.arm import ArmSpec, arm_folder, build, method_of, run_arm, weights_path, write_bytes, write_history, write_json
+from understudy.benchmark import count_macs, efficiency, hardware, measure_latency, model_size
+from understudy.checkpoint import load_weights
+from understudy.config import RunConfig, from_yaml, to_mapping, to_yaml
+from understudy.data.training import TrainingData, prepare_data
+from understudy.errors import UnderstudyError
+from understudy.loop import EpochResult, resolve_precision
+from understudy.methods import method_config
+from understudy.models import deployed
+from understudy.statistics import paired_gain, summarise, verdict
+from understudy.workers import Job, Tell, available_cores, run_jobs
+
+Latencies = dict[str, dict[str, Any]]
+
+
+def run_experiment(
+    config: RunConfig,
+    out: Path,
+    *,
+    device: str = "auto",
+    workers: int | None = None,
+    resume: bool = False,
+    command: str = "",
+    cache: str | None = None,
+    display: bool = True,
+) -> dict[str, Any]:
+    """Run all arms on all seeds and write the run directory.
+
+    Args:
+        config: what to do.
+        out: the run's directory.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: trainings side by side on a CPU; by default one per core. 1 runs them one after the other, with the same numbers.
+        resume: keep what is finished and go on from the last checkpoints.
+        command: what was typed, for the record.
+        cache: folder of teacher outputs.
+        display: show progress on standard error.
+
+    Returns:
+        the contents of ``results.json``.
+
+    Raises:
+        UnderstudyError: for what is wrong outside the program; everything finished so far stays, ``resume`` goes on from it.
+    """
+    import torch
+
+    from understudy.display import RunDisplay
+
+    began = time.perf_counter()
+    arms = ["teacher", "baseline", "distilled", *config.arms]
+    for arm in arms:
+        method_config(method_of(config, arm))
+    _record_config(config, out, resume)
+    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    teachers = [ArmSpec("teacher", s, None) for s in (config.seeds if config.teacher.per_seed else (config.teacher.seed,))]
+    students = [ArmSpec(arm, s, s if config.teacher.per_seed else config.teacher.seed) for s in config.seeds for arm in arms[1:]]
+    data, _ = prepare_data(config.data)  # decoded before any worker starts, and refused here if it is not in order
+    for model, stages in ((config.teacher.model, config.teacher.stages), (config.student.model, config.student.stages)):
+        build(model, data, stages)
+    cores = len(available_cores())
+    side_by_side = 0 if not on_cpu or distributed or workers == 1 else (workers or cores)
+    epochs = {spec.name: config.teacher_train.epochs for spec in teachers} | {spec.name: config.train.epochs for spec in students}
+    shown = RunDisplay(epochs)
+
+    def stage(specs: list[ArmSpec]) -> dict[str, Any]:
+        alone = len(specs) == 1 and on_cpu
+        threads = (cores if alone else 1) if on_cpu else None
+        jobs = [Job(s.name, run_arm, (config, s, out, device, threads, resume, cache, True)) for s in specs]
+        return run_jobs(jobs, min(side_by_side, len(specs)), tell, bind_all=alone)
+
+    tell: Tell = shown.tell if display else (lambda name, message: None)
+    with shown if display else _nothing():
+        finished = stage(teachers)
+        after_teachers = time.perf_counter()
+        finished |= stage(students)
+        after_students = time.perf_counter()
+    latencies = _latencies(config, out, arms, data)
+    results = assemble(config, out, arms, finished, data, latencies, command)
+    results["seconds"] = {
+        "teacher": after_teachers - began,
+        "students": after_students - after_teachers,
+        "total": time.perf_counter() - began,
+    }
+    results["environment"] |= {
+        "workers": max(side_by_side, 1),
+        "threads_per_worker": 1 if on_cpu else None,
+        "device": "cpu" if on_cpu else "cuda",
+        "precision": resolve_precision(config.train.precision, torch.device("cpu" if on_cpu else "cuda")),
+    }
+    write_json(out / "environment.json", results["environment"] | {"command": command, "created": results["created"]})
+    write_json(out / "results.json", results)
+    return results
+
+
+def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str = "auto", resume: bool = False) -> dict[str, Any]:
+    """Train one arm on one seed; a student's teacher is trained first where it is not there yet.
+
+    Returns:
+        the contents of the arm's ``result.json``.
+    """
+    from understudy.display import RunDisplay
+
+    teacher_seed = seed if config.teacher.per_seed else config.teacher.seed
+    if not (out / "config.yaml").exists() or resume:
+        _record_config(config, out, resume)
+    elif from_yaml((out / "config.yaml").read_text(), str(out / "config.yaml")) != config:
+        raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
+    needs_teacher = arm != "teacher" and method_config(method_of(config, arm)).name != "ce"
+    specs = [ArmSpec("teacher", teacher_seed, None)] if needs_teacher else []
+    specs.append(ArmSpec("teacher", seed, None) if arm == "teacher" else ArmSpec(arm, seed, teacher_seed))
+    epochs = {s.name: (config.teacher_train if s.arm == "teacher" else config.train).epochs for s in specs}
+    result: dict[str, Any] = {}
+    with RunDisplay(epochs) as shown:
+        for spec in specs:
+            again = resume or spec.name != specs[-1].name  # a teacher that is there is used, not trained anew
+            report = _reporter(shown.tell, spec.name)
+            result = run_arm(config, spec, out, device, None, again, None, True, report)
+    return result
+
+
+def _reporter(tell: Tell, name: str) -> Callable[..., None]:
+    return lambda *message: tell(name, message)
+
+
+class _nothing:
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _record_config(config: RunConfig, out: Path, resume: bool) -> None:
+    """Write config.yaml, or on resume check that it is the same run."""
+    path = out / "config.yaml"
+    if resume and path.exists():
+        before, now = to_mapping(from_yaml(path.read_text(), str(path))), to_mapping(config)
+        differing = sorted(_differences(before, now))
+        if differing:
+            raise UnderstudyError(f"cannot resume {out}: {', '.join(differing)} differ from its config.yaml; give another --out")
+        return
+    write_bytes(path, to_yaml(config).encode())
+
+
+def _differences(before: Any, now: Any, where: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = dict.fromkeys([*before, *now])
+        return [d for k in keys for d in _differences(before.get(k), now.get(k), f"{where}.{k}" if where else k)]
+    return [] if before == now or where in ("data.path", "seeds") else [where]
+
+
+def _latencies(config: RunConfig, out: Path, arms: list[str], data: TrainingData, threads: int | None = None) -> Latencies:
+    """Size, multiply-adds and latency of one network per arm, the networks taking turns."""
+    networks = {}
+    for arm in arms:
+        is_teacher = arm == "teacher"
+        side = config.teacher if is_teacher else config.student
+        network = build(side.model, data, side.stages)
+        seed = (config.seeds[0] if config.teacher.per_seed else config.teacher.seed) if is_teacher else config.seeds[0]
+        load_weights(weights_path(out, f"{arm}-seed{seed}"), deployed(network))
+        networks[arm] = (deployed(network).eval(), weights_path(out, f"{arm}-seed{seed}"))
+    settings = config.benchmark
+    latency = measure_latency(
+        {arm: network for arm, (network, _) in networks.items()}, data.image_shape, settings.batch_sizes,
+        threads=threads or settings.threads, repeats=settings.repeats, warmup=settings.warmup,
+    )  # fmt: skip
+    return {
+        arm: {
+            "size": model_size(network) | {"file_bytes": path.stat().st_size, "macs": count_macs(network, data.image_shape)},
+            "latency": latency[arm],
+        }
+        for arm, (network, path) in networks.items()
+    }
+
+
+def assemble(
+    config: RunConfig, out: Path, arms: list[str], finished: Mapping[str, Any], data: TrainingData, latencies: Latencies, command: str
+) -> dict[str, Any]:
+    """Everything that was measured, as ``results.json`` holds it; also writes the run's ``history.csv``."""
+    by_arm = {arm: [r for r in finished.values() if r["arm"] == arm] for arm in arms}
+    entries = {}
+    for arm, runs in by_arm.items():
+        speed = latencies[arm]["latency"]
+        size = latencies[arm]["size"]
+        summary = {key: summarise([r["test"][key] for r in runs]) for key in ("accuracy", "nll", "ece", "agreement", "teacher_kl")}
+        largest = str(max(config.benchmark.batch_sizes))
+        assert summary["accuracy"] is not None
+        entries[arm] = {
+            "role": arm if arm in ("teacher", "baseline", "distilled") else "extra",
+            "model": runs[0]["model"],
+            "method": runs[0]["method"],
+            "runs": [{k: v for k, v in r.items() if k not in ("arm", "model", "method")} for r in runs],
+            "summary": summary,
+            "size": size,
+            "latency": speed,
+            "compression": latencies["teacher"]["size"]["size_mb"] / size["size_mb"],
+            "efficiency": efficiency(summary["accuracy"]["mean"], speed[largest]["median_ms"], size["size_mb"]),
+        }
+    comparisons = []
+    baseline = [r["test"]["accuracy"] for r in by_arm["baseline"]]
+    for arm in arms[2:]:
+        gain = paired_gain([r["test"]["accuracy"] for r in by_arm[arm]], baseline)
+        comparisons.append({"arm": arm, "reference": "baseline", "metric": "accuracy", **gain, "verdict": verdict(arm, gain)})
+    test_images = sum(1 for _ in by_arm["baseline"]) and _count(arm_folder(out, by_arm_name(by_arm["baseline"][0])))
+    _gather_history(out, [(arm, r["seed"]) for arm, runs in by_arm.items() for r in runs])
+    return {
+        "schema": 1,
+        "name": config.name,
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": {},
+        "environment": hardware(),
+        "data": {
+            "name": data.name,
+            "num_train": len(data.train),
+            "num_val": len(data.val),
+            "num_test": test_images,
+            "num_classes": data.num_classes,
+            "class_names": list(data.class_names),
+            "image_shape": list(data.image_shape),
+            "fingerprint": data.fingerprint,
+        },
+        "config": to_mapping(config),
+        "arms": entries,
+        "latency_conditions": {
+            "threads": config.benchmark.threads,
+            "repeats": config.benchmark.repeats,
+            "warmup": config.benchmark.warmup,
+            "runtime": "torch eager",
+            "precision": "fp32",
+            "memory_format": "channels_last",
+        },
+        "comparisons": comparisons,
+        "reference": to_mapping(config)["reference"],
+    }
+
+
+def by_arm_name(result: Mapping[str, Any]) -> str:
+    """Folder name of a finished arm."""
+    return f"{result['arm']}-seed{result['seed']}"
+
+
+def _count(folder: Path) -> int:
+    import numpy as np
+
+    with np.load(folder / "predictions.npz", allow_pickle=False) as file:
+        return len(file["labels"])
+
+
+def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:
+    entries = []
+    for arm, seed in names:
+        path = arm_folder(out, f"{arm}-seed{seed}") / "history.csv"
+        for row in csv.DictReader(path.read_text().splitlines()):
+            losses = {k.removeprefix("train_"): float(v) for k, v in row.items() if k.startswith("train_") and k != "train_accuracy" and v}
+            numbers = {k: float(row[k]) for k in ("lr", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second", "label_seconds")}
+            entries.append((arm, seed, EpochResult(epoch=int(row["epoch"]), losses=losses, **numbers)))
+    write_history(out / "history.csv", entries)
+
+
+def load_run(run: Path) -> RunConfig:
+    """The configuration of a run directory.
+
+    Raises:
+        UnderstudyError: if it is none.
+    """
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise UnderstudyError(f"{run} is not a run directory: it has no config.yaml")
+    return from_yaml(path.read_text(), str(path))
+
+
+def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -> dict[str, Any]:
+    """Measure the kept weights of a run (a directory), or of one arm in it (a safetensors file), on the test split.
+
+    Returns:
+        ``{arm-seed: metrics}``.
+
+    Raises:
+        UnderstudyError: if there is nothing to measure.
+    """
+    import torch
+
+    from understudy.evaluate import metrics, predict
+
+    run = path if path.is_dir() else path.parent.parent
+    config = load_run(run)
+    if data is not None:
+        config = replace(config, data=replace(config.data, path=data))
+    prepared, sealed = prepare_data(config.data)
+    test = sealed.open_for_final_evaluation()
+    files = sorted((run / "models").glob("*.safetensors")) if path.is_dir() else [path]
+    if not files:
+        raise UnderstudyError(f"{run} has no trained weights yet")
+    target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    logits = {}
+    for file in files:
+        is_teacher = file.stem.startswith("teacher-seed")
+        side = config.teacher if is_teacher else config.student
+        network = build(side.model, prepared, side.stages)
+        load_weights(file, deployed(network))
+        view = prepared.config
+        if is_teacher:
+            view = replace(view, mean=config.teacher.mean or view.mean, std=config.teacher.std or view.std)
+        logits[file.stem] = predict(network.to(target), test, view, target)
+    taught = {}
+    for name in logits:
+        seed = name.rpartition("-seed")[2] if config.teacher.per_seed else config.teacher.seed
+        taught[name] = None if name.startswith("teacher-seed") else logits.get(f"teacher-seed{seed}")
+    return {name: metrics(value, test.labels, taught[name]) for name, value in logits.items()}
+
+
+def benchmark_run(run: Path, *, threads: int = 1) -> dict[str, Any]:
+    """Measure size, multiply-adds and latency of a finished run's networks again, and put them into its ``results.json``.
+
+    Returns:
+        ``{arm: {"size": ..., "latency": ...}}``.
+    """
+    config = load_run(run)
+    data, _ = prepare_data(config.data)
+    arms = ["teacher", "baseline", "distilled", *config.arms]
+    measured = _latencies(config, run, arms, data, threads)
+    path = run / "results.json"
+    if path.exists():
+        results = json.loads(path.read_text())
+        largest = str(max(config.benchmark.batch_sizes))
+        for arm, entry in results["arms"].items():
+            entry |= measured[arm]
+            size = entry["size"]["size_mb"]
+            entry["efficiency"] = efficiency(entry["summary"]["accuracy"]["mean"], entry["latency"][largest]["median_ms"], size)
+        results["latency_conditions"]["threads"] = threads
+        write_json(path, results)
+    return measured
