@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from understudy.config import load_config as load_config
     from understudy.data import load_dataset as load_dataset
     from understudy.evaluate import evaluate as evaluate
-    from understudy.train import distill as distill
     from understudy.experiment import run_experiment as run_experiment
     from understudy.models import build_model as build_model
     from understudy.report import write_report as write_report
+    from understudy.train import distill as distill
     from understudy.train import train as train
 
 __version__ = "0.1.0"

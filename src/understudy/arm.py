@@ -73,7 +73,9 @@ def method_of(config: RunConfig, arm: str) -> dict[str, Any]:
 def build(model: ModelConfig, data: TrainingData, stages: tuple[str, ...] = ()) -> Classifier:
     """The configured network for this data's classes and images."""
     channels, height, _ = data.image_shape
-    return build_model(model.name, data.num_classes, in_channels=channels, image_size=height, stages=stages, options=model.options)
+    return build_model(
+        model.name, data.num_classes, in_channels=channels, image_size=height, stages=stages, options=model.options
+    )
 
 
 def run_arm(
@@ -117,7 +119,9 @@ def run_arm(
     precision = resolve_precision(train_config.precision, fabric.device)
 
     torch.manual_seed(spec.seed)
-    model_config, stages = (config.teacher.model, config.teacher.stages) if is_teacher else (config.student.model, config.student.stages)
+    model_config, stages = (
+        (config.teacher.model, config.teacher.stages) if is_teacher else (config.student.model, config.student.stages)
+    )
     student = build(model_config, data, stages)
     history: tuple[EpochResult, ...] = ()
     network: Classifier = student
@@ -127,25 +131,43 @@ def run_arm(
     else:
         teacher = None if method_class(options.name).needs == "nothing" else load_teacher(config, spec, run, data, fabric.device)
         trained = fit(
-            student, data, options, train_config, fabric, teacher=teacher, outputs=config.teacher.outputs, cache=cache, seed=spec.seed,
-            checkpoint=folder / "checkpoint.pt", resume=resume, progress=_progress(report),
+            student,
+            data,
+            options,
+            train_config,
+            fabric,
+            teacher=teacher,
+            outputs=config.teacher.outputs,
+            cache=cache,
+            seed=spec.seed,
+            checkpoint=folder / "checkpoint.pt",
+            resume=resume,
+            progress=_progress(report),
             on_epoch=report and (lambda epoch: report("epoch", epoch)),
-        )  # fmt: skip
+        )
         network, history = trained.network, trained.history
-    save_weights(weights_path(run, spec.name), deployed(network))
-    write_history(folder / "history.csv", [(spec.arm, spec.seed, e) for e in history])
-    result = _evaluate(config, spec, run, network, data, test if final else None, fabric.device, precision)
-    steps = [e.images_per_second for e in history if e.seconds > 0]
-    result |= {
-        "arm": spec.arm, "seed": spec.seed, "model": model_config.name, "method": "given" if is_teacher and config.teacher.path else options.name,
-        "precision": precision, "seconds": time.perf_counter() - began, "epochs": len(history),
-        "images_per_second": float(np.median(steps)) if steps else None,
-        "label_seconds": sum(e.label_seconds for e in history),
-        "best_epoch": max(history, key=lambda e: e.val_accuracy).epoch if history else None,
-        "best_val_accuracy": max((e.val_accuracy for e in history), default=None),
-    }  # fmt: skip
-    write_json(result_path, result)
-    return result
+    if fabric.is_global_zero:
+        save_weights(weights_path(run, spec.name), deployed(network))
+        write_history(folder / "history.csv", [(spec.arm, spec.seed, e) for e in history])
+        rates = [e.images_per_second for e in history if e.seconds > 0]
+        result = _evaluate(config, spec, run, network, data, test if final else None, fabric.device, precision) | {
+            "arm": spec.arm,
+            "seed": spec.seed,
+            "model": model_config.name,
+            "method": "given" if is_teacher and config.teacher.path else options.name,
+            "precision": precision,
+            "threads": torch.get_num_threads(),
+            "ranks": fabric.world_size,
+            "seconds": time.perf_counter() - began,
+            "epochs": len(history),
+            "images_per_second": float(np.median(rates)) if rates else None,
+            "label_seconds": sum(e.label_seconds for e in history),
+            "best_epoch": max(history, key=lambda e: e.val_accuracy).epoch if history else None,
+            "best_val_accuracy": max((e.val_accuracy for e in history), default=None),
+        }
+        write_json(result_path, result)
+    fabric.barrier()  # the other ranks read what the first one wrote
+    return dict(json.loads(result_path.read_text()))
 
 
 def load_teacher(config: RunConfig, spec: ArmSpec, run: Path, data: TrainingData, device: torch.device) -> FrozenTeacher:
@@ -165,9 +187,7 @@ def load_teacher(config: RunConfig, spec: ArmSpec, run: Path, data: TrainingData
     )
 
 
-def reuse_teacher(
-    network: Classifier, config: RunConfig, data: TrainingData, device: torch.device, precision: str
-) -> None:
+def reuse_teacher(network: Classifier, config: RunConfig, data: TrainingData, device: torch.device, precision: str) -> None:
     """Load a given teacher's weights and measure them on validation before anything leans on them.
 
     Raises:
@@ -186,7 +206,9 @@ def reuse_teacher(
         )
 
 
-def _predict_as_teacher(network: Classifier, config: RunConfig, data: TrainingData, device: torch.device, precision: str) -> Tensor:
+def _predict_as_teacher(
+    network: Classifier, config: RunConfig, data: TrainingData, device: torch.device, precision: str
+) -> Tensor:
     own = replace(data.config, mean=config.teacher.mean or data.config.mean, std=config.teacher.std or data.config.std)
     return predict(network, data.val, own, device, precision=precision)
 

@@ -40,7 +40,9 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         found = state["fingerprint"]
     except Exception as error:
-        raise UnderstudyError(f"the checkpoint {path} cannot be read ({type(error).__name__}): delete it to train this arm again") from error
+        raise UnderstudyError(
+            f"the checkpoint {path} cannot be read ({type(error).__name__}): delete it to train this arm again"
+        ) from error
     if found != fingerprint:
         raise UnderstudyError(f"the checkpoint {path} belongs to another configuration: give another --out, or delete it")
     return dict(state)
@@ -89,7 +91,9 @@ def load_weights(path: Path, model: nn.Module) -> None:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UnderstudyError(f"{path} cannot be read as weights ({type(error).__name__}): give a safetensors file or a plain state dict") from error
+        raise UnderstudyError(
+            f"{path} cannot be read as weights ({type(error).__name__}): give a safetensors file or a plain state dict"
+        ) from error
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:

@@ -278,7 +278,7 @@ def parse(kind: type[Config], values: Mapping[str, Any], where: str = "") -> Con
 def check_keys(kind: type, values: Mapping[str, Any], where: str = "") -> None:
     """Refuse a key that the dataclass ``kind`` does not have, at any depth, naming the nearest one it has."""
     fields = typing.get_type_hints(kind)
-    known = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    known = [f.name for f in dataclasses.fields(kind)]
     for key, value in values.items():
         path = f"{where}.{key}" if where else str(key)
         if key not in known:
@@ -292,7 +292,11 @@ def unknown_key(path: str, key: str, known: Iterable[str]) -> str:
     """The one line that a misspelled key deserves."""
     names = sorted(known)
     close = difflib.get_close_matches(str(key), names, n=1, cutoff=0.5)
-    hint = f"did you mean {path.rpartition('.')[0] + '.' if '.' in path else ''}{close[0]}?" if close else f"known: {', '.join(names)}"
+    hint = (
+        f"did you mean {path.rpartition('.')[0] + '.' if '.' in path else ''}{close[0]}?"
+        if close
+        else f"known: {', '.join(names)}"
+    )
     return f"unknown key {path}: {hint}"
 
 
@@ -320,7 +324,7 @@ def recipe_text(recipe: str) -> str:
         try:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UnderstudyError(f"cannot read the recipe {recipe}: {error}") from error
+            raise UnderstudyError(f"cannot read the recipe {recipe}: {getattr(error, 'strerror', None) or error}") from error
     close = difflib.get_close_matches(recipe, recipe_names(), n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(recipe_names())}, or give a .yaml file"
     raise UnderstudyError(f"unknown recipe {recipe!r}: {hint}")
@@ -337,7 +341,9 @@ def parse_yaml(text: str, where: str) -> Any:
     class Loader(yaml.SafeLoader):
         """YAML 1.2 numbers: plain PyYAML reads ``1e-3`` as a string."""
 
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
     try:
         return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
@@ -359,6 +365,7 @@ def load_config(recipe: str, overrides: Iterable[str] = ()) -> RunConfig:
     if not isinstance(values, dict):
         raise UnderstudyError(f"recipe {recipe} must be a mapping of keys to values")
     values.setdefault("name", Path(recipe).stem)
+    values.setdefault("method", {"name": "kd"})  # so that method.temperature=2 has something to change
     for override in overrides:
         apply_override(values, override)
     return parse(RunConfig, values)

@@ -18,7 +18,9 @@ _FEWEST_CHANNELS = 32
 
 class _Conv2d(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: tuple[int, int]
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.padding, ctx.has_bias = stride, padding, bias is not None
         return torch.conv2d(x, weight, bias, stride, padding)
@@ -57,7 +59,7 @@ class SmallMapConv2d(nn.Conv2d):
         if not (self.training and torch.is_grad_enabled() and _worth_it(self, input)):
             return super().forward(input)
         assert not isinstance(self.padding, str)
-        return _Conv2d.apply(input, self.weight, self.bias, self.stride, self.padding)  # type: ignore[no-any-return]
+        return _Conv2d.apply(input, self.weight, self.bias, self.stride, self.padding)
 
 
 def _worth_it(conv: nn.Conv2d, x: Tensor) -> bool:

@@ -50,7 +50,7 @@ class RunDisplay:
 
     def say(self, line: str) -> None:
         """One line above the bars."""
-        (self.progress.console if self.live else self.console).print(line, highlight=False, markup=False)
+        (self.progress.console if self.live else self.console).print(line, highlight=False, markup=False, soft_wrap=True)
 
     def tell(self, name: str, message: tuple[Any, ...]) -> None:
         """Take in one piece of news: ``("progress", phase, epoch, done, total)`` or ``("epoch", EpochResult)``."""

@@ -12,6 +12,33 @@ from understudy.data.dataset import Split
 NUM_BINS = 15
 
 
+def evaluate(
+    network: nn.Module,
+    split: Split,
+    config: DataConfig | None = None,
+    *,
+    teacher: nn.Module | None = None,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Measure a network on a split.
+
+    Args:
+        network: images to logits.
+        split: for instance ``dataset.test.open_for_final_evaluation()``.
+        config: normalisation; the default is mean 0.5, std 0.25 in each channel, as :func:`understudy.train` uses.
+        teacher: compared with, where given.
+        device: where to run.
+
+    Returns:
+        see :func:`metrics`.
+    """
+    channels = split.images.shape[1]
+    config = config or DataConfig(mean=(0.5,) * channels, std=(0.25,) * channels)
+    target = torch.device(device)
+    logits = predict(network.to(target), split, config, target)
+    return metrics(logits, split.labels, None if teacher is None else predict(teacher.to(target), split, config, target))
+
+
 @torch.no_grad()
 def predict(
     model: nn.Module, split: Split, config: DataConfig, device: torch.device, *, precision: str = "fp32", batch_size: int = 512

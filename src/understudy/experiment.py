@@ -184,7 +184,13 @@ def _latencies(config: RunConfig, out: Path, arms: list[str], data: TrainingData
 
 
 def assemble(
-    config: RunConfig, out: Path, arms: list[str], finished: Mapping[str, Any], data: TrainingData, latencies: Latencies, command: str
+    config: RunConfig,
+    out: Path,
+    arms: list[str],
+    finished: Mapping[str, Any],
+    data: TrainingData,
+    latencies: Latencies,
+    command: str,
 ) -> dict[str, Any]:
     """Everything that was measured, as ``results.json`` holds it; also writes the run's ``history.csv``."""
     by_arm = {arm: [r for r in finished.values() if r["arm"] == arm] for arm in arms}
@@ -192,7 +198,9 @@ def assemble(
     for arm, runs in by_arm.items():
         speed = latencies[arm]["latency"]
         size = latencies[arm]["size"]
-        summary = {key: summarise([r["test"][key] for r in runs]) for key in ("accuracy", "nll", "ece", "agreement", "teacher_kl")}
+        summary = {
+            key: summarise([r["test"][key] for r in runs]) for key in ("accuracy", "nll", "ece", "agreement", "teacher_kl")
+        }
         largest = str(max(config.benchmark.batch_sizes))
         assert summary["accuracy"] is not None
         entries[arm] = {
@@ -262,8 +270,15 @@ def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:
     for arm, seed in names:
         path = arm_folder(out, f"{arm}-seed{seed}") / "history.csv"
         for row in csv.DictReader(path.read_text().splitlines()):
-            losses = {k.removeprefix("train_"): float(v) for k, v in row.items() if k.startswith("train_") and k != "train_accuracy" and v}
-            numbers = {k: float(row[k]) for k in ("lr", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second", "label_seconds")}
+            losses = {
+                k.removeprefix("train_"): float(v)
+                for k, v in row.items()
+                if k.startswith("train_") and k != "train_accuracy" and v
+            }
+            numbers = {
+                k: float(row[k])
+                for k in ("lr", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second", "label_seconds")
+            }
             entries.append((arm, seed, EpochResult(epoch=int(row["epoch"]), losses=losses, **numbers)))
     write_history(out / "history.csv", entries)
 

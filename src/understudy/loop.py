@@ -197,7 +197,11 @@ def train_epochs(
         )  # fmt: skip
         history.append(result)
         if config.keep == "best" and (best is None or val_accuracy > best["accuracy"]):
-            best = {"accuracy": val_accuracy, "epoch": epoch, "method": {k: v.detach().cpu().clone() for k, v in method.state_dict().items()}}
+            best = {
+                "accuracy": val_accuracy,
+                "epoch": epoch,
+                "method": {k: v.detach().cpu().clone() for k, v in method.state_dict().items()},
+            }
         if last is not None:
             method.load_state_dict(last)
         if checkpoint is not None and fabric.is_global_zero:

@@ -77,7 +77,7 @@ class OutputStore:
         check_meta(meta, self.parts)
 
     def open(self, epoch: int) -> np.memmap:
-        """uint16 rows ``[N * V, K + 1]``, or ``[N, K + 1]`` of this epoch: created or grown to full length (sparse) where needed."""
+        """uint16 rows ``[N * V, K + 1]``, or ``[N, K + 1]`` of this epoch: created, or grown to full length, where needed."""
         rows = self.num_images * (self.num_views or 1)
         path = self.folder / ("views.bin" if self.num_views else f"epoch-{epoch:05d}.bin")
         width = self.num_classes + 1
@@ -104,7 +104,9 @@ def check_meta(meta: Path, parts: Mapping[str, str]) -> None:
         raise UnderstudyError(f"{meta} is not a teacher cache's description: delete {meta.parent} and run again") from error
     differing = sorted(key for key in {*found, *parts} if found.get(key) != parts.get(key))
     if differing:
-        raise UnderstudyError(f"the teacher cache {meta.parent} is of another {', '.join(differing)}: delete it or give another folder")
+        raise UnderstudyError(
+            f"the teacher cache {meta.parent} is of another {', '.join(differing)}: delete it or give another folder"
+        )
 
 
 def encode_rows(logits: Tensor) -> np.ndarray:
@@ -115,7 +117,9 @@ def encode_rows(logits: Tensor) -> np.ndarray:
     """
     half = logits.half()
     if not bool(torch.isfinite(half).all()):
-        raise UnderstudyError("the teacher's logits are not finite in fp16: check its weights and normalisation, or set teacher.outputs=live")
+        raise UnderstudyError(
+            "the teacher's logits are not finite in fp16: check its weights and normalisation, or set teacher.outputs=live"
+        )
     bits = half.cpu().numpy().view(np.uint16)
     return np.concatenate((bits, _checksum(bits)[:, None]), axis=1)
 
@@ -158,7 +162,7 @@ class CachedTeacher(Teacher):
         self.epoch_logits = logits.to(self.batches.device)
 
     def _fill(self, rows: np.memmap, where: np.ndarray, views: Views, name: str, progress: LabelProgress | None) -> None:
-        """Label the images (row ``where[i]`` for image i) that are missing, together with any other process that does the same."""
+        """Label the images that are missing (image i has row ``where[i]``), sharing the work with other processes."""
         starts = list(range(0, len(where), _CHUNK))
         done = 0
         waiting = [start for start in starts if not valid_rows(rows[where[start : start + _CHUNK]]).all()]

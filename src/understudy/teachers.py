@@ -69,7 +69,7 @@ class FrozenTeacher(Teacher):
 def renormalisation(
     mean: Sequence[float], std: Sequence[float], own_mean: Sequence[float], own_std: Sequence[float], device: torch.device
 ) -> tuple[Tensor, Tensor] | None:
-    """(scale, shift), each ``[1, C, 1, 1]``, that turn images normalised by (mean, std) into ones normalised by the teacher's own."""
+    """(scale, shift), each ``[1, C, 1, 1]``: from images normalised by (mean, std) to the teacher's own normalisation."""
     if tuple(mean) == tuple(own_mean) and tuple(std) == tuple(own_std):
         return None
     if len(own_mean) != len(mean):

@@ -64,7 +64,17 @@ def train(
         UnderstudyError: for what is wrong outside the program.
     """
     return distill(
-        None, network, data, "ce", config, seed=seed, device=device, on_epoch=on_epoch, checkpoint=checkpoint, resume=resume, **options
+        None,
+        network,
+        data,
+        "ce",
+        config,
+        seed=seed,
+        device=device,
+        on_epoch=on_epoch,
+        checkpoint=checkpoint,
+        resume=resume,
+        **options,
     )
 
 
@@ -107,7 +117,9 @@ def distill(
     frozen = None
     if teacher is not None:
         precision = resolve_precision(settings.precision, fabric.device)
-        frozen = FrozenTeacher(_classifier(teacher, prepared).to(fabric.device), precision=precision, description=type(teacher).__qualname__)
+        frozen = FrozenTeacher(
+            _classifier(teacher, prepared).to(fabric.device), precision=precision, description=type(teacher).__qualname__
+        )
     chosen = method_config({"name": method} if isinstance(method, str) else method)
     return fit(
         network, prepared, chosen, settings, fabric, teacher=frozen, outputs=outputs, seed=seed, on_epoch=on_epoch,
@@ -168,7 +180,16 @@ def fit(
     answers = None if listens is None else _live_or_cached(listens, needs, outputs, data, batches, cache)
     history = []
     for result in train_epochs(
-        built, data, config, fabric, teacher=answers, batches=batches, seed=seed, checkpoint=checkpoint, resume=resume, progress=progress
+        built,
+        data,
+        config,
+        fabric,
+        teacher=answers,
+        batches=batches,
+        seed=seed,
+        checkpoint=checkpoint,
+        resume=resume,
+        progress=progress,
     ):
         history.append(result)
         if on_epoch:
@@ -180,7 +201,9 @@ def _live_or_cached(
     teacher: FrozenTeacher, needs: str, outputs: str, data: TrainingData, batches: TrainBatches, cache: str | None
 ) -> Teacher:
     if needs == "features" and outputs == "cached":
-        raise UnderstudyError("teacher.outputs=cached keeps logits only, but this method reads feature maps: set teacher.outputs=live")
+        raise UnderstudyError(
+            "teacher.outputs=cached keeps logits only, but this method reads feature maps: set teacher.outputs=live"
+        )
     if needs == "features" or outputs == "live":
         return teacher
     parts = {

@@ -18,6 +18,7 @@ from typing import Any
 
 from understudy.errors import UnderstudyError
 
+
 @dataclass(frozen=True)
 class Job:
     """One call in a worker: ``function(*arguments, report)``; ``name`` is for messages."""

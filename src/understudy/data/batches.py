@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
     images: Tensor
     labels: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # the design's name; hides tuple.index
     partner_labels: Tensor | None = None
     share: Tensor | None = None
 

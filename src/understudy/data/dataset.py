@@ -88,10 +88,14 @@ def check_split(name: str, split: Split, num_classes: int) -> None:
     if len(split) == 0:
         raise UnderstudyError(f"the {name} split is empty: check the path and the split's files")
     if split.images.dtype != torch.uint8 or split.images.ndim != 4:
-        raise UnderstudyError(f"the {name} images must be uint8 [N, C, H, W], not {split.images.dtype} {tuple(split.images.shape)}")
+        raise UnderstudyError(
+            f"the {name} images must be uint8 [N, C, H, W], not {split.images.dtype} {tuple(split.images.shape)}"
+        )
     if split.images.shape[0] != len(split):
         raise UnderstudyError(f"the {name} split has {split.images.shape[0]} images but {len(split)} labels")
     low, high = int(split.labels.min()), int(split.labels.max())
     if low < 0 or high >= num_classes:
         bad = low if low < 0 else high
-        raise UnderstudyError(f"label {bad} in the {name} split is out of range: there are {num_classes} classes, 0 to {num_classes - 1}")
+        raise UnderstudyError(
+            f"label {bad} in the {name} split is out of range: there are {num_classes} classes, 0 to {num_classes - 1}"
+        )

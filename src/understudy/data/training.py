@@ -53,7 +53,9 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
 
     channels = dataset.image_shape[0]
     if len(config.mean) != channels:
-        raise UnderstudyError(f"data.mean has {len(config.mean)} values, but the images of {dataset.name} have {channels} channels")
+        raise UnderstudyError(
+            f"data.mean has {len(config.mean)} values, but the images of {dataset.name} have {channels} channels"
+        )
     train, val, rows, _ = split_train_val(dataset.train, config.val_fraction, config.split_seed)
     fingerprint = hashlib.sha256(dataset.fingerprint.encode() + rows.numpy().tobytes()).hexdigest()
     return TrainingData(dataset.name, train, val, rows, dataset.class_names, config, fingerprint), dataset.test

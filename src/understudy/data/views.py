@@ -95,9 +95,7 @@ class ViewPolicy:
         views = Views()
         if config.padding:
             side = 2 * config.padding + 1
-            views = replace(
-                views, top=torch.randint(side, (n,), generator=rng), left=torch.randint(side, (n,), generator=rng)
-            )
+            views = replace(views, top=torch.randint(side, (n,), generator=rng), left=torch.randint(side, (n,), generator=rng))
         if config.flip:
             views = replace(views, flip=torch.rand(n, generator=rng) < 0.5)
         if config.randaugment:
@@ -115,7 +113,7 @@ class ViewPolicy:
         n, (_, height, width) = self.num_images, self.image_shape
         partner = torch.randperm(n, generator=rng)
         # torch's Beta takes no generator; numpy's does, and is stable across platforms.
-        numpy_rng = np.random.Generator(np.random.PCG64(torch.randint(2**62, (1,), generator=rng).item()))
+        numpy_rng = np.random.Generator(np.random.PCG64(int(torch.randint(2**62, (1,), generator=rng))))
         share = torch.from_numpy(numpy_rng.beta(self.config.mix_alpha, self.config.mix_alpha, n).astype(np.float32))
         if self.config.mix == "mixup":
             return replace(views, partner=partner, share=share)

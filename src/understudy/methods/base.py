@@ -18,9 +18,9 @@ Needs = Literal["nothing", "logits", "features"]
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """Options every method has: the founding loss ``(1 - alpha) * CE + alpha * T^2 * KL``, to which a method adds its own term."""
+    """Options of every method: the founding loss ``(1 - alpha) * CE + alpha * T^2 * KL``, to which it adds its own term."""
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     name: str
     """The method's id, or several joined by ``+``."""
@@ -147,7 +147,12 @@ def describe_fields(kind: type) -> list[dict[str, Any]]:
         if parent is not object:
             documentation |= _field_docstrings(parent)
     return [
-        {"name": f.name, "type": str(getattr(f.type, "__name__", f.type)), "default": repr(f.default), "description": documentation.get(f.name, "")}
+        {
+            "name": f.name,
+            "type": str(getattr(f.type, "__name__", f.type)),
+            "default": repr(f.default),
+            "description": documentation.get(f.name, ""),
+        }
         for f in fields(kind)
         if f.name != "name"
     ]
@@ -166,7 +171,7 @@ def _field_docstrings(kind: type) -> dict[str, str]:
     for statement, after in zip(body.body, body.body[1:], strict=False):
         named = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
         if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            found[statement.target.id] = " ".join(str(after.value.value).split())  # type: ignore[attr-defined, union-attr]
+            found[statement.target.id] = " ".join(str(after.value.value).split())  # type: ignore[attr-defined]
     return found
 
 

@@ -1,0 +1,171 @@
+"""Whole runs on a made-up data set: arms, numbers, resuming after SIGKILL, workers, given teachers, and what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from understudy.config import RunConfig, parse
+from understudy.errors import UnderstudyError
+from understudy.experiment import benchmark_run, evaluate_run, run_experiment, train_arm
+from understudy.models import build_model
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty training and thirty test images of three classes that differ by colour."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("images") / "colours.npz"
+
+    def part(num: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(num) % 3
+        pixels = rng.integers(0, 120, (num, 16, 16, 3), dtype=np.uint8)
+        pixels[np.arange(num), :, :, labels] += 80
+        return pixels, labels
+
+    (x_train, y_train), (x_test, y_test) = part(60), part(30)
+    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    return path
+
+
+def config_for(images: Path, **changes: Any) -> RunConfig:
+    values: dict[str, Any] = {
+        "name": "colours",
+        "data": {"source": "npz", "path": str(images), "val_fraction": 0.2, "augment": {"padding": 1}},
+        "teacher": {"model": {"name": "fast_teacher", "options": {"widths": [8, 8, 8], "stem_width": 4}}},
+        "student": {"model": {"name": "founding_student"}},
+        "train": {"epochs": 2, "batch_size": 16, "lr": 3e-3},
+        "seeds": [0, 1],
+        "benchmark": {"batch_sizes": [1, 2], "repeats": 2, "warmup": 1},
+    }
+    return parse(RunConfig, values | changes)
+
+
+@pytest.fixture(scope="module")
+def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """One run, one training after the other."""
+    out = tmp_path_factory.mktemp("runs") / "colours"
+    return out, run_experiment(config_for(images), out, device="cpu", workers=1, display=False, cache=str(out.parent / "cache"))
+
+
+def numbers(results: dict[str, Any]) -> dict[str, Any]:
+    """What must not depend on how the work was spread."""
+    return {arm: [(r["seed"], r["val"], r["test"]) for r in entry["runs"]] for arm, entry in results["arms"].items()}
+
+
+def test_a_run_leaves_results_history_and_weights_that_need_no_toolkit(finished: tuple[Path, dict[str, Any]]):
+    out, results = finished
+    assert json.loads((out / "results.json").read_text()) == results
+    assert list(results["arms"]) == ["teacher", "baseline", "distilled"]
+    assert results["data"]["num_test"] == 30 and results["data"]["num_train"] + results["data"]["num_val"] == 60
+    assert len((out / "history.csv").read_text().splitlines()) == 1 + 2 * (1 + 2 + 2)
+    (comparison,) = results["comparisons"]
+    gains = [
+        d["test"]["accuracy"] - b["test"]["accuracy"]
+        for d, b in zip(results["arms"]["distilled"]["runs"], results["arms"]["baseline"]["runs"], strict=True)
+    ]
+    assert comparison["gains"] == pytest.approx(gains)
+    assert results["arms"]["teacher"]["runs"][0]["test"]["agreement"] is None
+    assert 0 <= results["arms"]["distilled"]["runs"][0]["test"]["agreement"] <= 1
+    state = load_file(out / "models" / "distilled-seed0.safetensors")
+    assert set(state) == set(build_model("founding_student", 3).state_dict())
+
+
+def test_arms_of_one_seed_start_from_the_same_weights_and_see_the_same_batches(images: Path, tmp_path: Path):
+    """With the soft term switched off, the distilled arm is the baseline, bit for bit."""
+    config = config_for(images, method={"name": "kd", "alpha": 0.0}, seeds=[3])
+    run_experiment(config, tmp_path / "run", device="cpu", workers=1, display=False, cache=str(tmp_path / "cache"))
+    one, other = (load_file(tmp_path / "run" / "models" / f"{arm}-seed3.safetensors") for arm in ("baseline", "distilled"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_workers_side_by_side_give_the_numbers_of_one_after_the_other(
+    finished: tuple[Path, dict[str, Any]], images: Path, tmp_path: Path
+):
+    together = run_experiment(config_for(images), tmp_path / "run", device="cpu", workers=2, display=False, cache=str(tmp_path / "cache"))
+    assert numbers(together) == numbers(finished[1])
+
+
+def test_a_killed_run_resumes_to_the_same_bits(finished: tuple[Path, dict[str, Any]], images: Path, tmp_path: Path):
+    """SIGKILL in mid-training, then --resume: the weights are those of the run that was never stopped."""
+    out, whole = finished
+    code = f"""
+import sys, time; sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from pathlib import Path
+from tests.test_experiment import config_for
+import understudy.data.batches as batches, understudy.experiment as experiment
+render = batches.TrainBatches.render
+def slowly(self, rows, views):
+    time.sleep(0.1)  # long enough to be killed between two steps
+    return render(self, rows, views)
+batches.TrainBatches.render = slowly
+experiment.run_experiment(config_for(Path({str(images)!r})), Path({str(tmp_path / "run")!r}), device="cpu", workers=1, display=False,
+                          cache={str(tmp_path / "cache")!r})
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    checkpoint = tmp_path / "run" / "arms" / "baseline-seed0" / "checkpoint.pt"
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checkpoint.exists() and not (checkpoint.parent / "result.json").exists(), "killed at the wrong moment"
+    results = run_experiment(
+        config_for(images), tmp_path / "run", device="cpu", workers=1, resume=True, display=False, cache=str(tmp_path / "cache")
+    )
+    assert numbers(results) == numbers(whole)
+    for file in sorted((out / "models").glob("*.safetensors")):
+        ours, theirs = load_file(tmp_path / "run" / "models" / file.name), load_file(file)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs), file.name
+
+
+def test_resuming_with_another_configuration_names_what_differs(finished: tuple[Path, dict[str, Any]], images: Path):
+    changed = config_for(images, train={"epochs": 3, "batch_size": 16, "lr": 3e-3})
+    with pytest.raises(UnderstudyError, match=r"train\.epochs differ"):
+        run_experiment(changed, finished[0], device="cpu", workers=1, resume=True, display=False)
+
+
+def test_evaluating_again_gives_the_same_numbers_and_benchmark_fills_them_in(finished: tuple[Path, dict[str, Any]]):
+    out, results = finished
+    again = evaluate_run(out, device="cpu")
+    for run in results["arms"]["distilled"]["runs"]:
+        assert again[f"distilled-seed{run['seed']}"]["accuracy"] == run["test"]["accuracy"]
+    assert set(evaluate_run(out / "models" / "baseline-seed1.safetensors", device="cpu")) == {"baseline-seed1"}
+    measured = benchmark_run(out)
+    assert json.loads((out / "results.json").read_text())["arms"]["teacher"]["latency"] == measured["teacher"]["latency"]
+
+
+def test_a_given_teacher_is_measured_before_anything_leans_on_it(
+    finished: tuple[Path, dict[str, Any]], images: Path, tmp_path: Path
+):
+    weights = finished[0] / "models" / "teacher-seed0.safetensors"
+    teacher = {"model": {"name": "fast_teacher", "options": {"widths": [8, 8, 8], "stem_width": 4}}, "path": str(weights)}
+    good = config_for(images, teacher=teacher | {"min_accuracy": 0.0}, seeds=[0], train={"epochs": 1, "batch_size": 16})
+    results = run_experiment(good, tmp_path / "good", device="cpu", workers=1, display=False, cache=str(tmp_path / "cache"))
+    assert results["arms"]["teacher"]["method"] == "given" and results["arms"]["teacher"]["runs"][0]["epochs"] == 0
+    with pytest.raises(UnderstudyError, match=r"% on validation, below 100\.0 %"):
+        run_experiment(config_for(images, teacher=teacher | {"min_accuracy": 1.0}), tmp_path / "bad", device="cpu", workers=1, display=False)
+    other = teacher | {"model": {"name": "founding_teacher"}}
+    with pytest.raises(UnderstudyError, match="does not fit the network"):
+        run_experiment(config_for(images, teacher=other), tmp_path / "other", device="cpu", workers=1, display=False)
+
+
+def test_one_arm_alone_trains_its_teacher_first(images: Path, tmp_path: Path):
+    config = config_for(images, train={"epochs": 1, "batch_size": 16})
+    result = train_arm(config, "distilled", 0, tmp_path / "run", device="cpu")
+    assert result["method"] == "kd" and (tmp_path / "run" / "models" / "teacher-seed0.safetensors").exists()
+
+
+def test_a_misspelled_method_option_is_refused_before_any_work(images: Path, tmp_path: Path):
+    with pytest.raises(UnderstudyError, match=r"method\.temprature: did you mean method\.temperature\?"):
+        run_experiment(config_for(images, method={"name": "kd", "temprature": 2}), tmp_path / "run", device="cpu", display=False)
+    assert not (tmp_path / "run").exists()
