@@ -31,6 +31,7 @@ RANKS = {
     "train": 4,
     "arm": 5,
     "benchmark": 5,
+    "caches": 5,
     "experiment": 5,
     "export": 5,
     "report": 5,

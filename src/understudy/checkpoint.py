@@ -1,9 +1,11 @@
 """What a run needs to go on exactly where it stopped, and weights that load without this package."""
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import nn
@@ -13,17 +15,8 @@ from understudy.errors import UnderstudyError
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint so that the path always holds a whole one, whatever happens meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with _replacing(path) as file:
+        torch.save(state, file)
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
@@ -67,12 +60,9 @@ def save_weights(path: Path, model: nn.Module) -> None:
     """A network's state dict as safetensors under its own names, atomically."""
     from safetensors.torch import save
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    with os.fdopen(handle, "wb") as file:
+    with _replacing(path) as file:
         file.write(save(tensors))
-    os.replace(name, path)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -99,3 +89,19 @@ def load_weights(path: Path, model: nn.Module) -> None:
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UnderstudyError(f"{path} does not fit the network: {reason}") from error
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file beside ``path`` that takes its place once it is whole, and is gone if it is not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

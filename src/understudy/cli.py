@@ -222,6 +222,82 @@ def recipes(name: str | None = None, /, *, as_json: Annotated[bool, Parameter(na
         print(recipe_text(name), end="")
 
 
+cache = App(name="cache", help="Look after kept teacher outputs: build, inspect, verify, delete.", help_format="plaintext")
+app.command(cache)
+
+
+@cache.command(name="build")
+def cache_build(run: Path, /, *, epochs: int | None = None, all_views: bool = False, device: str = "auto") -> None:
+    """Ask a run's trained teacher about the views of its trainings ahead of them.
+
+    Args:
+        run: a run's folder.
+        epochs: how many epochs' views; the recipe's number by default.
+        all_views: every view there is, where the augmentation has finitely many.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    _check_exists(run)
+
+    from understudy.caches import build_cache
+    from understudy.display import counting
+
+    with counting("labelling") as progress:
+        built = build_cache(run, epochs=epochs, all_views=all_views, device=device, progress=progress)
+    print(f"{built['labelled']:,} views labelled")
+    for folder in built["folders"]:
+        print(f"Cache: {folder}")
+
+
+@cache.command(name="inspect")
+def cache_inspect(name: str | None = None, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+    """List the caches, or show what one was made of and how full it is.
+
+    Args:
+        name: a cache's folder, or the beginning of its name.
+        as_json: print JSON.
+    """
+    from understudy.caches import find_cache, inspect_cache, list_caches
+
+    if name is not None:
+        _show_measures(inspect_cache(find_cache(name)), as_json)
+        return
+    entries = list_caches()
+    if as_json or entries:
+        _show_list([{k: v for k, v in entry.items() if k != "parts"} for entry in entries], as_json)
+    else:
+        print("no teacher outputs are kept yet")
+
+
+@cache.command(name="verify")
+def cache_verify(name: str, /, *, run: Path | None = None, device: str = "auto") -> None:
+    """Check every kept row's checksum and, given its run, a sample of rows against the live teacher.
+
+    Args:
+        name: a cache's folder, or the beginning of its name.
+        run: the folder of a run that uses it.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    from understudy.caches import find_cache, verify_cache
+
+    found = verify_cache(find_cache(name), run, device=device)
+    print(f"{found['filled']:,} rows are sound, {found['empty']:,} are still empty")
+    if found.get("compared"):
+        print(f"{found['compared']:,} rows compared with the live teacher: largest difference {found['largest_difference']:.2g}")
+
+
+@cache.command(name="delete")
+def cache_delete(name: str, /) -> None:
+    """Delete a cache; it can be made again.
+
+    Args:
+        name: a cache's folder, or the beginning of its name.
+    """
+    from understudy.caches import delete_cache, find_cache
+
+    folder = find_cache(name)
+    print(f"{folder} deleted, {delete_cache(folder) / 2**20:,.1f} MB freed")
+
+
 @app.command
 def models(name: str | None = None, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
     """List the networks, or explain one.

@@ -1,12 +1,34 @@
-"""The live picture of a run: one bar per training, with its rate and the time left; plain lines where there is no terminal."""
+"""The live picture of long work: one bar per training, with its rate and the time left; plain lines where there is no terminal."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+
+
+@contextlib.contextmanager
+def counting(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """One bar with rate and time left for work that reports (label, done, total); a line per label without a terminal."""
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        last = [""]
+
+        def line(label: str, done: int, total: int) -> None:
+            if done >= total and label != last[0]:
+                last[0] = label
+                console.print(f"{what}: {label}, {total:,} done", highlight=False, markup=False, soft_wrap=True)
+
+        yield line
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(what)
+        yield lambda label, done, total: progress.update(task, description=f"{what}: {label}", completed=done, total=total)
 
 
 class RunDisplay:

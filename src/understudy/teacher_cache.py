@@ -153,13 +153,22 @@ class CachedTeacher(Teacher):
         """Bring together the logits of every image's view in this epoch, labelling what no one has labelled yet."""
         policy = self.batches.policy
         rows = self.store.open(epoch)
-        image = np.arange(policy.num_images)
-        where = image if policy.num_views is None else image * policy.num_views + policy.view_ids(views).numpy()
+        where = self._where(views)
         self._fill(rows, where, views, f"epoch-{epoch}-{policy.seed}", progress)
         found = rows[where]
         assert valid_rows(found).all(), "rows just written do not check"
         logits = torch.from_numpy(found[:, :-1].copy().view(np.float16))
         self.epoch_logits = logits.to(self.batches.device)
+
+    def read(self, epoch: int, views: Views, images: np.ndarray) -> np.ndarray:
+        """uint16 ``[M, K + 1]``: what is kept, valid or not, about some images' views in this epoch."""
+        return self.store.open(epoch)[self._where(views)[images]]
+
+    def _where(self, views: Views) -> np.ndarray:
+        """int64 ``[N]``: the row of each image's view."""
+        policy = self.batches.policy
+        image = np.arange(policy.num_images)
+        return image if policy.num_views is None else image * policy.num_views + policy.view_ids(views).numpy()
 
     def _fill(self, rows: np.memmap, where: np.ndarray, views: Views, name: str, progress: LabelProgress | None) -> None:
         """Label the images that are missing (image i has row ``where[i]``), sharing the work with other processes."""

@@ -206,6 +206,18 @@ def _live_or_cached(
         )
     if needs == "features" or outputs == "live":
         return teacher
+    return cached(teacher, data, batches, cache)
+
+
+def cached(teacher: FrozenTeacher, data: TrainingData, batches: TrainBatches, cache: str | None = None) -> CachedTeacher:
+    """A teacher whose logits are kept on disk, under the fingerprint of everything they depend on.
+
+    Args:
+        teacher: the live one.
+        data: training images.
+        batches: the views that will be asked about.
+        cache: folder of all caches; the user's cache by default.
+    """
     parts = {
         "teacher": teacher_fingerprint(teacher.model, teacher.description),
         "data": data.fingerprint,

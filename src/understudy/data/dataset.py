@@ -9,6 +9,10 @@ from torch import Tensor
 from understudy.errors import UnderstudyError
 
 
+LARGEST_COPY = 2**30
+"""Bytes up to which a part of a split is copied into memory; beyond it stays in its file and is read as batches need it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images with their labels.
@@ -16,18 +20,31 @@ class Split:
     Attributes:
         images: uint8 ``[N, C, H, W]``, stored as NHWC (channels-last), often a memory-mapped file.
         labels: int64 ``[N]``, each in ``[0, K)``.
+        rows: int64 ``[N]``, which of a larger block of ``images`` belong to the split, in this order; ``None`` for all.
+            Only a split that is too large to copy has it: read images through :meth:`gather`.
     """
 
     images: Tensor
     labels: Tensor
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
         return self.labels.shape[0]
 
+    @property
+    def num_bytes(self) -> int:
+        """Size of the split's images."""
+        return len(self) * self.images[0].numel()
+
+    def gather(self, index: Tensor) -> Tensor:
+        """uint8 ``[M, H, W, C]``: the images at these positions (int64 ``[M]``) of the split, in memory."""
+        return self.images.permute(0, 2, 3, 1).index_select(0, index if self.rows is None else self.rows[index])
+
     def take(self, rows: Tensor) -> "Split":
-        """The split made of these rows (int64 ``[M]``), copied into memory."""
-        images = self.images.permute(0, 2, 3, 1)[rows].permute(0, 3, 1, 2)
-        return Split(images, self.labels[rows])
+        """The split made of these positions (int64 ``[M]``): copied into memory, or by reference above 1 GiB."""
+        if len(rows) * self.images[0].numel() > LARGEST_COPY:
+            return Split(self.images, self.labels[rows], rows if self.rows is None else self.rows[rows])
+        return Split(self.gather(rows).permute(0, 3, 1, 2), self.labels[rows])
 
     @classmethod
     def from_arrays(cls, images: np.ndarray, labels: np.ndarray) -> "Split":

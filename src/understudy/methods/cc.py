@@ -52,7 +52,8 @@ def cc_loss(student_embedding: Tensor, teacher_embedding: Tensor, gamma: float, 
         order: highest power of the expansion, at least 1.
 
     Returns:
-        scalar in [0, 1]; the same for any positive scale and any rotation of either; 0 for a single image that is not zero.
+        scalar, at least 0, at most 1 at even orders; the same for any positive scale and any rotation of either; 0 for a
+        single image. A zero embedding has cosine 0 with all.
     """
     student, teacher = unit(student_embedding.float()), unit(teacher_embedding.float())
     difference = _correlations(student @ student.T, gamma, order) - _correlations(teacher @ teacher.T, gamma, order)

@@ -40,8 +40,8 @@ def lskd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float
         temperature: T above 0.
 
     Returns:
-        scalar, at least 0; 0 with zero gradient when each row of the one is a positive multiple of the other's plus a
-        constant. A row of equal logits counts as all zeros and has no gradient.
+        scalar, at least 0; 0 with zero gradient, up to rounding, when each row of the one is a positive multiple of the
+        other's plus a constant. A row of equal logits counts as all zeros and has no gradient.
     """
     return kd_loss(standardise(student_logits), standardise(teacher_logits), temperature)
 

@@ -44,7 +44,7 @@ def pkt_loss(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
 
 def _neighbours(embedding: Tensor) -> Tensor:
     vectors = unit(embedding)
-    # The cosine of opposite vectors may round to just below -1, and its logarithm would then be NaN in a large batch.
+    # The cosine of opposite vectors may round to just below -1, and a logarithm below 0 is NaN.
     likeness = ((vectors @ vectors.T + 1) / 2).clamp_min(0)
     return likeness / likeness.sum(1, keepdim=True)
 

@@ -1,0 +1,109 @@
+"""Adversarial distillation: a discriminator learns to tell teacher from student, and the student learns to fool it.
+
+What it does: beside soft labels (``alpha``), a small network sees the logits of both, or their pooled embeddings, and says
+which are the teacher's (binary cross-entropy, averaged over both halves). On the way back into the student its gradient is turned
+round and multiplied by ``reversal``, so that one optimizer and one loss train both sides of the game.
+When to use it: as an addition to ``kd`` when the student's outputs look unlike the teacher's as a set. Expect little.
+Cost: three linear layers; the teacher runs live.
+Options: ``weight``, ``reversal`` (strength of the gradient that reaches the student), ``compare`` (``logits`` or ``features``),
+``hidden`` (width of the discriminator), ``alpha``, ``temperature``. The buffer ``discriminator_accuracy`` is a moving average over
+about 100 steps: 0.5 says that it cannot tell them apart, 1 that the student never fools it.
+Reference: Xu, Hsu and Huang 2018, Training Shallow and Thin Networks for Acceleration via Knowledge Distillation with
+Conditional Adversarial Networks; Shen, He and Xue 2019, MEAL (features); Ganin et al. 2016 (gradient reversal).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from understudy.data.batches import Batch
+from understudy.errors import UnderstudyError
+from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
+from understudy.models.base import Classifier, Outputs
+
+
+@dataclass(frozen=True)
+class AdversarialConfig(MethodConfig):
+    """Options of adversarial distillation."""
+
+    alpha: float = 0.7
+    """Weight of the soft term, in [0, 1]; the cross-entropy gets the rest."""
+    weight: float = 1.0
+    """Weight of the discriminator's loss."""
+    reversal: float = 0.1
+    """What the gradient is multiplied by, with its sign turned, where it enters the student."""
+    compare: Literal["logits", "features"] = "logits"
+    """What the discriminator sees: logits, or pooled embeddings (the student's through a linear layer)."""
+    hidden: int = 128
+    """Width of the discriminator's two hidden layers."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reversal < 0 or self.hidden < 1:
+            raise ValueError("method.reversal must be at least 0 and method.hidden at least 1")
+
+
+def reverse_gradient(values: Tensor, strength: float) -> Tensor:
+    """``values``, bit for bit, whose gradient is multiplied by ``-strength`` on the way back (Ganin et al. 2016)."""
+    still = values.detach()
+    return still - strength * (values - still)
+
+
+def adversarial_loss(student_scores: Tensor, teacher_scores: Tensor) -> Tensor:
+    """Binary cross-entropy of the discriminator's scores, each half averaged on its own: log 2 where it cannot tell them apart.
+
+    Args:
+        student_scores, teacher_scores: ``[B]`` or ``[B, 1]``, above 0 where the discriminator says "teacher".
+
+    Returns:
+        scalar, at least 0.
+    """
+    return 0.5 * (F.softplus(student_scores).mean() + F.softplus(-teacher_scores).mean())
+
+
+class Adversarial(Method):
+    """The founding loss and the game with the discriminator."""
+
+    config_class = AdversarialConfig
+    needs = "features"
+    reference = "Xu et al. 2018, Training Shallow and Thin Networks with Conditional Adversarial Networks; Shen et al. 2019, MEAL"
+
+    def __init__(self, student: Classifier, config: AdversarialConfig, context: MethodContext) -> None:
+        super().__init__(student, config, context)
+        self.weight, self.reversal, self.compare = config.weight, config.reversal, config.compare
+        self.align: nn.Module = nn.Identity()
+        width = context.num_classes
+        if self.compare == "features":
+            require_features(config.name, context)
+            assert context.teacher_example is not None
+            ours, theirs = context.student_example.embedding, context.teacher_example.embedding
+            if ours is None or theirs is None:
+                raise UnderstudyError("adversarial compares pooled embeddings, which one network does not show: set method.compare=logits")
+            width = theirs.shape[1]
+            self.align = nn.Linear(ours.shape[1], width)
+        self.discriminator = nn.Sequential(
+            nn.Linear(width, config.hidden),
+            nn.LeakyReLU(0.2),
+            nn.Linear(config.hidden, config.hidden),
+            nn.LeakyReLU(0.2),
+            nn.Linear(config.hidden, 1),
+        )
+        self.discriminator_accuracy: Tensor
+        self.register_buffer("discriminator_accuracy", torch.tensor(0.5))
+
+    def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        if self.compare == "features":
+            assert student.embedding is not None and teacher.embedding is not None
+            ours, theirs = self.align(student.embedding.float()), teacher.embedding.float()
+        else:
+            ours, theirs = student.logits, teacher.logits
+        student_scores = self.discriminator(reverse_gradient(ours, self.reversal))
+        teacher_scores = self.discriminator(theirs)
+        if self.training:
+            with torch.no_grad():
+                right = 0.5 * ((student_scores < 0).float().mean() + (teacher_scores > 0).float().mean())
+                self.discriminator_accuracy.lerp_(right, 0.01)
+        return {"adversarial": self.weight * adversarial_loss(student_scores, teacher_scores)}

@@ -1,0 +1,167 @@
+"""Hints: a small regressor makes one of the student's maps predict the teacher's.
+
+What it does: adds ``weight * MSE(regressor(f_s), f_t)``, averaged over all elements of the map. The regressor is a
+convolution, batch norm and ReLU, trained along and thrown away. A strided convolution shrinks a student's map that is a
+whole number of times larger, a transposed one enlarges a smaller one; where the sizes are not so related, the larger map is
+averaged down to the smaller size (``adaptive_avg_pool2d``) and the convolution is 1x1.
+When to use it: when the teacher's features, and not only its answers, carry what the student misses; the classic first try
+among the feature methods, and often the weakest.
+Cost: one convolution between the two widths per step; the teacher runs live.
+Options: ``weight``, ``student_stage`` and ``teacher_stage`` (indices into the stage maps; -1 is the deepest). The default is
+the second deepest, as in the CRD benchmark.
+Reference: Romero et al. 2015, FitNets: Hints for Thin Deep Nets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from understudy.data.batches import Batch
+from understudy.errors import UnderstudyError
+from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
+from understudy.models.base import Classifier, Outputs
+
+
+@dataclass(frozen=True)
+class FitNetsConfig(MethodConfig):
+    """Options of hint learning."""
+
+    weight: float = 100.0
+    """Weight of the hint term."""
+    student_stage: int = -2
+    """Which of the student's stage maps is trained; -1 is the deepest."""
+    teacher_stage: int = -2
+    """Which of the teacher's stage maps it predicts."""
+
+
+def fitnets_loss(regressed: Tensor, teacher_map: Tensor) -> Tensor:
+    """Mean squared error between the regressor's output and the teacher's map (Romero et al. 2015).
+
+    Args:
+        regressed, teacher_map: ``[B, C, H, W]``; where H or W differ the larger map is average-pooled to the smaller size.
+
+    Returns:
+        scalar, at least 0, averaged over all elements.
+    """
+    return F.mse_loss(*match_size(regressed, teacher_map))
+
+
+def match_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Both maps ``[B, C, H, W]`` at the smaller height and the smaller width of the two, by adaptive average pooling."""
+    size = (min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3]))
+    return _pooled(first, size), _pooled(second, size)
+
+
+def _pooled(feature_map: Tensor, size: tuple[int, int]) -> Tensor:
+    return feature_map if tuple(feature_map.shape[2:]) == size else F.adaptive_avg_pool2d(feature_map, size)
+
+
+class Regressor(nn.Module):
+    """Convolution, batch norm and ReLU from the student's map to the teacher's shape.
+
+    Args:
+        student_map, teacher_map: examples ``[B, C, H, W]``; only their shapes are read.
+    """
+
+    def __init__(self, student_map: Tensor, teacher_map: Tensor) -> None:
+        super().__init__()
+        before, after = student_map.shape[1], teacher_map.shape[1]
+        (height, width), (target_height, target_width) = student_map.shape[2:], teacher_map.shape[2:]
+        self.size: tuple[int, int] | None = None
+        self.conv: nn.Module
+        if height % target_height == 0 and width % target_width == 0:
+            stride = (height // target_height, width // target_width)
+            # Kernel k + 1 with padding 1 at stride k gives exactly 1 / k of the map; 1x1 where nothing shrinks.
+            self.conv = nn.Conv2d(before, after, _kernel(stride, 1), stride, _padding(stride))
+        elif target_height % height == 0 and target_width % width == 0:
+            stride = (target_height // height, target_width // width)
+            self.conv = nn.ConvTranspose2d(before, after, _kernel(stride, 2), stride, _padding(stride))
+        else:
+            self.size = (min(height, target_height), min(width, target_width))
+            self.conv = nn.Conv2d(before, after, 1)
+        self.bn = nn.BatchNorm2d(after)
+
+    def forward(self, student_map: Tensor) -> Tensor:
+        """``[B, C_s, H_s, W_s]`` to ``[B, C_t, H_t, W_t]``, or to the smaller size where the sizes are not related."""
+        hidden = self.conv(student_map if self.size is None else _pooled(student_map, self.size))
+        if self.training:
+            require_norm_samples("fitnets", hidden)
+        return F.relu(self.bn(hidden))
+
+
+def _kernel(stride: tuple[int, int], more: int) -> tuple[int, int]:
+    return 1 if stride[0] == 1 else stride[0] + more, 1 if stride[1] == 1 else stride[1] + more
+
+
+def _padding(stride: tuple[int, int]) -> tuple[int, int]:
+    return int(stride[0] > 1), int(stride[1] > 1)
+
+
+def require_norm_samples(name: str, feature_map: Tensor) -> None:
+    """Refuse a map that holds one value per channel: batch norm cannot be trained on it.
+
+    Raises:
+        UnderstudyError: for one image with a 1x1 map.
+    """
+    if feature_map.shape[0] * feature_map.shape[2] * feature_map.shape[3] < 2:
+        raise UnderstudyError(
+            f"{name} trains a batch norm on a 1x1 map, which needs at least 2 images in a batch: "
+            "set train.drop_last=true or another train.batch_size"
+        )
+
+
+def stage_pairs(
+    student_stages: Sequence[int], teacher_stages: Sequence[int], context: MethodContext, deepest: int = 3
+) -> list[tuple[int, int]]:
+    """(student stage, teacher stage) of each level, in the order given.
+
+    Args:
+        student_stages, teacher_stages: indices into the stage maps; where both are empty, the deepest stages are paired from
+            the deep end, as many as both networks have.
+        context: of the run.
+        deepest: at most so many then.
+
+    Raises:
+        UnderstudyError: if there are not as many of one as of the other, or a stage does not exist.
+    """
+    assert context.teacher_example is not None
+    counts = {"student": len(context.student_example.features), "teacher": len(context.teacher_example.features)}
+    if not student_stages and not teacher_stages:
+        return [(stage, stage) for stage in range(-min(deepest, *counts.values()), 0)]
+    if len(student_stages) != len(teacher_stages):
+        raise UnderstudyError(
+            f"{len(student_stages)} stages of the student cannot be paired with {len(teacher_stages)} of the teacher: "
+            "name as many in method.student_stages as in method.teacher_stages"
+        )
+    for role, stages in (("student", student_stages), ("teacher", teacher_stages)):
+        for stage in stages:
+            if not -counts[role] <= stage < counts[role]:
+                raise UnderstudyError(
+                    f"the {role} has {counts[role]} stages and no stage {stage}: "
+                    f"choose {-counts[role]} (shallowest) to -1 (deepest), or from 0 on, for the method's {role} stage"
+                )
+    return list(zip(student_stages, teacher_stages, strict=True))
+
+
+class FitNets(Method):
+    """The founding loss and a hint from one stage of the teacher."""
+
+    config_class = FitNetsConfig
+    needs = "features"
+    reference = "Romero et al. 2015, FitNets: Hints for Thin Deep Nets"
+
+    def __init__(self, student: Classifier, config: FitNetsConfig, context: MethodContext) -> None:
+        super().__init__(student, config, context)
+        require_features(config.name, context)
+        assert context.teacher_example is not None
+        self.weight = config.weight
+        ((self.student_stage, self.teacher_stage),) = stage_pairs((config.student_stage,), (config.teacher_stage,), context)
+        self.regressor = Regressor(
+            context.student_example.features[self.student_stage], context.teacher_example.features[self.teacher_stage]
+        )
+
+    def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        regressed = self.regressor(student.features[self.student_stage].float())
+        return {"fitnets": self.weight * fitnets_loss(regressed, teacher.features[self.teacher_stage].float())}

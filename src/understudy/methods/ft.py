@@ -1,0 +1,132 @@
+"""Factor transfer: the student imitates a compressed retelling of the teacher's map, not the map itself.
+
+What it does: a paraphraser (convolutional autoencoder, trained on the teacher's map with mean squared error) learns factors of
+``rate`` times the teacher's channels; a translator (the same encoder with batch norm) makes factors of the student's map. The
+term is the mean absolute difference of both factors, each L2-normalised over all of its elements.
+Training has two stages in one run. During the first ``paraphraser_epochs`` the paraphraser learns to reconstruct while the
+student trains on its founding loss alone; then the paraphraser stands still, and the factor term is added. No gradient of
+the student's term ever reaches the paraphraser.
+When to use it: when the teacher is much wider than the student, so that its maps are hard to imitate as they are.
+Cost: six convolutions at the teacher's width in the first stage, six lighter ones after it; the teacher runs live.
+Options: ``weight``, ``rate`` (channels of the factor over the teacher's), ``paraphraser_epochs``, ``student_stage`` and
+``teacher_stage`` (indices into the stage maps; the deepest by default).
+Reference: Kim, Park and Kwak 2018, Paraphrasing Complex Network: Network Compression via Factor Transfer. (The CRD benchmark
+compares factors averaged over channels instead.)
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from understudy.data.batches import Batch
+from understudy.errors import UnderstudyError
+from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
+from understudy.methods.fitnets import match_size, require_norm_samples, stage_pairs
+from understudy.models.base import Classifier, Outputs
+
+
+@dataclass(frozen=True)
+class FTConfig(MethodConfig):
+    """Options of factor transfer."""
+
+    weight: float = 200.0
+    """Weight of the factor term, once it is on."""
+    rate: float = 0.5
+    """Channels of the factor as a share of the teacher's."""
+    paraphraser_epochs: int | None = None
+    """Epochs of the first stage; by default a tenth of the run, rounded up."""
+    student_stage: int = -1
+    """Which of the student's stage maps is translated; -1 is the deepest."""
+    teacher_stage: int = -1
+    """Which of the teacher's stage maps is paraphrased."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rate <= 0:
+            raise ValueError("method.rate must be above 0")
+        if self.paraphraser_epochs is not None and self.paraphraser_epochs < 1:
+            raise ValueError("method.paraphraser_epochs must be at least 1: an untrained paraphraser has nothing to say")
+
+
+def ft_loss(student_factor: Tensor, teacher_factor: Tensor) -> Tensor:
+    """Mean absolute difference of the factors, each L2-normalised per image over all its elements (Kim et al. 2018, p = 1).
+
+    Args:
+        student_factor, teacher_factor: ``[B, C, H, W]``; where H or W differ the larger is average-pooled to the smaller size.
+
+    Returns:
+        scalar, at least 0; blind to a positive factor on either side.
+    """
+    student_factor, teacher_factor = match_size(student_factor, teacher_factor)
+    return F.l1_loss(F.normalize(student_factor.flatten(1), dim=1), F.normalize(teacher_factor.flatten(1), dim=1))
+
+
+def _encoder(in_channels: int, factors: int, *, norm: bool) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for before, after in ((in_channels, in_channels), (in_channels, factors), (factors, factors)):
+        layers += [nn.Conv2d(before, after, 3, 1, 1), nn.BatchNorm2d(after) if norm else nn.Identity(), nn.LeakyReLU(0.1)]
+    return nn.Sequential(*layers)
+
+
+def _decoder(channels: int, factors: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for before, after in ((factors, factors), (factors, channels), (channels, channels)):
+        layers += [nn.ConvTranspose2d(before, after, 3, 1, 1), nn.LeakyReLU(0.1)]
+    return nn.Sequential(*layers)
+
+
+class FT(Method):
+    """The founding loss; after the paraphraser's epochs, the factor term."""
+
+    config_class = FTConfig
+    needs = "features"
+    reference = "Kim et al. 2018, Paraphrasing Complex Network: Network Compression via Factor Transfer"
+
+    def __init__(self, student: Classifier, config: FTConfig, context: MethodContext) -> None:
+        super().__init__(student, config, context)
+        require_features(config.name, context)
+        assert context.teacher_example is not None
+        self.weight = config.weight
+        self.paraphraser_epochs = config.paraphraser_epochs or math.ceil(context.epochs / 10)
+        if self.paraphraser_epochs >= context.epochs:
+            raise UnderstudyError(
+                f"ft trains its paraphraser for {self.paraphraser_epochs} of {context.epochs} epochs, which leaves none for the "
+                "student: set train.epochs above method.paraphraser_epochs"
+            )
+        ((self.student_stage, self.teacher_stage),) = stage_pairs((config.student_stage,), (config.teacher_stage,), context)
+        student_channels = context.student_example.features[self.student_stage].shape[1]
+        channels = context.teacher_example.features[self.teacher_stage].shape[1]
+        factors = max(1, int(channels * config.rate))
+        self.encoder, self.decoder = _encoder(channels, factors, norm=False), _decoder(channels, factors)
+        self.translator = _encoder(student_channels, factors, norm=True)
+        # What the second stage reads. The optimizer does not know this copy, so neither weight decay nor momentum moves it.
+        self.paraphraser = copy.deepcopy(self.encoder).requires_grad_(False)
+
+    def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        teacher_map = teacher.features[self.teacher_stage].float()
+        if self.epoch < self.paraphraser_epochs:
+            if self.training:
+                self._keep_paraphraser()
+            loss = F.mse_loss(self.decoder(self.encoder(teacher_map)), teacher_map)
+            return {"reconstruction": loss + _nothing_of(self.translator)}
+        student_map = student.features[self.student_stage].float()
+        if self.training:
+            require_norm_samples("ft", student_map)
+        with torch.no_grad():
+            teacher_factor = self.paraphraser(teacher_map)
+        idle = _nothing_of(self.encoder) + _nothing_of(self.decoder)
+        return {"ft": self.weight * ft_loss(self.translator(student_map), teacher_factor) + idle}
+
+    @torch.no_grad()
+    def _keep_paraphraser(self) -> None:
+        for kept, trained in zip(self.paraphraser.parameters(), self.encoder.parameters(), strict=True):
+            kept.copy_(trained)
+
+
+def _nothing_of(module: nn.Module) -> Tensor:
+    """0 with a zero gradient for every parameter: data-parallel training waits for the gradients of idle parts too."""
+    return 0 * torch.stack([parameter.flatten()[0] for parameter in module.parameters()]).sum()

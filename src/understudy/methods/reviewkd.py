@@ -1,0 +1,146 @@
+"""Knowledge review: the student's deep stages are fused into its shallow ones before each meets the teacher's.
+
+What it does: from the deepest level to the shallowest, an attention-based fusion (ABF) mixes the student's map, narrowed by a
+1x1 convolution, with the fused map of the level below it, enlarged by nearest-neighbour upsampling; a 3x3 convolution then
+gives a map of the teacher's shape. Each level adds the hierarchical context loss (HCL): mean squared error of the maps and
+of their averages over 4x4, 2x2 and 1x1 cells. The deepest level is the pooled embedding. The weight grows linearly over
+``warmup_epochs``.
+When to use it: the strongest of the multi-level feature methods in its paper's tables; wants networks with several stages.
+Cost: two or three convolutions per level beside the student, only while training; the teacher runs live.
+Options: ``weight``, ``warmup_epochs``, ``student_stages`` and ``teacher_stages`` (shallow to deep, paired in order; by default
+the three deepest), ``pooled`` (the embedding as a further level).
+Reference: Chen et al. 2021, Distilling Knowledge via Knowledge Review. (The authors take the maps before the stage's last
+ReLU; here, as for every method, they are taken after it.)
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from understudy.data.batches import Batch
+from understudy.errors import UnderstudyError
+from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
+from understudy.methods.fitnets import require_norm_samples, stage_pairs
+from understudy.models.base import Classifier, Outputs
+
+
+@dataclass(frozen=True)
+class ReviewKDConfig(MethodConfig):
+    """Options of knowledge review."""
+
+    weight: float = 1.0
+    """Weight of the sum over levels."""
+    warmup_epochs: int = 20
+    """Epochs over which the weight grows linearly to its full value; 0 for none."""
+    student_stages: tuple[int, ...] = ()
+    """The student's stages, shallow to deep, paired in order with the teacher's; empty for the three deepest."""
+    teacher_stages: tuple[int, ...] = ()
+    """The teacher's stages."""
+    pooled: bool = True
+    """Review from the pooled embedding on, as a level below the deepest stage."""
+
+
+def hcl_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
+    """The hierarchical context loss of one level (Chen et al. 2021).
+
+    ``sum_i w_i * MSE(pool_i(student), pool_i(teacher)) / sum_i w_i``: the maps as they are with weight 1, then adaptively
+    average-pooled to 4x4, 2x2 and 1x1 with weights 1/2, 1/4 and 1/8. A size that is not smaller than the map is left out,
+    and the next one takes its weight.
+
+    Args:
+        student_map, teacher_map: ``[B, C, H, W]``, of one shape.
+
+    Returns:
+        scalar, at least 0; a constant difference d between the maps gives d^2 whatever their size.
+    """
+    loss = F.mse_loss(student_map, teacher_map)
+    weight = total = 1.0
+    for size in (4, 2, 1):
+        if size >= student_map.shape[2]:
+            continue
+        weight /= 2
+        total += weight
+        pooled = F.adaptive_avg_pool2d(student_map, size), F.adaptive_avg_pool2d(teacher_map, size)
+        loss = loss + weight * F.mse_loss(*pooled)
+    return loss / total
+
+
+class Fusion(nn.Module):
+    """Attention-based fusion (ABF) of a student's stage with what the deeper levels made.
+
+    Args:
+        channels: of the student's map.
+        mid_channels: of the fused maps, the same at every level.
+        out_channels: of the teacher's map.
+        fuse: False at the deepest level, which has nothing to be fused with.
+    """
+
+    def __init__(self, channels: int, mid_channels: int, out_channels: int, *, fuse: bool) -> None:
+        super().__init__()
+        self.narrow = nn.Sequential(nn.Conv2d(channels, mid_channels, 1, bias=False), nn.BatchNorm2d(mid_channels))
+        self.attention = nn.Conv2d(2 * mid_channels, 2, 1) if fuse else None
+        self.out = nn.Sequential(nn.Conv2d(mid_channels, out_channels, 3, 1, 1, bias=False), nn.BatchNorm2d(out_channels))
+        for layer in (self.narrow[0], self.out[0]):
+            nn.init.kaiming_uniform_(layer.weight, a=1)
+
+    def forward(self, student_map: Tensor, deeper: Tensor | None, size: torch.Size) -> tuple[Tensor, Tensor]:
+        """The map of the teacher's shape, and the fused map for the next shallower level.
+
+        Args:
+            student_map: ``[B, channels, H, W]``.
+            deeper: ``[B, mid_channels, h, w]``, the fused map of the level below.
+            size: height and width of the teacher's map.
+        """
+        fused = self.narrow(student_map)
+        if self.attention is not None:
+            assert deeper is not None
+            deeper = F.interpolate(deeper, fused.shape[2:], mode="nearest")
+            share = torch.sigmoid(self.attention(torch.cat([fused, deeper], 1)))
+            fused = fused * share[:, :1] + deeper * share[:, 1:]
+        if fused.shape[2:] != size:
+            fused = F.interpolate(fused, size, mode="nearest")
+        return self.out(fused), fused
+
+
+class ReviewKD(Method):
+    """The founding loss and the hierarchical context loss of every level."""
+
+    config_class = ReviewKDConfig
+    needs = "features"
+    reference = "Chen et al. 2021, Distilling Knowledge via Knowledge Review"
+
+    def __init__(self, student: Classifier, config: ReviewKDConfig, context: MethodContext) -> None:
+        super().__init__(student, config, context)
+        require_features(config.name, context)
+        assert context.teacher_example is not None
+        self.weight, self.warmup_epochs, self.pooled = config.weight, config.warmup_epochs, config.pooled
+        self.pairs = stage_pairs(config.student_stages, config.teacher_stages, context)
+        if self.pooled and (context.student_example.embedding is None or context.teacher_example.embedding is None):
+            raise UnderstudyError("reviewkd reviews from the pooled embedding, which one network does not show: set method.pooled=false")
+        levels = list(zip(self._maps(context.student_example, 0), self._maps(context.teacher_example, 1), strict=True))
+        mid_channels = min(512, levels[0][0].shape[1])
+        self.fusions = nn.ModuleList(
+            Fusion(ours.shape[1], mid_channels, theirs.shape[1], fuse=number > 0) for number, (ours, theirs) in enumerate(levels)
+        )
+
+    def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        losses: list[Tensor] = []
+        deeper: Tensor | None = None
+        for fusion, ours, theirs in zip(self.fusions, self._maps(student, 0), self._maps(teacher, 1), strict=True):
+            if self.training:
+                require_norm_samples("reviewkd", ours)
+                require_norm_samples("reviewkd", theirs)
+            reviewed, deeper = fusion(ours, deeper, theirs.shape[2:])
+            losses.append(hcl_loss(reviewed, theirs))
+        warmup = min(1.0, (self.epoch + 1) / self.warmup_epochs) if self.warmup_epochs else 1.0
+        return {"reviewkd": self.weight * warmup * torch.stack(losses).sum()}
+
+    def _maps(self, outputs: Outputs, side: int) -> list[Tensor]:
+        """The levels' maps, deep to shallow."""
+        maps = [outputs.features[pair[side]].float() for pair in reversed(self.pairs)]
+        if self.pooled:
+            assert outputs.embedding is not None
+            maps.insert(0, outputs.embedding.float()[:, :, None, None])
+        return maps

@@ -1,0 +1,113 @@
+"""Each benchmark runs, at its tiniest, and writes the JSON file that others read. No figure is judged here."""
+
+import functools
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from understudy.benchmark import count_macs
+from understudy.models import build_model
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+RATIOS = {
+    "distilled_epoch": {"cached", "live", "cached_resnet", "live_resnet", "first_over_live"},
+    "end_to_end": None,
+    "inference": {f"{n}_{b}_{w}" for n in ("student", "teacher") for b in (1, 2) for w in ("channels_last", "bf16")},
+    "limit": None,
+    "plain_epoch": {"plain", "distilled"},
+    "scaling": None,
+    "startup": None,
+    "step_overhead": None,
+}
+"""Benchmark -> the names of its ratios; ``None`` for a single one."""
+
+
+@pytest.fixture(autouse=True)
+def benchmarks_importable(monkeypatch: pytest.MonkeyPatch):
+    """Their folder is on the path, as it is when one is run as a script."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for name in [name for name, module in sys.modules.items() if str(FOLDER) in str(getattr(module, "__file__", ""))]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_json_holds_ratios_samples_hardware_and_versions(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    importlib.import_module(name).main(["--tiny", "--json", str(tmp_path / "out.json")])
+    result = json.loads((tmp_path / "out.json").read_text())
+    names = RATIOS[name]
+    ratios = {"ratio": result["ratio"]} if names is None else result["ratios"]
+    assert set(ratios) == (names or {"ratio"})
+    assert all(isinstance(value, float) and value > 0 for value in ratios.values())
+    assert result["samples"] and all(seconds for seconds in result["samples"].values())
+    assert all(isinstance(s, float) for seconds in result["samples"].values() for s in seconds)
+    assert result["hardware"]["cores"] >= 1 and {"python", "torch", "understudy"} <= set(result["versions"])
+    assert result["command"].startswith(f"python benchmarks/{name}.py --tiny")
+    assert result["settings"]["data"] == "generated"
+    assert all(len(row) == len(result["table"]["columns"]) for row in result["table"]["rows"])
+    assert capsys.readouterr().out
+
+
+def test_every_benchmark_is_tested_and_named_in_the_documents() -> None:
+    shared = {"fill_docs", "harness", "our_loop", "usual_loop"}
+    assert {path.stem for path in FOLDER.glob("*.py")} - shared == set(RATIOS)
+    performance = (FOLDER.parent / "docs" / "performance.md").read_text()
+    for name in RATIOS:
+        assert f"{name}.py" in (FOLDER / "README.md").read_text()
+        assert f"<!-- measured: {name} -->" in performance
+
+
+def test_contenders_take_turns_in_alternating_order() -> None:
+    harness = importlib.import_module("harness")
+    called: list[str] = []
+
+    def contender(name: str) -> float:
+        called.append(name)
+        return float(len(called))
+
+    samples = harness.alternate({"a": functools.partial(contender, "a"), "b": functools.partial(contender, "b")}, rounds=2)
+    assert called == ["a", "b", "b", "a", "a", "b"]
+    assert samples == {"a": [4.0, 5.0], "b": [3.0, 6.0]}  # the first round only warms up
+    assert harness.ratio(samples, "a", "b") == (4 / 3 + 5 / 6) / 2
+    assert harness.summarise([1.0, 2.0, 3.0, 4.0, 5.0]) == {"median": 3.0, "q1": 2.0, "q3": 4.0}
+
+
+def test_worker_measures_in_a_process_of_its_own() -> None:
+    harness = importlib.import_module("harness")
+    worker = harness.Worker(functools.partial, time.sleep, threads=1)
+    worker.start(0)
+    with pytest.raises(TypeError):  # sleep returns None, which is no number of seconds
+        worker.result()
+    worker.close()
+    assert worker.process.exitcode == 0
+
+
+def test_limit_counts_what_the_flop_counter_counts() -> None:
+    limit = importlib.import_module("limit")
+    model = build_model("founding_student", 10)
+    flops = sum(f for f, _ in limit.arithmetic(model, batch_size=2).values())
+    macs = count_macs(model, (3, 32, 32))
+    images_gradient = 32 * 32 * 16 * 27  # the one product that is not needed: the first layer's, by the images
+    assert flops == 2 * 2 * (3 * macs - images_gradient)
+
+
+def test_documents_are_filled_between_the_markers_only() -> None:
+    fill_docs = importlib.import_module("fill_docs")
+    result = {
+        "ratio": 1.25,
+        "meaning": "ours over theirs",
+        "table": {"columns": ["loop", "ms"], "rows": [["ours", "5"]]},
+        "hardware": {"cpu": "a CPU", "cores": 2},
+        "versions": {"torch": "2"},
+        "settings": {"load_average_before": 0.0},
+        "command": "python benchmarks/one.py",
+    }
+    text = "before\n<!-- measured: one -->\nold\n<!-- end -->\nbetween\n<!-- measured: two -->\nkept\n<!-- end -->\nafter\n"
+    filled = fill_docs.fill(text, {"one": result})
+    assert "| loop | ms |\n| --- | ---: |\n| ours | 5 |" in filled and "ratio **1.250**" in filled and "old" not in filled
+    assert filled.startswith("before\n") and "between\n<!-- measured: two -->\nkept\n<!-- end -->\nafter\n" in filled
+    assert fill_docs.fill(filled, {"one": result}) == filled
