@@ -25,6 +25,7 @@ RANKS = {
     "teacher_cache": 3,
     "teachers": 3,
     "checkpoint": 4,
+    "compiling": 4,
     "display": 4,
     "evaluate": 4,
     "loop": 4,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
+from understudy.compiling import compile_step, worth_compiling
 from understudy.config import TrainConfig
 from understudy.conv import use_small_map_gradients
 from understudy.data.batches import TrainBatches
@@ -132,6 +133,7 @@ def train_epochs(
     run, optimizer = fabric.setup(method, optimizer)
     ema = {k: v.clone() for k, v in method.state_dict().items()} if config.ema_decay else None
     start, best, history = 0, None, []
+    compiled: bool | None = {"on": True, "off": False}.get(config.compile)  # None: to be measured
     torch.manual_seed(seed)
     if resume and checkpoint is not None and checkpoint.exists():
         state = load_checkpoint(checkpoint, fingerprint)
@@ -140,7 +142,7 @@ def train_epochs(
         if ema is not None:
             ema = {k: v.to(device) for k, v in state["ema"].items()}
         set_rng_state(state["rng"], device)
-        start, best = state["epoch"] + 1, state["best"]
+        start, best, compiled = state["epoch"] + 1, state["best"], state["compiled"]
         history = [EpochResult(**entry) for entry in state["history"]]
         yield from history
 
@@ -150,6 +152,11 @@ def train_epochs(
         label_start = time.perf_counter()
         if teacher is not None:
             teacher.prepare(epoch, views, progress and (lambda done, total, e=epoch: progress("label", e, done, total)))
+        if compiled is None:
+            first = next(iter(batches.epoch(epoch, views)))
+            compiled = worth_compiling(method, first, teacher and teacher.outputs(first), (config.epochs - epoch) * len(batches))
+        if compiled and epoch == start:
+            compile_step(method)
         began = time.perf_counter()
         run.train()
         totals, names = torch.zeros(0), ["hits"]
@@ -207,7 +214,7 @@ def train_epochs(
         if checkpoint is not None and fabric.is_global_zero:
             save_checkpoint(checkpoint, {
                 "fingerprint": fingerprint, "epoch": epoch, "method": method.state_dict(), "optimizer": optimizer.state_dict(),
-                "ema": ema, "best": best, "rng": rng_state(device), "history": [asdict(entry) for entry in history],
+                "ema": ema, "best": best, "compiled": compiled, "rng": rng_state(device), "history": [asdict(entry) for entry in history],
             })  # fmt: skip
         fabric.barrier()
         yield result
