@@ -1,11 +1,10 @@
 """What every benchmark shares: its options, contenders that take turns, medians with quartiles, a table and a JSON file.
 
-Importing this loads no torch, so that ``startup.py`` and a worker of nothing stay cheap.
+Importing this loads no torch, so that ``startup.py`` can time who does.
 """
 
 import argparse
 import json
-import multiprocessing
 import os
 import shlex
 import statistics
@@ -52,7 +51,8 @@ def alternate(contenders: Mapping[str, Callable[[], float]], rounds: int, warmup
     """
     samples: Samples = {name: [] for name in contenders}
     for turn in range(warmup + rounds):
-        for name in reversed(contenders) if turn % 2 else contenders:
+        names = list(contenders)
+        for name in reversed(names) if turn % 2 else names:
             seconds = contenders[name]()
             if turn >= warmup:
                 samples[name].append(seconds)
@@ -129,12 +129,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], cap
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
     grid = Table(title=title, caption=caption)
     for number, column in enumerate(columns):
         grid.add_column(column, justify="right" if number else "left")
     for row in rows:
         grid.add_row(*row)
-    Console().print(grid)
+    console.print(grid)
 
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:
@@ -143,60 +146,3 @@ def write_json(path: Path, result: Mapping[str, Any]) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     os.replace(partial, path)
-
-
-class Worker:
-    """A process that builds a contender and then measures whenever it is asked; idle in between.
-
-    Args:
-        build: ``build(*arguments)`` returns ``measure(*message) -> seconds``; both run in the process.
-        threads: ``OMP_NUM_THREADS`` there; ``None`` leaves it alone.
-        core: that it is pinned to; ``None`` for all.
-        here: no process after all (for the tests).
-    """
-
-    def __init__(
-        self, build: Callable[..., Any], *arguments: Any, threads: int | None = 1, core: int | None = None, here: bool = False
-    ) -> None:
-        self.measure = build(*arguments) if here else None
-        self.message: tuple[Any, ...] = ()
-        if here:
-            return
-        from understudy.workers import _environment, _thread_settings
-
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, core, build, arguments))  # no daemon: it may have workers
-        with _environment(_thread_settings(threads, bind=False) if threads else {}):
-            self.process.start()
-        theirs.close()  # so that a dead process is an end of file, not a wait for ever
-
-    def start(self, *message: Any) -> None:
-        """Begin one measurement."""
-        self.message = message
-        if self.measure is None:
-            self.connection.send(message)
-
-    def result(self) -> float:
-        """Wait for it."""
-        if self.measure is not None:
-            return float(self.measure(*self.message))
-        return float(self.connection.recv())
-
-    def close(self) -> None:
-        """End the process."""
-        if self.measure is None:
-            self.connection.close()
-            self.process.join()
-
-
-def _serve(connection: Any, core: int | None, build: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    if core is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {core})
-    measure = build(*arguments)
-    while True:
-        try:
-            message = connection.recv()
-        except EOFError:
-            return
-        connection.send(measure(*message))

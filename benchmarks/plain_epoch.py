@@ -12,6 +12,7 @@ from typing import Any
 
 import harness
 import usual_loop
+from worker_process import ONE_THREAD, Worker
 
 from understudy.workers import available_cores
 
@@ -37,14 +38,14 @@ def build_ours(images: int, batch_size: int, path: str | None, folder: str) -> C
     return measure
 
 
-def together(workers: Sequence[harness.Worker], kind: str) -> float:
+def together(workers: Sequence[Worker], kind: str) -> float:
     """Seconds in which all workers together train as many images as one of them trains in an epoch."""
     for worker in workers:
         worker.start(kind)
     return 1 / sum(1 / worker.result() for worker in workers)
 
 
-def alone(worker: harness.Worker, kind: str, workers: int, threads: int, steps: int) -> float:
+def alone(worker: Worker, kind: str, workers: int, threads: int, steps: int) -> float:
     """Seconds of so many steps of the usual loop."""
     worker.start(kind, workers, threads, steps)
     return worker.result()
@@ -60,11 +61,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     settings = [(w, t) for w in (0, 1, 2) for t in (1, 2)] if not args.tiny else [(0, 1)]
     sizes = (steps * batch_size, batch_size, args.data)
     cores = available_cores()[: 1 if args.tiny else None]
-    usual = harness.Worker(usual_loop.build, *sizes, threads=None, here=args.tiny)
+    usual = Worker(usual_loop.build, *sizes, here=args.tiny)
     folder = tempfile.TemporaryDirectory()
-    ours = [harness.Worker(build_ours, *sizes, f"{folder.name}/{core}", core=core, here=args.tiny) for core in cores]
+    ours = [
+        Worker(build_ours, *sizes, f"{folder.name}/{core}", environment=ONE_THREAD, core=core, here=args.tiny) for core in cores
+    ]
     samples: harness.Samples = {}
-    ratios, rows, best = {}, [], {}
+    ratios: dict[str, float] = {}
+    rows, best = [], {}
     for kind in ("plain", "distilled"):
         tried = {s: alone(usual, kind, *s, trial_steps) for s in settings}
         best[kind] = min(tried, key=lambda s: tried[s])

@@ -82,7 +82,9 @@ def test_the_line_says_what_was_given() -> None:
         load_config("digits", ["train.epochs=soon"])
 
 
-@pytest.mark.parametrize(("text", "value"), [("1e-3", 1e-3), ("1E-3", 1e-3), ("1.0e-3", 1e-3), ("2e1", 20.0), ("5", 5.0), ("-1e-3", -1e-3)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-3", 1e-3), ("1E-3", 1e-3), ("1.0e-3", 1e-3), ("2e1", 20.0), ("5", 5.0), ("-1e-3", -1e-3)]
+)
 def test_exponents_are_numbers_in_overrides_and_in_yaml(tmp_path: Path, text: str, value: float) -> None:
     values: dict = {}
     apply_override(values, f"method.alpha={text}")
@@ -191,4 +193,4 @@ def test_configurations_cannot_be_changed_and_parse_from_plain_values() -> None:
     config = parse(TrainConfig, {"epochs": 2, "step_milestones": [1]})
     assert config == TrainConfig(epochs=2, step_milestones=(1,))
     with pytest.raises(AttributeError):
-        config.epochs = 3  # type: ignore[misc]
+        config.epochs = 3

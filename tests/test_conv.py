@@ -42,7 +42,7 @@ def test_outputs_are_the_same_bits_and_gradients_the_same_numbers(shape: tuple, 
     assert _worth_it(ours, images), "else nothing is compared"
     results = []
     for conv in (plain, ours):
-        conv.to(memory_format=memory)  # type: ignore[call-overload]
+        conv.to(memory_format=memory)
         x = images.contiguous(memory_format=memory).requires_grad_()
         out = conv(x)
         out.square().sum().backward()

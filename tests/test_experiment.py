@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from understudy.config import RunConfig, parse
+from understudy.config import RunConfig, parse, to_yaml
 from understudy.errors import UnderstudyError
 from understudy.experiment import benchmark_run, evaluate_run, run_experiment, train_arm
 from understudy.models import build_model
@@ -169,3 +169,20 @@ def test_a_misspelled_method_option_is_refused_before_any_work(images: Path, tmp
     with pytest.raises(UnderstudyError, match=r"method\.temprature: did you mean method\.temperature\?"):
         run_experiment(config_for(images, method={"name": "kd", "temprature": 2}), tmp_path / "run", device="cpu", display=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_torchrun_trains_every_arm_over_two_ranks_and_one_of_them_reports(images: Path, tmp_path: Path):
+    recipe = tmp_path / "colours.yaml"
+    recipe.write_text(to_yaml(config_for(images, seeds=[0], train={"epochs": 1, "batch_size": 16})))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "understudy", "run"]
+    done = subprocess.run(
+        [*command, str(recipe), "--device", "cpu", "--out", str(tmp_path / "run")],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert all(entry["runs"][0]["ranks"] == 2 for entry in results["arms"].values())
+    assert done.stdout.count("Report: ") == 1

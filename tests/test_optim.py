@@ -65,7 +65,7 @@ def test_norms_and_biases_are_decayed_unless_told_otherwise() -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_the_optimizer_is_the_one_named_fused_at_the_peak_rate(name: str, kind: type) -> None:
-    optimizer = make_optimizer(make_network(), TrainConfig(optimizer=name, lr=0.03))  # type: ignore[arg-type]
+    optimizer = make_optimizer(make_network(), TrainConfig(optimizer=name, lr=0.03))
     assert type(optimizer) is kind
     assert all(group["lr"] == 0.03 and group["fused"] for group in optimizer.param_groups)
 
@@ -75,7 +75,7 @@ def after_a_step_without_gradient(optimizer: str) -> float:
     network = nn.Linear(1, 1, bias=False)
     nn.init.ones_(network.weight)
     network.weight.grad = torch.zeros(1, 1)
-    make_optimizer(network, TrainConfig(optimizer=optimizer, lr=0.1, weight_decay=0.5, momentum=0.0)).step()  # type: ignore[arg-type]
+    make_optimizer(network, TrainConfig(optimizer=optimizer, lr=0.1, weight_decay=0.5, momentum=0.0)).step()
     return network.weight.item()
 
 

@@ -42,7 +42,9 @@ def test_a_network_given_in_training_mode_is_frozen_in_eval_mode() -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     teacher = FrozenTeacher(network)
     student = tiny_net(seed=1).train()
-    for batch in TrainBatches(tiny_split(), tiny_config(), 8, 0, CPU).epoch(0, Views(top=torch.ones(24).long(), left=torch.ones(24).long())):
+    for batch in TrainBatches(tiny_split(), tiny_config(), 8, 0, CPU).epoch(
+        0, Views(top=torch.ones(24).long(), left=torch.ones(24).long())
+    ):
         answer = teacher.outputs(batch)
         F.mse_loss(student(batch.images), answer.logits).backward()
     assert not any(module.training for module in network.modules())
@@ -75,7 +77,7 @@ def test_renormalised_images_are_the_bytes_normalised_for_the_teacher() -> None:
     seen = []
     network = tiny_net()
     network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    network.outputs = lambda images: (seen.append(images), Outputs(images.mean((2, 3))))[1]  # type: ignore[method-assign]
+    network.outputs = lambda images: (seen.append(images), Outputs(images.mean((2, 3))))[1]
     FrozenTeacher(network, renormalise=renormalisation(MEAN, STD, *IMAGENET, CPU)).outputs(some_batch())
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
     expected = (tiny_split().images[:12].float() / 255 - mean) / std

@@ -23,14 +23,14 @@ def tiny_split(num_images: int = 24, size: int = 8, num_classes: int = 3, seed: 
 
 def tiny_config(padding: int = 1, flip: bool = True, **augment: object) -> DataConfig:
     """Normalisation with a different mean and std in each channel; ``augment`` are fields of the augmentation."""
-    return DataConfig(mean=MEAN, std=STD, augment=AugmentConfig(padding=padding, flip=flip, **augment))  # type: ignore[arg-type]
+    return DataConfig(mean=MEAN, std=STD, augment=AugmentConfig(padding=padding, flip=flip, **augment))
 
 
 def tiny_data(num_images: int = 24, size: int = 8, num_classes: int = 3, seed: int = 0, **augment: object) -> TrainingData:
     """Training images with six others for validation."""
     train, val = tiny_split(num_images, size, num_classes, seed), tiny_split(6, size, num_classes, seed + 1000)
     names = tuple("abc"[:num_classes])
-    return TrainingData("tiny", train, val, torch.arange(num_images), names, tiny_config(**augment), f"tiny-{seed}")  # type: ignore[arg-type]
+    return TrainingData("tiny", train, val, torch.arange(num_images), names, tiny_config(**augment), f"tiny-{seed}")
 
 
 class TinyNet(Classifier):
@@ -58,7 +58,7 @@ def tiny_net(seed: int = 0, num_classes: int = 3) -> TinyNet:
     rng = torch.random.get_rng_state()
     torch.manual_seed(seed)
     net = TinyNet(num_classes)
-    net.bn.running_mean.normal_()  # type: ignore[union-attr,operator]
-    net.bn.running_var.uniform_(0.5, 2)  # type: ignore[union-attr,operator]
+    net.bn.running_mean.normal_()
+    net.bn.running_var.uniform_(0.5, 2)
     torch.random.set_rng_state(rng)
     return net

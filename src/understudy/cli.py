@@ -112,7 +112,8 @@ def run(
     results = run_experiment(
         config, folder, device=device, workers=None if workers == "auto" else workers, resume=resume, command=command_line
     )
-    _show_results(results, folder)
+    if results:
+        _show_results(results, folder)
 
 
 @app.command
@@ -347,6 +348,8 @@ def _load(recipe: str, overrides: Iterable[str], data: str | None, seeds: str | 
 def _check_free(target: Path, folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise UnderstudyError(f"{folder} is a file: choose another --out")
+    if os.environ.get("RANK", "0") != "0":
+        return  # the first rank looks, and may have begun to write
     if not resume and target.is_dir() and any(target.iterdir()):
         raise UnderstudyError(f"{target} already holds a run: go on with it by --resume, or choose another --out")
 

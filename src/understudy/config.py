@@ -174,6 +174,9 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         _require((self.mean is None) == (self.std is None), "teacher.mean and teacher.std must be given together")
+        if self.mean is not None and self.std is not None:
+            _require(len(self.mean) == len(self.std), "teacher.mean and teacher.std must have the same length")
+            _require(all(s > 0 for s in self.std), "teacher.std must be above 0")
 
 
 @dataclass(frozen=True)
@@ -390,8 +393,13 @@ def apply_override(values: dict[str, Any], override: str) -> None:
         node = child
     if key in ("method", "method.name") and isinstance(value, str):
         # `method=dkd` is short for `method.name=dkd`; another method's options would be unknown keys or, worse, known ones.
-        if values.get("method", {}).get("name") != value:
+        method = values.get("method")
+        if not isinstance(method, dict) or method.get("name") != value:
             values["method"] = {"name": value}
+        return
+    if key == "teacher" and isinstance(value, str):
+        # `teacher=FILE` is short for `teacher.path=FILE`: the network it holds is still the recipe's.
+        values.setdefault("teacher", {})["path"] = value
         return
     node[last] = value
 

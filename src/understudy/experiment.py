@@ -1,5 +1,6 @@
 """A run: a teacher, a plain and a distilled student (and further arms) over several seeds, measured and compared."""
 
+import contextlib
 import csv
 import json
 import os
@@ -49,7 +50,7 @@ def run_experiment(
         display: show progress on standard error.
 
     Returns:
-        the contents of ``results.json``.
+        the contents of ``results.json``; nothing on any but the first rank of a distributed run.
 
     Raises:
         UnderstudyError: for what is wrong outside the program; everything finished so far stays, ``resume`` goes on from it.
@@ -62,12 +63,14 @@ def run_experiment(
     arms = ["teacher", "baseline", "distilled", *config.arms]
     for arm in arms:
         method_config(method_of(config, arm))
-    _record_config(config, out, resume)
+    rank = int(os.environ.get("RANK", "0"))
+    if rank == 0:
+        _record_config(config, out, resume)
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
     teachers = [ArmSpec("teacher", s, None) for s in (config.seeds if config.teacher.per_seed else (config.teacher.seed,))]
     students = [ArmSpec(arm, s, s if config.teacher.per_seed else config.teacher.seed) for s in config.seeds for arm in arms[1:]]
-    data, _ = prepare_data(config.data)  # decoded before any worker starts, and refused here if it is not in order
+    data, test = prepare_data(config.data)  # decoded before any worker starts, and refused here if it is not in order
     for model, stages in ((config.teacher.model, config.teacher.stages), (config.student.model, config.student.stages)):
         build(model, data, stages)
     cores = len(available_cores())
@@ -81,14 +84,17 @@ def run_experiment(
         jobs = [Job(s.name, run_arm, (config, s, out, device, threads, resume, cache, True)) for s in specs]
         return run_jobs(jobs, min(side_by_side, len(specs)), tell, bind_all=alone)
 
+    display = display and rank == 0
     tell: Tell = shown.tell if display else (lambda name, message: None)
-    with shown if display else _nothing():
+    with shown if display else contextlib.nullcontext():
         finished = stage(teachers)
         after_teachers = time.perf_counter()
         finished |= stage(students)
         after_students = time.perf_counter()
+    if rank != 0:
+        return {}
     latencies = _latencies(config, out, arms, data)
-    results = assemble(config, out, arms, finished, data, latencies, command)
+    results = assemble(config, out, arms, finished, data, len(test), latencies, command)
     results["seconds"] = {
         "teacher": after_teachers - began,
         "students": after_students - after_teachers,
@@ -133,11 +139,6 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
 
 def _reporter(tell: Tell, name: str) -> Callable[..., None]:
     return lambda *message: tell(name, message)
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
 
 
 def _record_config(config: RunConfig, out: Path, resume: bool) -> None:
@@ -189,6 +190,7 @@ def assemble(
     arms: list[str],
     finished: Mapping[str, Any],
     data: TrainingData,
+    num_test: int,
     latencies: Latencies,
     command: str,
 ) -> dict[str, Any]:
@@ -219,7 +221,6 @@ def assemble(
     for arm in arms[2:]:
         gain = paired_gain([r["test"]["accuracy"] for r in by_arm[arm]], baseline)
         comparisons.append({"arm": arm, "reference": "baseline", "metric": "accuracy", **gain, "verdict": verdict(arm, gain)})
-    test_images = sum(1 for _ in by_arm["baseline"]) and _count(arm_folder(out, by_arm_name(by_arm["baseline"][0])))
     _gather_history(out, [(arm, r["seed"]) for arm, runs in by_arm.items() for r in runs])
     return {
         "schema": 1,
@@ -232,7 +233,7 @@ def assemble(
             "name": data.name,
             "num_train": len(data.train),
             "num_val": len(data.val),
-            "num_test": test_images,
+            "num_test": num_test,
             "num_classes": data.num_classes,
             "class_names": list(data.class_names),
             "image_shape": list(data.image_shape),
@@ -251,18 +252,6 @@ def assemble(
         "comparisons": comparisons,
         "reference": to_mapping(config)["reference"],
     }
-
-
-def by_arm_name(result: Mapping[str, Any]) -> str:
-    """Folder name of a finished arm."""
-    return f"{result['arm']}-seed{result['seed']}"
-
-
-def _count(folder: Path) -> int:
-    import numpy as np
-
-    with np.load(folder / "predictions.npz", allow_pickle=False) as file:
-        return len(file["labels"])
 
 
 def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:

@@ -99,7 +99,7 @@ def check_meta(meta: Path, parts: Mapping[str, str]) -> None:
         UnderstudyError: naming the parts that differ.
     """
     try:
-        found = json.loads(meta.read_text())["parts"]
+        found = dict(json.loads(meta.read_text())["parts"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnderstudyError(f"{meta} is not a teacher cache's description: delete {meta.parent} and run again") from error
     differing = sorted(key for key in {*found, *parts} if found.get(key) != parts.get(key))
@@ -196,7 +196,8 @@ class CachedTeacher(Teacher):
     def _label_chunk(self, rows: np.memmap, where: np.ndarray, start: int, views: Views) -> None:
         chunk = np.arange(start, min(start + _CHUNK, len(where)))
         missing = torch.from_numpy(chunk[~valid_rows(rows[where[chunk]])])
-        for part in missing.split(_BATCH):
+        for first in range(0, len(missing), _BATCH):  # none at all where another process has just labelled the chunk
+            part = missing[first : first + _BATCH]
             filled = torch.cat((part, part[-1:].expand(_BATCH - len(part)))).to(self.batches.device)
             logits = self.teacher.outputs(self.batches.render(filled, views)).logits[: len(part)]
             rows[where[part.numpy()]] = encode_rows(logits)

@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 def make_batches(
     batch_size: int = 10, seed: int = 0, *, drop_last: bool = False, rank: int = 0, world_size: int = 1, **augment: object
 ) -> TrainBatches:
-    config = tiny_config(**augment)  # type: ignore[arg-type]
+    config = tiny_config(**augment)
     return TrainBatches(tiny_split(), config, batch_size, seed, CPU, drop_last=drop_last, rank=rank, world_size=world_size)
 
 
@@ -22,7 +22,7 @@ def epoch_of(batches: TrainBatches, epoch: int = 0) -> list[Batch]:
 
 def equal(one: list[Batch], two: list[Batch]) -> bool:
     return len(one) == len(two) and all(
-        a is b is None or torch.equal(a, b)  # type: ignore[arg-type]
+        a is b is None or torch.equal(a, b)
         for left, right in zip(one, two, strict=True)
         for a, b in zip(left, right, strict=True)
     )

@@ -63,7 +63,9 @@ def test_a_view_seed_makes_all_seeds_show_the_same_views() -> None:
     assert same(make_policy(fixed, seed=1).epoch(0), make_policy(AugmentConfig(padding=2), seed=9).epoch(0))
 
 
-@pytest.mark.parametrize(("padding", "flip", "count"), [(4, True, 162), (4, False, 81), (1, True, 18), (0, True, 2), (0, False, 1)])
+@pytest.mark.parametrize(
+    ("padding", "flip", "count"), [(4, True, 162), (4, False, 81), (1, True, 18), (0, True, 2), (0, False, 1)]
+)
 def test_view_numbers_and_views_are_one_to_one(padding: int, flip: bool, count: int) -> None:
     policy = make_policy(AugmentConfig(padding=padding, flip=flip), num_images=count)
     assert policy.num_views == count
@@ -192,7 +194,10 @@ def test_the_partner_shows_the_crop_and_flip_of_the_image_it_is_mixed_into() -> 
 
 def test_the_fingerprint_follows_the_policy_and_the_images() -> None:
     prints = [make_policy(config).fingerprint for config in POLICIES.values()]
-    prints += [make_policy(POLICIES["crop-flip"], num_images=25).fingerprint, make_policy(POLICIES["crop-flip"], size=9).fingerprint]
+    prints += [
+        make_policy(POLICIES["crop-flip"], num_images=25).fingerprint,
+        make_policy(POLICIES["crop-flip"], size=9).fingerprint,
+    ]
     prints += [make_policy(AugmentConfig(padding=3)).fingerprint, make_policy(AugmentConfig(padding=2, flip=False)).fingerprint]
     assert len(set(prints)) == len(prints)
 

@@ -6,8 +6,8 @@ round and multiplied by ``reversal``, so that one optimizer and one loss train b
 When to use it: as an addition to ``kd`` when the student's outputs look unlike the teacher's as a set. Expect little.
 Cost: three linear layers; the teacher runs live.
 Options: ``weight``, ``reversal`` (strength of the gradient that reaches the student), ``compare`` (``logits`` or ``features``),
-``hidden`` (width of the discriminator), ``alpha``, ``temperature``. The buffer ``discriminator_accuracy`` is a moving average over
-about 100 steps: 0.5 says that it cannot tell them apart, 1 that the student never fools it.
+``hidden`` (width of the discriminator), ``alpha``, ``temperature``. The buffer ``discriminator_accuracy`` is a moving average
+over about 100 steps: 0.5 says that it cannot tell them apart, 1 that the student never fools it.
 Reference: Xu, Hsu and Huang 2018, Training Shallow and Thin Networks for Acceleration via Knowledge Distillation with
 Conditional Adversarial Networks; Shen, He and Xue 2019, MEAL (features); Ganin et al. 2016 (gradient reversal).
 """
@@ -81,7 +81,9 @@ class Adversarial(Method):
             assert context.teacher_example is not None
             ours, theirs = context.student_example.embedding, context.teacher_example.embedding
             if ours is None or theirs is None:
-                raise UnderstudyError("adversarial compares pooled embeddings, which one network does not show: set method.compare=logits")
+                raise UnderstudyError(
+                    "adversarial compares pooled embeddings, which one network does not show: set method.compare=logits"
+                )
             width = theirs.shape[1]
             self.align = nn.Linear(ours.shape[1], width)
         self.discriminator = nn.Sequential(

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
+from understudy.methods.at import unit
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
 from understudy.models.base import Classifier, Outputs
 
@@ -36,7 +37,7 @@ class CRDConfig(MethodConfig):
     negatives: int = 16384
     """Images of other classes that each image is told from; at most as many as there are."""
     nce_temperature: float = 0.07
-    """tau: scores are divided by it."""
+    """tau: scores are divided by it; at least 0.02, below which their exponentials leave the range of fp32."""
     momentum: float = 0.5
     """Share of the old vector in a bank when a new one comes, in [0, 1)."""
     dimension: int = 128
@@ -44,8 +45,8 @@ class CRDConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.nce_temperature <= 0:
-            raise ValueError("method.nce_temperature must be above 0")
+        if self.nce_temperature < 0.02:
+            raise ValueError("method.nce_temperature must be at least 0.02")
         if not 0 <= self.momentum < 1:
             raise ValueError("method.momentum must lie in [0, 1)")
         if self.negatives < 1 or self.dimension < 1:
@@ -135,8 +136,8 @@ class CRD(Method):
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         assert student.embedding is not None and teacher.embedding is not None
-        ours = F.normalize(self.project_student(student.embedding.float()), dim=1)
-        theirs = F.normalize(self.project_teacher(teacher.embedding.float()), dim=1)
+        ours = unit(self.project_student(student.embedding.float()))
+        theirs = unit(self.project_teacher(teacher.embedding.float()))
         chosen = torch.cat([batch.index[:, None], self.sampler(batch.labels, self.negatives)], 1)
         loss = self._contrast(ours, self.teacher_bank, self.teacher_normaliser, chosen)
         loss = loss + self._contrast(theirs, self.student_bank, self.student_normaliser, chosen)
@@ -160,7 +161,7 @@ class CRD(Method):
             index, ours, theirs = _of_all_ranks(index, ours, theirs)
         for bank, vectors in ((self.student_bank, ours), (self.teacher_bank, theirs)):
             mixed = self.momentum * bank[index] + (1 - self.momentum) * vectors
-            bank.index_copy_(0, index, F.normalize(mixed, dim=1))
+            bank.index_copy_(0, index, unit(mixed))
 
 
 def _of_all_ranks(index: Tensor, *vectors: Tensor) -> list[Tensor]:

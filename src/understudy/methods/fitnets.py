@@ -7,33 +7,33 @@ averaged down to the smaller size (``adaptive_avg_pool2d``) and the convolution 
 When to use it: when the teacher's features, and not only its answers, carry what the student misses; the classic first try
 among the feature methods, and often the weakest.
 Cost: one convolution between the two widths per step; the teacher runs live.
-Options: ``weight``, ``student_stage`` and ``teacher_stage`` (indices into the stage maps; -1 is the deepest). The default is
-the second deepest, as in the CRD benchmark.
+Options: ``weight``, ``stages`` and ``stage_weights`` (several levels at once; by default the second deepest alone, as in the
+CRD benchmark).
 Reference: Romero et al. 2015, FitNets: Hints for Thin Deep Nets.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
-from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
+from understudy.methods.at import StagesConfig, paired_stages, same_size
+from understudy.methods.base import Method, MethodContext
 from understudy.models.base import Classifier, Outputs
 
 
 @dataclass(frozen=True)
-class FitNetsConfig(MethodConfig):
+class FitNetsConfig(StagesConfig):
     """Options of hint learning."""
 
     weight: float = 100.0
     """Weight of the hint term."""
-    student_stage: int = -2
-    """Which of the student's stage maps is trained; -1 is the deepest."""
-    teacher_stage: int = -2
-    """Which of the teacher's stage maps it predicts."""
+    stages: tuple[int, ...] = (-2,)
+    """Which of the student's maps, 0 the shallowest and -1 the deepest; each predicts the teacher's map that is as far from
+    its own deep end. None given: all that both networks have, less the first (a stem)."""
 
 
 def fitnets_loss(regressed: Tensor, teacher_map: Tensor) -> Tensor:
@@ -45,17 +45,7 @@ def fitnets_loss(regressed: Tensor, teacher_map: Tensor) -> Tensor:
     Returns:
         scalar, at least 0, averaged over all elements.
     """
-    return F.mse_loss(*match_size(regressed, teacher_map))
-
-
-def match_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Both maps ``[B, C, H, W]`` at the smaller height and the smaller width of the two, by adaptive average pooling."""
-    size = (min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3]))
-    return _pooled(first, size), _pooled(second, size)
-
-
-def _pooled(feature_map: Tensor, size: tuple[int, int]) -> Tensor:
-    return feature_map if tuple(feature_map.shape[2:]) == size else F.adaptive_avg_pool2d(feature_map, size)
+    return F.mse_loss(*same_size(regressed, teacher_map))
 
 
 class Regressor(nn.Module):
@@ -85,7 +75,7 @@ class Regressor(nn.Module):
 
     def forward(self, student_map: Tensor) -> Tensor:
         """``[B, C_s, H_s, W_s]`` to ``[B, C_t, H_t, W_t]``, or to the smaller size where the sizes are not related."""
-        hidden = self.conv(student_map if self.size is None else _pooled(student_map, self.size))
+        hidden = self.conv(student_map if self.size is None else F.adaptive_avg_pool2d(student_map, self.size))
         if self.training:
             require_norm_samples("fitnets", hidden)
         return F.relu(self.bn(hidden))
@@ -112,56 +102,24 @@ def require_norm_samples(name: str, feature_map: Tensor) -> None:
         )
 
 
-def stage_pairs(
-    student_stages: Sequence[int], teacher_stages: Sequence[int], context: MethodContext, deepest: int = 3
-) -> list[tuple[int, int]]:
-    """(student stage, teacher stage) of each level, in the order given.
-
-    Args:
-        student_stages, teacher_stages: indices into the stage maps; where both are empty, the deepest stages are paired from
-            the deep end, as many as both networks have.
-        context: of the run.
-        deepest: at most so many then.
-
-    Raises:
-        UnderstudyError: if there are not as many of one as of the other, or a stage does not exist.
-    """
-    assert context.teacher_example is not None
-    counts = {"student": len(context.student_example.features), "teacher": len(context.teacher_example.features)}
-    if not student_stages and not teacher_stages:
-        return [(stage, stage) for stage in range(-min(deepest, *counts.values()), 0)]
-    if len(student_stages) != len(teacher_stages):
-        raise UnderstudyError(
-            f"{len(student_stages)} stages of the student cannot be paired with {len(teacher_stages)} of the teacher: "
-            "name as many in method.student_stages as in method.teacher_stages"
-        )
-    for role, stages in (("student", student_stages), ("teacher", teacher_stages)):
-        for stage in stages:
-            if not -counts[role] <= stage < counts[role]:
-                raise UnderstudyError(
-                    f"the {role} has {counts[role]} stages and no stage {stage}: "
-                    f"choose {-counts[role]} (shallowest) to -1 (deepest), or from 0 on, for the method's {role} stage"
-                )
-    return list(zip(student_stages, teacher_stages, strict=True))
-
-
 class FitNets(Method):
-    """The founding loss and a hint from one stage of the teacher."""
+    """The founding loss and a hint from each chosen stage of the teacher."""
 
     config_class = FitNetsConfig
+    config: FitNetsConfig
     needs = "features"
     reference = "Romero et al. 2015, FitNets: Hints for Thin Deep Nets"
 
     def __init__(self, student: Classifier, config: FitNetsConfig, context: MethodContext) -> None:
         super().__init__(student, config, context)
-        require_features(config.name, context)
+        self.stages = paired_stages(config, context)
         assert context.teacher_example is not None
-        self.weight = config.weight
-        ((self.student_stage, self.teacher_stage),) = stage_pairs((config.student_stage,), (config.teacher_stage,), context)
-        self.regressor = Regressor(
-            context.student_example.features[self.student_stage], context.teacher_example.features[self.teacher_stage]
-        )
+        ours, theirs = context.student_example.features, context.teacher_example.features
+        self.regressors = nn.ModuleList(Regressor(ours[stage], theirs[stage]) for stage, _ in self.stages)
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        regressed = self.regressor(student.features[self.student_stage].float())
-        return {"fitnets": self.weight * fitnets_loss(regressed, teacher.features[self.teacher_stage].float())}
+        parts = [
+            share * fitnets_loss(regressor(student.features[stage].float()), teacher.features[stage].float())
+            for regressor, (stage, share) in zip(self.regressors, self.stages, strict=True)
+        ]
+        return {"fitnets": self.config.weight * torch.stack(parts).sum()}

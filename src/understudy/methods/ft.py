@@ -8,8 +8,8 @@ student trains on its founding loss alone; then the paraphraser stands still, an
 the student's term ever reaches the paraphraser.
 When to use it: when the teacher is much wider than the student, so that its maps are hard to imitate as they are.
 Cost: six convolutions at the teacher's width in the first stage, six lighter ones after it; the teacher runs live.
-Options: ``weight``, ``rate`` (channels of the factor over the teacher's), ``paraphraser_epochs``, ``student_stage`` and
-``teacher_stage`` (indices into the stage maps; the deepest by default).
+Options: ``weight``, ``rate`` (channels of the factor over the teacher's), ``paraphraser_epochs``, ``stages`` and ``stage_weights``
+(several levels at once; by default the deepest alone).
 Reference: Kim, Park and Kwak 2018, Paraphrasing Complex Network: Network Compression via Factor Transfer. (The CRD benchmark
 compares factors averaged over channels instead.)
 """
@@ -24,13 +24,14 @@ from torch import Tensor, nn
 
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
-from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
-from understudy.methods.fitnets import match_size, require_norm_samples, stage_pairs
+from understudy.methods.at import StagesConfig, paired_stages, same_size, unit
+from understudy.methods.base import Method, MethodContext
+from understudy.methods.fitnets import require_norm_samples
 from understudy.models.base import Classifier, Outputs
 
 
 @dataclass(frozen=True)
-class FTConfig(MethodConfig):
+class FTConfig(StagesConfig):
     """Options of factor transfer."""
 
     weight: float = 200.0
@@ -39,10 +40,9 @@ class FTConfig(MethodConfig):
     """Channels of the factor as a share of the teacher's."""
     paraphraser_epochs: int | None = None
     """Epochs of the first stage; by default a tenth of the run, rounded up."""
-    student_stage: int = -1
-    """Which of the student's stage maps is translated; -1 is the deepest."""
-    teacher_stage: int = -1
-    """Which of the teacher's stage maps is paraphrased."""
+    stages: tuple[int, ...] = (-1,)
+    """Which of the student's maps, 0 the shallowest and -1 the deepest; each is translated for the teacher's map that is as
+    far from its own deep end. None given: all that both networks have, less the first (a stem)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,8 +61,8 @@ def ft_loss(student_factor: Tensor, teacher_factor: Tensor) -> Tensor:
     Returns:
         scalar, at least 0; blind to a positive factor on either side.
     """
-    student_factor, teacher_factor = match_size(student_factor, teacher_factor)
-    return F.l1_loss(F.normalize(student_factor.flatten(1), dim=1), F.normalize(teacher_factor.flatten(1), dim=1))
+    student_factor, teacher_factor = same_size(student_factor, teacher_factor)
+    return F.l1_loss(unit(student_factor.flatten(1)), unit(teacher_factor.flatten(1)))
 
 
 def _encoder(in_channels: int, factors: int, *, norm: bool) -> nn.Sequential:
@@ -79,54 +79,76 @@ def _decoder(channels: int, factors: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+class Factors(nn.Module):
+    """Paraphraser and translator of one stage.
+
+    Args:
+        student_channels, teacher_channels: widths of both maps.
+        rate: channels of the factor as a share of the teacher's.
+    """
+
+    def __init__(self, student_channels: int, teacher_channels: int, rate: float) -> None:
+        super().__init__()
+        factors = max(1, int(teacher_channels * rate))
+        self.encoder, self.decoder = _encoder(teacher_channels, factors, norm=False), _decoder(teacher_channels, factors)
+        self.translator = _encoder(student_channels, factors, norm=True)
+        # What the second stage reads. The optimizer does not know this copy, so neither weight decay nor momentum moves it.
+        self.paraphraser = copy.deepcopy(self.encoder).requires_grad_(False)
+
+    def reconstruction(self, teacher_map: Tensor) -> Tensor:
+        """The autoencoder's mean squared error on ``[B, C_t, H, W]``."""
+        if self.training:
+            with torch.no_grad():
+                for kept, trained in zip(self.paraphraser.parameters(), self.encoder.parameters(), strict=True):
+                    kept.copy_(trained)
+        return F.mse_loss(self.decoder(self.encoder(teacher_map)), teacher_map) + _nothing_of(self.translator)
+
+    def transfer(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:
+        """The factor loss of ``[B, C_s, h, w]`` against ``[B, C_t, H, W]``."""
+        if self.training:
+            require_norm_samples("ft", student_map)
+        with torch.no_grad():
+            teacher_factor = self.paraphraser(teacher_map)
+        loss = ft_loss(self.translator(student_map), teacher_factor)
+        return loss + _nothing_of(self.encoder) + _nothing_of(self.decoder)
+
+
+def _nothing_of(module: nn.Module) -> Tensor:
+    """0 with a zero gradient for every parameter: data-parallel training waits for the gradients of idle parts too."""
+    return 0 * torch.stack([parameter.flatten()[0] for parameter in module.parameters()]).sum()
+
+
 class FT(Method):
     """The founding loss; after the paraphraser's epochs, the factor term."""
 
     config_class = FTConfig
+    config: FTConfig
     needs = "features"
     reference = "Kim et al. 2018, Paraphrasing Complex Network: Network Compression via Factor Transfer"
 
     def __init__(self, student: Classifier, config: FTConfig, context: MethodContext) -> None:
         super().__init__(student, config, context)
-        require_features(config.name, context)
-        assert context.teacher_example is not None
-        self.weight = config.weight
+        self.stages = paired_stages(config, context)
         self.paraphraser_epochs = config.paraphraser_epochs or math.ceil(context.epochs / 10)
         if self.paraphraser_epochs >= context.epochs:
             raise UnderstudyError(
                 f"ft trains its paraphraser for {self.paraphraser_epochs} of {context.epochs} epochs, which leaves none for the "
                 "student: set train.epochs above method.paraphraser_epochs"
             )
-        ((self.student_stage, self.teacher_stage),) = stage_pairs((config.student_stage,), (config.teacher_stage,), context)
-        student_channels = context.student_example.features[self.student_stage].shape[1]
-        channels = context.teacher_example.features[self.teacher_stage].shape[1]
-        factors = max(1, int(channels * config.rate))
-        self.encoder, self.decoder = _encoder(channels, factors, norm=False), _decoder(channels, factors)
-        self.translator = _encoder(student_channels, factors, norm=True)
-        # What the second stage reads. The optimizer does not know this copy, so neither weight decay nor momentum moves it.
-        self.paraphraser = copy.deepcopy(self.encoder).requires_grad_(False)
+        assert context.teacher_example is not None
+        ours, theirs = context.student_example.features, context.teacher_example.features
+        self.factors = nn.ModuleList(
+            Factors(ours[stage].shape[1], theirs[stage].shape[1], config.rate) for stage, _ in self.stages
+        )
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        teacher_map = teacher.features[self.teacher_stage].float()
-        if self.epoch < self.paraphraser_epochs:
-            if self.training:
-                self._keep_paraphraser()
-            loss = F.mse_loss(self.decoder(self.encoder(teacher_map)), teacher_map)
-            return {"reconstruction": loss + _nothing_of(self.translator)}
-        student_map = student.features[self.student_stage].float()
-        if self.training:
-            require_norm_samples("ft", student_map)
-        with torch.no_grad():
-            teacher_factor = self.paraphraser(teacher_map)
-        idle = _nothing_of(self.encoder) + _nothing_of(self.decoder)
-        return {"ft": self.weight * ft_loss(self.translator(student_map), teacher_factor) + idle}
-
-    @torch.no_grad()
-    def _keep_paraphraser(self) -> None:
-        for kept, trained in zip(self.paraphraser.parameters(), self.encoder.parameters(), strict=True):
-            kept.copy_(trained)
-
-
-def _nothing_of(module: nn.Module) -> Tensor:
-    """0 with a zero gradient for every parameter: data-parallel training waits for the gradients of idle parts too."""
-    return 0 * torch.stack([parameter.flatten()[0] for parameter in module.parameters()]).sum()
+        parts = []
+        first = self.epoch < self.paraphraser_epochs
+        for factors, (stage, share) in zip(self.factors, self.stages, strict=True):
+            assert isinstance(factors, Factors)
+            teacher_map = teacher.features[stage].float()
+            if first:
+                parts.append(factors.reconstruction(teacher_map))
+            else:
+                parts.append(self.config.weight * share * factors.transfer(student.features[stage].float(), teacher_map))
+        return {"reconstruction" if first else "ft": torch.stack(parts).sum()}

@@ -7,8 +7,8 @@ of their averages over 4x4, 2x2 and 1x1 cells. The deepest level is the pooled e
 ``warmup_epochs``.
 When to use it: the strongest of the multi-level feature methods in its paper's tables; wants networks with several stages.
 Cost: two or three convolutions per level beside the student, only while training; the teacher runs live.
-Options: ``weight``, ``warmup_epochs``, ``student_stages`` and ``teacher_stages`` (shallow to deep, paired in order; by default
-the three deepest), ``pooled`` (the embedding as a further level).
+Options: ``weight``, ``warmup_epochs``, ``stages`` and ``stage_weights`` (which levels), ``pooled`` (the embedding as a further
+level, of weight 1).
 Reference: Chen et al. 2021, Distilling Knowledge via Knowledge Review. (The authors take the maps before the stage's last
 ReLU; here, as for every method, they are taken after it.)
 """
@@ -21,23 +21,20 @@ from torch import Tensor, nn
 
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
-from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
-from understudy.methods.fitnets import require_norm_samples, stage_pairs
+from understudy.methods.at import StagesConfig, paired_stages
+from understudy.methods.base import Method, MethodContext
+from understudy.methods.fitnets import require_norm_samples
 from understudy.models.base import Classifier, Outputs
 
 
 @dataclass(frozen=True)
-class ReviewKDConfig(MethodConfig):
+class ReviewKDConfig(StagesConfig):
     """Options of knowledge review."""
 
     weight: float = 1.0
     """Weight of the sum over levels."""
     warmup_epochs: int = 20
     """Epochs over which the weight grows linearly to its full value; 0 for none."""
-    student_stages: tuple[int, ...] = ()
-    """The student's stages, shallow to deep, paired in order with the teacher's; empty for the three deepest."""
-    teacher_stages: tuple[int, ...] = ()
-    """The teacher's stages."""
     pooled: bool = True
     """Review from the pooled embedding on, as a level below the deepest stage."""
 
@@ -79,11 +76,12 @@ class Fusion(nn.Module):
 
     def __init__(self, channels: int, mid_channels: int, out_channels: int, *, fuse: bool) -> None:
         super().__init__()
-        self.narrow = nn.Sequential(nn.Conv2d(channels, mid_channels, 1, bias=False), nn.BatchNorm2d(mid_channels))
+        narrow, out = nn.Conv2d(channels, mid_channels, 1, bias=False), nn.Conv2d(mid_channels, out_channels, 3, 1, 1, bias=False)
+        for convolution in (narrow, out):
+            nn.init.kaiming_uniform_(convolution.weight, a=1)
+        self.narrow = nn.Sequential(narrow, nn.BatchNorm2d(mid_channels))
         self.attention = nn.Conv2d(2 * mid_channels, 2, 1) if fuse else None
-        self.out = nn.Sequential(nn.Conv2d(mid_channels, out_channels, 3, 1, 1, bias=False), nn.BatchNorm2d(out_channels))
-        for layer in (self.narrow[0], self.out[0]):
-            nn.init.kaiming_uniform_(layer.weight, a=1)
+        self.out = nn.Sequential(out, nn.BatchNorm2d(out_channels))
 
     def forward(self, student_map: Tensor, deeper: Tensor | None, size: torch.Size) -> tuple[Tensor, Tensor]:
         """The map of the teacher's shape, and the fused map for the next shallower level.
@@ -108,39 +106,46 @@ class ReviewKD(Method):
     """The founding loss and the hierarchical context loss of every level."""
 
     config_class = ReviewKDConfig
+    config: ReviewKDConfig
     needs = "features"
     reference = "Chen et al. 2021, Distilling Knowledge via Knowledge Review"
 
     def __init__(self, student: Classifier, config: ReviewKDConfig, context: MethodContext) -> None:
         super().__init__(student, config, context)
-        require_features(config.name, context)
+        self.stages = sorted(paired_stages(config, context), reverse=True)  # deep to shallow, as they are reviewed
         assert context.teacher_example is not None
-        self.weight, self.warmup_epochs, self.pooled = config.weight, config.warmup_epochs, config.pooled
-        self.pairs = stage_pairs(config.student_stages, config.teacher_stages, context)
-        if self.pooled and (context.student_example.embedding is None or context.teacher_example.embedding is None):
-            raise UnderstudyError("reviewkd reviews from the pooled embedding, which one network does not show: set method.pooled=false")
-        levels = list(zip(self._maps(context.student_example, 0), self._maps(context.teacher_example, 1), strict=True))
+        ours, theirs = context.student_example, context.teacher_example
+        if config.pooled and (ours.embedding is None or theirs.embedding is None):
+            raise UnderstudyError(
+                "reviewkd reviews from the pooled embedding, which one network does not show: set method.pooled=false"
+            )
+        self.shares = [1.0] * config.pooled + [share for _, share in self.stages]
+        levels = list(zip(self._maps(ours), self._maps(theirs), strict=True))
         mid_channels = min(512, levels[0][0].shape[1])
         self.fusions = nn.ModuleList(
-            Fusion(ours.shape[1], mid_channels, theirs.shape[1], fuse=number > 0) for number, (ours, theirs) in enumerate(levels)
+            Fusion(student_map.shape[1], mid_channels, teacher_map.shape[1], fuse=number > 0)
+            for number, (student_map, teacher_map) in enumerate(levels)
         )
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        losses: list[Tensor] = []
+        parts: list[Tensor] = []
         deeper: Tensor | None = None
-        for fusion, ours, theirs in zip(self.fusions, self._maps(student, 0), self._maps(teacher, 1), strict=True):
+        for fusion, student_map, teacher_map, share in zip(
+            self.fusions, self._maps(student), self._maps(teacher), self.shares, strict=True
+        ):
             if self.training:
-                require_norm_samples("reviewkd", ours)
-                require_norm_samples("reviewkd", theirs)
-            reviewed, deeper = fusion(ours, deeper, theirs.shape[2:])
-            losses.append(hcl_loss(reviewed, theirs))
-        warmup = min(1.0, (self.epoch + 1) / self.warmup_epochs) if self.warmup_epochs else 1.0
-        return {"reviewkd": self.weight * warmup * torch.stack(losses).sum()}
+                require_norm_samples("reviewkd", student_map)
+                require_norm_samples("reviewkd", teacher_map)
+            reviewed, deeper = fusion(student_map, deeper, teacher_map.shape[2:])
+            parts.append(share * hcl_loss(reviewed, teacher_map))
+        warmup = self.config.warmup_epochs
+        grown = min(1.0, (self.epoch + 1) / warmup) if warmup else 1.0
+        return {"reviewkd": self.config.weight * grown * torch.stack(parts).sum()}
 
-    def _maps(self, outputs: Outputs, side: int) -> list[Tensor]:
+    def _maps(self, outputs: Outputs) -> list[Tensor]:
         """The levels' maps, deep to shallow."""
-        maps = [outputs.features[pair[side]].float() for pair in reversed(self.pairs)]
-        if self.pooled:
+        maps = [outputs.features[stage].float() for stage, _ in self.stages]
+        if self.config.pooled:
             assert outputs.embedding is not None
             maps.insert(0, outputs.embedding.float()[:, :, None, None])
         return maps

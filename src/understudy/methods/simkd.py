@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
+from understudy.methods.at import same_size
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
-from understudy.methods.fitnets import match_size, require_norm_samples
+from understudy.methods.fitnets import require_norm_samples
 from understudy.models.base import Classifier, Outputs
 
 
@@ -53,7 +54,7 @@ def simkd_loss(projected_map: Tensor, teacher_map: Tensor) -> Tensor:
     Returns:
         scalar, at least 0, averaged over all elements.
     """
-    return F.mse_loss(*match_size(projected_map, teacher_map))
+    return F.mse_loss(*same_size(projected_map, teacher_map))
 
 
 class TeacherHead(nn.Module):
@@ -73,11 +74,7 @@ class TeacherHead(nn.Module):
     def __init__(self, teacher: Classifier, embedding: Tensor) -> None:
         super().__init__()
         called = called_modules(teacher, embedding)
-        above = {name.rpartition(".")[0] for name in called}
-        for name in list(above):
-            while name:
-                name = name.rpartition(".")[0]
-                above.add(name)
+        above = {".".join(path[:depth]) for path in (name.split(".") for name in called) for depth in range(1, len(path))}
         below = tuple(name + "." for name in called)
         left_out = {
             id(module): nn.Identity()
@@ -86,14 +83,14 @@ class TeacherHead(nn.Module):
         }
         # deepcopy takes what its memo holds in place of the original: the backbone is not even copied.
         self.network = copy.deepcopy(teacher, memo=dict(left_out)).requires_grad_(False)
-        for name in above - {""} - called:  # a transformer's position embedding, for instance
+        for name in above - called:  # a transformer's position embedding, for instance
             shell = self.network.get_submodule(name)
             for own in [*shell._parameters, *shell._buffers]:
                 setattr(shell, own, None)
         self.train(False)
         with torch.no_grad():
             kept, original = self(embedding), _in_eval_mode(teacher, embedding)
-        if not torch.equal(kept, original):
+        if not torch.allclose(kept, original, rtol=1e-4, atol=1e-5):
             raise UnderstudyError("simkd cannot take the teacher's classifier out of the teacher: use another method with it")
 
     def train(self, mode: bool = True) -> "TeacherHead":

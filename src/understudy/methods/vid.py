@@ -6,8 +6,7 @@ mutual information of both maps. ``mu`` is three 1x1 convolutions; ``var = softp
 teacher channel and starts at 5. Channels that the student cannot predict get a large variance and stop mattering.
 When to use it: as a hint (``fitnets``) that finds out by itself which channels are worth it.
 Cost: three 1x1 convolutions per stage at the teacher's width; the teacher runs live. The loss may be negative.
-Options: ``weight``, ``student_stages`` and ``teacher_stages`` (indices into the stage maps, paired in order; by default
-the three deepest), ``initial_variance``.
+Options: ``weight``, ``stages`` and ``stage_weights`` (several levels at once), ``initial_variance``.
 Reference: Ahn et al. 2019, Variational Information Distillation for Knowledge Transfer.
 """
 
@@ -19,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.data.batches import Batch
-from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
-from understudy.methods.fitnets import match_size, stage_pairs
+from understudy.methods.at import StagesConfig, paired_stages, same_size
+from understudy.methods.base import Method, MethodContext
 from understudy.models.base import Classifier, Outputs
 
 LEAST_VARIANCE = 1e-5
@@ -28,15 +27,11 @@ LEAST_VARIANCE = 1e-5
 
 
 @dataclass(frozen=True)
-class VIDConfig(MethodConfig):
+class VIDConfig(StagesConfig):
     """Options of variational information distillation."""
 
     weight: float = 1.0
     """Weight of the likelihood term."""
-    student_stages: tuple[int, ...] = ()
-    """The student's stages, paired in order with the teacher's; empty for the three deepest."""
-    teacher_stages: tuple[int, ...] = ()
-    """The teacher's stages."""
     initial_variance: float = 5.0
     """Variance of every channel at the start."""
 
@@ -57,7 +52,7 @@ def vid_loss(mean: Tensor, teacher_map: Tensor, rho: Tensor) -> Tensor:
     Returns:
         scalar; negative where the prediction is closer than a variance of 1 would have it.
     """
-    mean, teacher_map = match_size(mean, teacher_map)
+    mean, teacher_map = same_size(mean, teacher_map)
     variance = (F.softplus(rho) + LEAST_VARIANCE).view(1, -1, 1, 1)
     return 0.5 * ((mean - teacher_map).square() / variance + variance.log()).mean()
 
@@ -88,25 +83,24 @@ class VID(Method):
     """The founding loss and the likelihood of the teacher's maps."""
 
     config_class = VIDConfig
+    config: VIDConfig
     needs = "features"
     reference = "Ahn et al. 2019, Variational Information Distillation for Knowledge Transfer"
 
     def __init__(self, student: Classifier, config: VIDConfig, context: MethodContext) -> None:
         super().__init__(student, config, context)
-        require_features(config.name, context)
+        self.stages = paired_stages(config, context)
         assert context.teacher_example is not None
-        self.weight = config.weight
-        self.pairs = stage_pairs(config.student_stages, config.teacher_stages, context)
         ours, theirs = context.student_example.features, context.teacher_example.features
         self.predictors = nn.ModuleList(
-            Predictor(ours[s].shape[1], theirs[t].shape[1], config.initial_variance) for s, t in self.pairs
+            Predictor(ours[stage].shape[1], theirs[stage].shape[1], config.initial_variance) for stage, _ in self.stages
         )
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        losses = []
-        for predictor, (s, t) in zip(self.predictors, self.pairs, strict=True):
+        parts = []
+        for predictor, (stage, share) in zip(self.predictors, self.stages, strict=True):
             assert isinstance(predictor, Predictor)
             # Pooled before the convolutions, which are 1x1: less work where the student's map is the larger.
-            student_map, teacher_map = match_size(student.features[s].float(), teacher.features[t].float())
-            losses.append(vid_loss(predictor.mean(student_map), teacher_map, predictor.rho))
-        return {"vid": self.weight * torch.stack(losses).sum()}
+            student_map, teacher_map = same_size(student.features[stage].float(), teacher.features[stage].float())
+            parts.append(share * vid_loss(predictor.mean(student_map), teacher_map, predictor.rho))
+        return {"vid": self.config.weight * torch.stack(parts).sum()}

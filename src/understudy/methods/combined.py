@@ -1,0 +1,76 @@
+"""Several methods at once: ``at+kd``, ``sp+dkd``, any sum of terms beside one founding loss.
+
+What it does: adds the weighted terms of all named methods to ``(1 - alpha) * CE + alpha * T^2 * KL``. ``kd`` in the name
+switches the soft term on with its own default alpha; ``ce`` adds nothing.
+When to use it: when two methods teach different things, such as where to look and what to answer. Try each alone first.
+Cost: the sum of the parts; one forward pass of either network.
+Options: ``temperature``, ``alpha``, ``ce_weight`` for the founding loss, and each part's own options under its name:
+``method=at+kd method.at.weight=500``.
+Reference: Zagoruyko and Komodakis 2017 report ``at+kd``; the others are sums.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from understudy.data.batches import Batch
+from understudy.errors import UnderstudyError
+from understudy.methods.base import Method, MethodConfig, MethodContext, Needs
+from understudy.models.base import Classifier, Outputs
+
+
+@dataclass(frozen=True)
+class CombinedConfig(MethodConfig):
+    """Options of a combination."""
+
+    parts: dict[str, Any] = field(default_factory=dict)
+    """Each part's options by its name."""
+
+
+class Combined(Method):
+    """The founding loss once, and every part's term."""
+
+    config_class = CombinedConfig
+    reference = "the parts' own"
+    kinds: ClassVar[Mapping[str, type[Method]]] = {}
+    configs: ClassVar[Mapping[str, MethodConfig]] = {}
+
+    def __init__(self, student: Classifier, config: MethodConfig, context: MethodContext) -> None:
+        super().__init__(student, config, context)
+        for name, kind in self.kinds.items():
+            part = kind(student, self.configs[name], context)
+            # The student is this method's child alone: a part that held it too would save it a second time.
+            del part._modules["student"]
+            object.__setattr__(part, "student", student)
+            self.add_module(f"part_{name}", part)
+
+    def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        result: dict[str, Tensor] = {}
+        for name in self.kinds:
+            part = self.get_submodule(f"part_{name}")
+            assert isinstance(part, Method)
+            part.epoch = self.epoch
+            result |= part.terms(student, teacher, batch)
+        return result
+
+
+def combination(values: Mapping[str, Any], classes: Mapping[str, type[Method]], configs: Mapping[str, MethodConfig]) -> type[Combined]:
+    """The class that sums these methods.
+
+    Args:
+        values: what the user wrote, for messages.
+        classes: the methods by name.
+        configs: their validated options.
+
+    Raises:
+        UnderstudyError: for a method that replaces the student's forward pass and so cannot be summed.
+    """
+    for name, kind in classes.items():
+        if kind.forward is not Method.forward or kind.losses is not Method.losses or kind.deployed is not Method.deployed:
+            raise UnderstudyError(f"method {values['name']}: {name} has a forward pass of its own and cannot be combined")
+    order: tuple[Needs, ...] = ("nothing", "logits", "features")
+    needs = max((kind.needs for kind in classes.values()), key=order.index)
+    terms = {name: kind for name, kind in classes.items() if kind.terms is not Method.terms}
+    return type("Combined", (Combined,), {"kinds": terms, "configs": dict(configs), "needs": needs})
