@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     founding = harness.pick(
         args,
         tiny={"steps": 2, "batch_size": 4, "rounds": 1},
-        quick={"steps": 8, "batch_size": 128, "rounds": 3},
+        quick={"steps": 4, "batch_size": 128, "rounds": 5},
         full={"steps": 40, "batch_size": 128, "rounds": 9},
     )
     deep = harness.pick(

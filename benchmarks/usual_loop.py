@@ -65,7 +65,10 @@ def build(images: int, batch_size: int, path: str | None) -> Callable[..., float
         torch.set_num_threads(threads)
         if workers not in loaders:
             endless = RandomSampler(dataset, replacement=True, num_samples=10**9)
-            loaders[workers] = iter(DataLoader(dataset, batch_size, sampler=endless, num_workers=workers))
+            # Forked, as is usual on Linux: a spawned process like this one would spawn its own, too, unless told.
+            how = "fork" if workers else None
+            loader = DataLoader(dataset, batch_size, sampler=endless, num_workers=workers, multiprocessing_context=how)
+            loaders[workers] = iter(loader)
         student.train()
         # While others had their turn the workers filled the queue (two batches each): use that up before timing.
         for _ in range(2 * workers + 1):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from tests.test_experiment import config_for, images  # noqa: F401 (a fixture)
+
 from understudy.caches import build_cache, delete_cache, find_cache, inspect_cache, list_caches, verify_cache
 from understudy.cli import main
 from understudy.errors import UnderstudyError
@@ -59,7 +59,9 @@ def test_only_caches_are_deleted(run: Path, tmp_path: Path):
 
 def test_the_cache_of_another_run_is_not_compared(run: Path, tmp_path: Path, images: Path):  # noqa: F811
     other = tmp_path / "other"
-    train_arm(config_for(images, data={"source": "npz", "path": str(images), "val_fraction": 0.3}), "teacher", 0, other, device="cpu")
+    train_arm(
+        config_for(images, data={"source": "npz", "path": str(images), "val_fraction": 0.3}), "teacher", 0, other, device="cpu"
+    )
     (folder,) = build_cache(other, epochs=1, cache=tmp_path / "caches")["folders"]
     with pytest.raises(UnderstudyError, match="is not the cache of"):
         verify_cache(Path(folder), run)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from tests.tiny_data import tiny_net
 from torch import nn
 
-from tests.tiny_data import tiny_net
 from understudy.checkpoint import load_checkpoint, load_weights, rng_state, save_checkpoint, save_weights, set_rng_state
 from understudy.errors import UnderstudyError
 
@@ -75,7 +75,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
     save_checkpoint(path, {"epoch": 1} if damage == "no fingerprint" else STATE)
     whole = path.read_bytes()
     path.write_bytes({"cut off": whole[: len(whole) // 2], "empty": b"", "garbage": b"not a checkpoint"}.get(damage, whole))
-    with pytest.raises(UnderstudyError, match="checkpoint.pt cannot be read .* delete it") as caught:
+    with pytest.raises(UnderstudyError, match=r"checkpoint.pt cannot be read .* delete it") as caught:
         load_checkpoint(path, "mine")
     assert "\n" not in str(caught.value)
 
@@ -164,7 +164,7 @@ def test_weights_that_are_missing_damaged_or_foreign_are_refused(tmp_path: Path)
     with pytest.raises(UnderstudyError, match="does not fit the network"):
         load_weights(tmp_path / "list.pt", tiny_net())
     save_weights(tmp_path / "five.safetensors", tiny_net(num_classes=5))
-    with pytest.raises(UnderstudyError, match="does not fit the network.*fc.weight") as caught:
+    with pytest.raises(UnderstudyError, match=r"does not fit the network.*fc.weight") as caught:
         load_weights(tmp_path / "five.safetensors", tiny_net())
     assert "\n" not in str(caught.value)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from tests.test_loop import SETTINGS, make_data, make_method, run
+
 from understudy import compiling, loop
 from understudy.data.batches import TrainBatches
 from understudy.loop import make_fabric, train_epochs
@@ -44,13 +44,17 @@ def test_compiling_must_save_more_than_it_costs(monkeypatch: pytest.MonkeyPatch,
     batch = next(iter(batches.epoch(0, batches.policy.epoch(0))))
     compiled = set()
     monkeypatch.setattr(compiling, "compile_step", lambda m: compiled.add(id(m)))
-    monkeypatch.setattr(compiling, "_seconds", lambda m, b, a, steps: (cold if steps == 2 else warm) if id(m) in compiled else 1.0)
+    monkeypatch.setattr(
+        compiling, "_seconds", lambda m, b, a, steps: (cold if steps == 2 else warm) if id(m) in compiled else 1.0
+    )
     before = torch.get_rng_state()
     assert compiling.worth_compiling(method, batch, None, steps=100) is worth
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_resumed_run_keeps_the_choice_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eager_backend: list[object]):
+def test_a_resumed_run_keeps_the_choice_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eager_backend: list[object]
+):
     data, config = make_data(), replace(SETTINGS, compile="auto")
     monkeypatch.setattr(loop, "worth_compiling", lambda *_: True)
     epochs = train_epochs(make_method(data), data, config, make_fabric("cpu", "fp32"), checkpoint=tmp_path / "c.pt")

@@ -124,16 +124,16 @@ def test_an_override_without_key_or_value_is_refused(override: str) -> None:
 
 
 def test_an_override_through_a_value_is_refused() -> None:
-    with pytest.raises(UnderstudyError, match="train.epochs is a value, not a section"):
+    with pytest.raises(UnderstudyError, match=r"train.epochs is a value, not a section"):
         load_config("digits", ["train.epochs.more=3"])
 
 
 def test_text_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
     for text in ("train: [1, 2", "a: b: c", "\tx: 1"):
-        with pytest.raises(UnderstudyError, match="is not valid YAML: .*line 1") as caught:
+        with pytest.raises(UnderstudyError, match=r"is not valid YAML: .*line 1") as caught:
             load_config(recipe_file(tmp_path, text))
         assert "\n" not in str(caught.value)
-    with pytest.raises(UnderstudyError, match="value of train.lr is not valid YAML"):
+    with pytest.raises(UnderstudyError, match=r"value of train.lr is not valid YAML"):
         load_config("digits", ["train.lr=[1"])
 
 
@@ -147,11 +147,11 @@ def test_yaml_makes_no_objects(tmp_path: Path) -> None:
 def test_a_recipe_must_be_a_mapping_that_exists(tmp_path: Path) -> None:
     with pytest.raises(UnderstudyError, match="must be a mapping"):
         load_config(recipe_file(tmp_path, "- a\n- b"))
-    with pytest.raises(UnderstudyError, match="cannot read the recipe .*nowhere.yaml"):
+    with pytest.raises(UnderstudyError, match=r"cannot read the recipe .*nowhere.yaml"):
         load_config(str(tmp_path / "nowhere.yaml"))
-    with pytest.raises(UnderstudyError, match="unknown recipe 'digit': did you mean digits?"):
+    with pytest.raises(UnderstudyError, match=r"unknown recipe 'digit': did you mean digits?"):
         load_config("digit")
-    with pytest.raises(UnderstudyError, match="or give a .yaml file"):
+    with pytest.raises(UnderstudyError, match=r"or give a .yaml file"):
         load_config("qqq")
     with pytest.raises(UnderstudyError, match="is not a run's configuration"):
         from_yaml("just words", "config.yaml")
@@ -168,9 +168,9 @@ def test_the_teacher_trains_as_the_student_but_for_its_own_fields() -> None:
 
 
 def test_the_teachers_own_fields_are_checked_as_well() -> None:
-    with pytest.raises(UnderstudyError, match="unknown key teacher.train.epoch: did you mean teacher.train.epochs?"):
+    with pytest.raises(UnderstudyError, match=r"unknown key teacher.train.epoch: did you mean teacher.train.epochs?"):
         _ = load_config("digits", ["teacher.train.epoch=1"]).teacher_train
-    with pytest.raises(UnderstudyError, match="^teacher.train: .*epochs must be at least 1"):
+    with pytest.raises(UnderstudyError, match=r"^teacher.train: .*epochs must be at least 1"):
         _ = load_config("digits", ["teacher.train.epochs=0"]).teacher_train
 
 
@@ -178,7 +178,7 @@ def test_the_teachers_mean_and_std_belong_together() -> None:
     config = load_config("digits", ["teacher.mean=[0.1, 0.2, 0.3]", "teacher.std=[1, 1, 1]"])
     assert config.teacher.mean == (0.1, 0.2, 0.3)
     for std in ("[1]", "[1, 0, 1]"):
-        with pytest.raises(UnderstudyError, match="teacher.std"):
+        with pytest.raises(UnderstudyError, match=r"teacher.std"):
             load_config("digits", ["teacher.mean=[0.1, 0.2, 0.3]", f"teacher.std={std}"])
 
 

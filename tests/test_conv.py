@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from tests.tiny_data import tiny_net
 from torch import nn
 
-from tests.tiny_data import tiny_net
 from understudy.conv import SmallMapConv2d, _Conv2d, _worth_it, use_small_map_gradients
 
 SHAPES = [

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from tests.tiny_data import tiny_config, tiny_net, tiny_split
+
 from understudy.evaluate import accuracy, agreement, ece, metrics, nll, per_class_accuracy, predict, reliability, teacher_kl
 
 # Softmax of these is exactly (1/2, 1/4, 1/4), (1/4, 1/2, 1/4), (1/10, 1/10, 8/10), (8/10, 1/10, 1/10).

@@ -91,7 +91,9 @@ def test_arms_of_one_seed_start_from_the_same_weights_and_see_the_same_batches(i
 def test_workers_side_by_side_give_the_numbers_of_one_after_the_other(
     finished: tuple[Path, dict[str, Any]], images: Path, tmp_path: Path
 ):
-    together = run_experiment(config_for(images), tmp_path / "run", device="cpu", workers=2, display=False, cache=str(tmp_path / "cache"))
+    together = run_experiment(
+        config_for(images), tmp_path / "run", device="cpu", workers=2, display=False, cache=str(tmp_path / "cache")
+    )
     assert numbers(together) == numbers(finished[1])
 
 
@@ -108,8 +110,8 @@ def slowly(self, rows, views):
     time.sleep(0.1)  # long enough to be killed between two steps
     return render(self, rows, views)
 batches.TrainBatches.render = slowly
-experiment.run_experiment(config_for(Path({str(images)!r})), Path({str(tmp_path / "run")!r}), device="cpu", workers=1, display=False,
-                          cache={str(tmp_path / "cache")!r})
+experiment.run_experiment(config_for(Path({str(images)!r})), Path({str(tmp_path / "run")!r}), device="cpu", workers=1,
+                          display=False, cache={str(tmp_path / "cache")!r})
 """
     process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"})
     checkpoint = tmp_path / "run" / "arms" / "baseline-seed0" / "checkpoint.pt"
@@ -153,7 +155,9 @@ def test_a_given_teacher_is_measured_before_anything_leans_on_it(
     results = run_experiment(good, tmp_path / "good", device="cpu", workers=1, display=False, cache=str(tmp_path / "cache"))
     assert results["arms"]["teacher"]["method"] == "given" and results["arms"]["teacher"]["runs"][0]["epochs"] == 0
     with pytest.raises(UnderstudyError, match=r"% on validation, below 100\.0 %"):
-        run_experiment(config_for(images, teacher=teacher | {"min_accuracy": 1.0}), tmp_path / "bad", device="cpu", workers=1, display=False)
+        run_experiment(
+            config_for(images, teacher=teacher | {"min_accuracy": 1.0}), tmp_path / "bad", device="cpu", workers=1, display=False
+        )
     other = teacher | {"model": {"name": "founding_teacher"}}
     with pytest.raises(UnderstudyError, match="does not fit the network"):
         run_experiment(config_for(images, teacher=other), tmp_path / "other", device="cpu", workers=1, display=False)

@@ -14,6 +14,7 @@ PACKAGE = ROOT / "src" / "understudy"
 
 RANKS = {
     "errors": 0,
+    "files": 0,
     "config": 1,
     "conv": 2,
     "data": 2,

@@ -73,7 +73,9 @@ def test_the_loop_is_the_plain_loop_bit_for_bit():
     plain.to(memory_format=torch.channels_last)
     batches = TrainBatches(data.train, data.config, 16, 3, torch.device("cpu"))
     optimizer = torch.optim.SGD(plain.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=1e-3, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: (s + 1) / 2 if s < 1.8 else 0.5 * (1 + torch.cos(torch.tensor((s - 1.8) / 7.2 * torch.pi)).item()))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: (s + 1) / 2 if s < 1.8 else 0.5 * (1 + torch.cos(torch.tensor((s - 1.8) / 7.2 * torch.pi)).item())
+    )
     for epoch in range(3):
         for batch in batches.epoch(epoch, batches.policy.epoch(epoch)):
             loss = nn.functional.cross_entropy(plain(batch.images), batch.labels)
@@ -116,7 +118,9 @@ def test_same_seed_same_bits_and_other_seed_other_bits():
     assert not all(torch.equal(x, y) for x, y in zip(a.parameters(), c.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("config", [SETTINGS, replace(SETTINGS, optimizer="adamw", ema_decay=0.9), replace(SETTINGS, keep="best")])
+@pytest.mark.parametrize(
+    "config", [SETTINGS, replace(SETTINGS, optimizer="adamw", ema_decay=0.9), replace(SETTINGS, keep="best")]
+)
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, config: TrainConfig):
     data = make_data()
     whole, history = run(data, config, dropout=0.3)
@@ -199,7 +203,9 @@ def test_two_gloo_processes_match_one(tmp_path: Path):
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1", "--master-port=0"]
     command[-2:] = ["--standalone"]
-    done = subprocess.run([*command, str(script)], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [*command, str(script)], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found = torch.load(tmp_path / "out.pt", weights_only=True)
     method, history = run(make_data(42))

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-
 from tests.tiny_data import TinyNet, tiny_data, tiny_net
+
 from understudy import teacher_cache
 from understudy.data.batches import Batch, TrainBatches
 from understudy.data.training import TrainingData
@@ -273,7 +273,7 @@ def test_methods_that_read_features_ask_the_live_teacher(tmp_path: Path) -> None
     batches, live = TrainBatches(data.train, data.config, 8, 0, CPU), FrozenTeacher(tiny_net())
     assert _live_or_cached(live, "features", "auto", data, batches, str(tmp_path)) is live
     assert _live_or_cached(live, "logits", "live", data, batches, str(tmp_path)) is live
-    with pytest.raises(UnderstudyError, match="reads feature maps: set teacher.outputs=live"):
+    with pytest.raises(UnderstudyError, match=r"reads feature maps: set teacher.outputs=live"):
         _live_or_cached(live, "features", "cached", data, batches, str(tmp_path))
     assert not list(tmp_path.iterdir())
 

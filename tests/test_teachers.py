@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from tests.tiny_data import MEAN, STD, tiny_config, tiny_net, tiny_split
 from torch.nn import functional as F
 
-from tests.tiny_data import MEAN, STD, tiny_config, tiny_net, tiny_split
 from understudy.data.batches import Batch, TrainBatches, plain_batches
 from understudy.data.views import Views
 from understudy.errors import UnderstudyError
@@ -89,7 +89,7 @@ def test_the_same_normalisation_needs_no_work() -> None:
 
 
 def test_a_normalisation_for_other_channels_is_refused() -> None:
-    with pytest.raises(UnderstudyError, match="teacher.mean has 1 channels, the images have 3"):
+    with pytest.raises(UnderstudyError, match=r"teacher.mean has 1 channels, the images have 3"):
         renormalisation(MEAN, STD, (0.5,), (0.5,), CPU)
 
 

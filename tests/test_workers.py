@@ -61,7 +61,7 @@ def test_without_workers_jobs_run_here_one_after_the_other() -> None:
 
 
 def test_without_workers_an_error_stops_the_rest() -> None:
-    with pytest.raises(UnderstudyError, match="lower train.lr"):
+    with pytest.raises(UnderstudyError, match=r"lower train.lr"):
         run_jobs([Job("bad", refuse, ()), Job("never", be_killed, ())], 0, no_news)
 
 
@@ -96,7 +96,7 @@ def test_workers_give_the_results_and_news_of_one_process_each_on_its_own_core(m
 
 
 def test_an_error_in_a_worker_arrives_as_it_was_raised() -> None:
-    with pytest.raises(UnderstudyError, match="^the loss is not a number: lower train.lr$"):
+    with pytest.raises(UnderstudyError, match=r"^the loss is not a number: lower train.lr$"):
         run_jobs([Job("bad", refuse, ()), *squares(2)], 1, no_news)
 
 

@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import os
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from understudy.data.dataset import SealedSplit
 from understudy.data.training import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
 from understudy.evaluate import metrics, predict
+from understudy.files import write_bytes
 from understudy.loop import EpochResult, Progress, make_fabric, resolve_precision
 from understudy.methods import method_class, method_config
 from understudy.models import build_model, deployed
@@ -263,16 +262,6 @@ def _no_nan(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_no_nan(v) for v in value]
     return None if isinstance(value, float) and value != value else value
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Bytes, atomically: readers see the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    os.chmod(name, 0o644)
-    os.replace(name, path)
 
 
 def write_history(path: Path, entries: list[tuple[str, int, EpochResult]]) -> None:

@@ -57,7 +57,8 @@ def build_cache(
             if policy.num_views is None:
                 raise UnderstudyError("this augmentation has endlessly many views: label a number of epochs instead of all views")
             plan = [
-                (f"view {v + 1}/{policy.num_views}", 0, policy.views_of(torch.full((policy.num_images,), v))) for v in range(policy.num_views)
+                (f"view {v + 1}/{policy.num_views}", 0, policy.views_of(torch.full((policy.num_images,), v)))
+                for v in range(policy.num_views)
             ]
         else:
             number = config.train.epochs if epochs is None else epochs
@@ -134,7 +135,9 @@ def verify_cache(folder: Path, run: Path | None = None, *, sample: int = 512, de
     """
     found = inspect_cache(folder)
     if found["damaged"]:
-        raise UnderstudyError(f"{folder} has {found['damaged']} damaged rows: the next run labels them again, or delete the cache")
+        raise UnderstudyError(
+            f"{folder} has {found['damaged']} damaged rows: the next run labels them again, or delete the cache"
+        )
     if run is None:
         return found
     config = load_run(run)
@@ -153,7 +156,9 @@ def _compare(teacher: CachedTeacher, sample: int) -> dict[str, Any]:
     if not there.any():
         return {"compared": 0, "largest_difference": None}
     rows, logits = rows[torch.from_numpy(there)], torch.from_numpy(kept[there, :-1].copy().view(np.float16)).float()
-    live = teacher.teacher.outputs(teacher.batches.render(rows.to(teacher.batches.device), views.to(teacher.batches.device))).logits.cpu()
+    live = teacher.teacher.outputs(
+        teacher.batches.render(rows.to(teacher.batches.device), views.to(teacher.batches.device))
+    ).logits.cpu()
     worst = float((logits - live).abs().max())
     if worst > 1e-2 * float(live.abs().max()) + 1e-3:
         raise UnderstudyError(f"the teacher's logits differ from the cache's by up to {worst:.3g}: delete the cache")
@@ -200,4 +205,3 @@ def _rows(file: Path, num_classes: int) -> np.ndarray:
     width = num_classes + 1
     whole = file.stat().st_size // (2 * width)
     return np.memmap(file, np.uint16, "r", shape=(whole, width)) if whole else np.empty((0, width), np.uint16)
-

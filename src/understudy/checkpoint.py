@@ -1,21 +1,18 @@
 """What a run needs to go on exactly where it stopped, and weights that load without this package."""
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from understudy.errors import UnderstudyError
+from understudy.files import replacing
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint so that the path always holds a whole one, whatever happens meanwhile."""
-    with _replacing(path) as file:
+    with replacing(path) as file:
         torch.save(state, file)
 
 
@@ -61,7 +58,7 @@ def save_weights(path: Path, model: nn.Module) -> None:
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(save(tensors))
 
 
@@ -89,19 +86,3 @@ def load_weights(path: Path, model: nn.Module) -> None:
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UnderstudyError(f"{path} does not fit the network: {reason}") from error
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file beside ``path`` that takes its place once it is whole, and is gone if it is not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

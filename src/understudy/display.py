@@ -1,4 +1,4 @@
-"""The live picture of long work: one bar per training, with its rate and the time left; plain lines where there is no terminal."""
+"""The live picture of long work: a bar per training, with rate and time left; plain lines where there is no terminal."""
 
 import contextlib
 import sys

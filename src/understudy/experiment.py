@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from understudy.arm import ArmSpec, arm_folder, build, method_of, run_arm, weights_path, write_bytes, write_history, write_json
+from understudy.arm import ArmSpec, arm_folder, build, method_of, run_arm, weights_path, write_history, write_json
 from understudy.benchmark import count_macs, efficiency, hardware, measure_latency, model_size
 from understudy.checkpoint import load_weights
 from understudy.config import RunConfig, from_yaml, to_mapping, to_yaml
 from understudy.data.training import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
+from understudy.files import write_bytes
 from understudy.loop import EpochResult, resolve_precision
 from understudy.methods import method_config
 from understudy.models import deployed

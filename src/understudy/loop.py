@@ -154,7 +154,8 @@ def train_epochs(
             teacher.prepare(epoch, views, progress and (lambda done, total, e=epoch: progress("label", e, done, total)))
         if compiled is None:
             first = next(iter(batches.epoch(epoch, views)))
-            compiled = worth_compiling(method, first, teacher and teacher.outputs(first), (config.epochs - epoch) * len(batches))
+            answer = None if teacher is None else teacher.outputs(first)
+            compiled = worth_compiling(method, first, answer, (config.epochs - epoch) * len(batches))
         if compiled and epoch == start:
             compile_step(method)
         began = time.perf_counter()
@@ -212,10 +213,14 @@ def train_epochs(
         if last is not None:
             method.load_state_dict(last)
         if checkpoint is not None and fabric.is_global_zero:
-            save_checkpoint(checkpoint, {
-                "fingerprint": fingerprint, "epoch": epoch, "method": method.state_dict(), "optimizer": optimizer.state_dict(),
-                "ema": ema, "best": best, "compiled": compiled, "rng": rng_state(device), "history": [asdict(entry) for entry in history],
-            })  # fmt: skip
+            state = {
+                "fingerprint": fingerprint,
+                "epoch": epoch,
+                "method": method.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            }
+            state |= {"ema": ema, "best": best, "compiled": compiled, "rng": rng_state(device)}
+            save_checkpoint(checkpoint, state | {"history": [asdict(entry) for entry in history]})
         fabric.barrier()
         yield result
 

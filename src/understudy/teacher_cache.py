@@ -12,7 +12,6 @@ views, normalisation, precision); ``meta.json`` says what they were, so that a c
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from understudy.data.batches import Batch, TrainBatches
 from understudy.data.views import Views
 from understudy.errors import UnderstudyError
+from understudy.files import write_bytes
 from understudy.models.base import Outputs
 from understudy.teachers import LabelProgress, Teacher
 
@@ -73,7 +73,7 @@ class OutputStore:
         meta = self.folder / "meta.json"
         if not meta.exists():
             content = {"parts": self.parts, "num_images": num_images, "num_classes": num_classes, "num_views": num_views}
-            _write_atomically(meta, json.dumps(content, indent=1))
+            write_bytes(meta, json.dumps(content, indent=1).encode())
         check_meta(meta, self.parts)
 
     def open(self, epoch: int) -> np.memmap:
@@ -207,10 +207,3 @@ class CachedTeacher(Teacher):
         """The kept logits (fp32 ``[B, K]``) of the batch's images under this epoch's views; no features."""
         assert self.epoch_logits is not None, "prepare(epoch, views) comes before outputs(batch)"
         return Outputs(self.epoch_logits[batch.index].float())
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    os.replace(name, path)

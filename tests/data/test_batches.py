@@ -1,8 +1,8 @@
 """An epoch shows every image once, in an order and under views that depend on nothing but the seed and its number."""
 
 import torch
-
 from tests.tiny_data import MEAN, STD, tiny_config, tiny_split
+
 from understudy.config import DataConfig
 from understudy.data.batches import Batch, TrainBatches, plain_batches
 

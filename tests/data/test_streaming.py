@@ -42,7 +42,11 @@ def test_a_large_part_of_a_split_is_taken_by_reference_and_reads_the_same(split:
     assert torch.equal(copied.gather(part), referred.gather(part)) and torch.equal(copied.labels, referred.labels)
     assert torch.equal(referred.take(part).gather(torch.tensor([0, 1])), referred.gather(part))
     config = DataConfig(augment=AugmentConfig(padding=2))
-    for a, b in zip(plain_batches(copied, config, 3, torch.device("cpu")), plain_batches(referred, config, 3, torch.device("cpu")), strict=True):
+    for a, b in zip(
+        plain_batches(copied, config, 3, torch.device("cpu")),
+        plain_batches(referred, config, 3, torch.device("cpu")),
+        strict=True,
+    ):
         assert torch.equal(a.images, b.images)
     a, b = (TrainBatches(s, config, 2, 0, torch.device("cpu")) for s in (copied, referred))
     for x, y in zip(a.epoch(0, a.policy.epoch(0)), b.epoch(0, b.policy.epoch(0)), strict=True):

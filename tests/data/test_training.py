@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-
 from tests.tiny_data import tiny_config, tiny_split
+
 from understudy.data.dataset import Dataset, SealedSplit
 from understudy.data.training import TrainingData, prepare_data, split_dataset
 from understudy.errors import UnderstudyError
@@ -46,7 +46,7 @@ def test_the_fingerprint_follows_the_images_and_the_cut() -> None:
 
 
 def test_a_mean_for_other_channels_is_refused() -> None:
-    with pytest.raises(UnderstudyError, match="data.mean has 1 values, but the images of tiny have 3 channels"):
+    with pytest.raises(UnderstudyError, match=r"data.mean has 1 values, but the images of tiny have 3 channels"):
         split_dataset(make_dataset(), replace(CONFIG, mean=(0.5,), std=(0.5,)))
 
 

@@ -5,8 +5,8 @@ from dataclasses import fields
 import pytest
 import torch
 from PIL import Image
-
 from tests.tiny_data import MEAN, STD, tiny_split
+
 from understudy.config import AugmentConfig
 from understudy.data.views import Normalise, ViewPolicy, Views, crop, mirror, render
 

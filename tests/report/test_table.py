@@ -18,8 +18,6 @@ from understudy.report.table import (
     paired_per_class,
     percent,
     significant,
-    t_quantile,
-    write_atomically,
 )
 
 write_example_run = runpy.run_path(str(Path(__file__).with_name("example_run.py")))["write_example_run"]
@@ -28,13 +26,6 @@ write_example_run = runpy.run_path(str(Path(__file__).with_name("example_run.py"
 @pytest.fixture
 def results(tmp_path: Path) -> dict[str, Any]:
     return write_example_run(tmp_path, num_test=200, epochs=2)
-
-
-@pytest.mark.parametrize(
-    ("df", "expected"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (1000, 1.9623)]
-)
-def test_t_quantile_matches_the_printed_tables(df: int, expected: float) -> None:
-    assert t_quantile(df) == pytest.approx(expected, abs=6e-5)
 
 
 def test_interval_over_two_values_is_known_in_closed_form() -> None:
@@ -112,17 +103,3 @@ def test_csv_has_one_row_for_each_arm_and_seed(results: dict[str, Any], tmp_path
     assert float(rows[-1]["latency_128_median_ms"]) == 31.4
     assert rows[0]["test_agreement"] == ""  # absent, not zero
     assert not any("per_class" in column or "reliability" in column for column in rows[0])
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "report.html"
-    write_atomically(path, b"old")
-
-    def full_disk(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr("os.replace", full_disk)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]

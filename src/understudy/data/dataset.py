@@ -8,7 +8,6 @@ from torch import Tensor
 
 from understudy.errors import UnderstudyError
 
-
 LARGEST_COPY = 2**30
 """Bytes up to which a part of a split is copied into memory; beyond it stays in its file and is read as batches need it."""
 

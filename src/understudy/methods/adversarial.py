@@ -101,7 +101,7 @@ class Adversarial(Method):
             assert student.embedding is not None and teacher.embedding is not None
             ours, theirs = self.align(student.embedding.float()), teacher.embedding.float()
         else:
-            ours, theirs = student.logits, teacher.logits
+            ours, theirs = student.logits, teacher.logits.float()
         student_scores = self.discriminator(reverse_gradient(ours, self.reversal))
         teacher_scores = self.discriminator(theirs)
         if self.training:

@@ -56,7 +56,9 @@ class Combined(Method):
         return result
 
 
-def combination(values: Mapping[str, Any], classes: Mapping[str, type[Method]], configs: Mapping[str, MethodConfig]) -> type[Combined]:
+def combination(
+    values: Mapping[str, Any], classes: Mapping[str, type[Method]], configs: Mapping[str, MethodConfig]
+) -> type[Combined]:
     """The class that sums these methods.
 
     Args:

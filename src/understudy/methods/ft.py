@@ -8,8 +8,8 @@ student trains on its founding loss alone; then the paraphraser stands still, an
 the student's term ever reaches the paraphraser.
 When to use it: when the teacher is much wider than the student, so that its maps are hard to imitate as they are.
 Cost: six convolutions at the teacher's width in the first stage, six lighter ones after it; the teacher runs live.
-Options: ``weight``, ``rate`` (channels of the factor over the teacher's), ``paraphraser_epochs``, ``stages`` and ``stage_weights``
-(several levels at once; by default the deepest alone).
+Options: ``weight``, ``rate`` (channels of the factor over the teacher's), ``paraphraser_epochs``, ``stages`` and
+``stage_weights`` (several levels at once; by default the deepest alone).
 Reference: Kim, Park and Kwak 2018, Paraphrasing Complex Network: Network Compression via Factor Transfer. (The CRD benchmark
 compares factors averaged over channels instead.)
 """

@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from understudy.files import write_bytes
 from understudy.report.table import (
     Results,
     arm_of_role,
@@ -28,7 +29,6 @@ from understudy.report.table import (
     paired_per_class,
     present,
     significant,
-    write_atomically,
 )
 
 INK = "#1f2328"
@@ -494,9 +494,9 @@ def _save(figure: Figure, name: str, title: str, caption: str, folder: Path) -> 
     figure.set_layout_engine("none")  # keep the places found for the SVG: the same picture, and laying out is the slow part
     figure.savefig(png, format="png", dpi=200, facecolor="white", metadata={"Software": None})
     inline = _inline_svg(svg.getvalue().decode(), name)
-    write_atomically(folder / f"{name}.png", png.getvalue())
+    write_bytes(folder / f"{name}.png", png.getvalue())
     opening, rest = inline.split(">", 1)
-    write_atomically(folder / f"{name}.svg", f"{opening}>{_DARK_AND_LIGHT}{rest}".encode())
+    write_bytes(folder / f"{name}.svg", f"{opening}>{_DARK_AND_LIGHT}{rest}".encode())
     return Drawing(name, title, caption, inline)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.errors import UnderstudyError
+from understudy.files import write_bytes
 from understudy.report.table import (
     ABSENT,
     COLUMNS,
@@ -22,7 +23,6 @@ from understudy.report.table import (
     points,
     present,
     significant,
-    write_atomically,
     write_csv,
 )
 
@@ -65,7 +65,7 @@ def write_report(run: Path, *, figures: bool = True) -> Path:
         drawings = draw_all(results, _read_history(run), run / "figures")
     write_csv(results, run / "results.csv")
     page = run / "report.html"
-    write_atomically(page, _render(results, drawings, _config_text(run, results), _outcomes(run, results)).encode())
+    write_bytes(page, _render(results, drawings, _config_text(run, results), _outcomes(run, results)).encode())
     return page
 
 

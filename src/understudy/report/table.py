@@ -7,13 +7,13 @@ latencies in milliseconds. Tables show percent. An absent number is an en dash, 
 import csv
 import io
 import math
-import os
 import statistics
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
+
+from understudy.files import write_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,35 +26,14 @@ Arm = Mapping[str, Any]
 # -- numbers ------------------------------------------------------------------------------------------------------------
 
 
-def t_quantile(df: int) -> float:
-    """The t with 95 % of Student's distribution of ``df`` >= 1 degrees of freedom inside ±t.
-
-    Bisection over the finite series for whole degrees of freedom (Abramowitz & Stegun 26.7.3 and 26.7.4), so that a table
-    or a bar needs no scipy.
-    """
-
-    def inside(theta: float) -> float:
-        sine, cosine = math.sin(theta), math.cos(theta)
-        odd = df % 2
-        total, term = 0.0, cosine if odd else 1.0
-        for k in range(1, df // 2 + 1):
-            total += term
-            term *= (2 * k - 1 + odd) / (2 * k + odd) * cosine**2
-        return 2 / math.pi * (theta + sine * total) if odd else sine * total
-
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if inside(middle) < 0.95 else (low, middle)
-    return math.tan(low) * math.sqrt(df)
-
-
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and half-width of its 95 % interval (Student's t); one value has no interval."""
     mean = statistics.fmean(values)
     if len(values) < 2:
         return mean, None
-    return mean, t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    from scipy.special import stdtrit
+
+    return mean, float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def present(value: Any) -> TypeGuard[float]:
@@ -269,22 +248,8 @@ def write_csv(results: Results, path: Path) -> None:
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    write_bytes(path, text.getvalue().encode())
 
 
 def _scalars(mapping: Mapping[str, Any] | None) -> dict[str, Any]:
     return {key: value for key, value in (mapping or {}).items() if not isinstance(value, Mapping | list)}
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the target and rename, so that a reader never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp makes private files; a report is meant to be read
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

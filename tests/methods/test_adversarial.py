@@ -1,0 +1,104 @@
+"""Adversarial distillation: one loss, two players."""
+
+import math
+
+import pytest
+import torch
+from tests.methods.small_pair import SmallNet, ask, make_batch, make_method
+
+from understudy.errors import UnderstudyError
+from understudy.methods.adversarial import adversarial_loss, reverse_gradient
+
+
+def test_reversal_keeps_the_values_and_turns_the_gradient():
+    values = torch.tensor([1e4, -3e-7, 0.1], requires_grad=True)
+    reversed_values = reverse_gradient(values, 0.5)
+    assert torch.equal(reversed_values, values)
+    (reversed_values * torch.tensor([1.0, 2.0, 4.0])).sum().backward()
+    assert values.grad.tolist() == [-0.5, -1.0, -2.0]
+
+
+def test_is_the_binary_cross_entropy_of_both_halves():
+    student, teacher = torch.tensor([0.3, -1.0, 2.0]), torch.tensor([0.5, -0.2, 1.0])
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(
+        torch.cat([student, teacher]), torch.tensor([0.0, 0, 0, 1, 1, 1])
+    )
+    torch.testing.assert_close(adversarial_loss(student, teacher), expected)
+
+
+def test_a_discriminator_that_cannot_tell_pays_log_two_and_a_perfect_one_nothing():
+    assert adversarial_loss(torch.zeros(4), torch.zeros(4)).item() == pytest.approx(math.log(2))
+    assert adversarial_loss(torch.full((4,), -1e4), torch.full((4,), 1e4)) == 0
+
+
+@pytest.mark.parametrize("compare", ["logits", "features"])
+def test_the_student_climbs_where_the_discriminator_descends(compare):
+    method, teacher = make_method("adversarial", compare=compare, reversal=1.0)
+    batch = make_batch(16, 5)
+    answer = ask(teacher, batch)
+    parts = {
+        "student": list(method.student.parameters()) + list(method.align.parameters()),
+        "discriminator": list(method.discriminator.parameters()),
+    }
+
+    def loss():
+        return method(batch, answer)[0]["adversarial"]
+
+    method.student.eval()  # no batch statistics: the loss is one function of the weights
+    start = loss()
+    start.backward()
+    for name, direction in (("student", 1), ("discriminator", -1)):
+        moved = {p: p.detach().clone() for p in parts[name]}
+        with torch.no_grad():
+            for p in parts[name]:
+                if p.grad is not None:
+                    p -= 1e-2 * p.grad
+        assert direction * (loss() - start) > 0, name
+        with torch.no_grad():
+            for p in parts[name]:
+                p.copy_(moved[p])
+
+
+def test_the_strength_of_the_reversal_reaches_the_student_alone():
+    batch, grads = make_batch(8, 5), []
+    for reversal in (1.0, 0.25):
+        method, teacher = make_method("adversarial", reversal=reversal)
+        method(batch, ask(teacher, batch))[0]["adversarial"].backward()
+        grads.append((method.student.head.weight.grad, method.discriminator[0].weight.grad))
+    torch.testing.assert_close(grads[1][0], 0.25 * grads[0][0])
+    torch.testing.assert_close(grads[1][1], grads[0][1])
+
+
+def test_the_accuracy_follows_the_discriminator():
+    method, teacher = make_method("adversarial")
+    assert method.discriminator_accuracy == 0.5
+    batch = make_batch(16, 5)
+    answer = ask(teacher, batch)
+    optimizer = torch.optim.Adam(method.discriminator.parameters(), 1e-2)
+    answer = answer._replace(logits=answer.logits + 3)  # easy to tell from the student's, which stands still
+    for _ in range(60):
+        method(batch, answer)[0]["adversarial"].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert 0.6 < method.discriminator_accuracy <= 1
+    assert "discriminator_accuracy" in method.state_dict()
+    before = method.discriminator_accuracy.clone()
+    method.eval()(batch, answer)
+    assert method.discriminator_accuracy == before
+
+
+def test_it_goes_beside_kd():
+    method, teacher = make_method("adversarial")
+    batch = make_batch(8, 5)
+    assert list(method(batch, ask(teacher, batch))[0]) == ["ce", "kd", "adversarial"]
+
+
+def test_features_are_needed_only_where_they_are_compared(monkeypatch):
+    monkeypatch.setattr(
+        SmallNet, "outputs", lambda self, x, old=SmallNet.outputs: old(self, x)._replace(features=(), embedding=None)
+    )
+    method, teacher = make_method("adversarial")
+    batch = make_batch(8, 5)
+    assert method(batch, ask(teacher, batch))[0]["adversarial"].isfinite()
+    with pytest.raises(UnderstudyError, match=r"student\.stages"):
+        make_method("adversarial", compare="features")
