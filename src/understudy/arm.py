@@ -20,7 +20,7 @@ from understudy.errors import UnderstudyError
 from understudy.evaluate import metrics, predict
 from understudy.files import write_bytes
 from understudy.loop import EpochResult, Progress, make_fabric, resolve_precision
-from understudy.methods import method_class, method_config
+from understudy.methods import method_config, needs_of
 from understudy.models import build_model, deployed
 from understudy.models.base import Classifier
 from understudy.teachers import FrozenTeacher, renormalisation
@@ -128,7 +128,7 @@ def run_arm(
     if is_teacher and config.teacher.path is not None:
         reuse_teacher(student, config, data, fabric.device, precision)
     else:
-        teacher = None if method_class(options.name).needs == "nothing" else load_teacher(config, spec, run, data, fabric.device)
+        teacher = None if needs_of(options) == "nothing" else load_teacher(config, spec, run, data, fabric.device)
         trained = fit(
             student,
             data,

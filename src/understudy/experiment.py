@@ -19,7 +19,7 @@ from understudy.data.training import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
 from understudy.files import write_bytes
 from understudy.loop import EpochResult, resolve_precision
-from understudy.methods import method_config
+from understudy.methods import method_config, needs_of
 from understudy.models import deployed
 from understudy.statistics import paired_gain, summarise, verdict
 from understudy.workers import Job, Tell, available_cores, run_jobs
@@ -125,7 +125,7 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
         _record_config(config, out, resume)
     elif from_yaml((out / "config.yaml").read_text(), str(out / "config.yaml")) != config:
         raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
-    needs_teacher = arm != "teacher" and method_config(method_of(config, arm)).name != "ce"
+    needs_teacher = arm != "teacher" and needs_of(method_config(method_of(config, arm))) != "nothing"
     specs = [ArmSpec("teacher", teacher_seed, None)] if needs_teacher else []
     specs.append(ArmSpec("teacher", seed, None) if arm == "teacher" else ArmSpec(arm, seed, teacher_seed))
     epochs = {s.name: (config.teacher_train if s.arm == "teacher" else config.train).epochs for s in specs}

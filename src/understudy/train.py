@@ -14,7 +14,7 @@ from understudy.data.dataset import Dataset
 from understudy.data.training import TrainingData, split_dataset
 from understudy.errors import UnderstudyError
 from understudy.loop import EpochResult, Progress, make_fabric, resolve_precision, train_epochs
-from understudy.methods import build_method, method_class, method_config
+from understudy.methods import build_method, method_config, needs_of
 from understudy.methods.base import MethodConfig, MethodContext
 from understudy.models.base import Classifier, Outputs
 from understudy.teacher_cache import CachedTeacher, OutputStore, default_cache, teacher_fingerprint
@@ -156,7 +156,7 @@ def fit(
     Raises:
         UnderstudyError: if the method needs a teacher that is not there, or kept logits where it reads features.
     """
-    needs = method_class(method.name).needs
+    needs = needs_of(method)
     if needs != "nothing" and teacher is None:
         raise UnderstudyError(f"method {method.name} needs a teacher")
     batches = TrainBatches(

@@ -6,14 +6,49 @@ from typing import Any
 
 from understudy.config import parse, unknown_key
 from understudy.errors import UnderstudyError
+from understudy.methods.adversarial import Adversarial
+from understudy.methods.at import AT, at_loss
 from understudy.methods.base import Method, MethodConfig, MethodContext
+from understudy.methods.cc import CC, cc_loss
 from understudy.methods.ce import CE
+from understudy.methods.combined import CombinedConfig, combination
+from understudy.methods.crd import CRD
+from understudy.methods.dist import DIST, dist_loss
+from understudy.methods.dkd import DKD, dkd_loss
+from understudy.methods.dml import DML
+from understudy.methods.fitnets import FitNets
+from understudy.methods.ft import FT
 from understudy.methods.kd import KD, kd_loss
+from understudy.methods.lskd import LSKD, lskd_loss
+from understudy.methods.nst import NST, nst_loss
+from understudy.methods.pkt import PKT, pkt_loss
+from understudy.methods.reviewkd import ReviewKD, hcl_loss
+from understudy.methods.rkd import RKD, rkd_loss
+from understudy.methods.simkd import SimKD
+from understudy.methods.sp import SP, sp_loss
+from understudy.methods.vid import VID
 from understudy.models.base import Classifier
 
 METHODS: dict[str, type[Method]] = {
     "ce": CE,
     "kd": KD,
+    "lskd": LSKD,
+    "dkd": DKD,
+    "dist": DIST,
+    "fitnets": FitNets,
+    "at": AT,
+    "sp": SP,
+    "rkd": RKD,
+    "cc": CC,
+    "pkt": PKT,
+    "vid": VID,
+    "nst": NST,
+    "ft": FT,
+    "reviewkd": ReviewKD,
+    "simkd": SimKD,
+    "crd": CRD,
+    "adversarial": Adversarial,
+    "dml": DML,
 }
 
 __all__ = [
@@ -21,11 +56,21 @@ __all__ = [
     "Method",
     "MethodConfig",
     "MethodContext",
+    "at_loss",
     "build_method",
+    "cc_loss",
     "describe_methods",
+    "dist_loss",
+    "dkd_loss",
+    "hcl_loss",
     "kd_loss",
+    "lskd_loss",
     "method_class",
     "method_config",
+    "nst_loss",
+    "pkt_loss",
+    "rkd_loss",
+    "sp_loss",
 ]
 
 
@@ -52,15 +97,40 @@ def method_class(name: str) -> type[Method]:
 def method_config(values: Mapping[str, Any]) -> MethodConfig:
     """A method's validated options from ``{"name": ..., option: value, ...}``.
 
+    ``a+b`` takes the founding loss's options as they are, and each part's own under its name.
+
     Raises:
         UnderstudyError: for an unknown method, an unknown option or a bad value.
     """
-    return parse(method_class(str(values["name"])).config_class, values, "method")
+    names = str(values["name"]).split("+")
+    if len(names) == 1:
+        return parse(method_class(names[0]).config_class, values, "method")
+    parts = {}
+    for name in names:
+        own = values.get(name, {})
+        if not isinstance(own, Mapping):
+            raise UnderstudyError(f"method.{name} must be a section of {name}'s options, not {own!r}")
+        parts[name] = parse(method_class(name).config_class, {"name": name, **own}, f"method.{name}")
+    shared = {key: value for key, value in values.items() if key not in parts}
+    shared.setdefault("alpha", max(part.alpha for part in parts.values()))
+    shared.setdefault("ce_weight", next((part.ce_weight for part in parts.values() if part.ce_weight is not None), None))
+    return parse(CombinedConfig, shared | {"parts": parts}, "method")
+
+
+def needs_of(config: MethodConfig) -> str:
+    """What of the teacher a method reads: ``nothing``, ``logits`` or ``features``."""
+    return _class_of(config).needs
 
 
 def build_method(config: MethodConfig, student: Classifier, context: MethodContext) -> Method:
     """The method named by ``config`` around a student."""
-    return method_class(config.name)(student, config, context)
+    return _class_of(config)(student, config, context)
+
+
+def _class_of(config: MethodConfig) -> type[Method]:
+    if not isinstance(config, CombinedConfig):
+        return method_class(config.name)
+    return combination(config.name, {name: method_class(name) for name in config.parts}, config.parts)
 
 
 def describe_methods() -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ Reference: Zagoruyko and Komodakis 2017 report ``at+kd``; the others are sums.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -25,8 +25,8 @@ from understudy.models.base import Classifier, Outputs
 class CombinedConfig(MethodConfig):
     """Options of a combination."""
 
-    parts: dict[str, Any] = field(default_factory=dict)
-    """Each part's options by its name."""
+    parts: dict[str, MethodConfig] = field(default_factory=dict)
+    """Each part's validated options by its name."""
 
 
 class Combined(Method):
@@ -41,6 +41,8 @@ class Combined(Method):
         super().__init__(student, config, context)
         for name, kind in self.kinds.items():
             part = kind(student, self.configs[name], context)
+            if part.student is not student:
+                raise UnderstudyError(f"method {config.name}: {name} replaces the student's own head and cannot be combined")
             # The student is this method's child alone: a part that held it too would save it a second time.
             del part._modules["student"]
             object.__setattr__(part, "student", student)
@@ -56,23 +58,21 @@ class Combined(Method):
         return result
 
 
-def combination(
-    values: Mapping[str, Any], classes: Mapping[str, type[Method]], configs: Mapping[str, MethodConfig]
-) -> type[Combined]:
+def combination(name: str, classes: Mapping[str, type[Method]], configs: Mapping[str, MethodConfig]) -> type[Combined]:
     """The class that sums these methods.
 
     Args:
-        values: what the user wrote, for messages.
+        name: as the user wrote it, for messages.
         classes: the methods by name.
         configs: their validated options.
 
     Raises:
         UnderstudyError: for a method that replaces the student's forward pass and so cannot be summed.
     """
-    for name, kind in classes.items():
+    for part, kind in classes.items():
         if kind.forward is not Method.forward or kind.losses is not Method.losses or kind.deployed is not Method.deployed:
-            raise UnderstudyError(f"method {values['name']}: {name} has a forward pass of its own and cannot be combined")
+            raise UnderstudyError(f"method {name}: {part} has a forward pass of its own and cannot be combined")
     order: tuple[Needs, ...] = ("nothing", "logits", "features")
     needs = max((kind.needs for kind in classes.values()), key=order.index)
-    terms = {name: kind for name, kind in classes.items() if kind.terms is not Method.terms}
+    terms = {part: kind for part, kind in classes.items() if kind.terms is not Method.terms}
     return type("Combined", (Combined,), {"kinds": terms, "configs": dict(configs), "needs": needs})
