@@ -190,3 +190,23 @@ def test_torchrun_trains_every_arm_over_two_ranks_and_one_of_them_reports(images
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert all(entry["runs"][0]["ranks"] == 2 for entry in results["arms"].values())
     assert done.stdout.count("Report: ") == 1
+
+
+def test_feature_methods_and_an_adapter_that_stays_run_through(images: Path, tmp_path: Path):
+    """SimKD's student keeps the projector and the teacher's head: it is saved, measured and evaluated with them."""
+    teacher = {"model": {"name": "resnet8"}}
+    config = config_for(
+        images,
+        teacher=teacher,
+        student={"model": {"name": "resnet8"}},
+        method={"name": "simkd"},
+        arms={"attention": {"name": "at+kd"}},
+        seeds=[0],
+        train={"epochs": 1, "batch_size": 16},
+    )
+    results = run_experiment(config, tmp_path / "run", device="cpu", workers=1, display=False, cache=str(tmp_path / "cache"))
+    sizes = {arm: entry["size"]["parameters"] for arm, entry in results["arms"].items()}
+    assert sizes["distilled"] > sizes["baseline"] == sizes["attention"]
+    assert [c["arm"] for c in results["comparisons"]] == ["distilled", "attention"]
+    again = evaluate_run(tmp_path / "run", device="cpu")
+    assert again["distilled-seed0"]["accuracy"] == results["arms"]["distilled"]["runs"][0]["test"]["accuracy"]

@@ -20,11 +20,11 @@ from understudy.errors import UnderstudyError
 from understudy.evaluate import metrics, predict
 from understudy.files import write_bytes
 from understudy.loop import EpochResult, Progress, make_fabric, resolve_precision
-from understudy.methods import method_config, needs_of
+from understudy.methods import build_method, method_class, method_config, needs_of
 from understudy.models import build_model, deployed
 from understudy.models.base import Classifier
 from understudy.teachers import FrozenTeacher, renormalisation
-from understudy.train import fit
+from understudy.train import fit, make_context
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,23 @@ def load_teacher(config: RunConfig, spec: ArmSpec, run: Path, data: TrainingData
         precision=resolve_precision(config.teacher_train.precision, device),
         description=f"{config.teacher.model} mean {own_mean} std {own_std}",
     )
+
+
+def trained_network(config: RunConfig, spec: ArmSpec, run: Path, data: TrainingData) -> Classifier:
+    """The network that an arm of a run left behind, with its weights, on the CPU in eval mode.
+
+    Raises:
+        UnderstudyError: if the weights are missing or of another network.
+    """
+    device = torch.device("cpu")
+    side = config.teacher if spec.arm == "teacher" else config.student
+    network = build(side.model, data, side.stages)
+    options = method_config(method_of(config, spec.arm))
+    if "+" not in options.name and method_class(options.name).keeps_adapter:
+        teacher = load_teacher(config, spec, run, data, device)
+        network = build_method(options, network, make_context(network, data, config.train, teacher, device)).deployed()
+    load_weights(weights_path(run, spec.name), deployed(network))
+    return network.eval()
 
 
 def reuse_teacher(network: Classifier, config: RunConfig, data: TrainingData, device: torch.device, precision: str) -> None:

@@ -11,9 +11,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from understudy.arm import ArmSpec, arm_folder, build, method_of, run_arm, weights_path, write_history, write_json
+from understudy.arm import (
+    ArmSpec,
+    arm_folder,
+    build,
+    method_of,
+    run_arm,
+    trained_network,
+    weights_path,
+    write_history,
+    write_json,
+)
 from understudy.benchmark import count_macs, efficiency, hardware, measure_latency, model_size
-from understudy.checkpoint import load_weights
 from understudy.config import RunConfig, from_yaml, to_mapping, to_yaml
 from understudy.data.training import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
@@ -70,7 +79,7 @@ def run_experiment(
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
     teachers = [ArmSpec("teacher", s, None) for s in (config.seeds if config.teacher.per_seed else (config.teacher.seed,))]
-    students = [ArmSpec(arm, s, s if config.teacher.per_seed else config.teacher.seed) for s in config.seeds for arm in arms[1:]]
+    students = [ArmSpec(arm, s, teacher_seed(config, s)) for s in config.seeds for arm in arms[1:]]
     data, test = prepare_data(config.data)  # decoded before any worker starts, and refused here if it is not in order
     for model, stages in ((config.teacher.model, config.teacher.stages), (config.student.model, config.student.stages)):
         build(model, data, stages)
@@ -120,14 +129,13 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
     """
     from understudy.display import RunDisplay
 
-    teacher_seed = seed if config.teacher.per_seed else config.teacher.seed
     if not (out / "config.yaml").exists() or resume:
         _record_config(config, out, resume)
     elif from_yaml((out / "config.yaml").read_text(), str(out / "config.yaml")) != config:
         raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
     needs_teacher = arm != "teacher" and needs_of(method_config(method_of(config, arm))) != "nothing"
-    specs = [ArmSpec("teacher", teacher_seed, None)] if needs_teacher else []
-    specs.append(ArmSpec("teacher", seed, None) if arm == "teacher" else ArmSpec(arm, seed, teacher_seed))
+    specs = [ArmSpec("teacher", teacher_seed(config, seed), None)] if needs_teacher else []
+    specs.append(ArmSpec("teacher", seed, None) if arm == "teacher" else ArmSpec(arm, seed, teacher_seed(config, seed)))
     epochs = {s.name: (config.teacher_train if s.arm == "teacher" else config.train).epochs for s in specs}
     result: dict[str, Any] = {}
     with RunDisplay(epochs) as shown:
@@ -165,12 +173,9 @@ def _latencies(config: RunConfig, out: Path, arms: list[str], data: TrainingData
     """Size, multiply-adds and latency of one network per arm, the networks taking turns."""
     networks = {}
     for arm in arms:
-        is_teacher = arm == "teacher"
-        side = config.teacher if is_teacher else config.student
-        network = build(side.model, data, side.stages)
-        seed = (config.seeds[0] if config.teacher.per_seed else config.teacher.seed) if is_teacher else config.seeds[0]
-        load_weights(weights_path(out, f"{arm}-seed{seed}"), deployed(network))
-        networks[arm] = (deployed(network).eval(), weights_path(out, f"{arm}-seed{seed}"))
+        seed = teacher_seed(config, config.seeds[0]) if arm == "teacher" else config.seeds[0]
+        spec = ArmSpec(arm, seed, teacher_seed(config, seed))
+        networks[arm] = (deployed(trained_network(config, spec, out, data)), weights_path(out, spec.name))
     settings = config.benchmark
     latency = measure_latency(
         {arm: network for arm, (network, _) in networks.items()}, data.image_shape, settings.batch_sizes,
@@ -273,6 +278,11 @@ def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:
     write_history(out / "history.csv", entries)
 
 
+def teacher_seed(config: RunConfig, seed: int) -> int:
+    """The seed of the teacher that a student of this seed listens to."""
+    return seed if config.teacher.per_seed else config.teacher.seed
+
+
 def load_run(run: Path) -> RunConfig:
     """The configuration of a run directory.
 
@@ -310,18 +320,16 @@ def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -
     target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     logits = {}
     for file in files:
-        is_teacher = file.stem.startswith("teacher-seed")
-        side = config.teacher if is_teacher else config.student
-        network = build(side.model, prepared, side.stages)
-        load_weights(file, deployed(network))
+        arm, _, seed = file.stem.rpartition("-seed")
+        network = trained_network(config, ArmSpec(arm, int(seed), teacher_seed(config, int(seed))), run, prepared)
         view = prepared.config
-        if is_teacher:
+        if arm == "teacher":
             view = replace(view, mean=config.teacher.mean or view.mean, std=config.teacher.std or view.std)
         logits[file.stem] = predict(network.to(target), test, view, target)
     taught = {}
     for name in logits:
-        seed = name.rpartition("-seed")[2] if config.teacher.per_seed else config.teacher.seed
-        taught[name] = None if name.startswith("teacher-seed") else logits.get(f"teacher-seed{seed}")
+        arm, _, seed = name.rpartition("-seed")
+        taught[name] = None if arm == "teacher" else logits.get(f"teacher-seed{teacher_seed(config, int(seed))}")
     return {name: metrics(value, test.labels, taught[name]) for name, value in logits.items()}
 
 

@@ -164,18 +164,8 @@ def fit(
         drop_last=config.drop_last, rank=fabric.global_rank, world_size=fabric.world_size,
     )  # fmt: skip
     student.to(fabric.device)
-    example = next(iter(plain_batches(data.val, data.config, 2, fabric.device)))
     listens = teacher if needs != "nothing" else None
-    context = MethodContext(
-        num_classes=data.num_classes,
-        labels=data.train.labels,
-        epochs=config.epochs,
-        label_smoothing=config.label_smoothing,
-        student_example=_probe(student, example.images),
-        teacher_example=None if listens is None else listens.outputs(example),
-        teacher=None if listens is None else listens.model,
-    )
-    built = build_method(method, student, context)
+    built = build_method(method, student, make_context(student, data, config, listens, fabric.device))
     built.to(fabric.device)
     answers = None if listens is None else _live_or_cached(listens, needs, outputs, data, batches, cache)
     history = []
@@ -195,6 +185,22 @@ def fit(
         if on_epoch:
             on_epoch(result)
     return Trained(built.deployed(), tuple(history))
+
+
+def make_context(
+    student: Classifier, data: TrainingData, config: TrainConfig, teacher: FrozenTeacher | None, device: torch.device
+) -> MethodContext:
+    """What a method may know when it is built: shapes from two validation images, labels, the length of the run."""
+    example = next(iter(plain_batches(data.val, data.config, 2, device)))
+    return MethodContext(
+        num_classes=data.num_classes,
+        labels=data.train.labels,
+        epochs=config.epochs,
+        label_smoothing=config.label_smoothing,
+        student_example=_probe(student, example.images),
+        teacher_example=None if teacher is None else teacher.outputs(example),
+        teacher=None if teacher is None else teacher.model,
+    )
 
 
 def _live_or_cached(

@@ -73,6 +73,8 @@ class Method(nn.Module, ABC):
     """What of the teacher is read: ``nothing``, ``logits`` (cacheable) or ``features`` (the teacher runs live)."""
     reference: ClassVar[str] = ""
     """The source paper."""
+    keeps_adapter: ClassVar[bool] = False
+    """Whether what is deployed is more than the student (SimKD): then it can only be built again as part of the method."""
 
     def __init__(self, student: Classifier, config: MethodConfig, context: MethodContext) -> None:
         super().__init__()
@@ -116,7 +118,7 @@ class Method(nn.Module, ABC):
             return self.losses(student, teacher, batch), student.logits
 
     def deployed(self) -> Classifier:
-        """The network that takes the teacher's place: the student alone, no adapter (SimKD overrides this)."""
+        """The network that takes the teacher's place: the student alone, no adapter (but see ``keeps_adapter``)."""
         return self.student
 
     @classmethod

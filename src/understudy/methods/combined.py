@@ -41,7 +41,7 @@ class Combined(Method):
         super().__init__(student, config, context)
         for name, kind in self.kinds.items():
             part = kind(student, self.configs[name], context)
-            if part.student is not student:
+            if kind.keeps_adapter:
                 raise UnderstudyError(f"method {config.name}: {name} replaces the student's own head and cannot be combined")
             # The student is this method's child alone: a part that held it too would save it a second time.
             del part._modules["student"]

@@ -207,6 +207,7 @@ class SimKD(Method):
 
     config_class = SimKDConfig
     needs = "features"
+    keeps_adapter = True
     reference = "Chen et al. 2022, Knowledge Distillation with the Reused Teacher Classifier"
 
     def __init__(self, student: Classifier, config: SimKDConfig, context: MethodContext) -> None:

@@ -1,0 +1,43 @@
+"""Write docs/methods.md from the methods' docstrings: ``python docs/write_methods.py``. A test holds it up to date."""
+
+from pathlib import Path
+
+from understudy.methods import describe_methods
+
+TARGET = Path(__file__).with_name("methods.md")
+
+
+def page() -> str:
+    """The page as Markdown: a table of all methods, then each one's card and options."""
+    entries = describe_methods()
+    lines = [
+        "# Methods",
+        "",
+        "Written by `docs/write_methods.py` from the docstrings; `understudy methods NAME` prints the same.",
+        "Every method adds its term to the founding loss `(1 - alpha) * CE + alpha * T^2 * KL`; `a+b` sums terms.",
+        "",
+        "| method | needs of the teacher | paper |",
+        "| --- | --- | --- |",
+        *(f"| [{e['name']}](#{e['name']}) | {e['needs']} | {e['reference']} |" for e in entries),
+    ]
+    for entry in entries:
+        lines += ["", f"## {entry['name']}", "", *_card(entry["card"])]
+        lines += ["", "| option | default | meaning |", "| --- | --- | --- |"]
+        lines += [f"| `{o['name']}` | `{o['default']}` | {o['description'].replace('|', chr(92) + '|')} |" for o in entry["options"]]
+    return "\n".join(lines) + "\n"
+
+
+def _card(card: str) -> list[str]:
+    """The card with each section as a paragraph of its own."""
+    lines: list[str] = []
+    for line in card.splitlines():
+        head, colon, rest = line.partition(":")
+        if colon and head in ("What it does", "When to use it", "Cost", "Options", "Reference"):
+            lines += ["", f"**{head}.**{rest}"] if lines and lines[-1] else [f"**{head}.**{rest}"]
+        else:
+            lines.append(line)
+    return [line.replace("``", "`") for line in lines]
+
+
+if __name__ == "__main__":
+    TARGET.write_text(page(), encoding="utf-8")
