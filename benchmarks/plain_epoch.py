@@ -54,8 +54,8 @@ def alone(worker: Worker, kind: str, workers: int, threads: int, steps: int) -> 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print, write."""
     args = harness.arguments("plain_epoch", __doc__, argv)
-    steps = harness.pick(args, tiny=1, quick=10, full=40)
-    trial_steps = harness.pick(args, tiny=1, quick=4, full=20)
+    steps = harness.pick(args, tiny=1, quick=8, full=40)
+    trial_steps = harness.pick(args, tiny=1, quick=3, full=20)
     rounds = harness.pick(args, tiny=1, quick=3, full=9)
     batch_size = harness.pick(args, tiny=4, quick=128, full=128)
     settings = [(w, t) for w in (0, 1, 2) for t in (1, 2)] if not args.tiny else [(0, 1)]

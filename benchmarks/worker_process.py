@@ -54,7 +54,10 @@ class Worker:
         """End the process."""
         if self.measure is None:
             self.connection.close()
-            self.process.join()
+            self.process.join(20)
+            if self.process.is_alive():  # data-loader workers can be slow to leave; there is nothing left to lose
+                self.process.terminate()
+                self.process.join()
 
 
 def _serve(connection: Any, core: int | None, build: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

@@ -1,6 +1,5 @@
 """The documentation says what the code says."""
 
-import itertools
 import re
 import runpy
 from pathlib import Path

@@ -163,6 +163,15 @@ def test_a_given_teacher_is_measured_before_anything_leans_on_it(
         run_experiment(config_for(images, teacher=other), tmp_path / "other", device="cpu", workers=1, display=False)
 
 
+def test_a_run_that_is_refused_at_once_leaves_no_folder(images: Path, tmp_path: Path):
+    for wrong in ({"student": {"model": {"name": "resnet21"}}}, {"data": {"source": "npz", "path": str(tmp_path / "none.npz")}}):
+        with pytest.raises(UnderstudyError):
+            run_experiment(config_for(images, **wrong), tmp_path / "run", device="cpu", workers=1, display=False)
+        assert not (tmp_path / "run").exists()
+    with pytest.raises(UnderstudyError, match=r"teacher\.train\.epoch: did you mean teacher\.train\.epochs"):
+        config_for(images, teacher={"model": {"name": "resnet8"}, "train": {"epoch": 3}})
+
+
 def test_one_arm_alone_trains_its_teacher_first(images: Path, tmp_path: Path):
     config = config_for(images, train={"epochs": 1, "batch_size": 16})
     result = train_arm(config, "distilled", 0, tmp_path / "run", device="cpu")

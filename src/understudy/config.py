@@ -240,6 +240,7 @@ class RunConfig:
         _require("name" in self.method, "method.name is missing: see `understudy methods`")
         taken = {"teacher", "baseline", "distilled"} & set(self.arms)
         _require(not taken, f"arms.{next(iter(taken), '')} is a reserved name")
+        parse(TrainConfig, {**dataclasses.asdict(self.train), **self.teacher.train}, "teacher.train")
         for arm, method in self.arms.items():
             _require("name" in method, f"arms.{arm}.name is missing: see `understudy methods`")
 

@@ -74,8 +74,6 @@ def run_experiment(
     for arm in arms:
         method_config(method_of(config, arm))
     rank = int(os.environ.get("RANK", "0"))
-    if rank == 0:
-        _record_config(config, out, resume)
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
     teachers = [ArmSpec("teacher", s, None) for s in (config.seeds if config.teacher.per_seed else (config.teacher.seed,))]
@@ -83,6 +81,8 @@ def run_experiment(
     data, test = prepare_data(config.data)  # decoded before any worker starts, and refused here if it is not in order
     for model, stages in ((config.teacher.model, config.teacher.stages), (config.student.model, config.student.stages)):
         build(model, data, stages)
+    if rank == 0:
+        _record_config(config, out, resume)  # after the checks: a run that was refused leaves no folder behind
     cores = len(available_cores())
     side_by_side = 0 if not on_cpu or distributed or workers == 1 else (workers or cores)
     epochs = {spec.name: config.teacher_train.epochs for spec in teachers} | {spec.name: config.train.epochs for spec in students}

@@ -7,8 +7,9 @@ from torch import nn
 
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
-from understudy.methods.at import AT, ATConfig, at_loss, paired_stages, same_size, unit
+from understudy.methods.at import AT, ATConfig, at_loss
 from understudy.methods.base import MethodContext
+from understudy.methods.stages import paired_stages, same_size, unit
 from understudy.models.base import Outputs
 
 

@@ -5,7 +5,8 @@ import torch
 from tests.methods.small_pair import SmallNet, ask, make_batch, make_method
 
 from understudy.errors import UnderstudyError
-from understudy.methods.fitnets import Regressor, fitnets_loss, require_norm_samples
+from understudy.methods.fitnets import Regressor, fitnets_loss
+from understudy.methods.stages import require_norm_samples
 
 
 def random_map(*shape, seed=0):

@@ -44,7 +44,7 @@ def test_the_best_variance_is_the_mean_squared_error_of_the_channel():
         rho.requires_grad_()
         vid_loss(mean, teacher, rho).backward()
         slopes.append(rho.grad)
-    assert (slopes[0] < -1e-3).all() and (slopes[2] > 1e-3).all()
+    assert (slopes[0] < -1e-5).all() and (slopes[2] > 1e-5).all()
     torch.testing.assert_close(slopes[1], torch.zeros(2), atol=1e-6, rtol=0)
 
 

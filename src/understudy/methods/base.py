@@ -186,3 +186,14 @@ def require_features(name: str, context: MethodContext) -> None:
     for role, example in (("student", context.student_example), ("teacher", context.teacher_example)):
         if example is None or not example.features:
             raise UnderstudyError(f"{name} compares feature maps, but the {role} shows none: set {role}.stages to its modules")
+
+
+def require_embeddings(name: str, context: MethodContext) -> None:
+    """Refuse to build an embedding-based method where either network shows no embedding.
+
+    Raises:
+        UnderstudyError: naming the setting to change.
+    """
+    for role, example in (("student", context.student_example), ("teacher", context.teacher_example)):
+        if example is None or example.embedding is None:
+            raise UnderstudyError(f"{name} compares embeddings, but the {role} shows none: set {role}.stages to its modules")

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from understudy.data.batches import Batch
-from understudy.methods.at import unit
-from understudy.methods.base import Method, MethodConfig, MethodContext
-from understudy.methods.rkd import require_embeddings
+from understudy.methods.base import Method, MethodConfig, MethodContext, require_embeddings
+from understudy.methods.stages import unit
 from understudy.models.base import Classifier, Outputs
 
 

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
-from understudy.methods.at import unit
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
+from understudy.methods.stages import unit
 from understudy.models.base import Classifier, Outputs
 
 

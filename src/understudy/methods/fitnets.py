@@ -19,9 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.data.batches import Batch
-from understudy.errors import UnderstudyError
-from understudy.methods.at import StagesConfig, paired_stages, same_size
 from understudy.methods.base import Method, MethodContext
+from understudy.methods.stages import StagesConfig, paired_stages, require_norm_samples, same_size
 from understudy.models.base import Classifier, Outputs
 
 
@@ -87,19 +86,6 @@ def _kernel(stride: tuple[int, int], more: int) -> tuple[int, int]:
 
 def _padding(stride: tuple[int, int]) -> tuple[int, int]:
     return int(stride[0] > 1), int(stride[1] > 1)
-
-
-def require_norm_samples(name: str, feature_map: Tensor) -> None:
-    """Refuse a map that holds one value per channel: batch norm cannot be trained on it.
-
-    Raises:
-        UnderstudyError: for one image with a 1x1 map.
-    """
-    if feature_map.shape[0] * feature_map.shape[2] * feature_map.shape[3] < 2:
-        raise UnderstudyError(
-            f"{name} trains a batch norm on a 1x1 map, which needs at least 2 images in a batch: "
-            "set train.drop_last=true or another train.batch_size"
-        )
 
 
 class FitNets(Method):

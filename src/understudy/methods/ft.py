@@ -24,9 +24,8 @@ from torch import Tensor, nn
 
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
-from understudy.methods.at import StagesConfig, paired_stages, same_size, unit
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.fitnets import require_norm_samples
+from understudy.methods.stages import StagesConfig, paired_stages, require_norm_samples, same_size, unit
 from understudy.models.base import Classifier, Outputs
 
 

@@ -16,9 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from understudy.data.batches import Batch
-from understudy.errors import UnderstudyError
-from understudy.methods.at import unit
-from understudy.methods.base import Method, MethodConfig, MethodContext
+from understudy.methods.base import Method, MethodConfig, MethodContext, require_embeddings
+from understudy.methods.stages import unit
 from understudy.models.base import Classifier, Outputs
 
 
@@ -68,17 +67,6 @@ def _cosines(differences: Tensor) -> Tensor:
     # The angle of a side with itself tells nothing; left in, it is 1 up to rounding.
     same = torch.eye(len(sides), dtype=torch.bool, device=sides.device)
     return (sides @ sides.mT).masked_fill(same, 0)
-
-
-def require_embeddings(name: str, context: MethodContext) -> None:
-    """Refuse to build an embedding-based method where either network shows no embedding.
-
-    Raises:
-        UnderstudyError: naming the setting to change.
-    """
-    for role, example in (("student", context.student_example), ("teacher", context.teacher_example)):
-        if example is None or example.embedding is None:
-            raise UnderstudyError(f"{name} compares embeddings, but the {role} shows none: set {role}.stages to its modules")
 
 
 class RKD(Method):

@@ -22,9 +22,8 @@ from torch import Tensor, nn
 
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
-from understudy.methods.at import same_size
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
-from understudy.methods.fitnets import require_norm_samples
+from understudy.methods.stages import require_norm_samples, same_size
 from understudy.models.base import Classifier, Outputs
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from understudy.data.batches import Batch
-from understudy.methods.at import StagesConfig, paired_stages, unit
 from understudy.methods.base import Method, MethodContext
+from understudy.methods.stages import StagesConfig, paired_stages, unit
 from understudy.models.base import Classifier, Outputs
 
 

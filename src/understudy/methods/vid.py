@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.data.batches import Batch
-from understudy.methods.at import StagesConfig, paired_stages, same_size
 from understudy.methods.base import Method, MethodContext
+from understudy.methods.stages import StagesConfig, paired_stages, same_size
 from understudy.models.base import Classifier, Outputs
 
 LEAST_VARIANCE = 1e-5
