@@ -23,7 +23,9 @@ def page() -> str:
     for entry in entries:
         lines += ["", f"## {entry['name']}", "", *_card(entry["card"])]
         lines += ["", "| option | default | meaning |", "| --- | --- | --- |"]
-        lines += [f"| `{o['name']}` | `{o['default']}` | {o['description'].replace('|', chr(92) + '|')} |" for o in entry["options"]]
+        lines += [
+            f"| `{o['name']}` | `{o['default']}` | {o['description'].replace('|', chr(92) + '|')} |" for o in entry["options"]
+        ]
     return "\n".join(lines) + "\n"
 
 

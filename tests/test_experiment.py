@@ -68,6 +68,9 @@ def test_a_run_leaves_results_history_and_weights_that_need_no_toolkit(finished:
     assert list(results["arms"]) == ["teacher", "baseline", "distilled"]
     assert results["data"]["num_test"] == 30 and results["data"]["num_train"] + results["data"]["num_val"] == 60
     assert len((out / "history.csv").read_text().splitlines()) == 1 + 2 * (1 + 2 + 2)
+    for entry in results["arms"].values():  # the founding table's score: percent over milliseconds at the larger batch
+        score = 100 * entry["summary"]["accuracy"]["mean"] / entry["latency"]["2"]["median_ms"]
+        assert entry["efficiency"]["accuracy_per_ms"] == pytest.approx(score)
     (comparison,) = results["comparisons"]
     gains = [
         d["test"]["accuracy"] - b["test"]["accuracy"]

@@ -220,7 +220,7 @@ def assemble(
             "size": size,
             "latency": speed,
             "compression": latencies["teacher"]["size"]["size_mb"] / size["size_mb"],
-            "efficiency": efficiency(summary["accuracy"]["mean"], speed[largest]["median_ms"], size["size_mb"]),
+            "efficiency": efficiency(100 * summary["accuracy"]["mean"], speed[largest]["median_ms"], size["size_mb"]),
         }
     comparisons = []
     baseline = [r["test"]["accuracy"] for r in by_arm["baseline"]]
@@ -350,7 +350,9 @@ def benchmark_run(run: Path, *, threads: int = 1) -> dict[str, Any]:
         for arm, entry in results["arms"].items():
             entry |= measured[arm]
             size = entry["size"]["size_mb"]
-            entry["efficiency"] = efficiency(entry["summary"]["accuracy"]["mean"], entry["latency"][largest]["median_ms"], size)
+            entry["efficiency"] = efficiency(
+                100 * entry["summary"]["accuracy"]["mean"], entry["latency"][largest]["median_ms"], size
+            )
         results["latency_conditions"]["threads"] = threads
         write_json(path, results)
     return measured
