@@ -118,7 +118,7 @@ experiment.run_experiment(config_for(Path({str(images)!r})), Path({str(tmp_path 
 """
     process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"})
     checkpoint = tmp_path / "run" / "arms" / "baseline-seed0" / "checkpoint.pt"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not checkpoint.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)

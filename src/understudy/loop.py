@@ -26,6 +26,9 @@ from understudy.teachers import Teacher
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+_CHECKPOINT_FORMAT = 1
+"""Counts up whenever what a checkpoint holds changes: one of another version is refused like one of another run."""
+
 Progress = Callable[[str, int, int, int], None]
 """Called with (``"train"`` or ``"label"``, epoch, done, total) as work goes on; counts only, never a tensor."""
 
@@ -128,7 +131,7 @@ def train_epochs(
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if precision == "fp32":
         use_small_map_gradients(method)
-    fingerprint = f"{data.fingerprint} {asdict(config)} {method.config} {seed} {batches.policy.fingerprint} {batches.policy.seed}"
+    fingerprint = f"{_CHECKPOINT_FORMAT} {data.fingerprint} {asdict(config)} {method.config} {seed} {batches.policy.fingerprint} {batches.policy.seed}"
     optimizer = make_optimizer(method, config)
     run, optimizer = fabric.setup(method, optimizer)
     ema = {k: v.clone() for k, v in method.state_dict().items()} if config.ema_decay else None
