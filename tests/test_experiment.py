@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from understudy.config import RunConfig, parse, to_yaml
 from understudy.errors import UnderstudyError
-from understudy.experiment import benchmark_run, evaluate_run, run_experiment, train_arm
+from understudy.experiment import benchmark_run, evaluate_run, load_run, run_experiment, train_arm
 from understudy.models import build_model
 
 
@@ -137,6 +137,17 @@ def test_resuming_with_another_configuration_names_what_differs(finished: tuple[
     changed = config_for(images, train={"epochs": 3, "batch_size": 16, "lr": 3e-3})
     with pytest.raises(UnderstudyError, match=r"train\.epochs differ"):
         run_experiment(changed, finished[0], device="cpu", workers=1, resume=True, display=False)
+
+
+def test_a_resumed_run_may_add_seeds_and_trains_only_those(images: Path, tmp_path: Path):
+    quick = {"epochs": 1, "batch_size": 16}
+    options = {"device": "cpu", "workers": 1, "display": False, "cache": str(tmp_path / "cache")}
+    run_experiment(config_for(images, seeds=[0], train=quick), tmp_path / "run", **options)
+    before = (tmp_path / "run" / "models" / "baseline-seed0.safetensors").stat().st_mtime_ns
+    results = run_experiment(config_for(images, seeds=[0, 1], train=quick), tmp_path / "run", resume=True, **options)
+    assert [run["seed"] for run in results["arms"]["baseline"]["runs"]] == [0, 1]
+    assert (tmp_path / "run" / "models" / "baseline-seed0.safetensors").stat().st_mtime_ns == before
+    assert load_run(tmp_path / "run").seeds == (0, 1)
 
 
 def test_evaluating_again_gives_the_same_numbers_and_benchmark_fills_them_in(finished: tuple[Path, dict[str, Any]]):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.tiny_data import tiny_data
 from torch import nn
 
 import understudy
-from tests.tiny_data import tiny_data
 from understudy.data.dataset import Dataset, SealedSplit
 from understudy.errors import UnderstudyError
 from understudy.train import Trained

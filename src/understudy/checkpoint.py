@@ -34,7 +34,9 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
             f"the checkpoint {path} cannot be read ({type(error).__name__}): delete it to train this arm again"
         ) from error
     if found != fingerprint:
-        raise UnderstudyError(f"the checkpoint {path} belongs to another configuration or version: give another --out, or delete it")
+        raise UnderstudyError(
+            f"the checkpoint {path} belongs to another configuration or version: delete it, or give another --out"
+        )
     return dict(state)
 
 

@@ -151,14 +151,13 @@ def _reporter(tell: Tell, name: str) -> Callable[..., None]:
 
 
 def _record_config(config: RunConfig, out: Path, resume: bool) -> None:
-    """Write config.yaml, or on resume check that it is the same run."""
+    """Write config.yaml; on resume check first that it is the same run, but for further seeds or another place of the data."""
     path = out / "config.yaml"
     if resume and path.exists():
         before, now = to_mapping(from_yaml(path.read_text(), str(path))), to_mapping(config)
         differing = sorted(_differences(before, now))
         if differing:
             raise UnderstudyError(f"cannot resume {out}: {', '.join(differing)} differ from its config.yaml; give another --out")
-        return
     write_bytes(path, to_yaml(config).encode())
 
 

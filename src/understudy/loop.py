@@ -131,7 +131,8 @@ def train_epochs(
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if precision == "fp32":
         use_small_map_gradients(method)
-    fingerprint = f"{_CHECKPOINT_FORMAT} {data.fingerprint} {asdict(config)} {method.config} {seed} {batches.policy.fingerprint} {batches.policy.seed}"
+    fingerprint = f"{_CHECKPOINT_FORMAT} {data.fingerprint} {asdict(config)} {method.config} {seed} "
+    fingerprint += f"{batches.policy.fingerprint} {batches.policy.seed}"
     optimizer = make_optimizer(method, config)
     run, optimizer = fabric.setup(method, optimizer)
     ema = {k: v.clone() for k, v in method.state_dict().items()} if config.ema_decay else None
