@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from understudy.checkpoint import load_weights, save_weights
-from understudy.config import ModelConfig, RunConfig
+from understudy.config import DataConfig, ModelConfig, RunConfig
 from understudy.data.dataset import SealedSplit
 from understudy.data.training import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
@@ -67,6 +67,13 @@ def method_of(config: RunConfig, arm: str) -> dict[str, Any]:
     if arm not in known:
         raise UnderstudyError(f"there is no arm {arm!r}: this run has {', '.join(known)}")
     return dict(known[arm])
+
+
+def shown_to(config: RunConfig, arm: str) -> DataConfig:
+    """How images are normalised for an arm's network: the data's way, but the teacher's own for a teacher that has one."""
+    if arm != "teacher" or config.teacher.mean is None or config.teacher.std is None:
+        return config.data
+    return replace(config.data, mean=config.teacher.mean, std=config.teacher.std)
 
 
 def build(model: ModelConfig, data: TrainingData, stages: tuple[str, ...] = ()) -> Classifier:
@@ -177,12 +184,12 @@ def load_teacher(config: RunConfig, spec: ArmSpec, run: Path, data: TrainingData
     network.to(device)
     if config.teacher_train.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    own_mean, own_std = config.teacher.mean or config.data.mean, config.teacher.std or config.data.std
+    own = shown_to(config, "teacher")
     return FrozenTeacher(
         network,
-        renormalise=renormalisation(config.data.mean, config.data.std, own_mean, own_std, device),
+        renormalise=renormalisation(config.data.mean, config.data.std, own.mean, own.std, device),
         precision=resolve_precision(config.teacher_train.precision, device),
-        description=f"{config.teacher.model} mean {own_mean} std {own_std}",
+        description=f"{config.teacher.model} mean {own.mean} std {own.std}",
     )
 
 
@@ -212,7 +219,7 @@ def reuse_teacher(network: Classifier, config: RunConfig, data: TrainingData, de
     assert config.teacher.path is not None
     load_weights(Path(config.teacher.path), deployed(network))
     network.to(device)
-    logits = _predict_as_teacher(network, config, data, device, precision)
+    logits = predict(network, data.val, shown_to(config, "teacher"), device, precision=precision)
     reached = float((logits.argmax(1) == data.val.labels).double().mean())
     least = 2 / data.num_classes if config.teacher.min_accuracy is None else config.teacher.min_accuracy
     if reached < least:
@@ -220,13 +227,6 @@ def reuse_teacher(network: Classifier, config: RunConfig, data: TrainingData, de
             f"the teacher {config.teacher.path} has {100 * reached:.1f} % on validation, below {100 * least:.1f} %: "
             "check teacher.model, teacher.mean and teacher.std, or set teacher.min_accuracy"
         )
-
-
-def _predict_as_teacher(
-    network: Classifier, config: RunConfig, data: TrainingData, device: torch.device, precision: str
-) -> Tensor:
-    own = replace(data.config, mean=config.teacher.mean or data.config.mean, std=config.teacher.std or data.config.std)
-    return predict(network, data.val, own, device, precision=precision)
 
 
 def _evaluate(
@@ -240,10 +240,7 @@ def _evaluate(
     precision: str,
 ) -> dict[str, Any]:
     """Metrics on validation and, for the final evaluation, on the test split; logits are kept beside them."""
-    view = data.config
-    if spec.arm == "teacher":
-        view = replace(view, mean=config.teacher.mean or view.mean, std=config.teacher.std or view.std)
-    saved: dict[str, np.ndarray] = {}
+    view = shown_to(config, spec.arm)
     result: dict[str, Any] = {}
     for name, split in (("val", data.val), ("test", test.open_for_final_evaluation() if test else None)):
         if split is None:

@@ -54,7 +54,7 @@ class DataConfig:
     source: str = "digits"
     """One of the data sources (``understudy.data.SOURCES``)."""
     path: str | None = None
-    """A local copy; ``--data`` and UNDERSTUDY_DATA set it."""
+    """A local copy, set by ``--data``; where none, sources that need files read UNDERSTUDY_DATA."""
     image_size: int | None = None
     """Resize to this square size when decoding; none keeps the images' own size (they must then agree)."""
     val_fraction: float = 0.1

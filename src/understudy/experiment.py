@@ -5,7 +5,7 @@ import csv
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from understudy.arm import (
     build,
     method_of,
     run_arm,
+    shown_to,
     trained_network,
     weights_path,
     write_history,
@@ -137,17 +138,10 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
     specs = [ArmSpec("teacher", teacher_seed(config, seed), None)] if needs_teacher else []
     specs.append(ArmSpec("teacher", seed, None) if arm == "teacher" else ArmSpec(arm, seed, teacher_seed(config, seed)))
     epochs = {s.name: (config.teacher_train if s.arm == "teacher" else config.train).epochs for s in specs}
-    result: dict[str, Any] = {}
+    # Before the arm itself comes its teacher: one that is there is used, not trained anew.
+    jobs = [Job(s.name, run_arm, (config, s, out, device, None, resume or s is not specs[-1], None, True)) for s in specs]
     with RunDisplay(epochs) as shown:
-        for spec in specs:
-            again = resume or spec.name != specs[-1].name  # a teacher that is there is used, not trained anew
-            report = _reporter(shown.tell, spec.name)
-            result = run_arm(config, spec, out, device, None, again, None, True, report)
-    return result
-
-
-def _reporter(tell: Tell, name: str) -> Callable[..., None]:
-    return lambda *message: tell(name, message)
+        return dict(run_jobs(jobs, 0, shown.tell)[specs[-1].name])
 
 
 def _record_config(config: RunConfig, out: Path, resume: bool) -> None:
@@ -321,10 +315,7 @@ def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -
     for file in files:
         arm, _, seed = file.stem.rpartition("-seed")
         network = trained_network(config, ArmSpec(arm, int(seed), teacher_seed(config, int(seed))), run, prepared)
-        view = prepared.config
-        if arm == "teacher":
-            view = replace(view, mean=config.teacher.mean or view.mean, std=config.teacher.std or view.std)
-        logits[file.stem] = predict(network.to(target), test, view, target)
+        logits[file.stem] = predict(network.to(target), test, shown_to(config, arm), target)
     taught = {}
     for name in logits:
         arm, _, seed = name.rpartition("-seed")

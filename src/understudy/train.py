@@ -1,7 +1,7 @@
 """Training in one call: a network on its own, or a student with its teacher. The command line uses the same functions."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,8 +107,6 @@ def distill(
     Raises:
         UnderstudyError: for what is wrong outside the program.
     """
-    from dataclasses import asdict
-
     prepared = _prepared(data)
     settings = parse(TrainConfig, {**asdict(config or TrainConfig()), **options}, "train")
     fabric = make_fabric(device, settings.precision)

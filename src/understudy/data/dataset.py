@@ -96,7 +96,7 @@ class Dataset:
 
 
 def check_split(name: str, split: Split, num_classes: int) -> None:
-    """Refuse what cannot be trained on: no images, labels out of range, fewer than two classes.
+    """Refuse what cannot be trained on: no images, another shape or type, labels out of range.
 
     Raises:
         UnderstudyError: with the split's name and what is wrong.
