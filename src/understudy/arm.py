@@ -94,6 +94,8 @@ def run_arm(
     cache: str | None = None,
     final: bool = True,
     report: Any = None,
+    *,
+    teachers: Path | None = None,
 ) -> dict[str, Any]:
     """Train one arm (or go on, or read its result), and evaluate it.
 
@@ -106,6 +108,7 @@ def run_arm(
         resume: read a finished result, or go on from the checkpoint.
         cache: folder of teacher outputs; by default ``teacher-outputs`` in the user's cache.
         final: open the test split at the end; a search never does.
+        teachers: run directory that holds the trained teacher; ``run`` itself by default.
         report: called with ``("progress", phase, epoch, done, total)`` and ``("epoch", EpochResult)``.
 
     Returns:
@@ -135,7 +138,7 @@ def run_arm(
     if is_teacher and config.teacher.path is not None:
         reuse_teacher(student, config, data, fabric.device, precision)
     else:
-        teacher = None if needs_of(options) == "nothing" else load_teacher(config, spec, run, data, fabric.device)
+        teacher = None if needs_of(options) == "nothing" else load_teacher(config, spec, teachers or run, data, fabric.device)
         trained = fit(
             student,
             data,
@@ -156,7 +159,9 @@ def run_arm(
         save_weights(weights_path(run, spec.name), deployed(network))
         write_history(folder / "history.csv", [(spec.arm, spec.seed, e) for e in history])
         rates = [e.images_per_second for e in history if e.seconds > 0]
-        result = _evaluate(config, spec, run, network, data, test if final else None, fabric.device, precision) | {
+        result = _evaluate(
+            config, spec, run, network, data, test if final else None, fabric.device, precision, teachers or run
+        ) | {
             "arm": spec.arm,
             "seed": spec.seed,
             "model": model_config.name,
@@ -238,6 +243,7 @@ def _evaluate(
     test: SealedSplit | None,
     device: torch.device,
     precision: str,
+    teachers: Path,
 ) -> dict[str, Any]:
     """Metrics on validation and, for the final evaluation, on the test split; logits are kept beside them."""
     view = shown_to(config, spec.arm)
@@ -248,7 +254,9 @@ def _evaluate(
         logits = predict(network, split, view, device, precision=precision)
         taught_by = None
         if spec.teacher_seed is not None:
-            stored = arm_folder(run, f"teacher-seed{spec.teacher_seed}") / f"predictions{'' if name == 'test' else '-val'}.npz"
+            stored = (
+                arm_folder(teachers, f"teacher-seed{spec.teacher_seed}") / f"predictions{'' if name == 'test' else '-val'}.npz"
+            )
             if stored.exists():
                 with np.load(stored, allow_pickle=False) as file:
                     taught_by = torch.from_numpy(file["logits"].astype(np.float32))
