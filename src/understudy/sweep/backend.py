@@ -86,7 +86,7 @@ class Backend(ABC):
 
     @abstractmethod
     def wait(self) -> list[Event]:
-        """Work, or wait, until something has happened; an empty list only where nothing was submitted or after a short time-out."""
+        """Work, or wait, until something has happened; empty only where nothing was submitted, or after a short time-out."""
 
     @abstractmethod
     def stop(self, training: str) -> None:
