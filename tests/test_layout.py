@@ -16,6 +16,7 @@ RANKS = {
     "errors": 0,
     "files": 0,
     "config": 1,
+    "allocator": 2,
     "conv": 2,
     "data": 2,
     "models": 2,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from understudy.allocator import keep_freed_memory
 from understudy.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from understudy.compiling import compile_step, worth_compiling
 from understudy.config import TrainConfig
@@ -75,6 +76,8 @@ def make_fabric(device: str, precision: str) -> "Fabric":
     from lightning_fabric import Fabric
 
     accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device.partition(":")[0]
+    if accelerator == "cpu":
+        keep_freed_memory()
     resolved = resolve_precision(precision, torch.device(accelerator))
     plugin: Any = "bf16-mixed" if resolved == "bf16" else "32-true"
     world = int(os.environ.get("WORLD_SIZE", "1"))
