@@ -59,6 +59,8 @@ class DataConfig:
     """Resize to this square size when decoding; none keeps the images' own size (they must then agree)."""
     val_fraction: float = 0.1
     """Share of the training images held out for validation, stratified."""
+    train_images: int | None = None
+    """Train on this many of the remaining images only, stratified (rounded by class); none for all. Validation and test stay whole."""
     split_seed: int = 0
     """Seed of that cut: the same for every seed of a run, so that all models are chosen on the same images."""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -70,6 +72,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require(0 < self.val_fraction < 1, "data.val_fraction must lie between 0 and 1")
+        _require(self.train_images is None or self.train_images >= 2, "data.train_images must be at least 2")
         _require(all(s > 0 for s in self.std), "data.std must be above 0")
         _require(len(self.mean) == len(self.std), "data.mean and data.std must have the same length")
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from understudy.data.dataset import Split
-from understudy.data.splits import split_train_val, stratified_rows
+from understudy.data.splits import split_train_val, stratified_rows, take_fewer
 from understudy.errors import UnderstudyError
 
 
@@ -47,3 +47,17 @@ def test_what_cannot_be_split_is_refused() -> None:
         split_train_val(a_split([4, 4, 4]), 0.5, seed=0)
     with pytest.raises(UnderstudyError, match="between 0 and 1"):
         split_train_val(a_split([0, 0, 1, 1]), 1.0, seed=0)
+
+
+def test_fewer_images_keep_the_proportions_and_name_their_rows() -> None:
+    whole = a_split([0] * 60 + [1] * 30)
+    part, rows = take_fewer(whole, 30, seed=1)
+    assert part.labels.bincount().tolist() == [20, 10]
+    assert torch.equal(part.images[:, 0, 0, 0].long(), rows)
+    assert torch.equal(rows, take_fewer(whole, 30, seed=1)[1]) and not torch.equal(rows, take_fewer(whole, 30, seed=2)[1])
+    assert torch.equal(take_fewer(whole, 90, seed=1)[1], torch.arange(90))
+
+
+def test_more_images_than_there_are_is_refused() -> None:
+    with pytest.raises(UnderstudyError, match="data.train_images asks for 91 images, but 90 are left"):
+        take_fewer(a_split([0] * 60 + [1] * 30), 91, seed=0)

@@ -45,6 +45,14 @@ def test_the_fingerprint_follows_the_images_and_the_cut() -> None:
     assert len({fingerprint(make_dataset()), fingerprint(make_dataset("g")), fingerprint(make_dataset(), seed=1)}) == 3
 
 
+def test_fewer_training_images_leave_validation_as_it_is() -> None:
+    whole, _ = split_dataset(make_dataset(), CONFIG)
+    fewer, _ = split_dataset(make_dataset(), replace(CONFIG, train_images=12))
+    assert len(fewer.train) == 12 and torch.equal(fewer.val.images, whole.val.images)
+    assert torch.equal(fewer.train.images, make_dataset().train.images[fewer.rows])
+    assert set(fewer.rows.tolist()) < set(whole.rows.tolist()) and fewer.fingerprint != whole.fingerprint
+
+
 def test_a_mean_for_other_channels_is_refused() -> None:
     with pytest.raises(UnderstudyError, match=r"data.mean has 1 values, but the images of tiny have 3 channels"):
         split_dataset(make_dataset(), replace(CONFIG, mean=(0.5,), std=(0.5,)))

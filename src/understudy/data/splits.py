@@ -60,3 +60,27 @@ def split_train_val(train: Split, val_fraction: float, seed: int) -> tuple[Split
     """
     kept, cut = (torch.from_numpy(rows) for rows in stratified_rows(train.labels.numpy(), val_fraction, seed))
     return train.take(kept), train.take(cut), kept, cut
+
+
+def take_fewer(train: Split, num_images: int, seed: int) -> tuple[Split, Tensor]:
+    """A stratified part of the training images, for quick trials and for studies of few data.
+
+    Args:
+        train: what is left after validation was cut off.
+        num_images: how many to keep, rounded class by class.
+        seed: of the choice.
+
+    Returns:
+        The part, and its rows in ``train``: int64 ``[M]``, ascending.
+
+    Raises:
+        UnderstudyError: if there are not more images than that.
+    """
+    if num_images == len(train):
+        return train, torch.arange(len(train))
+    if num_images > len(train):
+        raise UnderstudyError(
+            f"data.train_images asks for {num_images} images, but {len(train)} are left after validation was cut off"
+        )
+    _, kept = (torch.from_numpy(rows) for rows in stratified_rows(train.labels.numpy(), num_images / len(train), seed))
+    return train.take(kept), kept

@@ -47,9 +47,9 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
     """Cut validation from the training images; the test split comes along sealed.
 
     Raises:
-        UnderstudyError: if the normalisation has another number of channels than the images, or the cut is impossible.
+        UnderstudyError: if the normalisation has another number of channels than the images, or a cut is impossible.
     """
-    from understudy.data.splits import split_train_val
+    from understudy.data.splits import split_train_val, take_fewer
 
     channels = dataset.image_shape[0]
     if len(config.mean) != channels:
@@ -57,6 +57,9 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
             f"data.mean has {len(config.mean)} values, but the images of {dataset.name} have {channels} channels"
         )
     train, val, rows, _ = split_train_val(dataset.train, config.val_fraction, config.split_seed)
+    if config.train_images is not None:
+        train, fewer = take_fewer(train, config.train_images, config.split_seed)
+        rows = rows[fewer]
     fingerprint = hashlib.sha256(dataset.fingerprint.encode() + rows.numpy().tobytes()).hexdigest()
     return TrainingData(dataset.name, train, val, rows, dataset.class_names, config, fingerprint), dataset.test
 
