@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return harness.finish(
         args,
         ratios=ratios,
-        meaning="epoch over a plain epoch (first_over_live: a run from an empty cache over one with a live teacher), lower is better",
+        meaning="epoch over a plain epoch (first_over_live: a run from an empty cache over a live one), lower is better",
         samples=samples,
         settings={"founding": founding, "resnet": deep, "pairs": pairs, "threads": 1, "precision": our_loop.PRECISION},
         columns=["student, outputs of its teacher", "ms a step", "quartiles", "over plain"],

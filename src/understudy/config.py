@@ -60,7 +60,7 @@ class DataConfig:
     val_fraction: float = 0.1
     """Share of the training images held out for validation, stratified."""
     train_images: int | None = None
-    """Train on this many of the remaining images only, stratified (rounded by class); none for all. Validation and test stay whole."""
+    """Train on this many of the remaining images only, stratified; none for all. Validation and test stay whole."""
     split_seed: int = 0
     """Seed of that cut: the same for every seed of a run, so that all models are chosen on the same images."""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
