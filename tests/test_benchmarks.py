@@ -15,6 +15,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 RATIOS = {
     "distilled_epoch": {"cached", "live", "cached_resnet", "live_resnet", "first_over_live"},
     "end_to_end": None,
+    "fused": {f"{name} 2" for name in ("interleaved", "stacked fp32", "stacked bf16", "vmap fp32", "interleaved, live")},
     "inference": {f"{n}_{b}_{w}" for n in ("student", "teacher") for b in (1, 2) for w in ("channels_last", "bf16")},
     "limit": None,
     "plain_epoch": {"plain", "distilled"},

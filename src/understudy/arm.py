@@ -4,9 +4,10 @@ import csv
 import io
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from understudy.models import build_model, deployed
 from understudy.models.base import Classifier
 from understudy.teachers import FrozenTeacher, renormalisation
 from understudy.train import fit, make_context
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -128,10 +132,8 @@ def run_arm(
     precision = resolve_precision(train_config.precision, fabric.device)
 
     torch.manual_seed(spec.seed)
-    model_config, stages = (
-        (config.teacher.model, config.teacher.stages) if is_teacher else (config.student.model, config.student.stages)
-    )
-    student = build(model_config, data, stages)
+    side = config.teacher if is_teacher else config.student
+    student = build(side.model, data, side.stages)
     history: tuple[EpochResult, ...] = ()
     network: Classifier = student
     options = method_config(method_of(config, spec.arm))
@@ -156,29 +158,63 @@ def run_arm(
         )
         network, history = trained.network, trained.history
     if fabric.is_global_zero:
-        save_weights(weights_path(run, spec.name), deployed(network))
-        write_history(folder / "history.csv", [(spec.arm, spec.seed, e) for e in history])
-        rates = [e.images_per_second for e in history if e.seconds > 0]
-        result = _evaluate(
-            config, spec, run, network, data, test if final else None, fabric.device, precision, teachers or run
-        ) | {
-            "arm": spec.arm,
-            "seed": spec.seed,
-            "model": model_config.name,
-            "method": "given" if is_teacher and config.teacher.path else options.name,
-            "precision": precision,
-            "threads": torch.get_num_threads(),
-            "ranks": fabric.world_size,
-            "seconds": time.perf_counter() - began,
-            "epochs": len(history),
-            "images_per_second": float(np.median(rates)) if rates else None,
-            "label_seconds": sum(e.label_seconds for e in history),
-            "best_epoch": max(history, key=lambda e: e.val_accuracy).epoch if history else None,
-            "best_val_accuracy": max((e.val_accuracy for e in history), default=None),
-        }
-        write_json(result_path, result)
+        seconds = time.perf_counter() - began
+        finish_arm(config, spec, run, network, history, data, test if final else None, fabric, seconds, teachers=teachers or run)
     fabric.barrier()  # the other ranks read what the first one wrote
     return dict(json.loads(result_path.read_text()))
+
+
+def finish_arm(
+    config: RunConfig,
+    spec: ArmSpec,
+    run: Path,
+    network: Classifier,
+    history: Sequence[EpochResult],
+    data: TrainingData,
+    test: SealedSplit | None,
+    fabric: "Fabric",
+    seconds: float,
+    *,
+    teachers: Path,
+) -> dict[str, Any]:
+    """Write what a trained arm leaves behind: weights, history, predictions and, last of all, ``result.json``.
+
+    Args:
+        config, spec, run: as for :func:`run_arm`.
+        network: with the kept weights.
+        history: one entry per epoch; none for a given teacher.
+        data, test: what to evaluate on; ``None`` leaves the test split sealed.
+        fabric: that it was trained with.
+        seconds: that the training took; those of the evaluation are added.
+        teachers: run directory whose teacher's predictions are compared with.
+
+    Returns:
+        the contents of ``result.json``.
+    """
+    began = time.perf_counter()
+    is_teacher = spec.arm == "teacher"
+    precision = resolve_precision((config.teacher_train if is_teacher else config.train).precision, fabric.device)
+    folder = arm_folder(run, spec.name)
+    save_weights(weights_path(run, spec.name), deployed(network))
+    write_history(folder / "history.csv", [(spec.arm, spec.seed, e) for e in history])
+    rates = [e.images_per_second for e in history if e.seconds > 0]
+    result = _evaluate(config, spec, run, network, data, test, fabric.device, precision, teachers) | {
+        "arm": spec.arm,
+        "seed": spec.seed,
+        "model": (config.teacher if is_teacher else config.student).model.name,
+        "method": "given" if is_teacher and config.teacher.path else method_config(method_of(config, spec.arm)).name,
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+        "ranks": fabric.world_size,
+        "seconds": seconds + time.perf_counter() - began,
+        "epochs": len(history),
+        "images_per_second": float(np.median(rates)) if rates else None,
+        "label_seconds": sum(e.label_seconds for e in history),
+        "best_epoch": max(history, key=lambda e: e.val_accuracy).epoch if history else None,
+        "best_val_accuracy": max((e.val_accuracy for e in history), default=None),
+    }
+    write_json(folder / "result.json", result)
+    return dict(json.loads((folder / "result.json").read_text()))
 
 
 def load_teacher(config: RunConfig, spec: ArmSpec, run: Path, data: TrainingData, device: torch.device) -> FrozenTeacher:

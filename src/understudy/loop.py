@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +92,13 @@ def make_fabric(device: str, precision: str) -> "Fabric":
 
 
 def train_epochs(
+    method: Method, data: TrainingData, config: TrainConfig, fabric: "Fabric", **options: Any
+) -> Iterator[EpochResult]:
+    """Train a method's student, yielding after every epoch; arguments as for :func:`train_steps`."""
+    return (result for result in train_steps(method, data, config, fabric, **options) if result is not None)
+
+
+def train_steps(
     method: Method,
     data: TrainingData,
     config: TrainConfig,
@@ -103,8 +110,11 @@ def train_epochs(
     checkpoint: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
-) -> Iterator[EpochResult]:
+) -> Iterator[EpochResult | None]:
     """Train a method's student, yielding after every epoch; afterwards the student holds the kept weights, in eval mode.
+
+    Yields ``None`` as well, before each epoch and after each step: there another student may take its turn, as long as the
+    generators of :func:`~understudy.checkpoint.rng_state` are put back. Its time is not charged to this one.
 
     Between two steps nothing leaves the device: order and views are made before the epoch, totals stay tensors until
     its end, the teacher's outputs come from memory where they are cached.
@@ -134,8 +144,7 @@ def train_epochs(
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if precision == "fp32":
         use_small_map_gradients(method)
-    fingerprint = f"{_CHECKPOINT_FORMAT} {data.fingerprint} {asdict(config)} {method.config} {seed} "
-    fingerprint += f"{batches.policy.fingerprint} {batches.policy.seed}"
+    fingerprint = run_fingerprint(method, data, config, batches, seed)
     optimizer = make_optimizer(method, config)
     run, optimizer = fabric.setup(method, optimizer)
     ema = {k: v.clone() for k, v in method.state_dict().items()} if config.ema_decay else None
@@ -154,6 +163,7 @@ def train_epochs(
         yield from history
 
     for epoch in range(start, config.epochs):
+        yield None
         method.epoch = epoch
         views = batches.policy.epoch(epoch)
         label_start = time.perf_counter()
@@ -166,6 +176,7 @@ def train_epochs(
         if compiled and epoch == start:
             compile_step(method)
         began = time.perf_counter()
+        label_seconds = began - label_start
         run.train()
         totals, names = torch.zeros(0), ["hits"]
         for number, batch in enumerate(batches.epoch(epoch, views)):
@@ -191,24 +202,22 @@ def train_epochs(
                 totals[2:] += terms.detach() * len(batch.labels)
             if progress:
                 progress("train", epoch, number + 1, len(batches))
+            paused = time.perf_counter()
+            yield None
+            began += time.perf_counter() - paused
         # The epoch's one wait for the device: sums over all images of all ranks.
         sums = dict(zip(names, _reduce(fabric, totals), strict=True))
         seconds = time.perf_counter() - began
         images, hits = sums.pop("images"), sums.pop("hits")
         means = {name: value / images for name, value in sums.items()}
-        if not all(math.isfinite(value) for value in means.values()):
-            bad = next(name for name, value in means.items() if not math.isfinite(value))
-            raise UnderstudyError(
-                f"the loss ({bad}) is not finite in epoch {epoch}: lower train.lr or set train.grad_clip; "
-                "the checkpoint still holds the last good epoch"
-            )
+        check_finite(means, epoch)
         last = {k: v.detach().clone() for k, v in method.state_dict().items()} if ema is not None else None
         if ema is not None:
             method.load_state_dict(ema)
         val_loss, val_accuracy = _validate(method.deployed(), data.val, data, device, precision)
         result = EpochResult(
             epoch, lr, {**means, "loss": sum(means.values())}, hits / images, val_loss, val_accuracy,
-            seconds, images / seconds, began - label_start,
+            seconds, images / seconds, label_seconds,
         )  # fmt: skip
         history.append(result)
         if config.keep == "best" and (best is None or val_accuracy > best["accuracy"]):
@@ -236,6 +245,26 @@ def train_epochs(
     elif ema is not None:
         method.load_state_dict(ema)
     method.eval()
+
+
+def run_fingerprint(method: Method, data: TrainingData, config: TrainConfig, batches: TrainBatches, seed: int) -> str:
+    """Everything that determines a training's numbers: a checkpoint goes on only under the same."""
+    own = f"{_CHECKPOINT_FORMAT} {data.fingerprint} {asdict(config)} {method.config} {seed} "
+    return own + f"{batches.policy.fingerprint} {batches.policy.seed}"
+
+
+def check_finite(means: Mapping[str, float], epoch: int) -> None:
+    """Refuse an epoch's mean losses if one is not finite.
+
+    Raises:
+        UnderstudyError: naming the loss.
+    """
+    bad = next((name for name, value in means.items() if not math.isfinite(value)), None)
+    if bad is not None:
+        raise UnderstudyError(
+            f"the loss ({bad}) is not finite in epoch {epoch}: lower train.lr or set train.grad_clip; "
+            "the checkpoint still holds the last good epoch"
+        )
 
 
 def _share(batches: TrainBatches, number: int, here: int) -> float:

@@ -15,7 +15,7 @@ from understudy.data.training import TrainingData, split_dataset
 from understudy.errors import UnderstudyError
 from understudy.loop import EpochResult, Progress, make_fabric, resolve_precision, train_epochs
 from understudy.methods import build_method, method_config, needs_of
-from understudy.methods.base import MethodConfig, MethodContext
+from understudy.methods.base import Method, MethodConfig, MethodContext
 from understudy.models.base import Classifier, Outputs
 from understudy.teacher_cache import CachedTeacher, OutputStore, default_cache, teacher_fingerprint
 from understudy.teachers import FrozenTeacher, Teacher
@@ -154,18 +154,13 @@ def fit(
     Raises:
         UnderstudyError: if the method needs a teacher that is not there, or kept logits where it reads features.
     """
-    needs = needs_of(method)
-    if needs != "nothing" and teacher is None:
-        raise UnderstudyError(f"method {method.name} needs a teacher")
     batches = TrainBatches(
         data.train, data.config, config.batch_size, seed, fabric.device,
         drop_last=config.drop_last, rank=fabric.global_rank, world_size=fabric.world_size,
     )  # fmt: skip
-    student.to(fabric.device)
-    listens = teacher if needs != "nothing" else None
-    built = build_method(method, student, make_context(student, data, config, listens, fabric.device))
-    built.to(fabric.device)
-    answers = None if listens is None else _live_or_cached(listens, needs, outputs, data, batches, cache)
+    built, answers = assemble(
+        student, data, method, config, fabric.device, batches, teacher=teacher, outputs=outputs, cache=cache
+    )
     history = []
     for result in train_epochs(
         built,
@@ -183,6 +178,38 @@ def fit(
         if on_epoch:
             on_epoch(result)
     return Trained(built.deployed(), tuple(history))
+
+
+def assemble(
+    student: Classifier,
+    data: TrainingData,
+    method: MethodConfig,
+    config: TrainConfig,
+    device: torch.device,
+    batches: TrainBatches,
+    *,
+    teacher: FrozenTeacher | None = None,
+    outputs: str = "auto",
+    cache: str | None = None,
+) -> tuple[Method, Teacher | None]:
+    """A student inside its method, on the device, and who answers its batches: the teacher live, its kept logits, or no one.
+
+    Args:
+        student: becomes the method's.
+        batches: those that the answers are for.
+        data, method, config, device, teacher, outputs, cache: see :func:`fit`.
+
+    Raises:
+        UnderstudyError: if the method needs a teacher that is not there, or kept logits where it reads features.
+    """
+    needs = needs_of(method)
+    if needs != "nothing" and teacher is None:
+        raise UnderstudyError(f"method {method.name} needs a teacher")
+    student.to(device)
+    listens = teacher if needs != "nothing" else None
+    built = build_method(method, student, make_context(student, data, config, listens, device))
+    built.to(device)
+    return built, None if listens is None else _live_or_cached(listens, needs, outputs, data, batches, cache)
 
 
 def make_context(

@@ -1,0 +1,257 @@
+"""Many students in one program: data, batches and the teacher's outputs are shared, and one epoch of all is one piece of work.
+
+Two engines. ``interleaved`` gives the students turns (:mod:`~understudy.sweep.interleaved`): any student, any method, the bits
+of training alone; what a CPU wants. ``stacked`` computes plain students of one architecture as one network
+(:mod:`~understudy.sweep.stacked`): equal within rounding; made for a GPU that one small student cannot fill.
+docs/fused.md says which wins where.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from understudy.arm import ArmSpec, arm_folder, build, finish_arm, load_teacher, method_of
+from understudy.config import TrainConfig
+from understudy.data.dataset import SealedSplit
+from understudy.data.training import TrainingData, prepare_data
+from understudy.errors import UnderstudyError
+from understudy.experiment import teacher_seed
+from understudy.loop import EpochResult, make_fabric, train_steps
+from understudy.methods import method_config, needs_of
+from understudy.methods.base import Method
+from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training
+from understudy.sweep.interleaved import SharedBatches, SharedTeacher, Turns, epoch_in_turns
+from understudy.sweep.stacked import StackedStudent, epoch_stacked, why_not_stacked
+from understudy.train import assemble
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Engine = Literal["auto", "interleaved", "stacked"]
+
+
+@dataclass
+class Seat:
+    """A training that this backend has taken on.
+
+    Attributes:
+        training: as submitted; spec: the same for :mod:`understudy.arm`.
+        data, test: its images; batches, teacher: shared with the seats of its seed.
+        fabric: shared with all of its precision.
+        method: the student inside its loss.
+        engine: what trains it; student: its state there.
+        history: epochs that are done.
+    """
+
+    training: Training
+    spec: ArmSpec
+    data: TrainingData
+    test: SealedSplit
+    fabric: "Fabric"
+    batches: SharedBatches
+    teacher: SharedTeacher | None
+    method: Method
+    engine: str
+    student: Turns | StackedStudent
+    history: list[EpochResult] = field(default_factory=list)
+
+
+class FusedBackend(Backend):
+    """Trains students together, in this process.
+
+    One call of :meth:`wait` is one epoch of those that stand at the same epoch and share what their engine shares: the
+    batches of a seed (interleaved), or architecture, optimizer, batch size and length as well, over all seeds (stacked).
+    Whoever is behind goes first, and from where it catches up shares with the others.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        engine: ``auto`` stacks on CUDA whatever can be stacked and gives turns to the rest; ``stacked`` fails the rest.
+        capacity: students that are worth having at once; bounds memory (a student of 100,000 parameters is 2 MB).
+        threads: CPU threads; ``None`` leaves them as they are.
+
+    Raises:
+        UnderstudyError: if it was started by torchrun, whose ranks share one training, not many.
+    """
+
+    name = "fused"
+
+    def __init__(self, *, device: str = "auto", engine: Engine = "auto", capacity: int = 32, threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device, self.engine, self.capacity = device, engine, capacity
+        self._submitted: list[Training] = []
+        self._seats: list[Seat] = []
+        self._stopping: set[str] = set()
+        self._shared: dict[tuple[str, ...], Any] = {}
+
+    def submit(self, trainings: Sequence[Training]) -> None:
+        """Take on trainings; they are set up by the next :meth:`wait`."""
+        self._submitted += trainings
+
+    def stop(self, training: str) -> None:
+        """End a training between two epochs; the next :meth:`wait` says so."""
+        self._stopping.add(training)
+
+    def close(self) -> None:
+        """Drop all trainings and all that they shared; checkpoints stay."""
+        for seat in self._seats:
+            _leave(seat)
+        self._submitted, self._seats, self._stopping, self._shared = [], [], set(), {}
+
+    def wait(self) -> list[Event]:
+        """Stop and set up what is due, or train one epoch of one company; empty where nothing is left to train."""
+        events = [*self._stop(), *self._take_on()]
+        if not events and self._seats:
+            events = list(self._epoch(self._next_company()))
+        return events
+
+    def _stop(self) -> Iterator[Event]:
+        stopping, self._stopping = self._stopping, set()
+        for name in [t.name for t in self._submitted if t.name in stopping]:
+            self._submitted = [t for t in self._submitted if t.name != name]
+            yield Stopped(name)
+        for seat in [s for s in self._seats if s.training.name in stopping]:
+            self._remove(seat)
+            yield Stopped(seat.training.name)
+
+    def _take_on(self) -> Iterator[Event]:
+        submitted, self._submitted = self._submitted, []
+        for training in submitted:
+            spec = ArmSpec(training.arm, training.seed, teacher_seed(training.config, training.seed))
+            written = arm_folder(training.folder, spec.name) / "result.json"
+            if written.exists():
+                yield Finished(training.name, json.loads(written.read_text()))
+                continue
+            try:
+                seat = self._seat(training, spec)
+                history = seat.student.start()
+            except Exception as error:
+                yield Failed(training.name, _reason(error))
+                continue
+            self._seats.append(seat)
+            for result in history:
+                yield Epoch(training.name, result)
+            seat.history += history
+            yield from self._finish(seat)
+
+    def _next_company(self) -> list[Seat]:
+        """The seats to train next: of those that have waited longest, the ones furthest behind that go together."""
+        first = self._seats[0]
+        together = [seat for seat in self._seats if _company(seat) == _company(first)]
+        behind = min(len(seat.history) for seat in together)
+        return [seat for seat in together if len(seat.history) == behind]
+
+    def _epoch(self, company: list[Seat]) -> Iterator[Event]:
+        # To the end of the line, whole companies at a time.
+        together = _company(company[0])
+        self._seats.sort(key=lambda seat: _company(seat) == together)
+        seats = {seat.training.name: seat for seat in company}
+        students = {name: seat.student for name, seat in seats.items()}
+        turns = {name: student for name, student in students.items() if isinstance(student, Turns)}
+        stacked = {name: student for name, student in students.items() if isinstance(student, StackedStudent)}
+        for name, result in epoch_in_turns(turns) if turns else epoch_stacked(stacked):
+            seat = seats[name]
+            if isinstance(result, Exception):
+                self._remove(seat)
+                yield Failed(name, _reason(result))
+                continue
+            seat.history.append(result)
+            yield Epoch(name, result)
+            yield from self._finish(seat)
+
+    def _finish(self, seat: Seat) -> Iterator[Event]:
+        """Evaluate and write a training that is done."""
+        if not seat.student.done:
+            return
+        training = seat.training
+        self._remove(seat)
+        try:
+            result = finish_arm(
+                training.config, seat.spec, training.folder, seat.method.deployed(), seat.history, seat.data,
+                seat.test if training.final else None, seat.fabric, seat.student.seconds, teachers=training.teachers,
+            )  # fmt: skip
+        except Exception as error:
+            yield Failed(training.name, _reason(error))
+        else:
+            yield Finished(training.name, result)
+
+    def _remove(self, seat: Seat) -> None:
+        self._seats.remove(seat)
+        _leave(seat)
+
+    def _seat(self, training: Training, spec: ArmSpec) -> Seat:
+        """Build a student and its loss as :func:`understudy.arm.run_arm` does, in the same order: the same random draws."""
+        config, settings = training.config, training.config.train
+        options = method_config(method_of(config, training.arm))
+        fabric = self._once(("fabric", settings.precision), lambda: make_fabric(self.device, settings.precision))
+        if fabric.world_size > 1:
+            raise UnderstudyError("fused trains many students in one process: start it without torchrun")
+        data, test = self._once(("data", str(config.data)), lambda: prepare_data(config.data))
+        images = (str(config.data), str(training.seed), str(settings.batch_size), str(settings.drop_last))
+        batches = self._once(("batches", *images), lambda: _batches(data, settings, training.seed, fabric.device))
+        torch.manual_seed(training.seed)
+        student = build(config.student.model, data, config.student.stages)
+        # Loaded for every student, though only the first one's is kept: building it draws from the student's generator.
+        needs = needs_of(options)
+        frozen = None if needs == "nothing" else load_teacher(config, spec, training.teachers, data, fabric.device)
+        method, answers = assemble(
+            student, data, options, settings, fabric.device, batches,
+            teacher=frozen, outputs=config.teacher.outputs, cache=training.cache,
+        )  # fmt: skip
+        teacher = None
+        if answers is not None and frozen is not None:
+            which = (type(answers).__name__, str(training.teachers), str(spec.teacher_seed), str(training.cache))
+            same = (*which, frozen.description, frozen.precision, str(config.teacher_train.channels_last))
+            teacher = self._once(("teacher", *images, *same), lambda: SharedTeacher(answers))
+        engine, why = self._engine(method, settings, fabric.device)
+        if why:
+            raise UnderstudyError(f"this training cannot be stacked: {why}; use the engine interleaved")
+        checkpoint = arm_folder(training.folder, spec.name) / "checkpoint.pt"
+        trained: Turns | StackedStudent
+        if engine == "stacked":
+            trained = StackedStudent(method, data, settings, fabric, teacher, batches, training.seed, checkpoint)
+        else:
+            steps = train_steps(
+                method, data, settings, fabric,
+                teacher=teacher, batches=batches, seed=training.seed, checkpoint=checkpoint, resume=True,
+            )  # fmt: skip
+            trained = Turns(steps, fabric.device)
+        return Seat(training, spec, data, test, fabric, batches, teacher, method, engine, trained)
+
+    def _engine(self, method: Method, settings: TrainConfig, device: torch.device) -> tuple[str, str]:
+        """The engine for a training, and why it cannot be had (empty where it can)."""
+        if self.engine == "interleaved" or (self.engine == "auto" and device.type == "cpu"):
+            return "interleaved", ""
+        why = why_not_stacked(method, settings)
+        return ("interleaved", "") if why and self.engine == "auto" else ("stacked", why)
+
+    def _once(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
+        """What is shared by all trainings of the same key, made for the first."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
+
+
+def _batches(data: TrainingData, settings: TrainConfig, seed: int, device: torch.device) -> SharedBatches:
+    return SharedBatches(data.train, data.config, settings.batch_size, seed, device, drop_last=settings.drop_last)
+
+
+def _company(seat: Seat) -> tuple[object, ...]:
+    """Seats of equal company can be trained together, where they stand at the same epoch."""
+    if isinstance(seat.student, StackedStudent):
+        return "stacked", seat.student.company
+    return "interleaved", id(seat.batches)
+
+
+def _leave(seat: Seat) -> None:
+    if isinstance(seat.student, Turns):
+        seat.student.close()
+
+
+def _reason(error: Exception) -> str:
+    """One line: what a user did wrong as it is, anything else with its kind."""
+    lines = str(error).splitlines() or [""]
+    return lines[0] if isinstance(error, UnderstudyError) else f"{type(error).__name__}: {lines[0]}"

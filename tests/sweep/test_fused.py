@@ -1,0 +1,222 @@
+"""Students trained together: the bits (interleaved) or the numbers (stacked) of training alone, whatever ends in between."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.sweep.company import (
+    alone,
+    config_for,
+    drain,
+    measured,
+    results,
+    train_teacher,
+    training_for,
+    weights,
+    write_images,
+)
+
+from understudy.sweep.backend import Epoch, Failed, Finished, Stopped, Training
+from understudy.sweep.fused import FusedBackend
+
+METHODS: list[dict[str, Any]] = [
+    {"name": "ce"},
+    {"name": "kd", "temperature": 1.5, "alpha": 0.3},
+    {"name": "lskd", "temperature": 3.0},
+    {"name": "dkd", "warmup_epochs": 3, "alpha": 0.1},
+    {"name": "dist", "beta": 2.0},
+    {"name": "kd+dist", "alpha": 0.5, "dist": {"weight": 1.0}},
+]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images") / "colours.npz")
+
+
+@pytest.fixture(scope="module")
+def teachers(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_teacher(images, tmp_path_factory.mktemp("teachers"))
+
+
+def same_bits(first: Training, second: Training) -> bool:
+    ours, theirs = weights(first), weights(second)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def moved(training: Training, folder: Path) -> Training:
+    """The same training into another folder."""
+    return replace(training, folder=folder / training.name)
+
+
+def close_bits(first: Training, second: Training, tolerance: float) -> None:
+    """Weights within rounding. What a batch norm hides is left out: its gradient is rounding and nothing else."""
+    ours, theirs = weights(first), weights(second)
+    for name in ours:
+        if not name.endswith(("conv.bias", "running_mean")):
+            torch.testing.assert_close(
+                ours[name], theirs[name], rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
+def test_students_in_turns_end_with_the_bits_of_training_alone(images: Path, teachers: Path, tmp_path: Path):
+    """Dropout, two seeds, different losses and rates, averages and clipping, and a method that reads the live teacher's maps."""
+    mixed = [
+        training_for(config_for(images, METHODS[1], lr=1e-2), "hot", tmp_path, teachers),
+        training_for(config_for(images, METHODS[3], optimizer="sgd", ema_decay=0.9), "sgd", tmp_path, teachers),
+        training_for(config_for(images, {"name": "fitnets"}, keep="best", epochs=3), "maps", tmp_path, teachers),
+        training_for(config_for(images, {"name": "at"}, grad_clip=0.5), "clipped", tmp_path, teachers, seed=1, final=True),
+    ]
+    with FusedBackend(device="cpu") as backend:
+        backend.submit(mixed)
+        found = results(drain(backend))
+    for training in mixed:
+        by_itself = moved(training, tmp_path / "alone")
+        result = alone(by_itself)
+        assert same_bits(training, by_itself), training.name
+        assert measured(found[training.name]) == measured(result)
+        assert ("test" in result) == training.final
+
+
+def test_batches_and_answers_are_made_once_for_all_of_a_seed(
+    images: Path, teachers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from understudy.sweep.interleaved import SharedBatches
+    from understudy.teachers import FrozenTeacher
+
+    config = config_for(images, {"name": "at"})
+    made = {"batches": 0, "answers": 0}
+    render, answer = SharedBatches._batch, FrozenTeacher.outputs
+
+    def count(name: str, original: Any) -> Any:
+        def counted(*args: Any) -> Any:
+            made[name] += 1
+            return original(*args)
+
+        return counted
+
+    monkeypatch.setattr(SharedBatches, "_batch", count("batches", render))
+    with FusedBackend(device="cpu") as backend:
+        backend.submit([training_for(config, f"{n}", tmp_path, teachers) for n in range(3)])
+        assert backend.wait()  # sets them up, which asks about example images, and trains the first epoch
+        made["batches"] = 4
+        monkeypatch.setattr(FrozenTeacher, "outputs", count("answers", answer))
+        results(drain(backend))
+    assert made == {"batches": 4 + 4, "answers": 4}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "adam"])
+def test_stacked_students_end_as_they_would_alone(images: Path, teachers: Path, tmp_path: Path, optimizer: str):
+    """Every logit method, two seeds, other rates, decays, schedules and smoothing, with dropout: one company.
+
+    fp32 sums differ in order: 1e-6 relative in a step's gradients. SGD passes that on (tolerance 1e-4 after 8 steps); Adam
+    divides by a gradient's own size, so that where it is near 0 the update differs by a part of the rate (3e-3).
+    """
+    varied: list[dict[str, Any]] = [
+        {"weight_decay": 0.1, "schedule": "cosine"},
+        {"lr": 1e-3, "label_smoothing": 0.2},
+        {"schedule": "step", "step_epochs": 1},
+        {"decay_norms": False, "weight_decay": 0.1},
+        {"grad_clip": 0.5},
+        {"ema_decay": 0.8, "keep": "best", "momentum": 0.5},
+    ]
+    company = [
+        training_for(config_for(images, method, optimizer=optimizer, **train), f"{n}", tmp_path, teachers, seed=n % 2)
+        for n, (method, train) in enumerate(zip(METHODS, varied, strict=True))
+    ]
+    with FusedBackend(device="cpu", engine="stacked") as backend:
+        backend.submit(company)
+        events = drain(backend)
+    found = results(events)
+    for training in company:
+        by_itself = moved(training, tmp_path / "alone")
+        result = alone(by_itself)
+        close_bits(training, by_itself, 1e-4 if optimizer == "sgd" else 1e-3)
+        ours, theirs = found[training.name], result
+        assert ours.keys() == theirs.keys()
+        assert ours["val"]["nll"] == pytest.approx(theirs["val"]["nll"], rel=1e-3 if optimizer == "sgd" else 3e-2)
+        own = torch.load(training.folder / "arms" / f"distilled-seed{training.seed}" / "checkpoint.pt", weights_only=True)
+        other = torch.load(by_itself.folder / "arms" / f"distilled-seed{training.seed}" / "checkpoint.pt", weights_only=True)
+        assert own["fingerprint"] == other["fingerprint"] and torch.equal(own["rng"]["cpu"], other["rng"]["cpu"])
+        for mine, its in zip(own["history"], other["history"], strict=True):
+            assert mine["losses"] == pytest.approx(its["losses"], rel=1e-3)
+            assert mine["lr"] == pytest.approx(its["lr"])
+
+
+@pytest.mark.parametrize("engine", ["interleaved", "stacked"])
+def test_a_training_goes_on_from_where_either_left_it(images: Path, teachers: Path, tmp_path: Path, engine: str):
+    """One epoch together and the rest alone, and the other way round: as good as one go. The seeds' dropout goes on too."""
+    config = config_for(images, METHODS[1], optimizer="sgd", lr=1e-2, epochs=3)
+    whole = training_for(config, "whole", tmp_path, teachers)
+    alone(whole)
+
+    left = [training_for(config, f"left{n}", tmp_path, teachers) for n in range(2)]
+    with FusedBackend(device="cpu", engine=engine) as backend:  # type: ignore[arg-type]
+        backend.submit(left)
+        events = []
+        while not events:
+            events = backend.wait()
+        assert [type(event) for event in events] == [Epoch, Epoch]
+    alone(left[0], resume=True)
+    with FusedBackend(device="cpu", engine=engine) as backend:  # type: ignore[arg-type]
+        late = training_for(config, "late", tmp_path, teachers)
+        backend.submit([left[1], late])  # one stands before its second epoch, the other before its first
+        found = drain(backend)
+    assert [e.result.epoch for e in found if isinstance(e, Epoch) and e.training == "left1"] == [0, 1, 2]
+    with FusedBackend(device="cpu", engine=engine) as backend:
+        backend.submit(left)
+        assert [type(event) for event in drain(backend)] == [Finished, Finished]  # nothing is trained twice
+    for training in (*left, late):
+        if engine == "interleaved":
+            assert same_bits(training, whole)
+        else:
+            close_bits(training, whole, 1e-4)
+
+
+@pytest.mark.parametrize("engine", ["interleaved", "stacked"])
+def test_one_that_fails_and_one_that_is_stopped_leave_the_others_alone(images: Path, teachers: Path, tmp_path: Path, engine: str):
+    good = config_for(images, METHODS[1], optimizer="sgd", epochs=3)
+    bad = config_for(images, METHODS[1], optimizer="sgd", epochs=3, lr=1e30)
+    company = [
+        training_for(config, name, tmp_path, teachers)
+        for config, name in ((good, "a"), (bad, "bad"), (good, "b"), (good, "stopped"))
+    ]
+    with FusedBackend(device="cpu", engine=engine) as backend:  # type: ignore[arg-type]
+        backend.submit(company)
+        first = backend.wait()
+        backend.stop("stopped")
+        events = [*first, *drain(backend)]
+    failed = [event for event in events if isinstance(event, Failed)]
+    assert [event.training for event in failed] == ["bad"] and "is not finite in epoch" in failed[0].reason
+    assert [event.training for event in events if isinstance(event, Stopped)] == ["stopped"]
+    assert [event.training for event in events if isinstance(event, Finished)] == ["a", "b"]
+    by_itself = training_for(good, "alone", tmp_path, teachers)
+    alone(by_itself)
+    if engine == "interleaved":
+        assert same_bits(company[0], by_itself) and same_bits(company[2], by_itself)
+    else:
+        close_bits(company[2], by_itself, 1e-4)
+    # What was stopped goes on later.
+    assert alone(company[3], resume=True)["epochs"] == 3
+
+
+def test_what_cannot_be_stacked_says_why(images: Path, teachers: Path, tmp_path: Path):
+    trainings = [
+        training_for(config_for(images, {"name": "at"}), "maps", tmp_path, teachers),
+        training_for(config_for(images), "fine", tmp_path, teachers),
+    ]
+    with FusedBackend(device="cpu", engine="stacked") as backend:
+        backend.submit(trainings)
+        events = drain(backend)
+    reasons = {event.training: event.reason for event in events if isinstance(event, Failed)}
+    assert "the method at is not one of ce, kd, lskd, dkd and dist; use the engine interleaved" in reasons["maps"]
+    assert "fine" in {event.training for event in events if isinstance(event, Finished)}
+
+
+def test_a_training_that_cannot_start_is_a_failed_one(images: Path, tmp_path: Path):
+    with FusedBackend(device="cpu") as backend:
+        backend.submit([training_for(config_for(images), "orphan", tmp_path, tmp_path / "nowhere")])
+        (event,) = drain(backend)
+    assert isinstance(event, Failed) and "no weights file" in event.reason
