@@ -100,6 +100,18 @@ def test_workers_side_by_side_give_the_numbers_of_one_after_the_other(
     assert numbers(together) == numbers(finished[1])
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_students_that_take_turns_end_with_the_bits_of_training_alone(images: Path, tmp_path: Path, workers: int):
+    config = config_for(images, arms={"at": {"name": "at"}, "vid": {"name": "vid"}})
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    cache = str(tmp_path / "cache")
+    expected = run_experiment(config, alone, device="cpu", workers=1, display=False, cache=cache)
+    found = run_experiment(config, together, device="cpu", workers=workers, display=False, cache=cache, together=True)
+    assert numbers(found) == numbers(expected)
+    for path in sorted((alone / "models").iterdir()):
+        assert path.read_bytes() == (together / "models" / path.name).read_bytes()
+
+
 def test_a_killed_run_resumes_to_the_same_bits(finished: tuple[Path, dict[str, Any]], images: Path, tmp_path: Path):
     """SIGKILL in mid-training, then --resume: the weights are those of the run that was never stopped."""
     out, whole = finished

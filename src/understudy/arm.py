@@ -61,6 +61,11 @@ def weights_path(run: Path, name: str) -> Path:
     return run / "models" / f"{name}.safetensors"
 
 
+def teacher_seed(config: RunConfig, seed: int) -> int:
+    """The seed of the teacher that a student of this seed listens to."""
+    return seed if config.teacher.per_seed else config.teacher.seed
+
+
 def method_of(config: RunConfig, arm: str) -> dict[str, Any]:
     """The method and options of an arm.
 

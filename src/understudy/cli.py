@@ -87,6 +87,7 @@ def run(
     device: str = "auto",
     workers: Literal["auto"] | int = "auto",
     resume: bool = False,
+    together: bool = False,
     command_line: CommandLine,
 ) -> None:
     """Train a teacher, a plain and a distilled student over several seeds; measure, compare and report.
@@ -100,6 +101,7 @@ def run(
         device: auto, cpu, cuda or cuda:N.
         workers: how many trainings run at once; auto is one for each CPU core.
         resume: go on with the run in that folder.
+        together: students of a seed take turns, sharing batches and the teacher's features: for many feature-based arms.
     """
     if workers != "auto" and workers < 1:
         raise UnderstudyError(f"--workers must be auto or at least 1, not {workers}")
@@ -110,8 +112,9 @@ def run(
     from understudy.experiment import run_experiment  # after the checks: a slip is answered before torch has loaded
 
     results = run_experiment(
-        config, folder, device=device, workers=None if workers == "auto" else workers, resume=resume, command=command_line
-    )
+        config, folder, device=device, workers=None if workers == "auto" else workers, resume=resume, command=command_line,
+        together=together,
+    )  # fmt: skip
     if results:
         _show_results(results, folder)
 

@@ -18,6 +18,7 @@ from understudy.arm import (
     method_of,
     run_arm,
     shown_to,
+    teacher_seed,
     trained_network,
     weights_path,
     write_history,
@@ -47,6 +48,7 @@ def run_experiment(
     command: str = "",
     cache: str | None = None,
     display: bool = True,
+    together: bool = False,
 ) -> dict[str, Any]:
     """Run all arms on all seeds and write the run directory.
 
@@ -59,6 +61,8 @@ def run_experiment(
         command: what was typed, for the record.
         cache: folder of teacher outputs.
         display: show progress on standard error.
+        together: students of one seed take turns in one process, on batches made once and a live teacher asked once. The same
+            numbers, to the bit; worth it where many arms read a teacher's features.
 
     Returns:
         the contents of ``results.json``; nothing on any but the first rank of a distributed run.
@@ -69,6 +73,7 @@ def run_experiment(
     import torch
 
     from understudy.display import RunDisplay
+    from understudy.sweep.company import run_company
 
     began = time.perf_counter()
     arms = ["teacher", "baseline", "distilled", *config.arms]
@@ -95,12 +100,18 @@ def run_experiment(
         jobs = [Job(s.name, run_arm, (config, s, out, device, threads, resume, cache, True)) for s in specs]
         return run_jobs(jobs, min(side_by_side, len(specs)), tell, bind_all=alone)
 
+    def companies(specs: list[ArmSpec]) -> dict[str, Any]:
+        parts = _companies(config, specs, max(side_by_side, 1))
+        jobs = [Job(part[0].name, run_company, (config, part, out, device, 1 if on_cpu else None, cache)) for part in parts]
+        finished = run_jobs(jobs, min(side_by_side, len(jobs)), lambda _, news: tell(*news))
+        return {name: result for company in finished.values() for name, result in company.items()}
+
     display = display and rank == 0
     tell: Tell = shown.tell if display else (lambda name, message: None)
     with shown if display else contextlib.nullcontext():
         finished = stage(teachers)
         after_teachers = time.perf_counter()
-        finished |= stage(students)
+        finished |= companies(students) if together else stage(students)
         after_students = time.perf_counter()
     if rank != 0:
         return {}
@@ -120,6 +131,13 @@ def run_experiment(
     write_json(out / "environment.json", results["environment"] | {"command": command, "created": results["created"]})
     write_json(out / "results.json", results)
     return results
+
+
+def _companies(config: RunConfig, specs: list[ArmSpec], parts: int) -> list[list[ArmSpec]]:
+    """Students that take turns: for each seed, its arms dealt out to so many companies, those that read features evenly."""
+    arms = sorted({s.arm: None for s in specs}, key=lambda arm: needs_of(method_config(method_of(config, arm))) != "features")
+    dealt = [arms[part::parts] for part in range(min(parts, len(arms)))]
+    return [[s for s in specs if s.seed == seed and s.arm in part] for seed in config.seeds for part in dealt]
 
 
 def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str = "auto", resume: bool = False) -> dict[str, Any]:
@@ -269,11 +287,6 @@ def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:
             }
             entries.append((arm, seed, EpochResult(epoch=int(row["epoch"]), losses=losses, **numbers)))
     write_history(out / "history.csv", entries)
-
-
-def teacher_seed(config: RunConfig, seed: int) -> int:
-    """The seed of the teacher that a student of this seed listens to."""
-    return seed if config.teacher.per_seed else config.teacher.seed
 
 
 def load_run(run: Path) -> RunConfig:

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from understudy.arm import ArmSpec, arm_folder, build, finish_arm, load_teacher, method_of
+from understudy.arm import ArmSpec, arm_folder, build, finish_arm, load_teacher, method_of, teacher_seed
 from understudy.config import TrainConfig
 from understudy.data.dataset import SealedSplit
 from understudy.data.training import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
-from understudy.experiment import teacher_seed
 from understudy.loop import EpochResult, make_fabric, train_steps
 from understudy.methods import method_config, needs_of
 from understudy.methods.base import Method
