@@ -70,9 +70,6 @@ class FusedBackend(Backend):
         engine: ``auto`` stacks on CUDA whatever can be stacked and gives turns to the rest; ``stacked`` fails the rest.
         capacity: students that are worth having at once; bounds memory (a student of 100,000 parameters is 2 MB).
         threads: CPU threads; ``None`` leaves them as they are.
-
-    Raises:
-        UnderstudyError: if it was started by torchrun, whose ranks share one training, not many.
     """
 
     name = "fused"

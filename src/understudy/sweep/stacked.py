@@ -186,7 +186,9 @@ class StackedNetwork(nn.Module):
         for network, mode in zip(networks, modes, strict=True):
             network.train(mode)
         together = self.eval()(example)
-        if not torch.allclose(alone, together, rtol=1e-3, atol=1e-3 * float(alone.abs().max().nan_to_num(1.0)), equal_nan=True):
+        # Loose enough for TF32, which CUDA convolves in; mixed channels are off by the size of the logits.
+        scale = float(alone.abs().max().nan_to_num(1.0))
+        if not torch.allclose(alone, together, rtol=0.0, atol=0.02 * scale, equal_nan=True):
             raise UnderstudyError(
                 f"{type(networks[0]).__name__} cannot be stacked: its code mixes channels; use the engine interleaved"
             )
