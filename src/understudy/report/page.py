@@ -4,12 +4,12 @@ import csv
 import json
 import math
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from understudy.errors import UnderstudyError
 from understudy.files import write_bytes
+from understudy.report.render import render
 from understudy.report.table import (
     ABSENT,
     COLUMNS,
@@ -171,14 +171,9 @@ def _config_text(run: Path, results: Results) -> str:
 
 
 def _render(results: Results, drawings: list[Any], config: str, outcomes: Mapping[str, Any] | None) -> str:
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    source = resources.files("understudy.report").joinpath("template.html.j2").read_text(encoding="utf-8")
-    # The figures are our own markup: names in them are drawn as glyph paths, never written as text.
-    shown = [{"title": d.title, "caption": d.caption, "svg": Markup(d.svg)} for d in drawings]  # noqa: S704
-    return environment.from_string(source).render(
+    return render(
+        "run.html.j2",
+        drawings,
         name=results.get("name") or "run",
         lead=_lead(results),
         verdicts=[
@@ -188,7 +183,6 @@ def _render(results: Results, drawings: list[Any], config: str, outcomes: Mappin
         ],
         num_seeds=max(len(arm["runs"]) for arm in results["arms"].values()),
         main=_main_table(results),
-        drawings=shown,
         per_seed=_per_seed_table(results),
         per_class=_per_class_table(results),
         outcomes=outcomes,
