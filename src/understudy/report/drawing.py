@@ -23,6 +23,8 @@ from understudy.report.table import significant
 
 INK = "#1f2328"
 """Replaced by ``currentColor`` in SVG, so no arm may have this colour."""
+PAPER = "#fdfdfe"
+"""What lies behind a figure; replaced by the page's own colour in SVG. For halos that keep text apart from lines."""
 WIDTH = 4.2  # inches; a phone shows the figure at about its natural size, so the text stays readable
 
 STYLE: dict[Any, Any] = {
@@ -65,7 +67,8 @@ HOLLOW: dict[str, Any] = {
 }
 
 _DARK_AND_LIGHT = (
-    "<style>svg{color:#1f2328;background:#fff}@media(prefers-color-scheme:dark){svg{color:#e6edf3;background:#14181d}}</style>"
+    "<style>svg{--card:#fff;color:#1f2328;background:var(--card)}"
+    "@media(prefers-color-scheme:dark){svg{--card:#14181d;color:#e6edf3}}</style>"
 )
 
 
@@ -111,15 +114,16 @@ def name_rows(figure: Figure, axes: Axes, names: Sequence[str]) -> Figure:
     return figure
 
 
-def plain_log_ticks(axes: Axes) -> None:
-    """Few ticks, written out: nobody reads ten to the power of minus one as a size."""
-    low, high = axes.get_xlim()
+def plain_log_ticks(axes: Axes, which: str = "x") -> None:
+    """Few ticks, written out: nobody reads ten to the power of minus one as a size. ``which`` axis: ``x`` or ``y``."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = sorted(axis.get_view_interval())
     ratio = high / low
     steps = (1.0,) if ratio > 300 else (1.0, 2.0, 5.0) if ratio > 20 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-    ticks = [step * 10.0**e for e in range(-6, 10) for step in steps if low <= step * 10.0**e <= high]
-    axes.set_xticks(ticks or [low, high], [f"{tick:g}" for tick in ticks] or [significant(low), significant(high)])
-    axes.set_xticks([], minor=True)
-    axes.set_xlim(low, high)
+    ticks = [step * 10.0**e for e in range(-9, 10) for step in steps if low <= step * 10.0**e <= high]
+    axis.set_ticks(ticks or [low, high], [f"{tick:g}" for tick in ticks] or [significant(low), significant(high)])
+    axis.set_ticks([], minor=True)
+    (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
 
 
 def short(text: str, length: int) -> str:
@@ -151,6 +155,6 @@ def _inline_svg(svg: str, name: str) -> str:
     """
     svg = re.sub(r"<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = svg.replace(INK, "currentColor")
+    svg = svg.replace(INK, "currentColor").replace(PAPER, "var(--card)")
     svg = re.sub(r'\bid="', f'id="{name}-', svg).replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
     return re.sub(r"\n\s*", "\n", svg).strip() + "\n"
