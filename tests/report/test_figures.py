@@ -1,18 +1,16 @@
 """Figures exist for what was measured, look the same for the same arm, and hold no text of others."""
 
 import re
-import runpy
 import struct
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.report.example_run import write_example_run
 
 pytest.importorskip("matplotlib")
 from understudy.report import figures
-
-write_example_run = runpy.run_path(str(Path(__file__).with_name("example_run.py")))["write_example_run"]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from understudy.errors import UnderstudyError
@@ -53,11 +54,11 @@ class Trial:
     gains: Mapping[int, float]
     seconds: float | None
 
-    @property
+    @cached_property
     def accuracy(self) -> Estimate:
         return estimate(list(self.accuracies.values()))
 
-    @property
+    @cached_property
     def gain(self) -> Estimate | None:
         return estimate(list(self.gains.values())) if self.gains else None
 
@@ -91,19 +92,19 @@ class Sweep:
     dimensions: tuple[Dimension, ...]
     trials: tuple[Trial, ...]
 
-    @property
+    @cached_property
     def complete(self) -> list[Trial]:
         """Finished trials, the best first; of equals the earlier."""
         done = [trial for trial in self.trials if trial.state == "complete"]
         return sorted(done, key=lambda trial: (-trial.accuracy.mean, trial.number))
 
-    @property
+    @cached_property
     def best(self) -> Trial | None:
         """The trial that the sweep chose."""
         chosen = self.results.get("best")
         return next((t for t in self.complete if chosen and t.number == chosen["number"]), None)
 
-    @property
+    @cached_property
     def tested(self) -> dict[int, tuple[float, float, float]]:
         """Test accuracy of the plain student, of the winner trained anew, and their difference, for each fresh seed of both."""
         arms = (self.results.get("final") or {}).get("arms") or {}
@@ -113,7 +114,7 @@ class Sweep:
         )
         return {seed: (plain[seed], best[seed], best[seed] - plain[seed]) for seed in plain if seed in best}
 
-    @property
+    @cached_property
     def paired(self) -> bool:
         """Whether every finished trial has a gain over the plain student."""
         return bool(self.complete) and all(trial.gains for trial in self.complete)

@@ -104,7 +104,11 @@ def sweep_table(results: Results, *, top: int = TOP) -> "Table":
     for trial in shown:
         style = "bold" if sweep.best is not None and trial.number == sweep.best.number else ""
         values = [written(trial.values[d.key]) for d in sweep.dimensions]
-        cells = [str(trial.number), *(values if apart else [described(trial.values, sweep.dimensions)]), with_half(trial.accuracy)]
+        cells = [
+            str(trial.number),
+            *(values if apart else [described(trial.values, sweep.dimensions)]),
+            with_half(trial.accuracy),
+        ]
         table.add_row(*(Text(cell, style=style) for cell in [*cells, *([with_interval(trial.gain)] if sweep.paired else [])]))
     plain = baseline_rows(sweep)
     if len(plain) == 1:
