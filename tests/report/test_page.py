@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.report.example_run import write_example_run
+from tests.report.example_run import many_methods, write_example_run
 from tests.report.page_checks import Elements, check_on_a_phone
 
 from understudy.errors import UnderstudyError
@@ -86,6 +86,17 @@ def test_writing_twice_gives_the_same_bytes(run: Path) -> None:
     write_report(run)
     assert [file.name for file in files if file.read_bytes() != before[file]] == []
     assert sorted((run / "figures").iterdir()) == files[2:]  # and no temporary file is left
+
+
+def test_many_verdicts_are_counted_first(tmp_path: Path) -> None:
+    results = write_example_run(tmp_path, named_arms=many_methods(20), num_test=100, epochs=1)
+    text = write_report(tmp_path, figures=False).read_text()
+    better = sum(comparison["low"] > 0 for comparison in results["comparisons"])
+    worse = sum(comparison["high"] < 0 for comparison in results["comparisons"])
+    assert f"Of 21 comparisons, {better} have their 95 % interval above zero, {worse} below" in text
+    assert text.count("<li") == 1 + 21
+    assert "<details><summary>67 trainings" in text, "1 teacher and 22 students of 3 seeds, folded"
+    Elements(text)
 
 
 def test_report_without_figures_loads_no_matplotlib(tmp_path: Path) -> None:

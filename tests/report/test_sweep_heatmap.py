@@ -47,7 +47,7 @@ def test_accuracies_where_no_gain_is_asked_for(tmp_path: Path) -> None:
 
 def test_one_map_for_each_value_of_a_third_setting(tmp_path: Path) -> None:
     figure, _ = landscape(write_example_sweep(tmp_path, space=[*GRID, THIRD]), [entry["key"] for entry in [*GRID, THIRD]])
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["name kd", "name lskd"]
+    assert [axes.get_title() for axes in figure.axes] == ["name kd", "name lskd"]
 
 
 def test_many_slices_become_one_map_of_means(tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ COLOURS = {"teacher": "#0072B2", "baseline": "#D98200", "distilled": "#009E73"} 
 EXTRA_COLOURS = ("#CC79A7", "#56B4E9", "#D55E00", "#8A8A8A", "#A6761D", "#7B6FD0")
 MARKERS = {"teacher": "s", "baseline": "o", "distilled": "^"}
 EXTRA_MARKERS = ("v", "P", "X", "<", ">", "p")
+CROWD = "#7B6FD0"
+"""Of all further arms where there are more than colours: then rows are ranked and named, and curves share one legend entry."""
 MAX_CLASSES = 24  # more do not fit one figure; then half of them the best, half the worst
 
 CAPTIONS = {
@@ -117,6 +119,8 @@ def draw_all(results: Results, history: Sequence[Mapping[str, Any]], folder: Pat
 def draw_accuracy(results: Results) -> Figure | None:
     """Horizontal bars of the mean test accuracy, from zero, with seeds, 95 % intervals and published figures."""
     looks, arms = arm_looks(results), results["arms"]
+    if crowded(results):
+        arms = dict(sorted(arms.items(), key=lambda pair: -mean_interval([r["test"]["accuracy"] for r in pair[1]["runs"]])[0]))
     figure, axes = bars_figure(len(arms))
     for row, (name, arm) in enumerate(arms.items()):
         seeds = [100 * run["test"]["accuracy"] for run in arm["runs"]]
@@ -145,6 +149,8 @@ def draw_gain(results: Results) -> Figure | None:
     if not rows:
         return None
     looks = arm_looks(results)
+    if crowded(results):
+        rows = sorted(rows, key=lambda c: -c["mean"])
     figure, axes = bars_figure(len(rows), row_height=0.5)
     axes.axvline(0, color=INK, linewidth=1)
     for row, comparison in enumerate(rows):
@@ -158,8 +164,10 @@ def draw_gain(results: Results) -> Figure | None:
         axes.plot(mean, row - 0.1, "D", markersize=5, color=INK)
         axes.annotate(f"{mean:+.2f}", (mean, row - 0.1), (0, 5), textcoords="offset points", ha="center", fontweight="bold")
     axes.margins(x=0.12)
-    axes.set_xlabel("gain in top-1 accuracy, points")
-    names = [f"{short(c['arm'], 14)}\n− {short(str(c.get('reference')), 14)}" for c in rows]
+    references = {str(c.get("reference")) for c in rows}
+    shared = f" over {short(references.pop(), 16)}" if len(rows) > 1 and len(references) == 1 else ""
+    axes.set_xlabel(f"gain in top-1 accuracy{shared}, points")
+    names = [short(c["arm"], 16) + ("" if shared else f"\n− {short(str(c.get('reference')), 14)}") for c in rows]
     return name_rows(figure, axes, names)
 
 
@@ -167,7 +175,7 @@ def draw_curves(results: Results, history: Sequence[Mapping[str, Any]]) -> Figur
     """Validation accuracy and training loss by epoch: mean and ± one standard deviation over seeds."""
     if not history:
         return None
-    looks = arm_looks(results)
+    looks, labels, many = arm_looks(results), legend_labels(results), crowded(results)
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
     panels = figure.subplots(2, 1, sharex=True)
     shown = (("val_accuracy", 100, "validation accuracy, %"), ("train_loss", 1, "training loss"))
@@ -182,9 +190,13 @@ def draw_curves(results: Results, history: Sequence[Mapping[str, Any]]) -> Figur
             epochs = sorted(by_epoch)
             means = np.array([np.mean(by_epoch[e]) for e in epochs])
             spread = np.array([np.std(by_epoch[e], ddof=1) if len(by_epoch[e]) > 1 else 0.0 for e in epochs])
-            axes.fill_between(epochs, means - spread, means + spread, color=look.colour, alpha=0.22, linewidth=0)
             every = max(1, len(epochs) // 5)
-            axes.plot(epochs, means, color=look.colour, marker=look.marker, markevery=every, markersize=4.5, label=look.label)
+            style: dict[str, Any] = {"color": look.colour, "label": labels[name]}
+            if many and look.colour == CROWD:
+                axes.plot(epochs, means, linewidth=0.8, alpha=0.6, **style)
+                continue
+            axes.fill_between(epochs, means - spread, means + spread, color=look.colour, alpha=0.22, linewidth=0)
+            axes.plot(epochs, means, marker=look.marker, markevery=every, markersize=4.5, zorder=3, **style)
         axes.set_title(title)
         axes.grid()
     panels[1].set_xlabel("epochs trained")
@@ -316,10 +328,31 @@ def arm_looks(results: Results) -> dict[str, Look]:
             taken.add(role)
             looks[name] = Look(short(name, 16), COLOURS[role], MARKERS[role])
         else:
-            turn = extra % len(EXTRA_COLOURS)
-            looks[name] = Look(short(name, 16), EXTRA_COLOURS[turn], EXTRA_MARKERS[turn])
+            many = crowded(results)
+            colour, marker = (CROWD, "o") if many else (EXTRA_COLOURS[extra], EXTRA_MARKERS[extra])
+            looks[name] = Look(short(name, 16), colour, marker)
             extra += 1
     return looks
+
+
+def _further(results: Results) -> list[str]:
+    """The arms that have no colour by their role."""
+    first = {arm_of_role(results, role) for role in COLOURS}
+    return [name for name in results["arms"] if name not in first]
+
+
+def crowded(results: Results) -> bool:
+    """Whether there are more arms than colours."""
+    return len(_further(results)) > len(EXTRA_COLOURS)
+
+
+def legend_labels(results: Results) -> dict[str, str]:
+    """What the legend calls each arm; further arms of a crowd share one entry (matplotlib leaves out ``_nolegend_``)."""
+    labels = {name: look.label for name, look in arm_looks(results).items()}
+    further = _further(results)
+    if crowded(results):
+        labels |= dict.fromkeys(further, "_nolegend_") | {further[0]: f"{len(further)} further arms"}
+    return labels
 
 
 def _size_bars(results: Results, key: str, label: str, text: Any, scale: float = 1.0) -> Figure | None:
@@ -328,19 +361,25 @@ def _size_bars(results: Results, key: str, label: str, text: Any, scale: float =
     values = {name: scale * value for name, value in known.items() if present(value)}
     if not values:
         return None
+    rows: dict[tuple[Any, ...], list[str]] = {}
+    for name, value in values.items():
+        # Twenty methods train one student: its size is one row, not twenty.
+        rows.setdefault((arms[name].get("model"), value) if crowded(results) else (name,), []).append(name)
+    values = {names[0]: values[names[0]] for names in rows.values()}
     figure, axes = bars_figure(len(values))
     for row, (name, value) in enumerate(values.items()):
         axes.barh(row, value, height=0.62, color=looks[name].colour)
         axes.annotate(text(arms[name], value), (value, row), (4, 0), textcoords="offset points", va="center", fontweight="bold")
     axes.set_xlim(0, max(values.values()) * 1.25)
     axes.set_xlabel(label)
-    return name_rows(figure, axes, [looks[name].label for name in values])
+    named = [looks[names[0]].label + (f"\nand {len(names) - 1} more" if len(names) > 1 else "") for names in rows.values()]
+    return name_rows(figure, axes, named)
 
 
 def _scatter(results: Results, x: Mapping[str, Any], reference_key: str, label: str) -> Figure | None:
     if not any(present(value) and value > 0 for value in x.values()):
         return None
-    looks = arm_looks(results)
+    looks, labels = arm_looks(results), legend_labels(results)
     figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("log")
@@ -348,7 +387,15 @@ def _scatter(results: Results, x: Mapping[str, Any], reference_key: str, label: 
         if present(x[name]) and x[name] > 0:
             mean, half = mean_interval([100 * run["test"]["accuracy"] for run in arm["runs"]])
             look = looks[name]
-            style: dict[str, Any] = {"color": look.colour, "markersize": 7, "capsize": 3, "elinewidth": 1.3, "label": look.label}
+            style: dict[str, Any] = {
+                "color": look.colour,
+                "markersize": 7,
+                "capsize": 3,
+                "elinewidth": 1.3,
+                "label": labels[name],
+            }
+            if look.colour == CROWD and crowded(results):
+                style |= {"markersize": 4, "alpha": 0.6, "elinewidth": 0.8, "capsize": 0}
             axes.errorbar(x[name], mean, yerr=half, fmt=look.marker, **style)
             published_x, published_y = _reference(results, name, reference_key), _reference(results, name, "accuracy")
             if published_x and published_y is not None:

@@ -27,6 +27,8 @@ from understudy.report.table import (
 )
 
 SCHEMA = 1
+MAX_VERDICTS = 7  # more are counted first
+MAX_ROWS = 30  # longer tables are folded
 
 GLOSSARY = {
     "Teacher": "the large network whose outputs the student learns from.",
@@ -188,14 +190,11 @@ def _render(results: Results, drawings: list[Any], config: str, outcomes: Mappin
         drawings,
         name=results.get("name") or "run",
         lead=_lead(results),
-        verdicts=[
-            {"text": _sentence(c["verdict"], results), "better": present(c.get("low")) and c["low"] > 0}
-            for c in results.get("comparisons") or []
-            if (c.get("verdict") or "").strip()
-        ],
+        **_verdicts(results),
         num_seeds=max(len(arm["runs"]) for arm in results["arms"].values()),
         main=_main_table(results),
         per_seed=_per_seed_table(results),
+        max_rows=MAX_ROWS,
         per_class=_per_class_table(results),
         outcomes=outcomes,
         facts=_facts(results),
@@ -203,6 +202,22 @@ def _render(results: Results, drawings: list[Any], config: str, outcomes: Mappin
         config=config,
         glossary=GLOSSARY,
     )
+
+
+def _verdicts(results: Results) -> dict[str, Any]:
+    """The verdicts in the order of the run; where they are many, how they fall out, and then they themselves folded away."""
+    comparisons = [c for c in results.get("comparisons") or [] if (c.get("verdict") or "").strip()]
+    verdicts = [{"text": _sentence(c["verdict"], results), "better": present(c.get("low")) and c["low"] > 0} for c in comparisons]
+    if len(verdicts) <= MAX_VERDICTS:
+        return {"verdicts": verdicts, "folded": []}
+    better = sum(present(c.get("low")) and c["low"] > 0 for c in comparisons)
+    worse = sum(present(c.get("high")) and c["high"] < 0 for c in comparisons)
+    counts = f"Of {len(verdicts)} comparisons, {better} have their 95 % interval above zero, {worse} below, and "
+    counts += (
+        f"{len(verdicts) - better - worse} allow neither. Without any effect one in twenty would lie apart from zero by chance."
+    )
+    ranked = sorted(zip(comparisons, verdicts, strict=True), key=lambda pair: -pair[0]["mean"])
+    return {"verdicts": [{"text": counts, "better": False}], "folded": [verdict for _, verdict in ranked]}
 
 
 def _sentence(verdict: str, results: Results) -> str:

@@ -37,7 +37,7 @@ def draw_sweep(sweep: Sweep, found: Importance | None, folder: Path) -> list[Dra
             ("landscape_accuracy", "Accuracy over the settings",
              draw_landscape(sweep, ranked, paired=False) if sweep.paired and several_baselines else None),
             ("best", "Winner against the plain student", draw_best(sweep)),
-            ("parallel", "All trials", draw_parallel(sweep, ranked)),
+            ("parallel", "Trial by trial", draw_parallel(sweep, ranked)),
             ("importance", "Importance of the settings", draw_importance(sweep, found)),
             ("cost", "Cost", draw_cost(sweep)),
         ):  # fmt: skip
