@@ -3,8 +3,9 @@
 import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,18 @@ REFERENCE = {
 T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 
 
+def many_methods(count: int) -> dict[str, tuple[Any, ...]]:
+    """Arms for a comparison of ``count`` methods on one student, beside teacher, baseline and distilled."""
+    names = ("lskd", "dkd", "dist", "fitnets", "at", "sp", "rkd", "cc", "pkt", "vid", "nst", "ft", "reviewkd", "simkd", "crd")
+    names += ("adversarial", "dml", "born_again", "at+kd", "curriculum+assistant")
+    extra = {n: ("extra", "founding_student", n, 2.8 + 0.04 * k, *ARMS["baseline"][4:]) for k, n in enumerate(names[:count])}
+    return {name: arm for name, arm in ARMS.items() if name != "dkd"} | extra
+
+
 def write_example_run(
     run: Path,
     *,
+    named_arms: Mapping[str, tuple[Any, ...]] = MappingProxyType(ARMS),
     name: str = "cifar10-founding",
     class_names: Sequence[str] = CLASSES,
     num_seeds: int = 3,
@@ -46,7 +56,7 @@ def write_example_run(
     arms: dict[str, Any] = {}
     history: list[dict[str, Any]] = []
     teacher_logits = np.zeros_like(shared)
-    for arm, (role, model, method, skill, parameters, size_mb, macs, ms_1, ms_128) in ARMS.items():
+    for arm, (role, model, method, skill, parameters, size_mb, macs, ms_1, ms_128) in named_arms.items():
         runs: list[dict[str, Any]] = []
         for seed in range(1 if role == "teacher" else num_seeds):
             logits: Any = shared + 0.8 * random.normal(size=shared.shape)
@@ -103,7 +113,10 @@ def write_example_run(
         "config": {"name": name, "method": {"name": "kd", "temperature": 4.0, "alpha": 0.7}, "train": {"epochs": epochs}},
         "arms": arms,
         "latency_conditions": {"threads": 1, "repeats": 30, "warmup": 5, "runtime": "torch eager", "precision": "fp32"},
-        "comparisons": [_comparison(arms, "distilled", "distillation"), _comparison(arms, "dkd", "dkd")],
+        "comparisons": [
+            _comparison(arms, arm, "distillation" if arm == "distilled" else arm)
+            for arm in arms if arm not in ("teacher", "baseline")
+        ],
         "reference": REFERENCE if reference else {},
     }  # fmt: skip
     (run / "results.json").write_text(json.dumps(results))

@@ -1,18 +1,16 @@
 """Figures exist for what was measured, look the same for the same arm, and hold no text of others."""
 
 import re
-import runpy
 import struct
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.report.example_run import many_methods, write_example_run
 
 pytest.importorskip("matplotlib")
 from understudy.report import figures
-
-write_example_run = runpy.run_path(str(Path(__file__).with_name("example_run.py")))["write_example_run"]
 
 
 @pytest.fixture
@@ -36,6 +34,25 @@ def test_accuracy_bars_start_at_zero_and_end_at_the_mean(results: dict[str, Any]
     means = [100 * arm["summary"]["accuracy"]["mean"] for arm in results["arms"].values()]
     assert [bar.get_width() for bar in bars] == pytest.approx(means)
     assert figure.axes[0].get_xlim()[0] == 0
+
+
+def test_more_arms_than_colours_are_ranked_and_share_a_legend_entry(tmp_path: Path) -> None:
+    results = write_example_run(tmp_path / "many", named_arms=many_methods(20), num_test=100, epochs=1)
+    looks = figures.arm_looks(results)
+    assert {looks[name].colour for name in ("dkd", "crd", "at+kd")} == {figures.CROWD}
+    assert looks["baseline"].colour == figures.COLOURS["baseline"]
+    figure = figures.draw_gain(results)
+    assert figure is not None
+    shown = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    ranked = sorted(results["comparisons"], key=lambda comparison: -comparison["mean"])
+    assert shown[:3] == [looks[comparison["arm"]].label for comparison in ranked[:3]]
+    assert "over baseline" in figure.axes[0].get_xlabel()
+    figure = figures.draw_accuracy_size(results)
+    assert figure is not None
+    assert [text.get_text() for text in figure.legends[0].texts] == ["teacher", "baseline", "distilled", "20 further arms"]
+    figure = figures.draw_size(results)
+    assert figure is not None
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["teacher", "baseline\nand 21 more"]
 
 
 def test_nothing_measured_nothing_drawn(results: dict[str, Any]) -> None:

@@ -2,27 +2,20 @@
 
 import json
 import re
-import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.report.example_run import many_methods, write_example_run
+from tests.report.page_checks import Elements, check_on_a_phone
 
 from understudy.errors import UnderstudyError
 from understudy.report import read_results, write_report
 
-write_example_run = runpy.run_path(str(Path(__file__).with_name("example_run.py")))["write_example_run"]
-
 HOSTILE = "<script>alert(1)</script>"
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
-VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
 @pytest.fixture(scope="module")
@@ -46,27 +39,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def page(run: Path) -> str:
     return (run / "report.html").read_text()
-
-
-class Elements(HTMLParser):
-    """Start tags with their attributes; fails where tags do not nest."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag, f"</{tag}> closes nothing"
 
 
 def test_every_part_is_there_in_order(page: str) -> None:
@@ -114,6 +86,17 @@ def test_writing_twice_gives_the_same_bytes(run: Path) -> None:
     write_report(run)
     assert [file.name for file in files if file.read_bytes() != before[file]] == []
     assert sorted((run / "figures").iterdir()) == files[2:]  # and no temporary file is left
+
+
+def test_many_verdicts_are_counted_first(tmp_path: Path) -> None:
+    results = write_example_run(tmp_path, named_arms=many_methods(20), num_test=100, epochs=1)
+    text = write_report(tmp_path, figures=False).read_text()
+    better = sum(comparison["low"] > 0 for comparison in results["comparisons"])
+    worse = sum(comparison["high"] < 0 for comparison in results["comparisons"])
+    assert f"Of 21 comparisons, {better} have their 95 % interval above zero, {worse} below" in text
+    assert len(re.findall(r"<li[ >]", text)) == 1 + 21
+    assert "<details><summary>67 trainings" in text, "1 teacher and 22 students of 3 seeds, folded"
+    Elements(text)
 
 
 def test_report_without_figures_loads_no_matplotlib(tmp_path: Path) -> None:
@@ -192,49 +175,6 @@ def test_broken_companions_are_named(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    with playwright.sync_playwright() as p:
-        profile = tmp_path_factory.mktemp("profile")
-        context = p.chromium.launch_persistent_context(
-            str(profile), executable_path=str(CHROMIUM), headless=True, args=FLAGS, viewport={"width": 360, "height": 740}
-        )
-        yield context
-        context.close()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page_on_a_phone(run: Path, chromium: Any, scheme: str) -> None:
-    tab = chromium.new_page()
-    tab.emulate_media(color_scheme=scheme)
-    messages: list[str] = []
-    requests: list[str] = []
-    tab.on("console", lambda message: messages.append(message.text))
-    tab.on("pageerror", lambda error: messages.append(str(error)))
-    tab.on("dialog", lambda dialog: messages.append(dialog.message))
-    tab.on("request", lambda request: requests.append(request.url))
-    tab.goto((run / "report.html").as_uri())
-    assert messages == []
-    assert requests == [(run / "report.html").as_uri()]
-    assert tab.evaluate("innerWidth") == 360
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
-    # Text, in the page and in the figures, stands out from what is behind it (WCAG: 4.5 to 1).
-    colours = tab.evaluate(
-        "[['figure svg', 'color'], ['figure', 'backgroundColor'], ['figcaption', 'color']]"
-        ".map(([selector, property]) => getComputedStyle(document.querySelector(selector))[property])"
-    )
-    ink, card, soft = (_luminance(colour) for colour in colours)
-    assert (ink > card) == (scheme == "dark")
-    for text in (ink, soft):
-        assert (max(text, card) + 0.05) / (min(text, card) + 0.05) >= 4.5
-    tab.close()
-
-
-def _luminance(colour: str) -> float:
-    """Relative luminance of ``rgb(r, g, b)``, in [0, 1] (WCAG 2)."""
-    channels = [int(value) / 255 for value in re.findall(r"\d+", colour)[:3]]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    check_on_a_phone(run / "report.html", chromium, scheme)

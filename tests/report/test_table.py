@@ -3,11 +3,11 @@
 import csv
 import io
 import math
-import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.report.example_run import write_example_run
 
 from understudy.report import markdown_table, terminal_table, write_csv
 from understudy.report.table import (
@@ -19,8 +19,6 @@ from understudy.report.table import (
     percent,
     significant,
 )
-
-write_example_run = runpy.run_path(str(Path(__file__).with_name("example_run.py")))["write_example_run"]
 
 
 @pytest.fixture

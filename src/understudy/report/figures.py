@@ -1,25 +1,30 @@
-"""The figures of a run, drawn with matplotlib's object interface (no pyplot, no global figure list, no display).
+"""The figures of a run.
 
 Each ``draw_*`` function takes the mapping read from ``results.json`` and gives a Figure, or None where the run holds nothing
-to draw. Text and lines are drawn in one ink colour, which becomes ``currentColor`` in the SVG: on the page the figure takes
-the colour of the text around it, light or dark; a stand-alone SVG file carries its own two colour schemes; PNGs are
-black on white. The same results give the same bytes.
+to draw. How all figures look is in :mod:`understudy.report.drawing`.
 """
 
-import io
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from understudy.files import write_bytes
+from understudy.report.drawing import (
+    HOLLOW,
+    INK,
+    WIDTH,
+    Drawing,
+    bars_figure,
+    name_rows,
+    plain_log_ticks,
+    save,
+    short,
+    styled,
+)
 from understudy.report.table import (
     Results,
     arm_of_role,
@@ -31,13 +36,12 @@ from understudy.report.table import (
     significant,
 )
 
-INK = "#1f2328"
-"""Replaced by ``currentColor`` in SVG, so no arm may have this colour."""
-WIDTH = 4.2  # inches; a phone shows the figure at about its natural size, so the text stays readable
 COLOURS = {"teacher": "#0072B2", "baseline": "#D98200", "distilled": "#009E73"}  # Okabe & Ito 2008, orange darkened
 EXTRA_COLOURS = ("#CC79A7", "#56B4E9", "#D55E00", "#8A8A8A", "#A6761D", "#7B6FD0")
 MARKERS = {"teacher": "s", "baseline": "o", "distilled": "^"}
 EXTRA_MARKERS = ("v", "P", "X", "<", ">", "p")
+CROWD = "#7B6FD0"
+"""Of all further arms where there are more than colours: then rows are ranked and named, and curves share one legend entry."""
 MAX_CLASSES = 24  # more do not fit one figure; then half of them the best, half the worst
 
 CAPTIONS = {
@@ -85,59 +89,6 @@ _PUBLISHED_KEYS = {
     "accuracy_latency": ("accuracy", "latency_ms"),
 }
 
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
-    "font.size": 8.5,
-    "axes.labelsize": 8.5,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.7,
-    "text.color": INK,
-    "text.parse_math": False,  # names come from data: a dollar sign is a dollar sign
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "grid.color": INK,
-    "grid.alpha": 0.15,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "legend.handlelength": 1.6,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5.5,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "svg.fonttype": "path",
-    "svg.hashsalt": "understudy",
-}
-
-_HOLLOW: dict[str, Any] = {
-    "markersize": 5.5,
-    "markerfacecolor": "none",
-    "markeredgecolor": INK,
-    "markeredgewidth": 1.1,
-    "zorder": 5,
-}
-
-_DARK_AND_LIGHT = (
-    "<style>svg{color:#1f2328;background:#fff}@media(prefers-color-scheme:dark){svg{color:#e6edf3;background:#14181d}}</style>"
-)
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A finished figure: file stem, title, one line on how to read it, and the SVG to put inside a page."""
-
-    name: str
-    title: str
-    caption: str
-    svg: str
-
 
 @dataclass(frozen=True)
 class Look:
@@ -154,13 +105,11 @@ def draw_all(results: Results, history: Sequence[Mapping[str, Any]], folder: Pat
     ``history`` holds one mapping for each arm, seed and epoch, with the columns of ``history.csv``; numbers as float or None.
     """
     drawings = []
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # The tables hold every name in full, in any script.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+    with styled():
         for name, (title, caption) in CAPTIONS.items():
             figure = draw_curves(results, history) if name == "curves" else _DRAW[name](results)
             if figure:
-                drawings.append(_save(figure, name, title, caption + _published_note(results, name), folder))
+                drawings.append(save(figure, name, title, caption + _published_note(results, name), folder))
     return drawings
 
 
@@ -170,7 +119,9 @@ def draw_all(results: Results, history: Sequence[Mapping[str, Any]], folder: Pat
 def draw_accuracy(results: Results) -> Figure | None:
     """Horizontal bars of the mean test accuracy, from zero, with seeds, 95 % intervals and published figures."""
     looks, arms = arm_looks(results), results["arms"]
-    figure, axes = _bars_figure(len(arms))
+    if crowded(results):
+        arms = dict(sorted(arms.items(), key=lambda pair: -mean_interval([r["test"]["accuracy"] for r in pair[1]["runs"]])[0]))
+    figure, axes = bars_figure(len(arms))
     for row, (name, arm) in enumerate(arms.items()):
         seeds = [100 * run["test"]["accuracy"] for run in arm["runs"]]
         mean, half = mean_interval(seeds)
@@ -182,13 +133,13 @@ def draw_accuracy(results: Results) -> Figure | None:
             end = max(end, mean + half)
         published = _reference(results, name, "accuracy")
         if published is not None:
-            axes.plot(100 * published, row, "D", **_HOLLOW)
+            axes.plot(100 * published, row, "D", **HOLLOW)
             end = max(end, 100 * published + 1.5)
         axes.annotate(f"{mean:.2f}", (end, row), (5, 0), textcoords="offset points", va="center", fontweight="bold")
     axes.set_xlim(0, 118)
     axes.set_xticks(range(0, 101, 20))
     axes.set_xlabel("test images classified right, %")
-    return _name_rows(figure, axes, [looks[name].label for name in arms])
+    return name_rows(figure, axes, [looks[name].label for name in arms])
 
 
 def draw_gain(results: Results) -> Figure | None:
@@ -198,7 +149,9 @@ def draw_gain(results: Results) -> Figure | None:
     if not rows:
         return None
     looks = arm_looks(results)
-    figure, axes = _bars_figure(len(rows), row_height=0.5)
+    if crowded(results):
+        rows = sorted(rows, key=lambda c: -c["mean"])
+    figure, axes = bars_figure(len(rows), row_height=0.5)
     axes.axvline(0, color=INK, linewidth=1)
     for row, comparison in enumerate(rows):
         gains, colour = [100 * g for g in comparison["gains"]], looks[comparison["arm"]].colour
@@ -211,16 +164,18 @@ def draw_gain(results: Results) -> Figure | None:
         axes.plot(mean, row - 0.1, "D", markersize=5, color=INK)
         axes.annotate(f"{mean:+.2f}", (mean, row - 0.1), (0, 5), textcoords="offset points", ha="center", fontweight="bold")
     axes.margins(x=0.12)
-    axes.set_xlabel("gain in top-1 accuracy, points")
-    names = [f"{_short(c['arm'], 14)}\n− {_short(str(c.get('reference')), 14)}" for c in rows]
-    return _name_rows(figure, axes, names)
+    references = {str(c.get("reference")) for c in rows}
+    shared = f" over {short(references.pop(), 16)}" if len(rows) > 1 and len(references) == 1 else ""
+    axes.set_xlabel(f"gain in top-1 accuracy{shared}, points")
+    names = [short(c["arm"], 16) + ("" if shared else f"\n− {short(str(c.get('reference')), 14)}") for c in rows]
+    return name_rows(figure, axes, names)
 
 
 def draw_curves(results: Results, history: Sequence[Mapping[str, Any]]) -> Figure | None:
     """Validation accuracy and training loss by epoch: mean and ± one standard deviation over seeds."""
     if not history:
         return None
-    looks = arm_looks(results)
+    looks, labels, many = arm_looks(results), legend_labels(results), crowded(results)
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
     panels = figure.subplots(2, 1, sharex=True)
     shown = (("val_accuracy", 100, "validation accuracy, %"), ("train_loss", 1, "training loss"))
@@ -235,9 +190,13 @@ def draw_curves(results: Results, history: Sequence[Mapping[str, Any]]) -> Figur
             epochs = sorted(by_epoch)
             means = np.array([np.mean(by_epoch[e]) for e in epochs])
             spread = np.array([np.std(by_epoch[e], ddof=1) if len(by_epoch[e]) > 1 else 0.0 for e in epochs])
-            axes.fill_between(epochs, means - spread, means + spread, color=look.colour, alpha=0.22, linewidth=0)
             every = max(1, len(epochs) // 5)
-            axes.plot(epochs, means, color=look.colour, marker=look.marker, markevery=every, markersize=4.5, label=look.label)
+            style: dict[str, Any] = {"color": look.colour, "label": labels[name]}
+            if many and look.colour == CROWD:
+                axes.plot(epochs, means, linewidth=0.8, alpha=0.6, **style)
+                continue
+            axes.fill_between(epochs, means - spread, means + spread, color=look.colour, alpha=0.22, linewidth=0)
+            axes.plot(epochs, means, marker=look.marker, markevery=every, markersize=4.5, zorder=3, **style)
         axes.set_title(title)
         axes.grid()
     panels[1].set_xlabel("epochs trained")
@@ -278,13 +237,13 @@ def draw_latency(results: Results) -> Figure | None:
                 axes.plot(p95, row, "|", color=INK, markersize=9, markeredgewidth=1.3)
             published = _reference(results, name, "latency_ms") if batch == 128 else None
             if published is not None:
-                axes.plot(published, row, "D", **_HOLLOW)
+                axes.plot(published, row, "D", **HOLLOW)
             end = max(v for v in (median, p95, published) if v is not None)
             axes.annotate(significant(median), (end, row), (7, 0), textcoords="offset points", va="center", fontweight="bold")
         axes.set_xlim(0, axes.get_xlim()[1] * 1.2)
         axes.set_title(f"batch of {batch}, ms")
         axes.grid(axis="x")
-        _name_rows(figure, axes, [looks[name].label for name in arms])
+        name_rows(figure, axes, [looks[name].label for name in arms])
     return figure
 
 
@@ -312,7 +271,7 @@ def draw_per_class(results: Results) -> Figure | None:
         return None
     if len(rows) > MAX_CLASSES:
         rows = rows[: MAX_CLASSES // 2] + rows[-MAX_CLASSES // 2 :]
-    figure, axes = _bars_figure(len(rows), row_height=0.24)
+    figure, axes = bars_figure(len(rows), row_height=0.24)
     axes.axvline(0, color=INK, linewidth=1)
     for row, (_, index) in enumerate(rows):
         mean, half = mean_interval([100 * change for change in changes[index]])
@@ -323,7 +282,7 @@ def draw_per_class(results: Results) -> Figure | None:
         axes.plot(mean, row, "o", color=colour, markersize=5, zorder=5)
     part = f"; the {len(rows) // 2} best and {len(rows) // 2} worst classes" if len(rows) < len(names) else " of top-1 accuracy"
     axes.set_xlabel(f"points{part}")
-    return _name_rows(figure, axes, [_short(str(names[index]), 18) for _, index in rows])
+    return name_rows(figure, axes, [short(str(names[index]), 18) for _, index in rows])
 
 
 def draw_reliability(results: Results) -> Figure | None:
@@ -367,12 +326,33 @@ def arm_looks(results: Results) -> dict[str, Look]:
         role = arm.get("role")
         if role in COLOURS and role not in taken:
             taken.add(role)
-            looks[name] = Look(_short(name, 16), COLOURS[role], MARKERS[role])
+            looks[name] = Look(short(name, 16), COLOURS[role], MARKERS[role])
         else:
-            turn = extra % len(EXTRA_COLOURS)
-            looks[name] = Look(_short(name, 16), EXTRA_COLOURS[turn], EXTRA_MARKERS[turn])
+            many = crowded(results)
+            colour, marker = (CROWD, "o") if many else (EXTRA_COLOURS[extra], EXTRA_MARKERS[extra])
+            looks[name] = Look(short(name, 16), colour, marker)
             extra += 1
     return looks
+
+
+def _further(results: Results) -> list[str]:
+    """The arms that have no colour by their role."""
+    first = {arm_of_role(results, role) for role in COLOURS}
+    return [name for name in results["arms"] if name not in first]
+
+
+def crowded(results: Results) -> bool:
+    """Whether there are more arms than colours."""
+    return len(_further(results)) > len(EXTRA_COLOURS)
+
+
+def legend_labels(results: Results) -> dict[str, str]:
+    """What the legend calls each arm; further arms of a crowd share one entry (matplotlib leaves out ``_nolegend_``)."""
+    labels = {name: look.label for name, look in arm_looks(results).items()}
+    further = _further(results)
+    if crowded(results):
+        labels |= dict.fromkeys(further, "_nolegend_") | {further[0]: f"{len(further)} further arms"}
+    return labels
 
 
 def _size_bars(results: Results, key: str, label: str, text: Any, scale: float = 1.0) -> Figure | None:
@@ -381,19 +361,25 @@ def _size_bars(results: Results, key: str, label: str, text: Any, scale: float =
     values = {name: scale * value for name, value in known.items() if present(value)}
     if not values:
         return None
-    figure, axes = _bars_figure(len(values))
+    rows: dict[tuple[Any, ...], list[str]] = {}
+    for name, value in values.items():
+        # Twenty methods train one student: its size is one row, not twenty.
+        rows.setdefault((arms[name].get("model"), value) if crowded(results) else (name,), []).append(name)
+    values = {names[0]: values[names[0]] for names in rows.values()}
+    figure, axes = bars_figure(len(values))
     for row, (name, value) in enumerate(values.items()):
         axes.barh(row, value, height=0.62, color=looks[name].colour)
         axes.annotate(text(arms[name], value), (value, row), (4, 0), textcoords="offset points", va="center", fontweight="bold")
     axes.set_xlim(0, max(values.values()) * 1.25)
     axes.set_xlabel(label)
-    return _name_rows(figure, axes, [looks[name].label for name in values])
+    named = [looks[names[0]].label + (f"\nand {len(names) - 1} more" if len(names) > 1 else "") for names in rows.values()]
+    return name_rows(figure, axes, named)
 
 
 def _scatter(results: Results, x: Mapping[str, Any], reference_key: str, label: str) -> Figure | None:
     if not any(present(value) and value > 0 for value in x.values()):
         return None
-    looks = arm_looks(results)
+    looks, labels = arm_looks(results), legend_labels(results)
     figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("log")
@@ -401,44 +387,26 @@ def _scatter(results: Results, x: Mapping[str, Any], reference_key: str, label: 
         if present(x[name]) and x[name] > 0:
             mean, half = mean_interval([100 * run["test"]["accuracy"] for run in arm["runs"]])
             look = looks[name]
-            style: dict[str, Any] = {"color": look.colour, "markersize": 7, "capsize": 3, "elinewidth": 1.3, "label": look.label}
+            style: dict[str, Any] = {
+                "color": look.colour,
+                "markersize": 7,
+                "capsize": 3,
+                "elinewidth": 1.3,
+                "label": labels[name],
+            }
+            if look.colour == CROWD and crowded(results):
+                style |= {"markersize": 4, "alpha": 0.6, "elinewidth": 0.8, "capsize": 0}
             axes.errorbar(x[name], mean, yerr=half, fmt=look.marker, **style)
             published_x, published_y = _reference(results, name, reference_key), _reference(results, name, "accuracy")
             if published_x and published_y is not None:
                 axes.plot(
-                    published_x, 100 * published_y, "D", **(_HOLLOW | {"markeredgecolor": look.colour, "markeredgewidth": 1.4})
+                    published_x, 100 * published_y, "D", **(HOLLOW | {"markeredgecolor": look.colour, "markeredgewidth": 1.4})
                 )
     axes.margins(0.12)
-    _plain_log_ticks(axes)
+    plain_log_ticks(axes)
     axes.grid()
     axes.set(xlabel=label, ylabel="top-1 accuracy, %")
     _legend(figure, axes)
-    return figure
-
-
-def _plain_log_ticks(axes: Axes) -> None:
-    """Few ticks, written out: nobody reads ten to the power of minus one as a size."""
-    low, high = axes.get_xlim()
-    ratio = high / low
-    steps = (1.0,) if ratio > 300 else (1.0, 2.0, 5.0) if ratio > 20 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-    ticks = [step * 10.0**e for e in range(-6, 10) for step in steps if low <= step * 10.0**e <= high]
-    axes.set_xticks(ticks or [low, high], [f"{tick:g}" for tick in ticks] or [significant(low), significant(high)])
-    axes.set_xticks([], minor=True)
-    axes.set_xlim(low, high)
-
-
-def _bars_figure(num_rows: int, row_height: float = 0.34) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, 0.75 + row_height * num_rows), layout="constrained")
-    axes = figure.subplots()
-    axes.grid(axis="x")
-    return figure, axes
-
-
-def _name_rows(figure: Figure, axes: Axes, names: Sequence[str]) -> Figure:
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)  # first row on top
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
     return figure
 
 
@@ -464,14 +432,6 @@ def _published_note(results: Results, figure: str) -> str:
     return " Hollow diamonds: published figures" + (", from other hardware." if "latency_ms" in keys else ".")
 
 
-def _short(text: str, length: int) -> str:
-    text = " ".join(text.split())
-    if len(text) <= length:
-        return text
-    tail = length // 2 - 1  # names that begin alike often differ at the end
-    return text[: length - 1 - tail] + "…" + text[-tail:]
-
-
 _DRAW = {
     "accuracy": draw_accuracy,
     "gain": draw_gain,
@@ -483,30 +443,3 @@ _DRAW = {
     "per_class": draw_per_class,
     "reliability": draw_reliability,
 }
-
-
-# -- files --------------------------------------------------------------------------------------------------------------
-
-
-def _save(figure: Figure, name: str, title: str, caption: str, folder: Path) -> Drawing:
-    png, svg = io.BytesIO(), io.BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    figure.set_layout_engine("none")  # keep the places found for the SVG: the same picture, and laying out is the slow part
-    figure.savefig(png, format="png", dpi=200, facecolor="white", metadata={"Software": None})
-    inline = _inline_svg(svg.getvalue().decode(), name)
-    write_bytes(folder / f"{name}.png", png.getvalue())
-    opening, rest = inline.split(">", 1)
-    write_bytes(folder / f"{name}.svg", f"{opening}>{_DARK_AND_LIGHT}{rest}".encode())
-    return Drawing(name, title, caption, inline)
-
-
-def _inline_svg(svg: str, name: str) -> str:
-    """The ``<svg>`` element alone, in the colour of the surrounding text, its ids unique on a page with other figures.
-
-    Comments go: matplotlib repeats every label in one, and labels come from data.
-    """
-    svg = re.sub(r"<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = svg.replace(INK, "currentColor")
-    svg = re.sub(r'\bid="', f'id="{name}-', svg).replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
-    return re.sub(r"\n\s*", "\n", svg).strip() + "\n"

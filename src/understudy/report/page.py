@@ -3,13 +3,13 @@
 import csv
 import json
 import math
-from collections.abc import Mapping
-from importlib import resources
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from understudy.errors import UnderstudyError
 from understudy.files import write_bytes
+from understudy.report.render import render
 from understudy.report.table import (
     ABSENT,
     COLUMNS,
@@ -27,6 +27,8 @@ from understudy.report.table import (
 )
 
 SCHEMA = 1
+MAX_VERDICTS = 7  # more are counted first
+MAX_ROWS = 30  # longer tables are folded
 
 GLOSSARY = {
     "Teacher": "the large network whose outputs the student learns from.",
@@ -52,11 +54,16 @@ GLOSSARY = {
 def write_report(run: Path, *, figures: bool = True) -> Path:
     """Write ``results.csv``, ``figures/*.png``, ``figures/*.svg`` and ``report.html`` into a run directory.
 
+    A sweep's directory gets the report of a sweep (:func:`understudy.report.sweep_page.write_sweep_report`).
     Reads ``results.json`` and, where present, ``history.csv``, ``config.yaml`` and ``arms/*/predictions.npz``. With
     ``figures=False`` nothing is drawn and matplotlib is not loaded. The same run directory gives the same bytes.
     Returns the path of ``report.html``. Raises UnderstudyError where results.json is missing or broken.
     """
     run = Path(run)
+    if load_results(run).get("kind") == "sweep":
+        from understudy.report.sweep_page import write_sweep_report
+
+        return write_sweep_report(run, figures=figures)
     results = read_results(run)
     drawings: list[Any] = []
     if figures:
@@ -65,13 +72,13 @@ def write_report(run: Path, *, figures: bool = True) -> Path:
         drawings = draw_all(results, _read_history(run), run / "figures")
     write_csv(results, run / "results.csv")
     page = run / "report.html"
-    write_bytes(page, _render(results, drawings, _config_text(run, results), _outcomes(run, results)).encode())
+    write_bytes(page, _render(results, drawings, config_text(run, results), _outcomes(run, results)).encode())
     return page
 
 
-def read_results(run: Path) -> dict[str, Any]:
-    """The mapping in ``run/results.json``, checked so far that tables and figures can be made of it."""
-    path = Path(run) / "results.json"
+def load_results(folder: Path) -> dict[str, Any]:
+    """The mapping in ``folder/results.json``, of a run or a sweep; only its schema is checked."""
+    path = Path(folder) / "results.json"
     try:
         results = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -82,6 +89,13 @@ def read_results(run: Path) -> dict[str, Any]:
     if not isinstance(results, dict) or results.get("schema") != SCHEMA:
         found = results.get("schema") if isinstance(results, dict) else None
         raise UnderstudyError(f"{path} has schema {found!r}, this version reads {SCHEMA}; report with the version that ran it")
+    return results
+
+
+def read_results(run: Path) -> dict[str, Any]:
+    """The mapping in ``run/results.json``, checked so far that tables and figures can be made of it."""
+    results = load_results(run)
+    path = Path(run) / "results.json"
     try:
         assert isinstance(results["data"]["class_names"], list)
         assert results["arms"]
@@ -159,7 +173,7 @@ def _right(path: Path) -> Any:
         raise UnderstudyError(f"{path} cannot be read ({type(error).__name__}); delete it to report without it") from None
 
 
-def _config_text(run: Path, results: Results) -> str:
+def config_text(run: Path, results: Results) -> str:
     """The resolved configuration as saved beside the results; JSON, which is YAML too, where that file is gone."""
     path = run / "config.yaml"
     if path.exists():
@@ -171,25 +185,16 @@ def _config_text(run: Path, results: Results) -> str:
 
 
 def _render(results: Results, drawings: list[Any], config: str, outcomes: Mapping[str, Any] | None) -> str:
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    source = resources.files("understudy.report").joinpath("template.html.j2").read_text(encoding="utf-8")
-    # The figures are our own markup: names in them are drawn as glyph paths, never written as text.
-    shown = [{"title": d.title, "caption": d.caption, "svg": Markup(d.svg)} for d in drawings]  # noqa: S704
-    return environment.from_string(source).render(
+    return render(
+        "run.html.j2",
+        drawings,
         name=results.get("name") or "run",
         lead=_lead(results),
-        verdicts=[
-            {"text": _sentence(c["verdict"], results), "better": present(c.get("low")) and c["low"] > 0}
-            for c in results.get("comparisons") or []
-            if (c.get("verdict") or "").strip()
-        ],
+        **_verdicts(results),
         num_seeds=max(len(arm["runs"]) for arm in results["arms"].values()),
         main=_main_table(results),
-        drawings=shown,
         per_seed=_per_seed_table(results),
+        max_rows=MAX_ROWS,
         per_class=_per_class_table(results),
         outcomes=outcomes,
         facts=_facts(results),
@@ -197,6 +202,22 @@ def _render(results: Results, drawings: list[Any], config: str, outcomes: Mappin
         config=config,
         glossary=GLOSSARY,
     )
+
+
+def _verdicts(results: Results) -> dict[str, Any]:
+    """The verdicts in the order of the run; where they are many, how they fall out, and then they themselves folded away."""
+    comparisons = [c for c in results.get("comparisons") or [] if (c.get("verdict") or "").strip()]
+    verdicts = [{"text": _sentence(c["verdict"], results), "better": present(c.get("low")) and c["low"] > 0} for c in comparisons]
+    if len(verdicts) <= MAX_VERDICTS:
+        return {"verdicts": verdicts, "folded": []}
+    better = sum(present(c.get("low")) and c["low"] > 0 for c in comparisons)
+    worse = sum(present(c.get("high")) and c["high"] < 0 for c in comparisons)
+    counts = f"Of {len(verdicts)} comparisons, {better} have their 95 % interval above zero, {worse} below, and "
+    counts += (
+        f"{len(verdicts) - better - worse} allow neither. Without any effect one in twenty would lie apart from zero by chance."
+    )
+    ranked = sorted(zip(comparisons, verdicts, strict=True), key=lambda pair: -pair[0]["mean"])
+    return {"verdicts": [{"text": counts, "better": False}], "folded": [verdict for _, verdict in ranked]}
 
 
 def _sentence(verdict: str, results: Results) -> str:
@@ -283,34 +304,55 @@ def _per_class_table(results: Results) -> dict[str, Any] | None:
 
 def _facts(results: Results) -> list[tuple[str, str]]:
     """How the run was done, as term and text; only what is recorded."""
-    data, place = results["data"], results.get("environment") or {}
     conditions, seconds = results.get("latency_conditions") or {}, results.get("seconds") or {}
-    shape = "×".join(map(str, data.get("image_shape") or []))
     seeds = sorted({run["seed"] for arm in results["arms"].values() for run in arm["runs"]})
-    splits = {"train": "training", "val": "validation", "test": "test"}
-    versions = {key: place.get(key) for key in ("understudy", "python", "torch")} | (place.get("packages") or {})
-    cores = {"cores": place.get("cores"), "workers": place.get("workers"), "threads per worker": place.get("threads_per_worker")}
-    facts = [
-        (
-            "Data",
-            [data.get("name"), f"{len(data['class_names'])} classes", shape and f"images of {shape} (channels × height × width)"],
-        ),
-        ("Splits", [f"{number(data.get(f'num_{split}'), 0)} {label}" for split, label in splits.items()]),
-        ("Data fingerprint", [data.get("fingerprint")]),
+    return stated([
+        *data_facts(results),
         ("Seeds", [str(seed) for seed in seeds]),
         ("Methods", [f"{name}: {arm['method']}" for name, arm in results["arms"].items() if arm.get("method")]),
         ("Finished", [results.get("created")]),
-        ("Time", [f"{key} {_duration(value)}" for key, value in seconds.items() if present(value)]),
-        ("Hardware", [place.get("cpu"), *(f"{key} {value}" for key, value in cores.items() if value is not None)]),
+        ("Time", [f"{key} {duration(value)}" for key, value in seconds.items() if present(value)]),
+        *place_facts(results),
+        ("Latency measured with", [f"{str(key).replace('_', ' ')} {value}" for key, value in conditions.items()]),
+    ])  # fmt: skip
+
+
+Fact = tuple[str, list[Any]]
+
+
+def data_facts(results: Results) -> list[Fact]:
+    """The images of a run or sweep, as term and parts of a text."""
+    data = results["data"]
+    shape = "×".join(map(str, data.get("image_shape") or []))
+    shown = shape and f"images of {shape} (channels × height × width)"
+    splits = {"train": "training", "val": "validation", "test": "test"}
+    return [
+        ("Data", [data.get("name"), f"{len(data['class_names'])} classes", shown]),
+        ("Splits", [f"{number(data[f'num_{split}'], 0)} {label}" for split, label in splits.items() if f"num_{split}" in data]),
+        ("Data fingerprint", [data.get("fingerprint")]),
+    ]
+
+
+def place_facts(results: Results) -> list[Fact]:
+    """The machine and the versions of a run or sweep, as term and parts of a text."""
+    place = results.get("environment") or {}
+    versions = {key: place.get(key) for key in ("understudy", "python", "torch")} | (place.get("packages") or {})
+    cores = {"cores": place.get("cores"), "workers": place.get("workers"), "threads per worker": place.get("threads_per_worker")}
+    return [
+        ("Hardware", [place.get("cpu"), place.get("accelerator"), *(f"{k} {v}" for k, v in cores.items() if v is not None)]),
         ("Device", [place.get("device"), place.get("precision"), place.get("os")]),
         ("Versions", [f"{key} {value}" for key, value in versions.items() if value]),
-        ("Latency measured with", [f"{str(key).replace('_', ' ')} {value}" for key, value in conditions.items()]),
     ]
+
+
+def stated(facts: Sequence[Fact]) -> list[tuple[str, str]]:
+    """Term and text of the facts that say something."""
     texts = [(term, ", ".join(str(part) for part in parts if part)) for term, parts in facts]
     return [(term, text) for term, text in texts if text]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as people say it: ``6.1 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s"

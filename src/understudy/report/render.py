@@ -1,0 +1,30 @@
+"""From a template and its values to a page: everything escaped but the figures, which are our own markup."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def render(template: str, drawings: Sequence[Any], **values: Any) -> str:
+    """The page that ``template``, a file of this folder, makes of ``values``.
+
+    Args:
+        template: file name.
+        drawings: :class:`understudy.report.drawing.Drawing` objects. Names in them are drawn as glyph paths, never written as
+            text, so their SVG goes into the page as it is.
+        values: what the template names; a missing one is an error.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("understudy.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    shown = [
+        {"title": d.title, "caption": d.caption, "svg": Markup(d.svg), "wide": d.wide, "pixels": round(96 * d.width)}  # noqa: S704
+        for d in drawings
+    ]
+    return environment.get_template(template).render(drawings=shown, **values)
