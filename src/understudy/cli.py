@@ -133,15 +133,17 @@ def train(
     Args:
         recipe: a name from `understudy recipes`, or a YAML file.
         overrides: key=value pairs that change the recipe, such as method.temperature=2 train.epochs=30.
-        arm: teacher, baseline, distilled, or one of the recipe's further arms.
+        arm: teacher, baseline, distilled, assistant1, or any other of the recipe's arms.
         seed: the seed of its initial weights and data order.
         out: the run's folder; runs/NAME by default.
         data: a local copy of the images.
         device: auto, cpu, cuda or cuda:N.
         resume: go on from the last finished epoch.
     """
+    from understudy.chain import chain_of
+
     config = _load(recipe, overrides, data, None)
-    arms = ["teacher", "baseline", "distilled", *config.arms]
+    arms = list(chain_of(config))
     if arm not in arms:
         raise UnderstudyError(_unknown("arm", arm, arms))
     folder = out or Path("runs", config.name)

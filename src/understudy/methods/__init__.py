@@ -9,6 +9,7 @@ from understudy.errors import UnderstudyError
 from understudy.methods.adversarial import Adversarial
 from understudy.methods.at import AT, at_loss
 from understudy.methods.base import Method, MethodConfig, MethodContext
+from understudy.methods.born_again import BornAgain
 from understudy.methods.cc import CC, cc_loss
 from understudy.methods.ce import CE
 from understudy.methods.combined import CombinedConfig, combination
@@ -24,10 +25,13 @@ from understudy.methods.nst import NST, nst_loss
 from understudy.methods.pkt import PKT, pkt_loss
 from understudy.methods.reviewkd import ReviewKD, hcl_loss
 from understudy.methods.rkd import RKD, rkd_loss
+from understudy.methods.schedule import extremes
+from understudy.methods.several import ManyTeachers
 from understudy.methods.simkd import SimKD
 from understudy.methods.sp import SP, sp_loss
 from understudy.methods.vid import VID
 from understudy.models.base import Classifier
+from understudy.models.ensemble import Ensemble
 
 METHODS: dict[str, type[Method]] = {
     "ce": CE,
@@ -49,6 +53,7 @@ METHODS: dict[str, type[Method]] = {
     "crd": CRD,
     "adversarial": Adversarial,
     "dml": DML,
+    "born_again": BornAgain,
 }
 
 __all__ = [
@@ -112,19 +117,21 @@ def method_config(values: Mapping[str, Any]) -> MethodConfig:
             raise UnderstudyError(f"method.{name} must be a section of {name}'s options, not {own!r}")
         parts[name] = parse(method_class(name).config_class, {"name": name, **own}, f"method.{name}")
     shared = {key: value for key, value in values.items() if key not in parts}
-    shared.setdefault("alpha", max(part.alpha for part in parts.values()))
+    shared.setdefault("alpha", max((part.alpha for part in parts.values()), key=lambda alpha: extremes(alpha)[1]))
     shared.setdefault("ce_weight", next((part.ce_weight for part in parts.values() if part.ce_weight is not None), None))
     return parse(CombinedConfig, shared | {"parts": parts}, "method")
 
 
 def needs_of(config: MethodConfig) -> str:
-    """What of the teacher a method reads: ``nothing``, ``logits`` or ``features``."""
-    return _class_of(config).needs
+    """What of the teacher a method reads under these options: ``nothing``, ``logits`` or ``features``."""
+    return _class_of(config).needs_with(config)
 
 
 def build_method(config: MethodConfig, student: Classifier, context: MethodContext) -> Method:
-    """The method named by ``config`` around a student."""
-    return _class_of(config)(student, config, context)
+    """The method named by ``config`` around a student; for an ensemble of teachers, around each of them."""
+    kind = _class_of(config)
+    several = isinstance(context.teacher, Ensemble)
+    return ManyTeachers(kind, student, config, context) if several else kind(student, config, context)
 
 
 def _class_of(config: MethodConfig) -> type[Method]:
