@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from understudy.benchmark import count_macs
+from understudy.methods import METHODS
 from understudy.models import build_model
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -17,6 +18,7 @@ RATIOS = {
     "end_to_end": None,
     "inference": {f"{n}_{b}_{w}" for n in ("student", "teacher") for b in (1, 2) for w in ("channels_last", "bf16")},
     "limit": None,
+    "method_costs": set(METHODS) - {"ce"},
     "plain_epoch": {"plain", "distilled"},
     "scaling": None,
     "startup": None,

@@ -51,7 +51,8 @@ def test_assistants_of_any_number_stand_between():
     links = chain_of(config)
     taught = {arm: link.teacher for arm, link in links.items() if link.teacher}
     assert taught == {
-        "assistant1": "teacher", "assistant2": "assistant1", "distilled": "assistant2", "direct": "teacher", "first": "assistant1",
+        "assistant1": "teacher", "assistant2": "assistant1", "distilled": "assistant2", "direct": "teacher",
+        "first": "assistant1",
     }  # fmt: skip
     assert links["assistant1"].train.epochs == 3 and links["assistant2"].train == config.train
     assert links["assistant1"].method == config.method and links["assistant2"].method == {"name": "at"}
@@ -69,9 +70,8 @@ def test_generations_follow_each_other_in_the_network_of_their_teacher():
     assert taught == {"distilled-gen1": "teacher", "distilled-gen2": "distilled-gen1", "distilled": "distilled-gen2"}
     assert all(links[arm].model == config.teacher.model for arm in taught)
     assert links["teacher"].train.epochs_run == 2 and links["distilled"].train.epochs_run == config.teacher_train.epochs
-    assert (
-        generations_in({"name": "at+born_again", "born_again": {"generations": 4}}) == 4 and generations_in({"name": "at"}) == 0
-    )
+    assert generations_in({"name": "at+born_again", "born_again": {"generations": 4}}) == 4
+    assert generations_in({"name": "at"}) == 0
 
 
 def test_members_take_from_the_teacher_what_they_do_not_say():
@@ -258,7 +258,9 @@ def test_born_again_beside_a_student_of_the_same_network_is_compared_with_the_ba
 
 
 def test_one_arm_alone_trains_all_that_it_needs_first(images: Path, tmp_path: Path):  # noqa: F811
-    config = config_for(images, train=QUICK, assistants=[{"model": OTHER}], method={"name": "born_again"})
+    config = config_for(
+        images, train=QUICK, assistants=[{"model": OTHER, "method": {"name": "kd"}}], method={"name": "born_again"}
+    )
     train_arm(config, "distilled", 1, tmp_path / "run", device="cpu")
     assert {path.stem for path in (tmp_path / "run" / "models").glob("*")} == {
         "teacher-seed0", "assistant1-seed0", "distilled-gen1-seed1", "distilled-seed1",

@@ -328,7 +328,12 @@ def methods(name: str | None = None, /, *, as_json: Annotated[bool, Parameter(na
     from understudy.methods import describe_methods
 
     entries = {entry["name"]: entry for entry in describe_methods()}
-    if name is None:
+    if name is None and not as_json:
+        _show_list([{key: value for key, value in entry.items() if key != "summary"} for entry in entries.values()], False)
+        print(
+            "Parameters for the founding student and a teacher of 2.5 MB; cost of a step over that of plain training, measured."
+        )
+    elif name is None:
         _show_list(list(entries.values()), as_json)
     elif name in entries:
         _show_card(entries[name], as_json)
