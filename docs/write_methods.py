@@ -26,8 +26,9 @@ def page() -> str:
             for e in entries
         ),
         "",
-        f"Parameters beyond the student's own, counted for `{STUDENT}` taught by `{TEACHER}` with ten classes; the time of a training",
-        f"step over that of plain training, for the same pair, by `{costs['command']}` on {costs['hardware']['cpu']}, one thread,",
+        f"Parameters beyond the student's own, counted for `{STUDENT}` taught by `{TEACHER}` with ten classes; the time of a",
+        f"training step over that of plain training, for the same pair, by `{costs['command']}`",
+        f"on {costs['hardware']['cpu']}, one thread,",
         f"{costs['settings']['precision']}, batch {costs['settings']['batch_size']}, with a load of "
         f"{costs['settings']['load_average_before']:.1f} before it{busy}.",
         "Logits are kept; for methods that need features the teacher runs in every step.",
