@@ -3,22 +3,35 @@
 from pathlib import Path
 
 from understudy.methods import describe_methods
+from understudy.methods.costs import STUDENT, TEACHER, measured_costs
 
 TARGET = Path(__file__).with_name("methods.md")
 
 
 def page() -> str:
     """The page as Markdown: a table of all methods, then each one's card and options."""
-    entries = describe_methods()
+    entries, costs = describe_methods(), measured_costs()
+    busy = " (the machine was busy: rough figures)" if costs["settings"]["load_average_before"] > 0.5 else ""
     lines = [
         "# Methods",
         "",
         "Written by `docs/write_methods.py` from the docstrings; `understudy methods NAME` prints the same.",
         "Every method adds its term to the founding loss `(1 - alpha) * CE + alpha * T^2 * KL`; `a+b` sums terms.",
         "",
-        "| method | needs of the teacher | paper |",
-        "| --- | --- | --- |",
-        *(f"| [{e['name']}](#{e['name']}) | {e['needs']} | {e['reference']} |" for e in entries),
+        "| method | needs of the teacher | trains besides | stays at inference | cost of a step | paper |",
+        "| --- | --- | ---: | ---: | ---: | --- |",
+        *(
+            f"| [{e['name']}](#{e['name']}) | {e['needs']} | {e['extra_parameters']:,} | {e['inference_parameters']:,} | "
+            f"{'' if e['cost_per_step'] is None else format(e['cost_per_step'], '.2f')} | {e['reference']} |"
+            for e in entries
+        ),
+        "",
+        f"Parameters beyond the student's own, counted for `{STUDENT}` taught by `{TEACHER}` with ten classes; the time of a",
+        f"training step over that of plain training, for the same pair, by `{costs['command']}`",
+        f"on {costs['hardware']['cpu']}, one thread,",
+        f"{costs['settings']['precision']}, batch {costs['settings']['batch_size']}, with a load of "
+        f"{costs['settings']['load_average_before']:.1f} before it{busy}.",
+        "Logits are kept; for methods that need features the teacher runs in every step.",
     ]
     for entry in entries:
         lines += ["", f"## {entry['name']}", "", *_card(entry["card"])]

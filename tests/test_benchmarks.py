@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from understudy.benchmark import count_macs
+from understudy.methods import METHODS
 from understudy.models import build_model
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -18,6 +19,7 @@ RATIOS = {
     "fused": {f"{name} 2" for name in ("interleaved", "stacked fp32", "stacked bf16", "vmap fp32", "interleaved, live")},
     "inference": {f"{n}_{b}_{w}" for n in ("student", "teacher") for b in (1, 2) for w in ("channels_last", "bf16")},
     "limit": None,
+    "method_costs": set(METHODS) - {"ce"},
     "plain_epoch": {"plain", "distilled"},
     "scaling": None,
     "startup": None,

@@ -49,7 +49,7 @@ def test_an_unknown_key_names_the_nearest_known_one(override: str, hint: str) ->
 
 
 def test_a_key_like_no_other_gets_the_list() -> None:
-    with pytest.raises(UnderstudyError, match=r"unknown key qqq: known: arms, benchmark, data, .*train"):
+    with pytest.raises(UnderstudyError, match=r"unknown key qqq: known: arms, assistants, benchmark, data, .*train"):
         load_config("digits", ["qqq=1"])
 
 

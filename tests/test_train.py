@@ -10,7 +10,7 @@ from torch import nn
 import understudy
 from understudy.data.dataset import Dataset, SealedSplit
 from understudy.errors import UnderstudyError
-from understudy.train import Trained
+from understudy.train import Trained, described
 
 QUICK = {"epochs": 2, "batch_size": 16, "lr": 1e-2, "precision": "fp32"}
 
@@ -65,3 +65,44 @@ def test_options_are_checked_like_a_recipe():
         understudy.distill(None, plain_module(4), data, "kd", device="cpu", **QUICK)
     with pytest.raises(UnderstudyError, match=r"set student\.stages"):
         understudy.distill(plain_module(4), plain_module(4), data, "at", device="cpu", **QUICK)
+
+
+class Scaled(nn.Module):
+    """Two of these with other factors have equal weights and say different things."""
+
+    def __init__(self, inner: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.inner, self.factor = inner, factor
+
+    def extra_repr(self) -> str:
+        return f"factor={self.factor}"
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.factor * self.inner(images)
+
+
+def test_teachers_of_equal_weights_and_other_structure_share_no_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path))
+    data, inner = tiny_data(num_images=24, size=16, num_classes=3), plain_module(8)
+    for factor in (1.0, 2.0, 1.0):
+        understudy.distill(Scaled(inner, factor), plain_module(4), data, "kd", device="cpu", **QUICK)
+    assert len(list(tmp_path.glob("teacher-outputs/*/views.bin"))) == 2
+    assert described(Scaled(inner, 1.0)) != described(Scaled(inner, 2.0))
+    hooked = Scaled(inner, print)  # type: ignore[arg-type]
+    assert " at 0x" not in described(hooked)
+
+
+def test_several_modules_teach_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path))
+    data = tiny_data(num_images=24, size=16, num_classes=3)
+    torch.manual_seed(0)
+    teachers = [plain_module(8), plain_module(6)]
+    losses = []
+    for outputs in ("live", "cached"):
+        torch.manual_seed(1)
+        result = understudy.distill(
+            teachers, plain_module(4), data, "dkd+kd", device="cpu", outputs=outputs, weights=[1, 3], **QUICK
+        )
+        losses.append([epoch.losses["loss"] for epoch in result.history])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    assert len(list(tmp_path.glob("teacher-outputs/*/views.bin"))) == 1

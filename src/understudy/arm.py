@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from understudy.chain import Link, chain_of
 from understudy.checkpoint import load_weights, save_weights
 from understudy.config import DataConfig, ModelConfig, RunConfig
 from understudy.data.dataset import SealedSplit
@@ -24,8 +25,9 @@ from understudy.loop import EpochResult, Progress, make_fabric, resolve_precisio
 from understudy.methods import build_method, method_class, method_config, needs_of
 from understudy.models import build_model, deployed
 from understudy.models.base import Classifier
+from understudy.models.ensemble import Ensemble
 from understudy.teachers import FrozenTeacher, renormalisation
-from understudy.train import fit, make_context
+from understudy.train import fit, generation_seed, make_context
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -36,9 +38,10 @@ class ArmSpec:
     """Which training this is.
 
     Attributes:
-        arm: ``teacher``, ``baseline``, ``distilled`` or the name of a further arm.
+        arm: ``teacher``, ``baseline``, ``distilled`` or the name of a further arm (:func:`understudy.chain.chain_of`).
         seed: of initial weights, order, views and dropout.
-        teacher_seed: whose teacher is asked; ``None`` for the teacher itself.
+        teacher_seed: of the teacher that it is compared with and, unless its chain says otherwise, listens to; ``None`` for
+            the teacher itself and its members.
     """
 
     arm: str
@@ -62,8 +65,20 @@ def weights_path(run: Path, name: str) -> Path:
 
 
 def teacher_seed(config: RunConfig, seed: int) -> int:
-    """The seed of the teacher that a student of this seed listens to."""
-    return seed if config.teacher.per_seed else config.teacher.seed
+    """The seed of the teacher that a student of this seed is compared with."""
+    return chain_of(config)["teacher"].seed_for(seed)
+
+
+def link_of(config: RunConfig, arm: str) -> Link:
+    """An arm's place in the run's chain: its network, training, method and teacher.
+
+    Raises:
+        UnderstudyError: if the run has no such arm.
+    """
+    links = chain_of(config)
+    if arm not in links:
+        raise UnderstudyError(f"there is no arm {arm!r}: this run has {', '.join(links)}")
+    return links[arm]
 
 
 def method_of(config: RunConfig, arm: str) -> dict[str, Any]:
@@ -72,17 +87,20 @@ def method_of(config: RunConfig, arm: str) -> dict[str, Any]:
     Raises:
         UnderstudyError: if the run has no such arm.
     """
-    known = {"teacher": {"name": "ce"}, "baseline": {"name": "ce"}, "distilled": config.method, **config.arms}
-    if arm not in known:
-        raise UnderstudyError(f"there is no arm {arm!r}: this run has {', '.join(known)}")
-    return dict(known[arm])
+    return dict(link_of(config, arm).method)
+
+
+def spec_of(config: RunConfig, arm: str, seed: int) -> ArmSpec:
+    """The training of an arm that belongs to a seed of the run: its own, or the one that all seeds share."""
+    links = chain_of(config)
+    compared = None if links[arm].role in ("teacher", "member") else links["teacher"].seed_for(seed)
+    return ArmSpec(arm, links[arm].seed_for(seed), compared)
 
 
 def shown_to(config: RunConfig, arm: str) -> DataConfig:
     """How images are normalised for an arm's network: the data's way, but the teacher's own for a teacher that has one."""
-    if arm != "teacher" or config.teacher.mean is None or config.teacher.std is None:
-        return config.data
-    return replace(config.data, mean=config.teacher.mean, std=config.teacher.std)
+    link = link_of(config, arm)
+    return config.data if link.mean is None or link.std is None else replace(config.data, mean=link.mean, std=link.std)
 
 
 def build(model: ModelConfig, data: TrainingData, stages: tuple[str, ...] = ()) -> Classifier:
@@ -117,7 +135,7 @@ def run_arm(
         resume: read a finished result, or go on from the checkpoint.
         cache: folder of teacher outputs; by default ``teacher-outputs`` in the user's cache.
         final: open the test split at the end; a search never does.
-        teachers: run directory that holds the trained teacher; ``run`` itself by default.
+        teachers: run directory that holds the trained teacher (members, assistants); ``run`` itself by default.
         report: called with ``("progress", phase, epoch, done, total)`` and ``("epoch", EpochResult)``.
 
     Returns:
@@ -130,24 +148,22 @@ def run_arm(
     if threads is not None:
         torch.set_num_threads(threads)
     began = time.perf_counter()
-    is_teacher = spec.arm == "teacher"
-    train_config = config.teacher_train if is_teacher else config.train
+    link = link_of(config, spec.arm)
+    train_config = link.train
     data, test = prepare_data(config.data)
     fabric = make_fabric(device, train_config.precision)
     precision = resolve_precision(train_config.precision, fabric.device)
 
-    torch.manual_seed(spec.seed)
-    side = config.teacher if is_teacher else config.student
-    student = build(side.model, data, side.stages)
+    torch.manual_seed(generation_seed(spec.seed, link.generation))
     history: tuple[EpochResult, ...] = ()
-    network: Classifier = student
-    options = method_config(method_of(config, spec.arm))
-    if is_teacher and config.teacher.path is not None:
-        reuse_teacher(student, config, data, fabric.device, precision)
-    else:
-        teacher = None if needs_of(options) == "nothing" else load_teacher(config, spec, teachers or run, data, fabric.device)
+    network = put_together(config, link, run, data) if link.members else build(link.model, data, link.stages)
+    options = method_config(link.method)
+    if link.path is not None:
+        reuse_teacher(network, config, link, data, fabric.device, precision)
+    elif not link.members:
+        teacher = None if needs_of(options) == "nothing" else load_teacher(config, spec, run, data, fabric.device, teachers)
         trained = fit(
-            student,
+            network,
             data,
             options,
             train_config,
@@ -197,8 +213,9 @@ def finish_arm(
         the contents of ``result.json``.
     """
     began = time.perf_counter()
-    is_teacher = spec.arm == "teacher"
-    precision = resolve_precision((config.teacher_train if is_teacher else config.train).precision, fabric.device)
+    link = link_of(config, spec.arm)
+    listens = needs_of(method_config(link.method)) != "nothing"
+    precision = resolve_precision(link.train.precision, fabric.device)
     folder = arm_folder(run, spec.name)
     save_weights(weights_path(run, spec.name), deployed(network))
     write_history(folder / "history.csv", [(spec.arm, spec.seed, e) for e in history])
@@ -206,8 +223,9 @@ def finish_arm(
     result = _evaluate(config, spec, run, network, data, test, fabric.device, precision, teachers) | {
         "arm": spec.arm,
         "seed": spec.seed,
-        "model": (config.teacher if is_teacher else config.student).model.name,
-        "method": "given" if is_teacher and config.teacher.path else method_config(method_of(config, spec.arm)).name,
+        "model": " + ".join(chain_of(config)[name].model.name for name in link.members) or link.model.name,
+        "method": "given" if link.path else "ensemble" if link.members else method_config(link.method).name,
+        "taught_by": link.teacher if listens else None,
         "precision": precision,
         "threads": torch.get_num_threads(),
         "ranks": fabric.world_size,
@@ -222,21 +240,53 @@ def finish_arm(
     return dict(json.loads((folder / "result.json").read_text()))
 
 
-def load_teacher(config: RunConfig, spec: ArmSpec, run: Path, data: TrainingData, device: torch.device) -> FrozenTeacher:
-    """The run's trained teacher, frozen, with its own normalisation where it has one."""
-    assert spec.teacher_seed is not None
-    network = build(config.teacher.model, data, config.teacher.stages)
-    load_weights(weights_path(run, f"teacher-seed{spec.teacher_seed}"), deployed(network))
-    network.to(device)
-    if config.teacher_train.channels_last:
+def load_teacher(
+    config: RunConfig, spec: ArmSpec, run: Path, data: TrainingData, device: torch.device, teachers: Path | None = None
+) -> FrozenTeacher:
+    """The trained network that an arm listens to, frozen, with its own normalisation where it has one.
+
+    Args:
+        config, spec: the run and the arm that listens.
+        run: directory of the arm; ``teachers`` that of teacher, members and assistants, where it is another.
+        data: of the run.
+        device: where it shall run.
+    """
+    links = chain_of(config)
+    name = links[spec.arm].teacher or "teacher"
+    link = links[name]
+    network = trained_network(config, spec_of(config, name, _seed_in(link, spec)), _home(link, run, teachers), data).to(device)
+    if link.train.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    own = shown_to(config, "teacher")
+    own = shown_to(config, name)
+    parts = [links[member] for member in link.members] or [link]
     return FrozenTeacher(
         network,
         renormalise=renormalisation(config.data.mean, config.data.std, own.mean, own.std, device),
-        precision=resolve_precision(config.teacher_train.precision, device),
-        description=f"{config.teacher.model} mean {own.mean} std {own.std}",
+        precision=resolve_precision(link.train.precision, device),
+        description=" + ".join(
+            f"{part.model} mean {shown_to(config, part.arm).mean} std {shown_to(config, part.arm).std}" for part in parts
+        ),
     )
+
+
+def _seed_in(link: Link, spec: ArmSpec) -> int:
+    """The seed of the run to which the teacher of an arm belongs: an arm of its own seed, unless all seeds share it."""
+    return spec.seed if spec.teacher_seed is None or not link.teaches_all else spec.teacher_seed
+
+
+def _home(link: Link, run: Path, teachers: Path | None) -> Path:
+    return teachers if teachers is not None and link.teaches_all else run
+
+
+def put_together(config: RunConfig, link: Link, run: Path, data: TrainingData) -> Ensemble:
+    """The ensemble of a link's trained members, on the CPU in eval mode."""
+    networks, changes = [], []
+    for name in link.members:
+        member = spec_of(config, name, 0)
+        own = shown_to(config, name)
+        networks.append(trained_network(config, member, run, data))
+        changes.append(renormalisation(config.data.mean, config.data.std, own.mean, own.std, torch.device("cpu")))
+    return Ensemble(networks, link.weights, changes)
 
 
 def trained_network(config: RunConfig, spec: ArmSpec, run: Path, data: TrainingData) -> Classifier:
@@ -246,31 +296,35 @@ def trained_network(config: RunConfig, spec: ArmSpec, run: Path, data: TrainingD
         UnderstudyError: if the weights are missing or of another network.
     """
     device = torch.device("cpu")
-    side = config.teacher if spec.arm == "teacher" else config.student
-    network = build(side.model, data, side.stages)
-    options = method_config(method_of(config, spec.arm))
+    link = link_of(config, spec.arm)
+    if link.members:
+        return put_together(config, link, run, data).eval()
+    network = build(link.model, data, link.stages)
+    options = method_config(link.method)
     if "+" not in options.name and method_class(options.name).keeps_adapter:
         teacher = load_teacher(config, spec, run, data, device)
-        network = build_method(options, network, make_context(network, data, config.train, teacher, device)).deployed()
+        network = build_method(options, network, make_context(network, data, link.train, teacher, device)).deployed()
     load_weights(weights_path(run, spec.name), deployed(network))
     return network.eval()
 
 
-def reuse_teacher(network: Classifier, config: RunConfig, data: TrainingData, device: torch.device, precision: str) -> None:
+def reuse_teacher(
+    network: Classifier, config: RunConfig, link: Link, data: TrainingData, device: torch.device, precision: str
+) -> None:
     """Load a given teacher's weights and measure them on validation before anything leans on them.
 
     Raises:
         UnderstudyError: if the file does not fit, or the teacher knows too little.
     """
-    assert config.teacher.path is not None
-    load_weights(Path(config.teacher.path), deployed(network))
+    assert link.path is not None
+    load_weights(Path(link.path), deployed(network))
     network.to(device)
-    logits = predict(network, data.val, shown_to(config, "teacher"), device, precision=precision)
+    logits = predict(network, data.val, shown_to(config, link.arm), device, precision=precision)
     reached = float((logits.argmax(1) == data.val.labels).double().mean())
     least = 2 / data.num_classes if config.teacher.min_accuracy is None else config.teacher.min_accuracy
     if reached < least:
         raise UnderstudyError(
-            f"the teacher {config.teacher.path} has {100 * reached:.1f} % on validation, below {100 * least:.1f} %: "
+            f"the teacher {link.path} has {100 * reached:.1f} % on validation, below {100 * least:.1f} %: "
             "check teacher.model, teacher.mean and teacher.std, or set teacher.min_accuracy"
         )
 
@@ -332,12 +386,13 @@ def write_history(path: Path, entries: list[tuple[str, int, EpochResult]]) -> No
     terms = sorted({name for _, _, e in entries for name in e.losses} - {"loss", "ce", "kd"})
     columns = ["arm", "seed", "epoch", "lr", "train_loss", "train_ce", "train_kd", *(f"train_{t}" for t in terms)]
     columns += ["train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second", "label_seconds"]
+    columns += sorted({name for _, _, e in entries for name in e.measures})
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for arm, seed, e in entries:
         row = {"arm": arm, "seed": seed} | {k: getattr(e, k) for k in columns if hasattr(e, k)}
-        writer.writerow(row | {f"train_{name}": value for name, value in e.losses.items()})
+        writer.writerow(row | {f"train_{name}": value for name, value in e.losses.items()} | e.measures)
     write_bytes(path, text.getvalue().encode())
 
 

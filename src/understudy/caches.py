@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from understudy.arm import ArmSpec, load_teacher
+from understudy.arm import load_teacher, spec_of
 from understudy.config import RunConfig
 from understudy.data.batches import TrainBatches
 from understudy.data.training import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.experiment import load_run
 from understudy.loop import make_fabric
-from understudy.teacher_cache import CachedTeacher, default_cache, valid_rows
+from understudy.teacher_cache import CachedTeacher, default_cache, kept_logits, valid_rows
 from understudy.train import cached
 
 _BLOCK = 1 << 16
@@ -77,8 +77,7 @@ def _seeds_matter(config: RunConfig) -> bool:
 def _cached_teacher(config: RunConfig, run: Path, seed: int, cache: Path | None, device: str) -> CachedTeacher:
     data, _ = prepare_data(config.data)
     fabric = make_fabric(device, config.teacher_train.precision)
-    teacher_seed = seed if config.teacher.per_seed else config.teacher.seed
-    teacher = load_teacher(config, ArmSpec("distilled", seed, teacher_seed), run, data, fabric.device)
+    teacher = load_teacher(config, spec_of(config, "distilled", seed), run, data, fabric.device)
     batches = TrainBatches(data.train, data.config, config.train.batch_size, seed, fabric.device)
     return cached(teacher, data, batches, str(cache) if cache else None)
 
@@ -99,7 +98,7 @@ def inspect_cache(folder: Path) -> dict[str, Any]:
     counts = {"filled": 0, "empty": 0, "damaged": 0}
     files = sorted(folder.glob("*.bin"))
     for file in files:
-        rows = _rows(file, meta["num_classes"])
+        rows = _rows(file, meta["num_classes"] * meta["num_teachers"])
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
             good, blank = valid_rows(block), ~block.any(1)
@@ -110,6 +109,7 @@ def inspect_cache(folder: Path) -> dict[str, Any]:
         "name": folder.name,
         "images": meta["num_images"],
         "classes": meta["num_classes"],
+        "teachers": meta["num_teachers"],
         "views": meta["num_views"],
         **counts,
         "bytes_on_disk": sum(file.stat().st_blocks * 512 for file in files),
@@ -156,9 +156,8 @@ def _compare(teacher: CachedTeacher, sample: int) -> dict[str, Any]:
     if not there.any():
         return {"compared": 0, "largest_difference": None}
     rows, logits = rows[torch.from_numpy(there)], torch.from_numpy(kept[there, :-1].copy().view(np.float16)).float()
-    live = teacher.teacher.outputs(
-        teacher.batches.render(rows.to(teacher.batches.device), views.to(teacher.batches.device))
-    ).logits.cpu()
+    batch = teacher.batches.render(rows.to(teacher.batches.device), views.to(teacher.batches.device))
+    live = kept_logits(teacher.teacher.outputs(batch)).cpu()
     worst = float((logits - live).abs().max())
     if worst > 1e-2 * float(live.abs().max()) + 1e-3:
         raise UnderstudyError(f"the teacher's logits differ from the cache's by up to {worst:.3g}: delete the cache")
@@ -195,13 +194,14 @@ def find_cache(name: str, cache: Path | None = None) -> Path:
 def _meta(folder: Path) -> dict[str, Any]:
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        return {key: meta[key] for key in ("parts", "num_images", "num_classes", "num_views")}
+        found = {key: meta[key] for key in ("parts", "num_images", "num_classes", "num_views")}
+        return found | {"num_teachers": meta.get("num_teachers", 1)}  # a cache of one teacher may be older than this entry
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnderstudyError(f"{folder} is not a cache of teacher outputs: it has no sound meta.json") from error
 
 
-def _rows(file: Path, num_classes: int) -> np.ndarray:
+def _rows(file: Path, num_logits: int) -> np.ndarray:
     """The file's whole rows; a last one that was cut off does not count."""
-    width = num_classes + 1
+    width = num_logits + 1
     whole = file.stat().st_size // (2 * width)
     return np.memmap(file, np.uint16, "r", shape=(whole, width)) if whole else np.empty((0, width), np.uint16)

@@ -136,15 +136,17 @@ def train(
     Args:
         recipe: a name from `understudy recipes`, or a YAML file.
         overrides: key=value pairs that change the recipe, such as method.temperature=2 train.epochs=30.
-        arm: teacher, baseline, distilled, or one of the recipe's further arms.
+        arm: teacher, baseline, distilled, assistant1, or any other of the recipe's arms.
         seed: the seed of its initial weights and data order.
         out: the run's folder; runs/NAME by default.
         data: a local copy of the images.
         device: auto, cpu, cuda or cuda:N.
         resume: go on from the last finished epoch.
     """
+    from understudy.chain import chain_of
+
     config = _load(recipe, overrides, data, None)
-    arms = ["teacher", "baseline", "distilled", *config.arms]
+    arms = list(chain_of(config))
     if arm not in arms:
         raise UnderstudyError(_unknown("arm", arm, arms))
     folder = out or Path("runs", config.name)
@@ -329,7 +331,12 @@ def methods(name: str | None = None, /, *, as_json: Annotated[bool, Parameter(na
     from understudy.methods import describe_methods
 
     entries = {entry["name"]: entry for entry in describe_methods()}
-    if name is None:
+    if name is None and not as_json:
+        _show_list([{key: value for key, value in entry.items() if key != "summary"} for entry in entries.values()], False)
+        print(
+            "Parameters for the founding student and a teacher of 2.5 MB; cost of a step over that of plain training, measured."
+        )
+    elif name is None:
         _show_list(list(entries.values()), as_json)
     elif name in entries:
         _show_card(entries[name], as_json)

@@ -97,6 +97,9 @@ class TrainConfig:
 
     epochs: int = 15
     """Passes over the training images."""
+    stop_epoch: int | None = None
+    """Stop after so many epochs, every schedule being that of all ``epochs``: an early-stopped teacher (Cho and Hariharan
+    2019) is ``teacher.train.stop_epoch``. None trains to the end."""
     batch_size: int = 128
     """Images in a step, over all ranks together."""
     drop_last: bool = False
@@ -138,6 +141,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "train.epochs must be at least 1")
+        _require(self.stop_epoch is None or 1 <= self.stop_epoch <= self.epochs, "stop_epoch must lie between 1 and epochs")
         _require(self.batch_size >= 1, "train.batch_size must be at least 1")
         _require(self.lr > 0, "train.lr must be above 0")
         _require(self.weight_decay >= 0, "train.weight_decay must be at least 0")
@@ -146,6 +150,39 @@ class TrainConfig:
         _require(0 <= self.label_smoothing < 1, "train.label_smoothing must lie in [0, 1)")
         _require(0 <= self.ema_decay < 1, "train.ema_decay must lie in [0, 1)")
         _require(self.grad_clip >= 0, "train.grad_clip must be at least 0")
+
+    @property
+    def epochs_run(self) -> int:
+        """How many epochs are trained: ``stop_epoch`` where it is given."""
+        return self.epochs if self.stop_epoch is None else self.stop_epoch
+
+
+@dataclass(frozen=True)
+class MemberConfig:
+    """One of several teachers that answer together. What is not given is as in ``teacher``."""
+
+    __pydantic_config__ = _STRICT
+
+    model: ModelConfig | None = None
+    """The network."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Fields of ``teacher.train`` that differ for this member."""
+    path: str | None = None
+    """A trained network's weights: measured on validation, not trained again."""
+    seed: int | None = None
+    """Seed of its training; none: ``teacher.seed`` plus its place in the list, from 0."""
+    weight: float = 1.0
+    """Its share of the answer, relative to the others' weights."""
+    mean: tuple[float, ...] | None = None
+    """Its own normalisation."""
+    std: tuple[float, ...] | None = None
+    """Its own normalisation."""
+    stages: tuple[str, ...] | None = None
+    """Module paths of its stages, for feature-based methods."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.weight < float("inf"), "teacher.members: weight must be at least 0")
+        _require_normalisation("teacher.members", self.mean, self.std)
 
 
 @dataclass(frozen=True)
@@ -174,12 +211,36 @@ class TeacherConfig:
     """The teacher's own normalisation, where it differs from ``data.std``."""
     stages: tuple[str, ...] = ()
     """Module paths of a foreign teacher's stages, shallow to deep, for feature-based methods."""
+    members: tuple[MemberConfig, ...] = ()
+    """Several teachers in place of one, trained here (``[{seed: 0}, {seed: 1}]``) or given as files (``[{path: A}, {path: B}]``):
+    the student learns from each, by its weight; the arm ``teacher`` is their mean."""
 
     def __post_init__(self) -> None:
-        _require((self.mean is None) == (self.std is None), "teacher.mean and teacher.std must be given together")
-        if self.mean is not None and self.std is not None:
-            _require(len(self.mean) == len(self.std), "teacher.mean and teacher.std must have the same length")
-            _require(all(s > 0 for s in self.std), "teacher.std must be above 0")
+        _require_normalisation("teacher", self.mean, self.std)
+        if self.members:
+            _require(len(self.members) > 1, "teacher.members must be at least two")
+            _require(sum(member.weight for member in self.members) > 0, "teacher.members: the weights must not all be 0")
+            _require(self.path is None, "teacher.path is for one teacher: give each of teacher.members its own path")
+            _require(not self.per_seed, "teacher.per_seed trains one teacher for each seed: it cannot go with teacher.members")
+
+
+@dataclass(frozen=True)
+class AssistantConfig:
+    """A network between teacher and student: taught by the one before it, it teaches the one after it."""
+
+    __pydantic_config__ = _STRICT
+
+    model: ModelConfig
+    """The network; its size usually lies between the teacher's and the student's."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Fields of ``train`` that differ for this assistant."""
+    method: dict[str, Any] = field(default_factory=dict)
+    """How it is taught; by default as the student is (``method``)."""
+    stages: tuple[str, ...] = ()
+    """Module paths of a foreign assistant's stages, shallow to deep, for feature-based methods."""
+
+    def __post_init__(self) -> None:
+        _require(not self.method or "name" in self.method, "assistants: method.name is missing: see `understudy methods`")
 
 
 @dataclass(frozen=True)
@@ -222,6 +283,8 @@ class RunConfig:
     """The images."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The large network."""
+    assistants: tuple[AssistantConfig, ...] = ()
+    """Networks between teacher and student, the first taught by the teacher; the last one teaches the students."""
     student: StudentConfig = field(default_factory=StudentConfig)
     """The small network."""
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -229,7 +292,8 @@ class RunConfig:
     method: dict[str, Any] = field(default_factory=lambda: {"name": "kd"})
     """The distillation method and its options (``understudy methods NAME`` lists them)."""
     arms: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Further arms beside ``baseline`` and ``distilled``: name -> method and options."""
+    """Further arms beside ``baseline`` and ``distilled``: name -> method and options. The key ``teacher`` names an arm to
+    listen to in place of the last assistant (or the teacher, where there is none)."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One training of each arm for each seed; arms of one seed share initial weights and data order."""
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
@@ -243,6 +307,10 @@ class RunConfig:
         _require("name" in self.method, "method.name is missing: see `understudy methods`")
         taken = {"teacher", "baseline", "distilled"} & set(self.arms)
         _require(not taken, f"arms.{next(iter(taken), '')} is a reserved name")
+        for number in range(len(self.teacher.members)):
+            self.member_train(number)
+        for number in range(len(self.assistants)):
+            self.assistant_train(number)
         parse(TrainConfig, {**dataclasses.asdict(self.train), **self.teacher.train}, "teacher.train")
         for arm, method in self.arms.items():
             _require("name" in method, f"arms.{arm}.name is missing: see `understudy methods`")
@@ -251,6 +319,23 @@ class RunConfig:
     def teacher_train(self) -> TrainConfig:
         """``train`` with the teacher's own fields laid over it."""
         return parse(TrainConfig, {**dataclasses.asdict(self.train), **self.teacher.train}, "teacher.train")
+
+    def member_train(self, number: int) -> TrainConfig:
+        """``teacher_train`` with the fields of a member of the ensemble (from 0) laid over it."""
+        changes = {**self.teacher.train, **self.teacher.members[number].train}
+        return parse(TrainConfig, {**dataclasses.asdict(self.train), **changes}, f"teacher.members.{number}.train")
+
+    def assistant_train(self, number: int) -> TrainConfig:
+        """``train`` with an assistant's own fields (from 0) laid over it."""
+        changes = self.assistants[number].train
+        return parse(TrainConfig, {**dataclasses.asdict(self.train), **changes}, f"assistants.{number}.train")
+
+
+def _require_normalisation(where: str, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
+    _require((mean is None) == (std is None), f"{where}: mean and std must be given together")
+    if mean is not None and std is not None:
+        _require(len(mean) == len(std), f"{where}: mean and std must have the same length")
+        _require(all(s > 0 for s in std), f"{where}: std must be above 0")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -275,8 +360,11 @@ def parse(kind: type[Config], values: Mapping[str, Any], where: str = "") -> Con
     try:
         return TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in (where, *first["loc"]) if part != "")
+        # Where a field takes a number or a section, pydantic tries both and says which: that is no part of the key, and
+        # what is wrong with a section is not that it is no number.
+        tried, errors = ("float", "Schedule"), error.errors()
+        first = next((e for e in errors if not ("float" in e["loc"] and isinstance(e["input"], dict))), errors[0])
+        path = ".".join(str(part) for part in (where, *first["loc"]) if part != "" and part not in tried)
         message = first["msg"].removeprefix("Value error, ")
         given = "" if isinstance(first["input"], (dict, list)) else f", not {first['input']!r}"
         raise UnderstudyError(f"{path or 'configuration'}: {message}{given}") from error
@@ -293,6 +381,9 @@ def check_keys(kind: type, values: Mapping[str, Any], where: str = "") -> None:
         inner = _dataclass_in(fields[key])
         if inner is not None and isinstance(value, Mapping):
             check_keys(inner, value, path)
+        for number, item in enumerate(value if isinstance(value, (list, tuple)) else ()):
+            if inner is not None and isinstance(item, Mapping):
+                check_keys(inner, item, f"{path}.{number}")
 
 
 def unknown_key(path: str, key: str, known: Iterable[str]) -> str:
@@ -308,7 +399,9 @@ def unknown_key(path: str, key: str, known: Iterable[str]) -> str:
 
 
 def _dataclass_in(annotation: Any) -> type | None:
-    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    """The dataclass that an annotation admits, alone, in a union or as the items of a tuple."""
+    several = isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is tuple
+    options = typing.get_args(annotation) if several else (annotation,)
     return next((o for o in options if dataclasses.is_dataclass(o) and isinstance(o, type)), None)
 
 

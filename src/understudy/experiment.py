@@ -15,16 +15,16 @@ from understudy.arm import (
     ArmSpec,
     arm_folder,
     build,
-    method_of,
     run_arm,
     shown_to,
-    teacher_seed,
+    spec_of,
     trained_network,
     weights_path,
     write_history,
     write_json,
 )
 from understudy.benchmark import count_macs, efficiency, hardware, measure_latency, model_size
+from understudy.chain import Link, chain_of, depths, needed_by
 from understudy.config import RunConfig, from_yaml, to_mapping, to_yaml
 from understudy.data.training import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
@@ -76,22 +76,22 @@ def run_experiment(
     from understudy.sweep.company import run_company
 
     began = time.perf_counter()
-    arms = ["teacher", "baseline", "distilled", *config.arms]
-    for arm in arms:
-        method_config(method_of(config, arm))
+    links = chain_of(config)
+    arms = list(links)
+    for link in links.values():
+        method_config(link.method)
     rank = int(os.environ.get("RANK", "0"))
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    teachers = [ArmSpec("teacher", s, None) for s in (config.seeds if config.teacher.per_seed else (config.teacher.seed,))]
-    students = [ArmSpec(arm, s, teacher_seed(config, s)) for s in config.seeds for arm in arms[1:]]
+    waves = _waves(config, links)
     data, test = prepare_data(config.data)  # decoded before any worker starts, and refused here if it is not in order
-    for model, stages in ((config.teacher.model, config.teacher.stages), (config.student.model, config.student.stages)):
+    for model, stages in {repr((link.model, link.stages)): (link.model, link.stages) for link in links.values()}.values():
         build(model, data, stages)
     if rank == 0:
         _record_config(config, out, resume)  # after the checks: a run that was refused leaves no folder behind
     cores = len(available_cores())
     side_by_side = 0 if not on_cpu or distributed or workers == 1 else (workers or cores)
-    epochs = {spec.name: config.teacher_train.epochs for spec in teachers} | {spec.name: config.train.epochs for spec in students}
+    epochs = {spec.name: links[spec.arm].train.epochs_run for wave in waves for spec in wave}
     shown = RunDisplay(epochs)
 
     def stage(specs: list[ArmSpec]) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def run_experiment(
         return run_jobs(jobs, min(side_by_side, len(specs)), tell, bind_all=alone)
 
     def companies(specs: list[ArmSpec]) -> dict[str, Any]:
-        parts = _companies(config, specs, max(side_by_side, 1))
+        parts = _companies(config, links, specs, max(side_by_side, 1))
         jobs = [Job(part[0].name, run_company, (config, part, out, device, 1 if on_cpu else None, cache)) for part in parts]
         finished = run_jobs(jobs, min(side_by_side, len(jobs)), lambda _, news: tell(*news))
         return {name: result for company in finished.values() for name, result in company.items()}
@@ -109,9 +109,13 @@ def run_experiment(
     display = display and rank == 0
     tell: Tell = shown.tell if display else (lambda name, message: None)
     with shown if display else contextlib.nullcontext():
-        finished = stage(teachers)
-        after_teachers = time.perf_counter()
-        finished |= companies(students) if together else stage(students)
+        finished: dict[str, Any] = {}
+        after_teachers = began
+        for wave in waves:
+            takes_turns = together and not any(links[spec.arm].teaches_all for spec in wave)
+            finished |= companies(wave) if takes_turns else stage(wave)
+            if any(spec.arm == "teacher" for spec in wave):
+                after_teachers = time.perf_counter()
         after_students = time.perf_counter()
     if rank != 0:
         return {}
@@ -133,15 +137,22 @@ def run_experiment(
     return results
 
 
-def _companies(config: RunConfig, specs: list[ArmSpec], parts: int) -> list[list[ArmSpec]]:
+def _companies(config: RunConfig, links: Mapping[str, Link], specs: list[ArmSpec], parts: int) -> list[list[ArmSpec]]:
     """Students that take turns: for each seed, its arms dealt out to so many companies, those that read features evenly."""
-    arms = sorted({s.arm: None for s in specs}, key=lambda arm: needs_of(method_config(method_of(config, arm))) != "features")
+    arms = sorted({s.arm: None for s in specs}, key=lambda arm: needs_of(method_config(links[arm].method)) != "features")
     dealt = [arms[part::parts] for part in range(min(parts, len(arms)))]
     return [[s for s in specs if s.seed == seed and s.arm in part] for seed in config.seeds for part in dealt]
 
 
+def _waves(config: RunConfig, links: Mapping[str, Link]) -> list[list[ArmSpec]]:
+    """All trainings of a run, in groups that follow each other; those of a group are independent. Seed by seed, arm by arm."""
+    depth = depths(links)
+    specs = dict.fromkeys(spec_of(config, arm, seed) for seed in config.seeds for arm in links)
+    return [[spec for spec in specs if depth[spec.arm] == level] for level in range(max(depth.values()) + 1)]
+
+
 def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str = "auto", resume: bool = False) -> dict[str, Any]:
-    """Train one arm on one seed; a student's teacher is trained first where it is not there yet.
+    """Train one arm on one seed; what it needs (its teacher, members, assistants) is trained first where it is not there yet.
 
     Returns:
         the contents of the arm's ``result.json``.
@@ -152,10 +163,12 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
         _record_config(config, out, resume)
     elif from_yaml((out / "config.yaml").read_text(), str(out / "config.yaml")) != config:
         raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
-    needs_teacher = arm != "teacher" and needs_of(method_config(method_of(config, arm))) != "nothing"
-    specs = [ArmSpec("teacher", teacher_seed(config, seed), None)] if needs_teacher else []
-    specs.append(ArmSpec("teacher", seed, None) if arm == "teacher" else ArmSpec(arm, seed, teacher_seed(config, seed)))
-    epochs = {s.name: (config.teacher_train if s.arm == "teacher" else config.train).epochs for s in specs}
+    links = chain_of(config)
+    own = spec_of(config, arm, seed) if arm != "teacher" else ArmSpec("teacher", seed, None)
+    needs_others = bool(links[arm].members) or needs_of(method_config(links[arm].method)) != "nothing"
+    specs = [spec_of(config, name, seed) for name in needed_by(links, arm)] if needs_others else []
+    specs.append(own)
+    epochs = {s.name: links[s.arm].train.epochs_run for s in specs}
     # Before the arm itself comes its teacher: one that is there is used, not trained anew.
     jobs = [Job(s.name, run_arm, (config, s, out, device, None, resume or s is not specs[-1], None, True)) for s in specs]
     with RunDisplay(epochs) as shown:
@@ -184,8 +197,7 @@ def _latencies(config: RunConfig, out: Path, arms: list[str], data: TrainingData
     """Size, multiply-adds and latency of one network per arm, the networks taking turns."""
     networks = {}
     for arm in arms:
-        seed = teacher_seed(config, config.seeds[0]) if arm == "teacher" else config.seeds[0]
-        spec = ArmSpec(arm, seed, teacher_seed(config, seed))
+        spec = spec_of(config, arm, config.seeds[0])
         networks[arm] = (deployed(trained_network(config, spec, out, data)), weights_path(out, spec.name))
     settings = config.benchmark
     latency = measure_latency(
@@ -212,6 +224,7 @@ def assemble(
     command: str,
 ) -> dict[str, Any]:
     """Everything that was measured, as ``results.json`` holds it; also writes the run's ``history.csv``."""
+    links = chain_of(config)
     by_arm = {arm: [r for r in finished.values() if r["arm"] == arm] for arm in arms}
     entries = {}
     for arm, runs in by_arm.items():
@@ -224,9 +237,11 @@ def assemble(
         assert summary["accuracy"] is not None
         entries[arm] = {
             "role": arm if arm in ("teacher", "baseline", "distilled") else "extra",
+            "part": links[arm].role,
+            "taught_by": runs[0].get("taught_by"),
             "model": runs[0]["model"],
             "method": runs[0]["method"],
-            "runs": [{k: v for k, v in r.items() if k not in ("arm", "model", "method")} for r in runs],
+            "runs": [{k: v for k, v in r.items() if k not in ("arm", "model", "method", "taught_by")} for r in runs],
             "summary": summary,
             "size": size,
             "latency": speed,
@@ -234,10 +249,13 @@ def assemble(
             "efficiency": efficiency(100 * summary["accuracy"]["mean"], speed[largest]["median_ms"], size["size_mb"]),
         }
     comparisons = []
-    baseline = [r["test"]["accuracy"] for r in by_arm["baseline"]]
-    for arm in arms[2:]:
-        gain = paired_gain([r["test"]["accuracy"] for r in by_arm[arm]], baseline)
-        comparisons.append({"arm": arm, "reference": "baseline", "metric": "accuracy", **gain, "verdict": verdict(arm, gain)})
+    for arm, link in links.items():
+        reference = _compared_with(link, links)
+        if reference is not None:
+            ours, theirs = ([r["test"]["accuracy"] for r in by_arm[name]] for name in (arm, reference))
+            gain = paired_gain(ours, theirs)
+            sentence = verdict(arm, gain) + (f" (against {reference})" if reference != "baseline" else "")
+            comparisons.append({"arm": arm, "reference": reference, "metric": "accuracy", **gain, "verdict": sentence})
     _gather_history(out, [(arm, r["seed"]) for arm, runs in by_arm.items() for r in runs])
     return {
         "schema": 1,
@@ -271,6 +289,21 @@ def assemble(
     }
 
 
+def _compared_with(link: Link, links: Mapping[str, Link]) -> str | None:
+    """The arm whose plain training of the same network, seed by seed, shows what a taught arm has gained; ``None`` without one.
+
+    A born-again network is like the teacher, so the baseline shows it only where the student is, too; else the teacher does,
+    where there is one for each seed.
+    """
+    if link.role not in ("generation", "distilled", "extra"):
+        return None
+    baseline, teacher = links["baseline"], links["teacher"]
+    if not link.generation or (link.model, link.stages, link.train) == (baseline.model, baseline.stages, baseline.train):
+        return "baseline"
+    same = link.model == teacher.model and teacher.seed is None and not teacher.members and teacher.path is None
+    return "teacher" if same else None
+
+
 def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:
     entries = []
     for arm, seed in names:
@@ -285,7 +318,9 @@ def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:
                 k: float(row[k])
                 for k in ("lr", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second", "label_seconds")
             }
-            entries.append((arm, seed, EpochResult(epoch=int(row["epoch"]), losses=losses, **numbers)))
+            others = {k: float(v) for k, v in row.items() if k not in {"arm", "seed", "epoch", *numbers} and v}
+            measures = {k: v for k, v in others.items() if not k.startswith("train_")}
+            entries.append((arm, seed, EpochResult(epoch=int(row["epoch"]), losses=losses, measures=measures, **numbers)))
     write_history(out / "history.csv", entries)
 
 
@@ -327,12 +362,13 @@ def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -
     logits = {}
     for file in files:
         arm, _, seed = file.stem.rpartition("-seed")
-        network = trained_network(config, ArmSpec(arm, int(seed), teacher_seed(config, int(seed))), run, prepared)
+        network = trained_network(config, replace(spec_of(config, arm, int(seed)), seed=int(seed)), run, prepared)
         logits[file.stem] = predict(network.to(target), test, shown_to(config, arm), target)
     taught = {}
     for name in logits:
         arm, _, seed = name.rpartition("-seed")
-        taught[name] = None if arm == "teacher" else logits.get(f"teacher-seed{teacher_seed(config, int(seed))}")
+        compared = spec_of(config, arm, int(seed)).teacher_seed
+        taught[name] = None if compared is None else logits.get(f"teacher-seed{compared}")
     return {name: metrics(value, test.labels, taught[name]) for name, value in logits.items()}
 
 
@@ -344,7 +380,7 @@ def benchmark_run(run: Path, *, threads: int = 1) -> dict[str, Any]:
     """
     config = load_run(run)
     data, _ = prepare_data(config.data)
-    arms = ["teacher", "baseline", "distilled", *config.arms]
+    arms = list(chain_of(config))
     measured = _latencies(config, run, arms, data, threads)
     path = run / "results.json"
     if path.exists():

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from understudy.teachers import Teacher
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-_CHECKPOINT_FORMAT = 1
+_CHECKPOINT_FORMAT = 2
 """Counts up whenever what a checkpoint holds changes: one of another version is refused like one of another run."""
 
 Progress = Callable[[str, int, int, int], None]
@@ -46,6 +46,7 @@ class EpochResult:
         val_loss: mean cross-entropy on the validation split, in nats; val_accuracy in [0, 1].
         seconds: wall time of the training part; images_per_second over it. label_seconds: time spent asking the teacher
             ahead of the epoch (0 for a live one).
+        measures: what the method reports beside its losses (a discriminator's accuracy), at the epoch's end.
     """
 
     epoch: int
@@ -57,6 +58,7 @@ class EpochResult:
     seconds: float
     images_per_second: float
     label_seconds: float = 0.0
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
@@ -159,10 +161,12 @@ def train_steps(
             ema = {k: v.to(device) for k, v in state["ema"].items()}
         set_rng_state(state["rng"], device)
         start, best, compiled = state["epoch"] + 1, state["best"], state["compiled"]
+        if batches.pace is not None:  # the order it began with: the teacher may round otherwise on another machine
+            batches.pace = replace(batches.pace, easy_first=state["easy_first"])
         history = [EpochResult(**entry) for entry in state["history"]]
         yield from history
 
-    for epoch in range(start, config.epochs):
+    for epoch in range(start, config.epochs_run):
         yield None
         method.epoch = epoch
         views = batches.policy.epoch(epoch)
@@ -172,7 +176,7 @@ def train_steps(
         if compiled is None:
             first = next(iter(batches.epoch(epoch, views)))
             answer = None if teacher is None else teacher.outputs(first)
-            compiled = worth_compiling(method, first, answer, (config.epochs - epoch) * len(batches))
+            compiled = worth_compiling(method, first, answer, (config.epochs_run - epoch) * len(batches))
         if compiled and epoch == start:
             compile_step(method)
         began = time.perf_counter()
@@ -206,9 +210,13 @@ def train_steps(
             yield None
             began += time.perf_counter() - paused
         # The epoch's one wait for the device: sums over all images of all ranks.
-        sums = dict(zip(names, _reduce(fabric, totals), strict=True))
+        measured = {name: value.detach().double() for name, value in method.measures().items()}
+        if measured:
+            totals = torch.cat((totals, torch.stack(list(measured.values()))))
+        sums = dict(zip([*names, *measured], _reduce(fabric, totals), strict=True))
         seconds = time.perf_counter() - began
         images, hits = sums.pop("images"), sums.pop("hits")
+        measures = {name: sums.pop(name) / fabric.world_size for name in measured}
         means = {name: value / images for name, value in sums.items()}
         check_finite(means, epoch)
         last = {k: v.detach().clone() for k, v in method.state_dict().items()} if ema is not None else None
@@ -217,7 +225,7 @@ def train_steps(
         val_loss, val_accuracy = _validate(method.deployed(), data.val, data, device, precision)
         result = EpochResult(
             epoch, lr, {**means, "loss": sum(means.values())}, hits / images, val_loss, val_accuracy,
-            seconds, images / seconds, label_seconds,
+            seconds, images / seconds, label_seconds, measures,
         )  # fmt: skip
         history.append(result)
         if config.keep == "best" and (best is None or val_accuracy > best["accuracy"]):
@@ -236,6 +244,7 @@ def train_steps(
                 "optimizer": optimizer.state_dict(),
             }
             state |= {"ema": ema, "best": best, "compiled": compiled, "rng": rng_state(device)}
+            state["easy_first"] = None if batches.pace is None else batches.pace.easy_first
             save_checkpoint(checkpoint, state | {"history": [asdict(entry) for entry in history]})
         fabric.barrier()
         yield result

@@ -2,8 +2,9 @@
 
 A policy with finitely many views (crop and flip: 162) gets one file with a row for every image and view, filled as views
 come up or all at once; an endless policy (mixing, RandAugment) gets a file per epoch of its seed. A row holds the fp16
-logits and a checksum, so that a file can be cut off, half written or hit by a killed process at any point: rows that do
-not check are labelled again, the others are kept. Several processes label together: each claims chunks by a lock.
+logits (of an ensemble every member's, side by side: they are exact at any temperature, their mean is not) and a checksum,
+so that a file can be cut off, half written or hit by a killed process at any point: rows that do not check are labelled
+again, the others are kept. Several processes label together: each claims chunks by a lock.
 
 The folder's name is the fingerprint of everything that the logits depend on (teacher weights and architecture, data,
 views, normalisation, precision); ``meta.json`` says what they were, so that a cache from elsewhere is refused with a reason.
@@ -13,7 +14,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from understudy.data.views import Views
 from understudy.errors import UnderstudyError
 from understudy.files import write_bytes
 from understudy.models.base import Outputs
+from understudy.models.ensemble import pooled
 from understudy.teachers import LabelProgress, Teacher
 
 _CHUNK = 4096
@@ -33,6 +35,8 @@ _CHUNK = 4096
 _BATCH = 512
 """Images in a forward pass while labelling. Always this many (the last batch is filled up): the same kernels, the same bits."""
 _SALT = 0x5EED
+PLAIN = -1
+"""In place of an epoch's number: the images as they are (:meth:`understudy.data.views.ViewPolicy.plain`)."""
 
 
 def teacher_fingerprint(model: nn.Module, description: str) -> str:
@@ -59,28 +63,43 @@ class OutputStore:
         parts: what the logits depend on, by name.
         num_images, num_classes: N and K.
         num_views: V of a finite policy, or ``None``.
+        num_teachers: how many networks' logits a row holds.
 
     Raises:
         UnderstudyError: if the folder holds a cache made of other parts.
     """
 
-    def __init__(self, root: Path, parts: Mapping[str, str], num_images: int, num_classes: int, num_views: int | None) -> None:
-        self.parts = dict(parts) | {"shape": f"{num_images}x{num_views}x{num_classes}", "format": "1"}
+    def __init__(
+        self,
+        root: Path,
+        parts: Mapping[str, str],
+        num_images: int,
+        num_classes: int,
+        num_views: int | None,
+        num_teachers: int = 1,
+    ) -> None:
+        several = f"x{num_teachers}" if num_teachers > 1 else ""
+        self.parts = dict(parts) | {"shape": f"{num_images}x{num_views}x{num_classes}{several}", "format": "1"}
         self.fingerprint = hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()
         self.folder = root / self.fingerprint[:24]
         self.num_images, self.num_classes, self.num_views = num_images, num_classes, num_views
+        self.num_teachers = num_teachers
         self.folder.mkdir(parents=True, exist_ok=True)
         meta = self.folder / "meta.json"
         if not meta.exists():
             content = {"parts": self.parts, "num_images": num_images, "num_classes": num_classes, "num_views": num_views}
+            content["num_teachers"] = num_teachers
             write_bytes(meta, json.dumps(content, indent=1).encode())
         check_meta(meta, self.parts)
 
     def open(self, epoch: int) -> np.memmap:
-        """uint16 rows ``[N * V, K + 1]``, or ``[N, K + 1]`` of this epoch: created, or grown to full length, where needed."""
+        """uint16 rows ``[N * V, M * K + 1]``, or ``[N, M * K + 1]`` of this epoch, for M teachers.
+
+        Created, or grown to full length, where needed. The epoch ``PLAIN`` of an endless policy holds the images as they are.
+        """
         rows = self.num_images * (self.num_views or 1)
-        path = self.folder / ("views.bin" if self.num_views else f"epoch-{epoch:05d}.bin")
-        width = self.num_classes + 1
+        path = self.folder / ("views.bin" if self.num_views else "plain.bin" if epoch == PLAIN else f"epoch-{epoch:05d}.bin")
+        width = self.num_teachers * self.num_classes + 1
         # Open for append so that two processes creating the file together cannot cut each other's rows off.
         with open(path, "ab") as file:
             if file.tell() < rows * width * 2:
@@ -141,10 +160,14 @@ class CachedTeacher(Teacher):
         teacher: the live one, asked for what is missing.
         batches: renders the views; must be those of the run that reads the cache.
         store: the files.
+        shares: of an ensemble's members, summing to 1; ``None`` for a single network. The rows do not depend on them.
     """
 
-    def __init__(self, teacher: Teacher, batches: TrainBatches, store: OutputStore) -> None:
-        self.teacher, self.batches, self.store = teacher, batches, store
+    def __init__(
+        self, teacher: Teacher, batches: TrainBatches, store: OutputStore, shares: Sequence[float] | None = None
+    ) -> None:
+        self.teacher, self.batches, self.store, self.shares = teacher, batches, store, shares
+        assert store.num_teachers == len(shares or (1.0,)), "rows as wide as there are teachers"
         self.epoch_logits: Tensor | None = None
         self.labelled = 0
         """Views this process has labelled so far."""
@@ -199,11 +222,22 @@ class CachedTeacher(Teacher):
         for first in range(0, len(missing), _BATCH):  # none at all where another process has just labelled the chunk
             part = missing[first : first + _BATCH]
             filled = torch.cat((part, part[-1:].expand(_BATCH - len(part)))).to(self.batches.device)
-            logits = self.teacher.outputs(self.batches.render(filled, views)).logits[: len(part)]
+            logits = kept_logits(self.teacher.outputs(self.batches.render(filled, views)))[: len(part)]
             rows[where[part.numpy()]] = encode_rows(logits)
             self.labelled += len(part)
 
     def outputs(self, batch: Batch) -> Outputs:
-        """The kept logits (fp32 ``[B, K]``) of the batch's images under this epoch's views; no features."""
+        """The kept logits (fp32 ``[B, K]``) of the batch's images under this epoch's views; no features.
+
+        Of an ensemble the members' come along, each ``[B, K]``.
+        """
         assert self.epoch_logits is not None, "prepare(epoch, views) comes before outputs(batch)"
-        return Outputs(self.epoch_logits[batch.index].float())
+        logits = self.epoch_logits[batch.index].float()
+        if self.shares is None:
+            return Outputs(logits)
+        return pooled([Outputs(one) for one in logits.chunk(len(self.shares), 1)], self.shares)
+
+
+def kept_logits(outputs: Outputs) -> Tensor:
+    """What a row keeps: logits ``[B, K]``, or all members' side by side, ``[B, M * K]``."""
+    return torch.cat([member.logits for member in outputs.members], 1) if outputs.members else outputs.logits

@@ -1,4 +1,4 @@
-"""Teachers answer a batch with outputs: a frozen network, several of them, or what one said before (a cache).
+"""Teachers answer a batch with outputs: a frozen network (or an ensemble of them), or what one said before (a cache).
 
 A teacher is never a child of the method: it is in no checkpoint, is never wrapped for distribution and never leaves eval
 mode. Networks run under ``no_grad`` (not ``inference_mode``: losses save the teacher's tensors for their backward pass).
@@ -56,14 +56,14 @@ class FrozenTeacher(Teacher):
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Outputs:
-        """Logits (fp32), features and embedding of the batch's images."""
+        """Logits (fp32), features, embedding and, of an ensemble, the members' answers for the batch's images."""
         images = batch.images
         if self.renormalise is not None:
             scale, shift = self.renormalise
             images = torch.addcmul(shift, images, scale)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             outputs = self.model.outputs(images)
-        return Outputs(outputs.logits.float(), outputs.features, outputs.embedding)
+        return outputs.float()
 
 
 def renormalisation(
@@ -78,36 +78,3 @@ def renormalisation(
     theirs = torch.tensor([own_mean, own_std], dtype=torch.float64)
     scale, shift = ours[1] / theirs[1], (ours[0] - theirs[0]) / theirs[1]
     return scale.float().view(1, -1, 1, 1).to(device), shift.float().view(1, -1, 1, 1).to(device)
-
-
-class EnsembleTeacher(Teacher):
-    """Several teachers as one: the weighted mean of their probabilities at a temperature.
-
-    The mean of the teachers' softened probabilities gives the student the same gradient as the mean of the separate KL terms.
-    It is handed on as the logits that yield it at that temperature, ``T * log(mean softmax(z_i / T))``.
-
-    Args:
-        teachers: the members.
-        temperature: T of the method that listens.
-        weights: one for each member, normalised to sum to 1; equal by default.
-    """
-
-    def __init__(self, teachers: Sequence[Teacher], temperature: float, weights: Sequence[float] | None = None) -> None:
-        if not teachers:
-            raise UnderstudyError("an ensemble needs at least one teacher")
-        weights = [1.0] * len(teachers) if weights is None else list(weights)
-        if len(weights) != len(teachers) or min(weights) < 0 or sum(weights) <= 0:
-            raise UnderstudyError("an ensemble needs one weight of at least 0 for each teacher, not all 0")
-        self.teachers, self.temperature = list(teachers), temperature
-        self.log_weights = torch.tensor(weights).div(sum(weights)).log()
-
-    def prepare(self, epoch: int, views: Views, progress: LabelProgress | None = None) -> None:
-        """Prepare every member."""
-        for teacher in self.teachers:
-            teacher.prepare(epoch, views, progress)
-
-    def outputs(self, batch: Batch) -> Outputs:
-        """Logits of the mean; no features."""
-        logits = torch.stack([teacher.outputs(batch).logits for teacher in self.teachers])
-        log_probabilities = (logits / self.temperature).log_softmax(2) + self.log_weights.to(logits.device).view(-1, 1, 1)
-        return Outputs(self.temperature * log_probabilities.logsumexp(0))

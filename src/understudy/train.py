@@ -1,7 +1,8 @@
 """Training in one call: a network on its own, or a student with its teacher. The command line uses the same functions."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from understudy.config import DataConfig, TrainConfig, parse
+from understudy.curriculum import pace_by
 from understudy.data.batches import TrainBatches, plain_batches
 from understudy.data.dataset import Dataset
+from understudy.data.pace import Pace
 from understudy.data.training import TrainingData, split_dataset
+from understudy.data.views import generator_for
 from understudy.errors import UnderstudyError
 from understudy.loop import EpochResult, Progress, make_fabric, resolve_precision, train_epochs
 from understudy.methods import build_method, method_config, needs_of
 from understudy.methods.base import Method, MethodConfig, MethodContext
+from understudy.methods.born_again import BornAgainConfig
+from understudy.methods.dml import fresh_copy
 from understudy.models.base import Classifier, Outputs
+from understudy.models.ensemble import Ensemble
 from understudy.teacher_cache import CachedTeacher, OutputStore, default_cache, teacher_fingerprint
 from understudy.teachers import FrozenTeacher, Teacher
 
@@ -79,7 +86,7 @@ def train(
 
 
 def distill(
-    teacher: nn.Module | None,
+    teacher: nn.Module | Sequence[nn.Module] | None,
     student: nn.Module | str,
     data: TrainingData | Dataset | str,
     method: str | Mapping[str, Any] = "kd",
@@ -88,6 +95,7 @@ def distill(
     seed: int = 0,
     device: str = "auto",
     outputs: str = "auto",
+    weights: Sequence[float] | None = None,
     on_epoch: Callable[[EpochResult], None] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -96,33 +104,57 @@ def distill(
     """Train a student with a teacher's help.
 
     Args:
-        teacher: a trained module (``normalised images -> logits``); frozen. ``None`` for a method that needs none.
+        teacher: a trained module (``normalised images -> logits``), or several that teach together; frozen. ``None`` for a
+            method that needs none.
         student: a module, trained in place, or the name of a model.
         data: as for :func:`train`.
-        method: a method's name, or a mapping of its name and options (``{"name": "kd", "temperature": 2}``).
+        method: a method's name, or a mapping of its name and options (``{"name": "kd", "temperature": 2}``). With ``born_again``
+            the generations before the last are fresh copies of the student.
         config: how to train; ``options`` are its fields by name and change it.
         seed, device, on_epoch, checkpoint, resume: as for :func:`train`.
         outputs: ``auto`` keeps the teacher's logits on disk and computes each once, ``live`` runs it in every step.
+        weights: of several teachers, relative to each other; equal by default.
 
     Raises:
         UnderstudyError: for what is wrong outside the program.
     """
     prepared = _prepared(data)
+    chosen = method_config({"name": method} if isinstance(method, str) else method)
     settings = parse(TrainConfig, {**asdict(config or TrainConfig()), **options}, "train")
     fabric = make_fabric(device, settings.precision)
     torch.manual_seed(seed)
     network = _classifier(student, prepared)
+    for generation in range(1, chosen.generations if isinstance(chosen, BornAgainConfig) else 1):
+        torch.manual_seed(generation_seed(seed, generation))
+        taught = distill(
+            teacher, fresh_copy(network), prepared, asdict(chosen) | {"generations": 1}, settings, seed=seed, device=device,
+            outputs=outputs, weights=weights, on_epoch=on_epoch, resume=resume,
+            checkpoint=checkpoint and checkpoint.with_name(f"{checkpoint.stem}-gen{generation}{checkpoint.suffix}"),
+        )  # fmt: skip
+        teacher = taught.network
     frozen = None
     if teacher is not None:
-        precision = resolve_precision(settings.precision, fabric.device)
+        teachers = [teacher] if isinstance(teacher, nn.Module) else list(teacher)
+        networks = [_classifier(one, prepared) for one in teachers]
         frozen = FrozenTeacher(
-            _classifier(teacher, prepared).to(fabric.device), precision=precision, description=type(teacher).__qualname__
+            (networks[0] if isinstance(teacher, nn.Module) else Ensemble(networks, weights)).to(fabric.device),
+            precision=resolve_precision(settings.precision, fabric.device),
+            description=" ".join(map(described, teachers)),
         )
-    chosen = method_config({"name": method} if isinstance(method, str) else method)
     return fit(
         network, prepared, chosen, settings, fabric, teacher=frozen, outputs=outputs, seed=seed, on_epoch=on_epoch,
         checkpoint=checkpoint, resume=resume,
     )  # fmt: skip
+
+
+def generation_seed(seed: int, generation: int) -> int:
+    """Seed of a born-again network's initial weights: another one for each generation, from 1; the run's own for 0."""
+    return seed if generation == 0 else generator_for("generation", seed, generation).initial_seed()
+
+
+def described(module: nn.Module) -> str:
+    """What a module is, beside its weights: its class and its printed structure, without addresses in memory."""
+    return f"{type(module).__module__}.{type(module).__qualname__} " + re.sub(r" at 0x[0-9a-fA-F]+", "", repr(module))
 
 
 def fit(
@@ -161,6 +193,8 @@ def fit(
     built, answers = assemble(
         student, data, method, config, fabric.device, batches, teacher=teacher, outputs=outputs, cache=cache
     )
+    if method.curriculum is not None:
+        batches.pace = paced(method, answers, batches, config, fabric)
     history = []
     for result in train_epochs(
         built,
@@ -212,6 +246,19 @@ def assemble(
     return built, None if listens is None else _live_or_cached(listens, needs, outputs, data, batches, cache)
 
 
+def paced(method: MethodConfig, answers: Teacher | None, batches: TrainBatches, config: TrainConfig, fabric: "Fabric") -> Pace:
+    """Which images each epoch draws from under a method's curriculum; every rank's is the first one's.
+
+    Raises:
+        UnderstudyError: if there is no teacher whose losses could order the images.
+    """
+    assert method.curriculum is not None
+    if answers is None:
+        raise UnderstudyError(f"method.curriculum orders images by the teacher's loss, but {method.name} has no teacher")
+    pace = pace_by(method.curriculum, answers, batches, config.epochs)
+    return replace(pace, easy_first=fabric.broadcast(pace.easy_first))
+
+
 def make_context(
     student: Classifier, data: TrainingData, config: TrainConfig, teacher: FrozenTeacher | None, device: torch.device
 ) -> MethodContext:
@@ -256,8 +303,12 @@ def cached(teacher: FrozenTeacher, data: TrainingData, batches: TrainBatches, ca
         "normalisation": f"{data.config.mean} {data.config.std}",
         "precision": teacher.precision,
     }
-    root = Path(cache) if cache else default_cache()
-    return CachedTeacher(teacher, batches, OutputStore(root, parts, len(data.train), data.num_classes, batches.policy.num_views))
+    shares = teacher.model.shares if isinstance(teacher.model, Ensemble) else None
+    store = OutputStore(
+        Path(cache) if cache else default_cache(), parts, len(data.train), data.num_classes, batches.policy.num_views,
+        len(shares or (1.0,)),
+    )  # fmt: skip
+    return CachedTeacher(teacher, batches, store, shares)
 
 
 @torch.no_grad()

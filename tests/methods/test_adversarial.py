@@ -1,12 +1,18 @@
 """Adversarial distillation: one loss, two players."""
 
+import csv
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from tests.methods.small_pair import SmallNet, ask, make_batch, make_method
+from tests.tiny_data import tiny_data, tiny_net
 
+import understudy
+from understudy.arm import write_history
 from understudy.errors import UnderstudyError
+from understudy.methods import method_config, needs_of
 from understudy.methods.adversarial import adversarial_loss, reverse_gradient
 
 
@@ -102,3 +108,20 @@ def test_features_are_needed_only_where_they_are_compared(monkeypatch):
     assert method(batch, ask(teacher, batch))[0]["adversarial"].isfinite()
     with pytest.raises(UnderstudyError, match=r"student\.stages"):
         make_method("adversarial", compare="features")
+
+
+def test_logits_are_enough_unless_features_are_compared():
+    assert needs_of(method_config({"name": "adversarial"})) == "logits"
+    assert needs_of(method_config({"name": "adversarial", "compare": "features"})) == "features"
+    assert needs_of(method_config({"name": "adversarial+kd", "adversarial": {"compare": "features"}})) == "features"
+
+
+def test_the_discriminators_accuracy_is_in_every_epochs_result(tmp_path: Path):
+    result = understudy.distill(
+        tiny_net(1), tiny_net(2), tiny_data(), "adversarial+kd", epochs=2, batch_size=8, device="cpu", outputs="live"
+    )
+    values = [epoch.measures["discriminator_accuracy"] for epoch in result.history]
+    assert all(0 <= value <= 1 for value in values) and values[0] != values[1] and values[0] != 0.5
+    write_history(tmp_path / "history.csv", [("distilled", 0, epoch) for epoch in result.history])
+    rows = list(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
+    assert [float(row["discriminator_accuracy"]) for row in rows] == values

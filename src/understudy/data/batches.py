@@ -11,6 +11,7 @@ from torch import Tensor
 
 from understudy.config import DataConfig
 from understudy.data.dataset import Split
+from understudy.data.pace import Pace
 from understudy.data.prefetch import ahead
 from understudy.data.views import Normalise, ViewPolicy, Views, generator_for, render
 
@@ -75,6 +76,8 @@ class TrainBatches:
         self.normalise = Normalise(config.mean, config.std, width, device)
         self.batch_size, self.seed, self.drop_last = batch_size, seed, drop_last
         self.rank, self.world_size = rank, world_size
+        self.pace: Pace | None = None
+        """Which images each epoch draws from; all where there is none."""
 
     def __len__(self) -> int:
         """Steps per epoch."""
@@ -82,8 +85,11 @@ class TrainBatches:
         return full if self.drop_last and full else full + (rest > 0)
 
     def order(self, epoch: int) -> Tensor:
-        """int64 ``[N]``, the order of the images in this epoch."""
-        return torch.randperm(self.policy.num_images, generator=generator_for("order", self.seed, epoch))
+        """int64 ``[N]``, the order of the images in this epoch; with a pace, some of them more than once."""
+        generator = generator_for("order", self.seed, epoch)
+        if self.pace is not None:
+            return self.pace.order(epoch, generator)
+        return torch.randperm(self.policy.num_images, generator=generator)
 
     def epoch(self, epoch: int, views: Views) -> Iterator[Batch]:
         """The batches of one epoch under the views drawn for it (``policy.epoch(epoch)``)."""

@@ -127,6 +127,12 @@ class ViewPolicy:
         share = 1 - ((bottom - top) * (right - left)).float() / (height * width)
         return replace(views, partner=partner, share=share, box=torch.stack((top, left, bottom, right), 1))
 
+    def plain(self) -> Views:
+        """Every image as it is, neither cropped, flipped, mixed nor varied otherwise; a finite policy numbers this view, too."""
+        middle = torch.full((self.num_images,), self.config.padding) if self.config.padding else None
+        flip = torch.zeros(self.num_images, dtype=torch.bool) if self.config.flip else None
+        return Views(top=middle, left=middle, flip=flip)
+
     def view_ids(self, views: Views) -> Tensor:
         """int64 ``[N]``, the number of each view in ``[0, num_views)``; only for a finite policy."""
         assert self.num_views is not None, "an endless policy has no view numbers"

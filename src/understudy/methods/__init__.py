@@ -9,9 +9,11 @@ from understudy.errors import UnderstudyError
 from understudy.methods.adversarial import Adversarial
 from understudy.methods.at import AT, at_loss
 from understudy.methods.base import Method, MethodConfig, MethodContext
+from understudy.methods.born_again import BornAgain
 from understudy.methods.cc import CC, cc_loss
 from understudy.methods.ce import CE
 from understudy.methods.combined import CombinedConfig, combination
+from understudy.methods.costs import added_parameters, measured_costs
 from understudy.methods.crd import CRD
 from understudy.methods.dist import DIST, dist_loss
 from understudy.methods.dkd import DKD, dkd_loss
@@ -24,10 +26,13 @@ from understudy.methods.nst import NST, nst_loss
 from understudy.methods.pkt import PKT, pkt_loss
 from understudy.methods.reviewkd import ReviewKD, hcl_loss
 from understudy.methods.rkd import RKD, rkd_loss
+from understudy.methods.schedule import extremes
+from understudy.methods.several import ManyTeachers
 from understudy.methods.simkd import SimKD
 from understudy.methods.sp import SP, sp_loss
 from understudy.methods.vid import VID
 from understudy.models.base import Classifier
+from understudy.models.ensemble import Ensemble
 
 METHODS: dict[str, type[Method]] = {
     "ce": CE,
@@ -49,6 +54,7 @@ METHODS: dict[str, type[Method]] = {
     "crd": CRD,
     "adversarial": Adversarial,
     "dml": DML,
+    "born_again": BornAgain,
 }
 
 __all__ = [
@@ -112,19 +118,21 @@ def method_config(values: Mapping[str, Any]) -> MethodConfig:
             raise UnderstudyError(f"method.{name} must be a section of {name}'s options, not {own!r}")
         parts[name] = parse(method_class(name).config_class, {"name": name, **own}, f"method.{name}")
     shared = {key: value for key, value in values.items() if key not in parts}
-    shared.setdefault("alpha", max(part.alpha for part in parts.values()))
+    shared.setdefault("alpha", max((part.alpha for part in parts.values()), key=lambda alpha: extremes(alpha)[1]))
     shared.setdefault("ce_weight", next((part.ce_weight for part in parts.values() if part.ce_weight is not None), None))
     return parse(CombinedConfig, shared | {"parts": parts}, "method")
 
 
 def needs_of(config: MethodConfig) -> str:
-    """What of the teacher a method reads: ``nothing``, ``logits`` or ``features``."""
-    return _class_of(config).needs
+    """What of the teacher a method reads under these options: ``nothing``, ``logits`` or ``features``."""
+    return _class_of(config).needs_with(config)
 
 
 def build_method(config: MethodConfig, student: Classifier, context: MethodContext) -> Method:
-    """The method named by ``config`` around a student."""
-    return _class_of(config)(student, config, context)
+    """The method named by ``config`` around a student; for an ensemble of teachers, around each of them."""
+    kind = _class_of(config)
+    several = isinstance(context.teacher, Ensemble)
+    return ManyTeachers(kind, student, config, context) if several else kind(student, config, context)
 
 
 def _class_of(config: MethodConfig) -> type[Method]:
@@ -134,15 +142,26 @@ def _class_of(config: MethodConfig) -> type[Method]:
 
 
 def describe_methods() -> list[dict[str, Any]]:
-    """Every method's name, reference, needs, one-line summary, whole card and options."""
-    return [
-        {
-            "name": name,
-            "reference": kind.reference,
-            "needs": kind.needs,
-            "summary": kind.card().splitlines()[0],
-            "card": kind.card(),
-            "options": kind.options(),
-        }
-        for name, kind in METHODS.items()
-    ]
+    """Every method's name, needs, costs, reference, one-line summary, whole card and options.
+
+    ``extra_parameters`` train beside the student, ``inference_parameters`` stay with it when it is deployed (both counted for
+    the pair of :mod:`understudy.methods.costs`); ``cost_per_step`` is the measured time of a step over that of plain training.
+    """
+    costs = measured_costs()["cost_per_step"]
+    entries = []
+    for name, kind in METHODS.items():
+        trained, kept = added_parameters(kind, name)
+        entries.append(
+            {
+                "name": name,
+                "reference": kind.reference,
+                "needs": kind.needs_with(kind.config_class(name)),
+                "extra_parameters": trained,
+                "inference_parameters": kept,
+                "cost_per_step": costs.get(name),
+                "summary": kind.card().splitlines()[0],
+                "card": kind.card(),
+                "options": kind.options(),
+            }
+        )
+    return entries

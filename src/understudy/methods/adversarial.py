@@ -4,10 +4,10 @@ What it does: beside soft labels (``alpha``), a small network sees the logits of
 which are the teacher's (binary cross-entropy, averaged over both halves). On the way back into the student its gradient is turned
 round and multiplied by ``reversal``, so that one optimizer and one loss train both sides of the game.
 When to use it: as an addition to ``kd`` when the student's outputs look unlike the teacher's as a set. Expect little.
-Cost: three linear layers; the teacher runs live.
+Cost: three linear layers; the teacher's forward pass once per view (cached) or, where ``compare`` is ``features``, in every step.
 Options: ``weight``, ``reversal`` (strength of the gradient that reaches the student), ``compare`` (``logits`` or ``features``),
-``hidden`` (width of the discriminator), ``alpha``, ``temperature``. The buffer ``discriminator_accuracy`` is a moving average
-over about 100 steps: 0.5 says that it cannot tell them apart, 1 that the student never fools it.
+``hidden`` (width of the discriminator), ``alpha``, ``temperature``. ``discriminator_accuracy``, reported after each epoch, is a
+moving average over about 100 steps: 0.5 says that it cannot tell them apart, 1 that the student never fools it.
 Reference: Xu, Hsu and Huang 2018, Training Shallow and Thin Networks for Acceleration via Knowledge Distillation with
 Conditional Adversarial Networks; Shen, He and Xue 2019, MEAL (features); Ganin et al. 2016 (gradient reversal).
 """
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
-from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
+from understudy.methods.base import Method, MethodConfig, MethodContext, Needs, require_features
+from understudy.methods.schedule import Schedule
 from understudy.models.base import Classifier, Outputs
 
 
@@ -29,7 +30,7 @@ from understudy.models.base import Classifier, Outputs
 class AdversarialConfig(MethodConfig):
     """Options of adversarial distillation."""
 
-    alpha: float = 0.7
+    alpha: float | Schedule = 0.7
     """Weight of the soft term, in [0, 1]; the cross-entropy gets the rest."""
     weight: float = 1.0
     """Weight of the discriminator's loss."""
@@ -68,7 +69,7 @@ class Adversarial(Method):
     """The founding loss and the game with the discriminator."""
 
     config_class = AdversarialConfig
-    needs = "features"
+    needs = "logits"
     reference = "Xu et al. 2018, Training Shallow and Thin Networks with Conditional Adversarial Networks; Shen et al. 2019, MEAL"
 
     def __init__(self, student: Classifier, config: AdversarialConfig, context: MethodContext) -> None:
@@ -95,6 +96,14 @@ class Adversarial(Method):
         )
         self.discriminator_accuracy: Tensor
         self.register_buffer("discriminator_accuracy", torch.tensor(0.5))
+
+    @classmethod
+    def needs_with(cls, config: MethodConfig) -> Needs:
+        assert isinstance(config, AdversarialConfig)
+        return config.compare
+
+    def measures(self) -> dict[str, Tensor]:
+        return {"discriminator_accuracy": self.discriminator_accuracy}
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         if self.compare == "features":

@@ -1,6 +1,8 @@
 """What a method is: a loss that owns the student and whatever trains beside it."""
 
 import inspect
+import math
+import re
 from abc import ABC
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.divergence import kd_loss
+from understudy.methods.schedule import Curriculum, Schedule, extremes, value_at
 from understudy.models.base import Classifier, Outputs
 
 Needs = Literal["nothing", "logits", "features"]
@@ -24,18 +27,25 @@ class MethodConfig:
 
     name: str
     """The method's id, or several joined by ``+``."""
-    temperature: float = 4.0
-    """T: both networks' logits are divided by it in the soft term."""
-    alpha: float = 0.0
-    """Weight of the soft term, in [0, 1]; the cross-entropy gets the rest."""
+    temperature: float | Schedule = 4.0
+    """T: both networks' logits are divided by it in the soft term. ``{start: 8, end: 1}`` moves it over the epochs."""
+    alpha: float | Schedule = 0.0
+    """Weight of the soft term, in [0, 1]; the cross-entropy gets the rest. ``{start: 1, end: 0}`` moves it over the epochs."""
     ce_weight: float | None = None
     """Weight of the cross-entropy, where it shall not be 1 - alpha."""
+    curriculum: Curriculum | None = None
+    """Show the images that the teacher finds easy first: ``{by: loss, start: 0.3, over: 10}``."""
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
+        if not 0 < extremes(self.temperature)[0] <= extremes(self.temperature)[1] < math.inf:
             raise ValueError("method.temperature must be above 0")
-        if not 0 <= self.alpha <= 1:
+        if not 0 <= extremes(self.alpha)[0] <= extremes(self.alpha)[1] <= 1:
             raise ValueError("method.alpha must lie in [0, 1]")
+        for field in fields(self):  # weight, ce_weight, stage_weights and any other weight of a method
+            value = getattr(self, field.name)
+            several = value if isinstance(value, tuple) else (value,)
+            if field.name.endswith(("weight", "weights")) and not all(one is None or 0 <= one < math.inf for one in several):
+                raise ValueError(f"method.{field.name} must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,25 @@ class Method(nn.Module, ABC):
         self.epoch = 0
         """The current epoch, set by the loop before each: for warm-ups and schedules."""
 
+    @classmethod
+    def needs_with(cls, config: MethodConfig) -> Needs:
+        """What of the teacher is read under these options: ``needs``, unless a subclass knows better."""
+        return cls.needs
+
+    @property
+    def temperature_now(self) -> float:
+        """T in this epoch."""
+        return value_at(self.config.temperature, self.epoch, self.epochs)
+
+    @property
+    def alpha_now(self) -> float:
+        """Weight of the soft term in this epoch."""
+        return value_at(self.config.alpha, self.epoch, self.epochs)
+
+    def measures(self) -> dict[str, Tensor]:
+        """Scalars to be reported after each epoch beside the losses (the state of a discriminator, for instance)."""
+        return {}
+
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         """The method's own weighted scalar losses, beside the founding ones."""
         return {}
@@ -97,14 +126,14 @@ class Method(nn.Module, ABC):
             student, teacher: outputs for the same images; ``teacher`` is ``None`` only for methods that need nothing.
             batch: images and labels.
         """
-        config = self.config
-        ce_weight = 1 - config.alpha if config.ce_weight is None else config.ce_weight
+        config, alpha = self.config, self.alpha_now
+        ce_weight = 1 - alpha if config.ce_weight is None else config.ce_weight
         result = {}
-        if ce_weight:
+        if ce_weight or (config.ce_weight is None and isinstance(config.alpha, Schedule)):
             result["ce"] = ce_weight * cross_entropy(student.logits, batch, self.label_smoothing)
         if teacher is not None:
-            if config.alpha:
-                result["kd"] = config.alpha * kd_loss(student.logits, teacher.logits, config.temperature)
+            if alpha or isinstance(config.alpha, Schedule):  # a schedule that passes 0 keeps its column
+                result["kd"] = alpha * kd_loss(student.logits, teacher.logits, self.temperature_now)
             result |= self.terms(student, teacher, batch)
         assert result, f"{config.name} has no loss: alpha, ce_weight and weight are all 0"
         return result
@@ -133,6 +162,16 @@ class Method(nn.Module, ABC):
         return describe_fields(cls.config_class)
 
 
+def adopt(method: Method, name: str, part: Method) -> None:
+    """Make ``part`` a child of a method that has the same student.
+
+    The student is the method's child alone: a part that held it too would save it a second time.
+    """
+    del part._modules["student"]
+    object.__setattr__(part, "student", method.student)
+    method.add_module(name, part)
+
+
 def cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
     """Mean cross-entropy of ``[B, K]`` logits with the batch's labels, shared between partners where images are mixed."""
     if batch.partner_labels is None or batch.share is None:
@@ -151,13 +190,18 @@ def describe_fields(kind: type) -> list[dict[str, Any]]:
     return [
         {
             "name": f.name,
-            "type": str(getattr(f.type, "__name__", f.type)),
+            "type": _type_name(f.type),
             "default": repr(f.default),
             "description": documentation.get(f.name, ""),
         }
         for f in fields(kind)
         if f.name != "name"
     ]
+
+
+def _type_name(annotation: Any) -> str:
+    """``float | None`` for what Python prints with the module's name before every class."""
+    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", str(getattr(annotation, "__name__", annotation)))
 
 
 def _field_docstrings(kind: type) -> dict[str, str]:

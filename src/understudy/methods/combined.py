@@ -17,7 +17,7 @@ from torch import Tensor
 
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
-from understudy.methods.base import Method, MethodConfig, MethodContext, Needs
+from understudy.methods.base import Method, MethodConfig, MethodContext, Needs, adopt
 from understudy.models.base import Classifier, Outputs
 
 
@@ -43,10 +43,7 @@ class Combined(Method):
             part = kind(student, self.configs[name], context)
             if kind.keeps_adapter:
                 raise UnderstudyError(f"method {config.name}: {name} replaces the student's own head and cannot be combined")
-            # The student is this method's child alone: a part that held it too would save it a second time.
-            del part._modules["student"]
-            object.__setattr__(part, "student", student)
-            self.add_module(f"part_{name}", part)
+            adopt(self, f"part_{name}", part)
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         result: dict[str, Tensor] = {}
@@ -55,6 +52,14 @@ class Combined(Method):
             assert isinstance(part, Method)
             part.epoch = self.epoch
             result |= part.terms(student, teacher, batch)
+        return result
+
+    def measures(self) -> dict[str, Tensor]:
+        result: dict[str, Tensor] = {}
+        for name in self.kinds:
+            part = self.get_submodule(f"part_{name}")
+            assert isinstance(part, Method)
+            result |= part.measures()
         return result
 
 
@@ -73,6 +78,6 @@ def combination(name: str, classes: Mapping[str, type[Method]], configs: Mapping
         if kind.forward is not Method.forward or kind.losses is not Method.losses or kind.deployed is not Method.deployed:
             raise UnderstudyError(f"method {name}: {part} has a forward pass of its own and cannot be combined")
     order: tuple[Needs, ...] = ("nothing", "logits", "features")
-    needs = max((kind.needs for kind in classes.values()), key=order.index)
+    needs = max((kind.needs_with(configs[part]) for part, kind in classes.items()), key=order.index)
     terms = {part: kind for part, kind in classes.items() if kind.terms is not Method.terms}
     return type("Combined", (Combined,), {"kinds": terms, "configs": dict(configs), "needs": needs})

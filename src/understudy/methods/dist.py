@@ -9,6 +9,7 @@ Options: ``beta`` (b), ``gamma`` (g), ``temperature``, ``weight`` of the term, `
 Reference: Huang, You, Wang, Qian and Xu 2022, Knowledge Distillation from A Stronger Teacher.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,11 @@ class DISTConfig(MethodConfig):
     """Weight of the correlation over the classes of each image."""
     gamma: float = 1.0
     """Weight of the correlation over the images of the batch for each class."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (0 <= self.beta < math.inf and 0 <= self.gamma < math.inf):
+            raise ValueError("method.beta and method.gamma must be at least 0")
 
 
 def dist_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float, beta: float, gamma: float) -> Tensor:
@@ -81,5 +87,5 @@ class DIST(Method):
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         config = self.config
-        loss = dist_loss(student.logits, teacher.logits.float(), config.temperature, config.beta, config.gamma)
+        loss = dist_loss(student.logits, teacher.logits.float(), self.temperature_now, config.beta, config.gamma)
         return {"dist": config.weight * loss}

@@ -91,7 +91,7 @@ class DKD(Method):
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         config, target = self.config, teacher.logits.float()
-        options = (config.temperature, config.tckd_weight, config.nckd_weight)
+        options = (self.temperature_now, config.tckd_weight, config.nckd_weight)
         loss = dkd_per_image(student.logits, target, batch.labels, *options)
         if batch.partner_labels is not None and batch.share is not None:
             other = dkd_per_image(student.logits, target, batch.partner_labels, *options)

@@ -22,6 +22,7 @@ from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import Method, MethodConfig, MethodContext, cross_entropy
 from understudy.methods.divergence import kd_loss
+from understudy.methods.schedule import Schedule
 from understudy.models.base import Classifier, Outputs
 
 
@@ -29,7 +30,7 @@ from understudy.models.base import Classifier, Outputs
 class DMLConfig(MethodConfig):
     """Options of deep mutual learning."""
 
-    temperature: float = 1.0
+    temperature: float | Schedule = 1.0
     """T: the peers' logits are divided by it in the mutual term."""
     weight: float = 1.0
     """Weight of the mutual term."""
@@ -75,7 +76,7 @@ def fresh_copy(student: Classifier) -> Classifier:
         if callable(reset):
             reset()
     if all(torch.equal(new, old) for new, old in zip(peer.parameters(), student.parameters(), strict=True)):
-        raise UnderstudyError("dml makes its peers by reset_parameters, but no layer of this student has it")
+        raise UnderstudyError("fresh copies are drawn by reset_parameters, but no layer of this student has it")
     return peer
 
 
@@ -88,7 +89,7 @@ class DML(Method):
 
     def __init__(self, student: Classifier, config: DMLConfig, context: MethodContext) -> None:
         super().__init__(student, config, context)
-        self.weight, self.temperature = config.weight, config.temperature
+        self.weight = config.weight
         self.ce_weight = 1.0 if config.ce_weight is None else config.ce_weight
         self.peers = nn.ModuleList(fresh_copy(student) for _ in range(config.peers - 1))
 
@@ -97,5 +98,5 @@ class DML(Method):
         logits = [network(batch.images).float() for network in (self.student, *self.peers)]
         with torch.autocast(batch.images.device.type, enabled=False):
             own, *others = [self.ce_weight * cross_entropy(peer, batch, self.label_smoothing) for peer in logits]
-            mutual = self.weight * dml_loss(logits, self.temperature)
+            mutual = self.weight * dml_loss(logits, self.temperature_now)
             return {"ce": own, "peers_ce": torch.stack(others).sum(), "mutual": mutual}, logits[0]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from understudy.methods.base import Method, MethodConfig
 from understudy.methods.divergence import kd_loss
+from understudy.methods.schedule import Schedule
 
 __all__ = ["KD", "KDConfig", "kd_loss"]
 
@@ -21,7 +22,7 @@ __all__ = ["KD", "KDConfig", "kd_loss"]
 class KDConfig(MethodConfig):
     """Options of soft-label distillation."""
 
-    alpha: float = 0.7
+    alpha: float | Schedule = 0.7
     """Weight of the soft term, in [0, 1]; the cross-entropy gets the rest."""
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from understudy.data.batches import Batch
 from understudy.methods.base import Method, MethodConfig
 from understudy.methods.divergence import kd_loss
+from understudy.methods.schedule import Schedule
 from understudy.models.base import Outputs
 
 
@@ -24,7 +25,7 @@ from understudy.models.base import Outputs
 class LSKDConfig(MethodConfig):
     """Options of distillation on standardised logits."""
 
-    temperature: float = 2.0
+    temperature: float | Schedule = 2.0
     """T: both networks' standardised logits are divided by it."""
     ce_weight: float | None = 0.1
     """Weight of the cross-entropy; null: 1 - alpha."""
@@ -64,5 +65,5 @@ class LSKD(Method):
     reference = "Sun et al. 2024, Logit Standardization in Knowledge Distillation"
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        config = self.config
-        return {"lskd": config.weight * lskd_loss(student.logits, teacher.logits.float(), config.temperature)}
+        weight = self.config.weight
+        return {"lskd": weight * lskd_loss(student.logits, teacher.logits.float(), self.temperature_now)}

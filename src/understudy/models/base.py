@@ -14,11 +14,17 @@ class Outputs(NamedTuple):
         features: stage maps, shallow to deep, each ``[B, C, H, W]``, after the stage's last non-linearity; empty where
             only logits are known (a cache, a foreign model without named stages).
         embedding: ``[B, D]`` pooled features before the classifier; ``None`` where unknown.
+        members: what each network of an ensemble says; empty for one network.
     """
 
     logits: Tensor
     features: tuple[Tensor, ...] = ()
     embedding: Tensor | None = None
+    members: tuple["Outputs", ...] = ()
+
+    def float(self) -> "Outputs":
+        """The same with logits in fp32, the members' as well."""
+        return Outputs(self.logits.float(), self.features, self.embedding, tuple(member.float() for member in self.members))
 
 
 class Classifier(nn.Module, ABC):

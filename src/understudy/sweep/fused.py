@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from understudy.arm import ArmSpec, arm_folder, build, finish_arm, load_teacher, method_of, teacher_seed
+from understudy.arm import ArmSpec, arm_folder, build, finish_arm, link_of, load_teacher, spec_of
 from understudy.config import TrainConfig
 from understudy.data.dataset import SealedSplit
 from understudy.data.training import TrainingData, prepare_data
@@ -24,7 +24,8 @@ from understudy.methods.base import Method
 from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training
 from understudy.sweep.interleaved import SharedBatches, SharedTeacher, Turns, epoch_in_turns
 from understudy.sweep.stacked import StackedStudent, epoch_stacked, why_not_stacked
-from understudy.train import assemble
+from understudy.teachers import FrozenTeacher
+from understudy.train import assemble, generation_seed, paced
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -116,7 +117,7 @@ class FusedBackend(Backend):
     def _take_on(self) -> Iterator[Event]:
         submitted, self._submitted = self._submitted, []
         for training in submitted:
-            spec = ArmSpec(training.arm, training.seed, teacher_seed(training.config, training.seed))
+            spec = spec_of(training.config, training.arm, training.seed)
             written = arm_folder(training.folder, spec.name) / "result.json"
             if written.exists():
                 yield Finished(training.name, json.loads(written.read_text()))
@@ -180,28 +181,34 @@ class FusedBackend(Backend):
 
     def _seat(self, training: Training, spec: ArmSpec) -> Seat:
         """Build a student and its loss as :func:`understudy.arm.run_arm` does, in the same order: the same random draws."""
-        config, settings = training.config, training.config.train
-        options = method_config(method_of(config, training.arm))
+        config, link = training.config, link_of(training.config, training.arm)
+        settings, options = link.train, method_config(link.method)
         fabric = self._once(("fabric", settings.precision), lambda: make_fabric(self.device, settings.precision))
         if fabric.world_size > 1:
             raise UnderstudyError("fused trains many students in one process: start it without torchrun")
         data, test = self._once(("data", str(config.data)), lambda: prepare_data(config.data))
         images = (str(config.data), str(training.seed), str(settings.batch_size), str(settings.drop_last))
+        own = () if link.teacher is None or link_of(config, link.teacher).teaches_all else (str(training.folder),)
+        listens = (str(training.teachers), str(link.teacher), str(spec.teacher_seed), *own)
+        if options.curriculum is not None:  # the teacher decides which images it shows
+            images = (*images, str(options.curriculum), str(link.train.epochs), *listens)
         batches = self._once(("batches", *images), lambda: _batches(data, settings, training.seed, fabric.device))
-        torch.manual_seed(training.seed)
-        student = build(config.student.model, data, config.student.stages)
+        torch.manual_seed(generation_seed(training.seed, link.generation))
+        student = build(link.model, data, link.stages)
         # Loaded for every student, though only the first one's is kept: building it draws from the student's generator.
         needs = needs_of(options)
-        frozen = None if needs == "nothing" else load_teacher(config, spec, training.teachers, data, fabric.device)
+        frozen = None if needs == "nothing" else _taught_by(training, spec, data, fabric.device)
         method, answers = assemble(
             student, data, options, settings, fabric.device, batches,
             teacher=frozen, outputs=config.teacher.outputs, cache=training.cache,
         )  # fmt: skip
         teacher = None
         if answers is not None and frozen is not None:
-            which = (type(answers).__name__, str(training.teachers), str(spec.teacher_seed), str(training.cache))
-            same = (*which, frozen.description, frozen.precision, str(config.teacher_train.channels_last))
+            which = (type(answers).__name__, *listens, str(training.cache))
+            same = (*which, frozen.description, frozen.precision)
             teacher = self._once(("teacher", *images, *same), lambda: SharedTeacher(answers))
+        if options.curriculum is not None:
+            batches.pace = paced(options, answers, batches, settings, fabric)
         engine, why = self._engine(method, settings, fabric.device)
         if why:
             raise UnderstudyError(f"this training cannot be stacked: {why}; use the engine interleaved")
@@ -229,6 +236,10 @@ class FusedBackend(Backend):
         if key not in self._shared:
             self._shared[key] = make()
         return self._shared[key]
+
+
+def _taught_by(training: Training, spec: ArmSpec, data: TrainingData, device: torch.device) -> FrozenTeacher:
+    return load_teacher(training.config, spec, training.folder, data, device, training.teachers)
 
 
 def _batches(data: TrainingData, settings: TrainConfig, seed: int, device: torch.device) -> SharedBatches:

@@ -336,7 +336,7 @@ class StackedStudent:
     def company(self) -> tuple[object, ...]:
         """What students that are stacked together have in common."""
         s = self.settings
-        agree = (s.optimizer, s.epochs, s.batch_size, s.drop_last, self.precision, s.channels_last, self.device)
+        agree = (s.optimizer, s.epochs, s.epochs_run, s.batch_size, s.drop_last, self.precision, s.channels_last, self.device)
         return (id(self.data), str(self.method.student), *agree)
 
     def start(self) -> list[EpochResult]:
@@ -382,7 +382,7 @@ class StackedStudent:
 
     def _end(self) -> None:
         """After the last epoch: the weights to keep, in eval mode."""
-        if len(self.history) < self.settings.epochs:
+        if len(self.history) < self.settings.epochs_run:
             return
         if self.settings.keep == "best" and self.best is not None:
             self.method.load_state_dict(self.best["method"])

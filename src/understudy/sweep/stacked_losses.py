@@ -13,6 +13,8 @@ from understudy.methods.combined import CombinedConfig
 from understudy.methods.dist import pearson
 from understudy.methods.dkd import dkd_per_image
 from understudy.methods.lskd import standardise
+from understudy.methods.schedule import Schedule
+from understudy.methods.several import ManyTeachers
 
 _LOGIT_METHODS = (CE, KD, LSKD, DKD, DIST)
 _OPTIONS = {
@@ -25,14 +27,25 @@ _OPTIONS = {
 
 def why_no_stacked_loss(method: Method) -> str:
     """Why a method's loss cannot be computed for many students at once; empty where it can."""
-    for name in _parts(method.config):
+    for name, config in _parts(method.config).items():
         if method_class(name) not in _LOGIT_METHODS:
             return f"the method {name} is not one of ce, kd, lskd, dkd and dist"
+        if isinstance(method, ManyTeachers):
+            return "it listens to several teachers"
+        if isinstance(config.temperature, Schedule) or isinstance(config.alpha, Schedule):
+            return "its temperature or alpha moves over the epochs"
+        if config.curriculum is not None:
+            return "its curriculum shows it other images than its neighbours"
     return ""
 
 
 def _parts(config: MethodConfig) -> dict[str, MethodConfig]:
     return config.parts if isinstance(config, CombinedConfig) else {config.name: config}
+
+
+def _fixed(value: float | Schedule) -> float:
+    assert not isinstance(value, Schedule), "why_no_stacked_loss refuses what moves over the epochs"
+    return value
 
 
 class StackedLosses:
@@ -51,11 +64,11 @@ class StackedLosses:
     def __init__(self, methods: Sequence[Method], taught: Sequence[bool], device: torch.device) -> None:
         self.count, self.device = len(methods), device
         configs = [method.config for method in methods]
-        ce = [1 - c.alpha if c.ce_weight is None else c.ce_weight for c in configs]
-        kd = [c.alpha if has else 0.0 for c, has in zip(configs, taught, strict=True)]
+        ce = [1 - _fixed(c.alpha) if c.ce_weight is None else c.ce_weight for c in configs]
+        kd = [_fixed(c.alpha) if has else 0.0 for c, has in zip(configs, taught, strict=True)]
         self.ce, self.kd = self._vector(ce), self._vector(kd)
         self.smoothing = self._vector([m.label_smoothing for m in methods])
-        self.temperature = self._vector([c.temperature for c in configs])
+        self.temperature = self._vector([_fixed(c.temperature) for c in configs])
         self.own = {name: _rows_of(name, configs, taught) for name in _OPTIONS}
         self.own = {name: found for name, found in self.own.items() if found}
         self.rows = {name: torch.tensor(list(found), device=device) for name, found in self.own.items()}

@@ -1,0 +1,48 @@
+"""Born again: one generation is plain soft-label training; the chain is the run's, or ``distill``'s."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.methods.small_pair import ask, make_batch, make_method
+from tests.tiny_data import tiny_data, tiny_net
+
+import understudy
+from understudy.errors import UnderstudyError
+from understudy.methods import method_config
+
+QUICK = {"epochs": 2, "batch_size": 16, "lr": 1e-2, "precision": "fp32", "device": "cpu", "outputs": "live"}
+
+
+def test_one_generation_is_the_founding_loss():
+    batch = make_batch(8, 5)
+    values = []
+    for name in ("born_again", "kd"):
+        method, teacher = make_method(name, temperature=2.0, alpha=0.4)
+        values.append({k: float(v.detach()) for k, v in method(batch, ask(teacher, batch))[0].items()})
+    assert values[0] == values[1]
+
+
+def test_a_chain_of_calls_is_a_sequence_of_single_generations(tmp_path: Path):
+    """The last generation of three learnt from the second, which learnt from the first; all are fresh networks."""
+    seen = []
+    torch.manual_seed(1)
+    chain = understudy.distill(
+        tiny_net(3), tiny_net(4), tiny_data(), {"name": "born_again", "generations": 3}, checkpoint=tmp_path / "c.pt",
+        on_epoch=seen.append, seed=2, **QUICK,
+    )  # fmt: skip
+    assert [epoch.epoch for epoch in seen] == [0, 1] * 3 and len(chain.history) == 2
+    assert {path.name for path in tmp_path.glob("*.pt")} == {"c.pt", "c-gen1.pt", "c-gen2.pt"}
+    firsts = [torch.load(tmp_path / f"c-gen{n}.pt", weights_only=True)["method"]["student.conv.weight"] for n in (1, 2)]
+    assert not torch.allclose(*firsts, atol=1e-2)
+    again = understudy.distill(
+        tiny_net(3), tiny_net(4), tiny_data(), {"name": "born_again", "generations": 3}, checkpoint=tmp_path / "c.pt",
+        resume=True, seed=2, **QUICK,
+    )  # fmt: skip
+    assert all(torch.equal(a, b) for a, b in zip(chain.network.parameters(), again.network.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("generations", [0, -1, 1.5])
+def test_the_number_of_generations_is_a_whole_number_from_one(generations: float):
+    with pytest.raises(UnderstudyError, match=r"method\.?.*generations"):
+        method_config({"name": "born_again", "generations": generations})

@@ -1,0 +1,35 @@
+"""What `understudy methods` says about costs: counted where it can be counted, measured where not."""
+
+from understudy.methods import METHODS
+from understudy.methods.costs import STUDENT, added_parameters, example_of, measured_costs
+from understudy.models import build_model
+
+
+def test_parameters_are_those_of_the_method_beyond_the_students_own():
+    assert added_parameters(METHODS["kd"], "kd") == (0, 0)
+    assert added_parameters(METHODS["dml"], "dml") == (sum(p.numel() for p in build_model(STUDENT, 10).parameters()), 0)
+    method, _ = example_of(METHODS["fitnets"], "fitnets")
+    beside = sum(p.numel() for n, p in method.named_parameters() if not n.startswith("student."))
+    assert added_parameters(METHODS["fitnets"], "fitnets") == (beside, 0) and beside > 0
+
+
+def test_only_simkd_keeps_something_at_inference():
+    kept = {name: added_parameters(kind, name)[1] for name, kind in METHODS.items()}
+    assert {name for name, number in kept.items() if number} == {"simkd"} and kept["simkd"] > 0
+
+
+def test_every_method_was_measured_and_the_machine_is_named():
+    costs = measured_costs()
+    assert set(costs["cost_per_step"]) == set(METHODS) and costs["cost_per_step"]["ce"] == 1.0
+    assert all(cost > 0 for cost in costs["cost_per_step"].values())
+    assert costs["hardware"]["cpu"] and costs["settings"]["load_average_before"] >= 0
+    assert costs["command"].startswith("python benchmarks/method_costs.py") and costs["command"].endswith("--package")
+
+
+def test_counting_leaves_the_generator_where_it_was():
+    import torch
+
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    example_of(METHODS["crd"], "crd")
+    assert torch.equal(torch.get_rng_state(), before)
