@@ -83,7 +83,7 @@ def run_experiment(
     for model, stages in ((config.teacher.model, config.teacher.stages), (config.student.model, config.student.stages)):
         build(model, data, stages)
     if rank == 0:
-        _record_config(config, out, resume)  # after the checks: a run that was refused leaves no folder behind
+        record_config(config, out, resume)  # after the checks: a run that was refused leaves no folder behind
     cores = len(available_cores())
     side_by_side = 0 if not on_cpu or distributed or workers == 1 else (workers or cores)
     epochs = {spec.name: config.teacher_train.epochs for spec in teachers} | {spec.name: config.train.epochs for spec in students}
@@ -131,7 +131,7 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
     from understudy.display import RunDisplay
 
     if not (out / "config.yaml").exists() or resume:
-        _record_config(config, out, resume)
+        record_config(config, out, resume)
     elif from_yaml((out / "config.yaml").read_text(), str(out / "config.yaml")) != config:
         raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
     needs_teacher = arm != "teacher" and needs_of(method_config(method_of(config, arm))) != "nothing"
@@ -144,7 +144,7 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
         return dict(run_jobs(jobs, 0, shown.tell)[specs[-1].name])
 
 
-def _record_config(config: RunConfig, out: Path, resume: bool) -> None:
+def record_config(config: RunConfig, out: Path, resume: bool) -> None:
     """Write config.yaml; on resume check first that it is the same run, but for further seeds or another place of the data."""
     path = out / "config.yaml"
     if resume and path.exists():
@@ -228,16 +228,7 @@ def assemble(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": {},
         "environment": hardware(),
-        "data": {
-            "name": data.name,
-            "num_train": len(data.train),
-            "num_val": len(data.val),
-            "num_test": num_test,
-            "num_classes": data.num_classes,
-            "class_names": list(data.class_names),
-            "image_shape": list(data.image_shape),
-            "fingerprint": data.fingerprint,
-        },
+        "data": describe_data(data, num_test),
         "config": to_mapping(config),
         "arms": entries,
         "latency_conditions": {
@@ -250,6 +241,20 @@ def assemble(
         },
         "comparisons": comparisons,
         "reference": to_mapping(config)["reference"],
+    }
+
+
+def describe_data(data: TrainingData, num_test: int) -> dict[str, Any]:
+    """The ``data`` of ``results.json``."""
+    return {
+        "name": data.name,
+        "num_train": len(data.train),
+        "num_val": len(data.val),
+        "num_test": num_test,
+        "num_classes": data.num_classes,
+        "class_names": list(data.class_names),
+        "image_shape": list(data.image_shape),
+        "fingerprint": data.fingerprint,
     }
 
 
