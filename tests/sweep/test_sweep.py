@@ -92,7 +92,7 @@ def test_results_hold_every_trial_with_its_gain_and_a_final_comparison(whole):
 
 
 def test_the_teacher_is_trained_once_and_asked_once_about_each_view(whole):
-    folder, results, counted = whole
+    _, results, counted = whole
     assert [arm for arm in counted["arms"] if "teacher" in arm] == ["sweep/teacher-seed0"]
     assert len(counted["arms"]) == 1 + 2 + 4 * 2 + 2 * 2 == len(set(counted["arms"]))
     # Views are the same for all seeds here, so all trainings together ask about no more than one of them shows.
@@ -143,8 +143,8 @@ def test_a_finished_sweep_resumed_runs_nothing(whole, images: Path, monkeypatch:
     assert epochs_of(folder / "diary") == before
     with pytest.raises(UnderstudyError, match=r"cannot resume .*final_seeds differ"):
         run_sweep(config, SPACE, folder / "sweep", resume=True, final_seeds=[7], **QUIET)
+    other = small_config(images, method=config.method, train={"epochs": 2, "batch_size": 21, "lr": 1e-3})
     with pytest.raises(UnderstudyError, match=r"cannot resume .*train.lr differ"):
-        other = small_config(images, method=config.method, train={"epochs": 2, "batch_size": 21, "lr": 1e-3})
         run_sweep(other, SPACE, folder / "sweep", resume=True, **QUIET)
 
 
