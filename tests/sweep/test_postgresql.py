@@ -67,6 +67,11 @@ def database() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def without_gains(results: dict[str, Any]) -> list[Any]:
+    """The trials' own figures: who did not begin the study may end before the plain students have."""
+    return [(*trial[:4], *trial[5:]) for trial in figures(results)["trials"]]
+
+
 def test_two_searches_take_turns_at_one_queue(database: str):
     plan = make_plan(make_space(SPACE), "grid", "none", None, 2)
     first, second = (Search(plan, database, "turns", {}, driver) for driver in ("first", "second"))
@@ -105,7 +110,8 @@ s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="
         _, said = machine.communicate(timeout=400)
         assert machine.returncode == 0, said.decode()[-4000:]
     both = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two")]
-    assert figures(both[0])["trials"] == figures(both[1])["trials"]
+    one, two = (without_gains(result) for result in both)
+    assert one == two
     assert [t["number"] for t in both[0]["trials"]] == list(range(6))
     assert sum(result["final"] is not None for result in both) == 1, "the one that made the study opens the test split"
     diary = epochs_of(tmp_path / "diary")
@@ -115,4 +121,4 @@ s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="
         config, SPACE, tmp_path / "alone", backend="sequential", device="cpu", workers=1, display=False,
         cache=str(tmp_path / "cache"),
     )  # fmt: skip
-    assert figures(alone)["trials"] == figures(both[0])["trials"]
+    assert without_gains(alone) == one

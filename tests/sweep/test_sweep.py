@@ -102,7 +102,7 @@ def test_the_teacher_is_trained_once_and_asked_once_about_each_view(whole):
 def test_the_swept_values_reach_the_loss(whole):
     folder, results, _ = whole
     assert {tuple(line.split()[:2]) for line in epochs_of(folder / "diary")} == {
-        (str(t), str(a)) for t in (1, 4) for a in (0.5, 0.9)
+        (str(float(t)), str(a)) for t in (1, 4) for a in (0.5, 0.9)
     }
     losses = {json.dumps(t["values"]): [r["val"]["nll"] for r in t["runs"]] for t in results["trials"]}
     assert len({tuple(values) for values in losses.values()}) == 4, "each setting trains another student"
