@@ -75,7 +75,7 @@ def test_processes_train_the_same_bits_and_survive_a_killed_one(place: Path, tmp
     """One training dies twice and comes through, one dies three times and fails, one lives in peace, one is stopped."""
     diary = tmp_path / "diary"
     method = diary_method(diary, temperature=2, deaths=2)
-    doomed = diary_method(tmp_path / "doomed", temperature=3, deaths=3)
+    doomed = diary_method(tmp_path / "doomed-diary", temperature=3, deaths=3)
     with ProcessBackend(device="cpu", workers=2) as backend:
         assert backend.capacity == 2
         backend.submit([training(place, tmp_path, "dies", method=method), training(place, tmp_path, "peace", seed=1)])

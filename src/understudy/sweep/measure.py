@@ -22,7 +22,7 @@ _STEPS = 8
 """Steps in an epoch of the trial run."""
 _EPOCHS = 3
 """The first of them warms up and is not counted."""
-_MOST = 32
+_MOST = {"cpu": 8, "cuda": 32}
 """Trainings at once in the trial run, however many a backend would like."""
 
 
@@ -30,6 +30,7 @@ def measure_backends(
     config: RunConfig,
     data: TrainingData,
     open_them: dict[str, Callable[[], Backend]],
+    device: str = "cpu",
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, float]:
     """Train as many students at once as each backend likes, and see how fast they get on together.
@@ -38,6 +39,7 @@ def measure_backends(
         config: a trial's configuration.
         data: whose shape, classes and normalisation the made-up images have.
         open_them: backend -> what makes it.
+        device: ``cpu`` or ``cuda``: how many students there are worth training at once.
         say: told why a backend is left out.
 
     Returns:
@@ -49,11 +51,11 @@ def measure_backends(
     """
     rates = {}
     with tempfile.TemporaryDirectory(prefix="understudy-measure-") as folder:
-        short = _short(config, data, Path(folder))
+        short = _short(config, data, Path(folder), _MOST[device])
         for name, open_it in open_them.items():
             try:
                 with open_it() as backend:
-                    rates[name] = _rate(backend, short, Path(folder) / name)
+                    rates[name] = _rate(backend, short, Path(folder) / name, _MOST[device])
             except UnderstudyError as error:
                 say(f"the backend {name} is left out: {error}")
     if not rates:
@@ -61,7 +63,7 @@ def measure_backends(
     return rates
 
 
-def _short(config: RunConfig, data: TrainingData, folder: Path) -> RunConfig:
+def _short(config: RunConfig, data: TrainingData, folder: Path, most: int) -> RunConfig:
     """The configuration on a few made-up images, with a teacher that knows nothing and costs what the real one costs."""
     rng = np.random.default_rng(0)
     channels, height, width = data.image_shape
@@ -85,14 +87,14 @@ def _short(config: RunConfig, data: TrainingData, folder: Path) -> RunConfig:
         teacher=dataclasses.replace(config.teacher, path=None),
     )
     torch.manual_seed(0)
-    for seed in {teacher_seed(short, seed) for seed in range(_MOST)}:
+    for seed in {teacher_seed(short, seed) for seed in range(most)}:
         teacher = build(config.teacher.model, data, config.teacher.stages)
         save_weights(weights_path(folder, f"teacher-seed{seed}"), deployed(teacher))
     return short
 
 
-def _rate(backend: Backend, config: RunConfig, folder: Path) -> float:
-    number = min(backend.capacity, _MOST)
+def _rate(backend: Backend, config: RunConfig, folder: Path, most: int) -> float:
+    number = min(backend.capacity, most)
     trainings = [
         Training(f"measure-seed{seed}", config, "distilled", seed, folder / str(seed), folder.parent, str(folder / "cache"))
         for seed in range(number)

@@ -505,7 +505,8 @@ class _Sweep:
         def opener(name: str) -> Callable[[], Backend]:
             return lambda: self._make(name)
 
-        rates = measure_backends(config, self.data, {name: opener(name) for name in _MEASURED}, self.shown.say)
+        candidates = {name: opener(name) for name in _MEASURED}
+        rates = measure_backends(config, self.data, candidates, "cpu" if on_cpu(self.device) else "cuda", self.shown.say)
         name = max(rates, key=lambda name: rates[name])
         figures = ", ".join(f"{each} {rate:,.0f}" for each, rate in rates.items())
         self.shown.say(f"images per second: {figures}; taking {name}")
