@@ -26,6 +26,13 @@ class Calls:
         self.seen["run"] = {"config": run_config, "out": out, **options}
         return RESULTS
 
+    def run_sweep(self, run_config: config.RunConfig, space: list[Any], out: Path, **options: Any) -> dict[str, Any]:
+        self.seen["sweep"] = {"config": run_config, "space": space, "out": out, **options}
+        trial = {"number": 3, "values": {"method.temperature": 2}, "state": "complete", "summary": {"mean": 0.75}, "gain": None}
+        arms = {"baseline": {"summary": {"mean": 0.5}}, "best": {"summary": {"mean": 0.625}}}
+        failed = {"number": 4, "values": {"method.temperature": 9}, "state": "failed", "summary": None, "gain": None}
+        return {"trials": [failed, trial], "final": {"arms": arms, "verdict": "distillation helped"}}
+
     def train_arm(self, run_config: config.RunConfig, arm: str, seed: int, out: Path, **options: Any) -> dict[str, Any]:
         self.seen["train"] = {"config": run_config, "arm": arm, "seed": seed, "out": out, **options}
         return {"val": {"accuracy": 0.875}}
@@ -49,6 +56,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     modules = {
         "understudy.experiment": ["run_experiment", "train_arm", "evaluate_run", "benchmark_run"],
         "understudy.report": ["write_report"],
+        "understudy.sweep.sweep": ["run_sweep"],
         "understudy.report.table": [],
     }
     for name, functions in modules.items():
@@ -147,6 +155,20 @@ def test_train_one_arm(calls: Calls, recipe: str, capsys: pytest.CaptureFixture[
     assert "did you mean baseline?" in error_of(capsys, "train", recipe, "--arm", "basline")
 
 
+def test_sweep_tells_what_is_swept_from_plain_overrides(calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["sweep", recipe, "method.temperature=1,2", "train.lr=log:1e-4..1e-2", "train.epochs=3", "--seeds", "0,1"]
+    assert cli.main([*argv, "--search", "tpe", "--trials", "9", "--pruner", "median", "--final-seeds", "7,8"]) == 0
+    seen = calls.seen["sweep"]
+    assert [d.key for d in seen["space"]] == ["method.temperature", "train.lr"]
+    assert (seen["config"].train.epochs, seen["config"].seeds, seen["out"]) == (3, (0, 1), Path("runs/tiny-sweep"))
+    assert (seen["search"], seen["trials"], seen["pruner"], seen["final_seeds"]) == ("tpe", 9, "median", [7, 8])
+    assert (seen["backend"], seen["storage"], seen["workers"], seen["resume"]) == ("auto", None, None, False)
+    printed = capsys.readouterr().out
+    assert "1 trials complete, 1 failed" in printed
+    assert "best 62.50 %, plain student 50.00 %" in printed
+    assert printed.splitlines()[-2:] == ["distillation helped", "Results: runs/tiny-sweep/results.json"]
+
+
 def test_evaluate_and_benchmark_print_tables_and_json(calls: Calls, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(tmp_path)
     assert cli.main(["evaluate", run, "--data", "images"]) == 0
@@ -182,6 +204,9 @@ def test_a_missing_run_is_named(command: str, capsys: pytest.CaptureFixture[str]
         (["run", "absent.yaml"], "absent.yaml"),
         (["run", "no-such-recipe"], "unknown recipe 'no-such-recipe'"),
         (["train", "tiny.yaml", "--seed", "x"], "--seed"),
+        (["sweep", "tiny.yaml", "train.lr=1e-3"], "nothing to sweep"),
+        (["sweep", "tiny.yaml", "train.lr=1,2", "--search", "gird"], "--search"),
+        (["sweep", "tiny.yaml", "train.lr=1,2", "--final-seeds", "a"], "--final-seeds takes whole numbers"),
         (["benchmark", ".", "--threads", "0"], "--threads must be at least 1"),
         (["methods", "kdd"], "did you mean kd?"),
         (["models", "resnet2"], "did you mean resnet"),
@@ -243,7 +268,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == cli.__version__
     assert cli.main([]) == 0
     overview = capsys.readouterr().out
-    for command in ("run", "train", "evaluate", "benchmark", "report", "recipes", "models", "methods"):
+    for command in ("run", "train", "sweep", "evaluate", "benchmark", "report", "recipes", "models", "methods"):
         assert f"│ {command} " in overview
         assert cli.main([command, "--help"]) == 0
         assert "Usage: understudy" in capsys.readouterr().out

@@ -36,7 +36,16 @@ def test_import_is_light() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["run", "--help"], ["--version"], ["recipes"], ["run", "digits", "train.epocs=3"]]
+    "command",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["--version"],
+        ["recipes"],
+        ["run", "digits", "train.epocs=3"],
+        ["sweep", "--help"],
+        ["sweep", "digits", "a=1"],
+    ],
 )
 def test_help_and_mistakes_load_no_torch(command: list[str]) -> None:
     assert loaded_after(f"from understudy.cli import main\nmain({command!r})") == set()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from understudy.experiment import run_experiment as run_experiment
     from understudy.models import build_model as build_model
     from understudy.report import write_report as write_report
+    from understudy.sweep.sweep import run_sweep as run_sweep
     from understudy.train import distill as distill
     from understudy.train import train as train
 
@@ -31,6 +32,7 @@ __all__ = [
     "load_config",
     "load_dataset",
     "run_experiment",
+    "run_sweep",
     "train",
     "write_report",
 ]
@@ -42,6 +44,7 @@ _LAZY = {
     "load_config": "understudy.config",
     "load_dataset": "understudy.data",
     "run_experiment": "understudy.experiment",
+    "run_sweep": "understudy.sweep.sweep",
     "train": "understudy.train",
     "write_report": "understudy.report",
 }

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    resumable = words[:1] in (["run"], ["train"])
+    resumable = words[:1] in (["run"], ["train"], ["sweep"])
     try:
         command, bound, left_to_us = app.parse_args(words, exit_on_error=False, print_error=False)
         if "command_line" in left_to_us:
@@ -157,6 +157,65 @@ def train(
     result = train_arm(config, arm, seed, folder, device=device, resume=resume)
     print(f"{arm}, seed {seed}: {result['val']['accuracy']:.2%} on validation")
     print(f"Weights: {folder / 'models' / f'{arm}-seed{seed}.safetensors'}")
+
+
+@app.command
+def sweep(
+    recipe: str,
+    /,
+    *overrides: str,
+    out: Path | None = None,
+    data: str | None = None,
+    seeds: str | None = None,
+    final_seeds: str | None = None,
+    search: Literal["grid", "random", "tpe"] = "grid",
+    trials: int | None = None,
+    pruner: Literal["none", "median", "hyperband"] = "none",
+    backend: Literal["auto", "sequential", "fused", "processes", "ray"] = "auto",
+    storage: str | None = None,
+    device: str = "auto",
+    workers: Literal["auto"] | int = "auto",
+    resume: bool = False,
+    command_line: CommandLine,
+) -> None:
+    """Try many settings of a recipe with one teacher, choose by validation, and test the best on fresh seeds.
+
+    Args:
+        recipe: a name from `understudy recipes`, or a YAML file.
+        overrides: what to sweep, such as method.temperature=1,2,3 or train.lr=log:1e-4..1e-2; one value changes the recipe.
+        out: the sweep's folder; runs/NAME-sweep by default.
+        data: a local copy of the images.
+        seeds: the seeds of each trial, such as 0,1,2.
+        final_seeds: the seeds of the final comparison; fresh ones by default.
+        search: how to choose trials.
+        trials: how many, for random and tpe.
+        pruner: end trials early that do badly.
+        backend: what runs the trainings; auto measures which is fastest.
+        storage: database URL of the study, which several machines may share; SQLite in the sweep's folder by default.
+        device: auto, cpu, cuda or cuda:N.
+        workers: how many trainings run at once; auto is one for each CPU core.
+        resume: go on with the sweep in that folder.
+    """
+    if workers != "auto" and workers < 1:
+        raise UnderstudyError(f"--workers must be auto or at least 1, not {workers}")
+
+    from understudy.sweep.space import split_overrides  # light: a slip is answered before torch has loaded
+
+    space, plain = split_overrides(overrides)
+    config = _load(recipe, plain, data, seeds)
+    if not space:
+        raise UnderstudyError("nothing to sweep: give several values for a key, such as method.temperature=1,2,3")
+    folder = out or Path("runs", f"{config.name}-sweep")
+    _check_free(folder, folder, resume)
+
+    from understudy.sweep.sweep import run_sweep
+
+    results = run_sweep(
+        config, space, folder, search=search, trials=trials, pruner=pruner, backend=backend, storage=storage,
+        final_seeds=None if final_seeds is None else _numbers(final_seeds, "--final-seeds"), device=device,
+        workers=None if workers == "auto" else workers, resume=resume, command=command_line,
+    )  # fmt: skip
+    _show_sweep(results, folder)
 
 
 @app.command
@@ -395,6 +454,22 @@ def _show_results(results: Mapping[str, Any], folder: Path) -> None:
     Console().print(terminal_table(results))
     for comparison in results["comparisons"]:
         print(comparison["verdict"])
+    print(f"Report: {path}")
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UnderstudyError(f"{option} takes whole numbers with commas between them, such as 3,4,5, not {text}") from error
+
+
+def _show_sweep(results: Mapping[str, Any], folder: Path) -> None:
+    """The best trials, what they mean, and where the report is."""
+    from understudy.report import show_sweep, write_report
+
+    path = write_report(folder)
+    show_sweep(results)
     print(f"Report: {path}")
 
 

@@ -88,7 +88,7 @@ def run_experiment(
     for model, stages in {repr((link.model, link.stages)): (link.model, link.stages) for link in links.values()}.values():
         build(model, data, stages)
     if rank == 0:
-        _record_config(config, out, resume)  # after the checks: a run that was refused leaves no folder behind
+        record_config(config, out, resume)  # after the checks: a run that was refused leaves no folder behind
     cores = len(available_cores())
     side_by_side = 0 if not on_cpu or distributed or workers == 1 else (workers or cores)
     epochs = {spec.name: links[spec.arm].train.epochs_run for wave in waves for spec in wave}
@@ -160,7 +160,7 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
     from understudy.display import RunDisplay
 
     if not (out / "config.yaml").exists() or resume:
-        _record_config(config, out, resume)
+        record_config(config, out, resume)
     elif from_yaml((out / "config.yaml").read_text(), str(out / "config.yaml")) != config:
         raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
     links = chain_of(config)
@@ -175,7 +175,7 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
         return dict(run_jobs(jobs, 0, shown.tell)[specs[-1].name])
 
 
-def _record_config(config: RunConfig, out: Path, resume: bool) -> None:
+def record_config(config: RunConfig, out: Path, resume: bool) -> None:
     """Write config.yaml; on resume check first that it is the same run, but for further seeds or another place of the data."""
     path = out / "config.yaml"
     if resume and path.exists():
@@ -264,16 +264,7 @@ def assemble(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": {},
         "environment": hardware(),
-        "data": {
-            "name": data.name,
-            "num_train": len(data.train),
-            "num_val": len(data.val),
-            "num_test": num_test,
-            "num_classes": data.num_classes,
-            "class_names": list(data.class_names),
-            "image_shape": list(data.image_shape),
-            "fingerprint": data.fingerprint,
-        },
+        "data": describe_data(data, num_test),
         "config": to_mapping(config),
         "arms": entries,
         "latency_conditions": {
@@ -302,6 +293,20 @@ def _compared_with(link: Link, links: Mapping[str, Link]) -> str | None:
         return "baseline"
     same = link.model == teacher.model and teacher.seed is None and not teacher.members and teacher.path is None
     return "teacher" if same else None
+
+
+def describe_data(data: TrainingData, num_test: int) -> dict[str, Any]:
+    """The ``data`` of ``results.json``."""
+    return {
+        "name": data.name,
+        "num_train": len(data.train),
+        "num_val": len(data.val),
+        "num_test": num_test,
+        "num_classes": data.num_classes,
+        "class_names": list(data.class_names),
+        "image_shape": list(data.image_shape),
+        "fingerprint": data.fingerprint,
+    }
 
 
 def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:

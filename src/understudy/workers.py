@@ -58,7 +58,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, tell: Tell, *, bind_all: bool = 
         return {job.name: job.function(*job.arguments, functools.partial(_tell_from, job.name, tell)) for job in jobs}
     context = multiprocessing.get_context("spawn")
     cores = available_cores()
-    with _environment(_thread_settings(len(cores) if bind_all else 1, bind_all)), context.Manager() as manager:
+    with thread_environment(len(cores) if bind_all else 1, bind_all), context.Manager() as manager:
         news = manager.Queue()
         free = None if bind_all or workers > len(cores) else manager.Queue()
         for core in cores if free is not None else ():
@@ -110,16 +110,17 @@ def _start_worker(cores: Any) -> None:
         os.sched_setaffinity(0, {cores.get()})
 
 
-def _thread_settings(threads: int, bind: bool) -> dict[str, str]:
+@contextlib.contextmanager
+def thread_environment(threads: int, bind: bool = False) -> Iterator[None]:
+    """Environment variables for processes started inside: OpenMP reads them once, when it is loaded.
+
+    Args:
+        threads: of each process.
+        bind: keep each thread on a core of its own; only for a process that has the machine to itself.
+    """
     settings = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if bind and threads > 1:
         settings |= {"OMP_PROC_BIND": "true", "OMP_PLACES": "cores"}
-    return settings
-
-
-@contextlib.contextmanager
-def _environment(settings: dict[str, str]) -> Iterator[None]:
-    """Environment variables for processes started inside: OpenMP reads them once, when it is loaded."""
     before = {key: os.environ.get(key) for key in settings}
     os.environ.update(settings)
     try:

@@ -1,0 +1,94 @@
+"""A recipe small enough to sweep in a test, and a method that keeps a diary of what it trains, and can be made to die."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from understudy.config import RunConfig, parse
+from understudy.methods.kd import KD, KDConfig
+
+
+def write_images(path: Path) -> Path:
+    """Sixty training and thirty test images of three classes that differ by colour."""
+    rng = np.random.default_rng(0)
+
+    def part(num: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(num) % 3
+        pixels = rng.integers(0, 120, (num, 16, 16, 3), dtype=np.uint8)
+        pixels[np.arange(num), :, :, labels] += 60
+        return pixels, labels
+
+    (x_train, y_train), (x_test, y_test) = part(60), part(30)
+    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    return path
+
+
+def small_config(images: Path, **changes: Any) -> RunConfig:
+    values: dict[str, Any] = {
+        "name": "colours",
+        "data": {"source": "npz", "path": str(images), "val_fraction": 0.3, "augment": {"padding": 1, "view_seed": 0}},
+        "teacher": {"model": {"name": "fast_teacher", "options": {"widths": [4, 4, 4], "stem_width": 4}}},
+        "student": {"model": {"name": "founding_student"}},
+        "train": {"epochs": 2, "batch_size": 21, "lr": 3e-3},
+        "seeds": [0, 1],
+    }
+    return parse(RunConfig, values | changes)
+
+
+def diary_method(diary: Path, **options: Any) -> dict[str, Any]:
+    """The founding loss that writes a line to ``diary`` for each epoch it trains."""
+    return {"name": "tests.sweep.small_sweep.Diary", "diary": str(diary), **options}
+
+
+@dataclass(frozen=True)
+class DiaryConfig(KDConfig):
+    """Options of the founding loss, the diary, and how often to die."""
+
+    diary: str = ""
+    """A file."""
+    deaths: int = 0
+    """How often the process is killed at the start of its second epoch."""
+    dies_at: float = -1.0
+    """Only at this temperature, where it is above 0."""
+
+
+class Diary(KD):
+    """Writes ``temperature alpha epoch`` when an epoch begins."""
+
+    config_class = DiaryConfig
+    written = -1
+
+    def losses(self, student: Any, teacher: Any, batch: Any) -> dict[str, Tensor]:
+        options = self.config
+        assert isinstance(options, DiaryConfig)
+        if self.training and self.epoch != self.written:
+            self.written = self.epoch
+            diary = Path(options.diary)
+            with diary.open("a") as file:
+                file.write(f"{options.temperature} {options.alpha} {self.epoch}\n")
+            doomed = options.dies_at in (-1.0, options.temperature)
+            tombs = diary.with_suffix(".deaths")
+            died = len(tombs.read_text()) if tombs.exists() else 0
+            if self.epoch == 1 and doomed and died < options.deaths:
+                tombs.write_text("x" * (died + 1))
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().losses(student, teacher, batch)
+
+
+def epochs_of(diary: Path) -> list[str]:
+    """What was trained, one ``temperature alpha epoch`` each, sorted."""
+    return sorted(diary.read_text().splitlines()) if diary.exists() else []
+
+
+def figures(results: dict[str, Any]) -> dict[str, Any]:
+    """What must not depend on how the work was spread, nor on whether it was interrupted."""
+    trials = [
+        (t["number"], t["values"], t["state"], t["summary"], t["gain"], [r["val"] for r in t["runs"]]) for t in results["trials"]
+    ]
+    plain = [(b["values"], b["summary"], [r["val"] for r in b["runs"]]) for b in results["baselines"]]
+    return {"trials": trials, "baselines": plain, "best": results["best"], "final": results["final"]}

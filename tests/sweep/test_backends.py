@@ -1,0 +1,114 @@
+"""What runs the trainings: the same events and bits from every backend, stopping, failing, and workers that are killed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.sweep.small_sweep import diary_method, epochs_of, small_config, write_images
+
+from understudy.arm import ArmSpec, run_arm
+from understudy.errors import UnderstudyError
+from understudy.sweep import BACKENDS, open_backend
+from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training
+from understudy.sweep.measure import busy_seconds
+from understudy.sweep.processes import ProcessBackend
+from understudy.sweep.sequential import SequentialBackend
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images and a trained teacher."""
+    folder = tmp_path_factory.mktemp("place")
+    config = small_config(write_images(folder / "colours.npz"), train={"epochs": 1, "batch_size": 21})
+    run_arm(config, ArmSpec("teacher", 0, None), folder, "cpu", 1, final=False)
+    return folder
+
+
+def training(place: Path, folder: Path, name: str, seed: int = 0, **changes: Any) -> Training:
+    config = small_config(place / "colours.npz", **changes)
+    return Training(name, config, "distilled", seed, folder / name, place, str(place / "cache"))
+
+
+def listen(backend: Backend, endings: int) -> list[Event]:
+    events: list[Event] = []
+    while sum(not isinstance(e, Epoch) for e in events) < endings:
+        events += backend.wait()
+    return events
+
+
+def kinds(events: list[Event], name: str) -> list[type]:
+    return [type(e) for e in events if e.training == name]
+
+
+def weights(folder: Path, name: str, seed: int = 0) -> dict[str, torch.Tensor]:
+    return load_file(folder / name / "models" / f"distilled-seed{seed}.safetensors")
+
+
+def test_one_after_the_other_with_stop_failure_and_going_on_from_a_checkpoint(place: Path, tmp_path: Path):
+    good, bad = training(place, tmp_path, "good"), training(place, tmp_path, "bad", train={"lr": 1e30, "batch_size": 8})
+    with SequentialBackend(device="cpu") as backend:
+        assert backend.wait() == []
+        backend.submit([good, bad, training(place, tmp_path, "never")])
+        backend.stop("never")
+        (event,) = backend.wait()
+        assert event == Stopped("never")
+        (event,) = backend.wait()
+        assert isinstance(event, Epoch) and event.result.epoch == 0
+        backend.stop("good")
+        assert backend.wait() == [Stopped("good")]
+        events = listen(backend, 1)
+        assert isinstance(events[-1], Failed) and "not finite" in events[-1].reason and "\n" not in events[-1].reason
+        backend.submit([good])
+        events = listen(backend, 1)
+        assert kinds(events, "good") == [Epoch, Epoch, Finished], "the first epoch is read from the checkpoint"
+        assert events[-1].result["val"]["accuracy"] == events[-2].result.val_accuracy
+        assert "test" not in events[-1].result
+    with SequentialBackend(device="cpu") as backend:
+        backend.submit([training(place, tmp_path, "left")])
+        backend.wait()
+    assert (tmp_path / "left" / "arms" / "distilled-seed0" / "checkpoint.pt").exists(), "what is left stays to be gone on with"
+
+
+def test_processes_train_the_same_bits_and_survive_a_killed_one(place: Path, tmp_path: Path):
+    """One training dies twice and comes through, one dies three times and fails, one lives in peace, one is stopped."""
+    diary = tmp_path / "diary"
+    method = diary_method(diary, temperature=2, deaths=2)
+    doomed = diary_method(tmp_path / "doomed-diary", temperature=3, deaths=3)
+    with ProcessBackend(device="cpu", workers=2) as backend:
+        assert backend.capacity == 2
+        backend.submit([training(place, tmp_path, "dies", method=method), training(place, tmp_path, "peace", seed=1)])
+        backend.submit([training(place, tmp_path, "doomed", method=doomed), training(place, tmp_path, "never")])
+        backend.stop("never")
+        events = listen(backend, 4)
+    assert kinds(events, "never") == [Stopped]
+    assert kinds(events, "peace") == [Epoch, Epoch, Finished]
+    assert kinds(events, "dies")[-1] is Finished and kinds(events, "doomed")[-1] is Failed
+    (failure,) = [e for e in events if isinstance(e, Failed)]
+    assert "died 3 times (by SIGKILL)" in failure.reason
+    # Its first epoch was trained once: each new process went on from the checkpoint.
+    assert [line.split()[-1] for line in epochs_of(diary)] == ["0", "1", "1", "1"]
+    with SequentialBackend(device="cpu") as backend:
+        plain = diary_method(tmp_path / "other", temperature=2)
+        backend.submit([training(place, tmp_path / "alone", "dies", method=plain)])
+        listen(backend, 1)
+    one, other = weights(tmp_path, "dies"), weights(tmp_path / "alone", "dies")
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_backends_are_found_by_name_and_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with open_backend("sequential", tmp_path, device="cpu", workers=3) as backend:
+        assert backend.name == "sequential"
+    monkeypatch.setitem(BACKENDS, "gone", "understudy.sweep.gone:Gone")
+    with pytest.raises(UnderstudyError, match=r"gone is not in this installation"):
+        open_backend("gone", tmp_path)
+    with pytest.raises(UnderstudyError, match="there are auto, sequential"):
+        open_backend("paralel", tmp_path)
+    with pytest.raises(UnderstudyError, match="at least 1"):
+        open_backend("processes", tmp_path, device="cpu", workers=0)
+
+
+def test_time_side_by_side_counts_once():
+    assert busy_seconds([(0, 2), (1, 3), (5, 6)]) == 4
+    assert busy_seconds([(0, 1), (0, 1)]) == 1

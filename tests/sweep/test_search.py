@@ -1,0 +1,170 @@
+"""The queue in a database: each place is taken once, by whoever asks, also after a kill; a finished one gives nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("optuna")
+
+from understudy.errors import UnderstudyError
+from understudy.sweep.search import Plan, Search, default_storage, hide_password, make_plan
+from understudy.sweep.space import make_space
+
+GRID = make_plan(make_space({"method.temperature": [1, 2], "train.step_milestones": [[1], [2]]}), "grid", "none", None, 3)
+
+
+def join(folder: Path, plan: Plan = GRID, driver: str = "here", **options: Any) -> Search:
+    return Search(plan, default_storage(folder), "study", {"plan": plan.search}, driver, **options)
+
+
+def drain(search: Search) -> list[dict[str, Any]]:
+    """Take all, each worth its number."""
+    seen = []
+    while taken := search.take():
+        seen.append(taken.values)
+        search.complete(taken, [], float(taken.number))
+    return seen
+
+
+def test_a_grid_is_walked_once_in_order_and_a_finished_one_has_nothing_left(tmp_path: Path):
+    search = join(tmp_path)
+    assert drain(search) == [{"method.temperature": t, "train.step_milestones": m} for t in (1, 2) for m in ([1], [2])]
+    search.close()
+    again = join(tmp_path)
+    assert again.take() is None and again.left() == 0
+    assert [(r.number, r.state, r.value) for r in again.records()] == [(n, "complete", float(n)) for n in range(4)]
+    assert again.records()[1].values == {"method.temperature": 1, "train.step_milestones": [2]}
+    again.close()
+
+
+def test_what_a_killed_sweep_had_taken_it_takes_up_again_and_no_other_does(tmp_path: Path):
+    program = f"""
+import os, signal
+from pathlib import Path
+from tests.sweep.test_search import join
+search = join(Path({str(tmp_path)!r}))
+search.take()
+search.report(search.take(), 0, 0.5)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=False).returncode == -9
+    other = join(tmp_path, driver="elsewhere")
+    assert not other.leads
+    assert other.take().number == 2
+    mine = join(tmp_path)
+    assert mine.leads
+    assert [mine.take().number for _ in range(3)] == [0, 1, 3]
+    assert mine.take() is None and mine.left() == 4
+    mine.close(), other.close()
+
+
+def test_a_trial_of_a_machine_that_has_fallen_silent_is_queued_again_under_its_number(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(Search, "_beat", lambda self: None)
+    silent = join(tmp_path, driver="gone", heartbeat=1)
+    assert silent.take().number == 0
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "study.db") as database:  # long ago
+        database.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
+    other = join(tmp_path, driver="elsewhere", heartbeat=1)
+    other.revive()
+    assert other.left() == 4
+    assert sorted(v["method.temperature"] for v in drain(other)) == [1, 1, 2, 2]
+    assert [(r.number, r.state) for r in other.records()] == [(n, "complete") for n in range(4)]
+    silent.close(), other.close()
+
+
+def test_random_draws_differ_from_each_other_and_are_the_same_every_time(tmp_path: Path):
+    space = make_space({"train.lr": "log:1e-4..1e-2", "train.epochs": "1..9", "method.temperature": [1, 2]})
+    plan = make_plan(space, "random", "none", 6, 3)
+    seen = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        search = join(folder, plan)
+        seen.append(drain(search))
+        search.close()
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 6 and all(1e-4 <= v["train.lr"] <= 1e-2 and 1 <= v["train.epochs"] <= 9 for v in seen[0])
+    small = make_plan(make_space({"train.epochs": "1..3"}), "random", "none", 4, 3)
+    (tmp_path / "c").mkdir()
+    with pytest.raises(UnderstudyError, match="about 3 different trials"):
+        join(tmp_path / "c", small)
+
+
+def test_tpe_goes_on_after_a_stop_with_what_it_would_have_drawn(tmp_path: Path):
+    plan = make_plan(make_space({"train.lr": "log:1e-4..1e-2"}), "tpe", "none", 8, 3)
+    (tmp_path / "whole").mkdir()
+    whole = join(tmp_path / "whole", plan)
+    expected = drain(whole)
+    whole.close()
+    seen = []
+    for take in (3, 8):
+        search = join(tmp_path, plan)
+        for _ in range(take):
+            if taken := search.take():
+                seen.append(taken.values)
+                search.complete(taken, [], float(taken.number))
+        search.close()
+    assert seen == expected and len(seen) == 8
+
+
+def test_the_median_pruner_ends_what_lags_behind(tmp_path: Path):
+    plan = make_plan(make_space({"train.lr": "0.1..0.9"}), "random", "median", 4, 4)
+    search = join(tmp_path, plan)
+    for _ in range(3):
+        good = search.take()
+        assert not any(search.report(good, epoch, 0.8) for epoch in range(4))
+        search.complete(good, [], 0.8)
+    bad = search.take()
+    assert search.report(bad, 0, 0.1) and search.report(bad, 0, 0.1), "an epoch may be told again after a resume"
+    search.give_up(bad, "pruned", "too low", [])
+    assert [(r.state, r.reason) for r in search.records()][3] == ("pruned", "too low")
+    search.close()
+
+
+def test_importance_names_what_matters(tmp_path: Path):
+    plan = make_plan(make_space({"train.lr": [1.0, 2.0, 3.0], "method.temperature": [1, 2]}), "grid", "none", None, 3)
+    search = join(tmp_path, plan)
+    assert search.importance() is None
+    while taken := search.take():
+        search.complete(taken, [], taken.values["train.lr"])
+    shares = search.importance()
+    assert shares["train.lr"] > 0.9 and sum(shares.values()) == pytest.approx(1)
+    search.close()
+
+
+def test_a_study_of_another_sweep_is_refused(tmp_path: Path):
+    join(tmp_path).close()
+    with pytest.raises(UnderstudyError, match="of another sweep"):
+        Search(GRID, default_storage(tmp_path), "study", {"plan": "another"}, "here")
+
+
+@pytest.mark.parametrize(
+    "url", ["no url", "nosuchdatabase://x/y", "sqlite:////nowhere/at/all.db", "postgresql+psycopg://a:secret@127.0.0.1:1/x"]
+)
+def test_a_database_that_cannot_be_used_gets_one_line_without_its_password(url: str):
+    with pytest.raises(UnderstudyError, match="cannot use the database") as caught:
+        Search(GRID, url, "study", {}, "here")
+    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_passwords_are_hidden():
+    assert hide_password("postgresql+psycopg://me:secret@host/db") == "postgresql+psycopg://me:***@host/db"
+
+
+@pytest.mark.parametrize(
+    ("search", "pruner", "trials", "says"),
+    [
+        ("gird", "none", None, "unknown search"),
+        ("grid", "medium", None, "unknown pruner"),
+        ("grid", "none", 3, "4 cells"),
+        ("tpe", "none", None, "needs a number"),
+        ("random", "none", 0, "at least 1"),
+    ],
+)
+def test_plans_that_make_no_sense_are_refused(search: str, pruner: str, trials: int | None, says: str):
+    with pytest.raises(UnderstudyError, match=says):
+        make_plan(GRID.space, search, pruner, trials, 3)

@@ -1,0 +1,118 @@
+"""What can be swept, how it is written, and what a trial's configuration is."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.sweep.small_sweep import small_config
+
+from understudy.errors import UnderstudyError
+from understudy.sweep.space import (
+    Choice,
+    Range,
+    check_space,
+    configured,
+    grid_cells,
+    label,
+    make_space,
+    plain_values,
+    split_overrides,
+)
+
+CONFIG = small_config(Path("nowhere.npz"))
+
+
+@pytest.mark.parametrize(
+    ("text", "dimension"),
+    [
+        ("method.temperature=1,2.5", Choice("method.temperature", (1, 2.5))),
+        ("train.optimizer=sgd,adamw", Choice("train.optimizer", ("sgd", "adamw"))),
+        ("train.step_milestones=[5,10],[8]", Choice("train.step_milestones", ([5, 10], [8]))),
+        ("train.lr=1e-3,1e-2", Choice("train.lr", (1e-3, 1e-2))),
+        ("train.epochs=5..15", Range("train.epochs", "int", 5, 15)),
+        ("method.alpha=0.1..0.9", Range("method.alpha", "float", 0.1, 0.9)),
+        ("train.lr=log:1e-4..1e-2", Range("train.lr", "float", 1e-4, 1e-2, True)),
+        ("train.batch_size=log:16..256", Range("train.batch_size", "int", 16, 256, True)),
+    ],
+)
+def test_dimensions_are_read(text: str, dimension: Choice | Range):
+    assert split_overrides([text]) == ([dimension], [])
+
+
+@pytest.mark.parametrize(
+    "text", ["train.lr=1e-3", "data.path=../images", "data.mean=[0.1,0.2,0.3]", 'data.path="a,b"', "method=dkd"]
+)
+def test_one_value_stays_a_plain_override(text: str):
+    assert split_overrides([text]) == ([], [text])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("train.epochs=5..5", "from a smaller number to a larger"),
+        ("train.lr=log:0..1", "begins above 0"),
+        ("train.lr=log:fast", "write it as train.lr=log:1e-4..1e-2"),
+        ("train.lr=1,,2", "a value is missing"),
+        ("train.lr=1,1.0", "given twice"),
+    ],
+)
+def test_malformed_dimensions_are_refused(text: str, says: str):
+    with pytest.raises(UnderstudyError, match=says):
+        split_overrides([text])
+
+
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        ({"teacher.seed": [0, 1]}, "trained once"),
+        ({"data.val_fraction": [0.1, 0.2]}, "only data.augment"),
+        ({"seeds": [[0], [1]]}, "--seeds"),
+        ({"benchmark.threads": [1, 2]}, "does not change"),
+        ({"name": ["a", "b"]}, "does not change"),
+        ({"arms.x": [1, 2]}, "sweep method"),
+        ({"method.temprature": [1, 2]}, "did you mean method.temperature"),
+        ({"train.lr": [1e-3, -1.0]}, "train.lr must be above 0"),
+        ({"train.lr": "0.0..1.0"}, "train.lr must be above 0"),
+        ({"method.name": ["dkd", "kd"], "method.beta": [1, 2]}, "method.beta"),
+        ({}, "nothing to sweep"),
+    ],
+)
+def test_what_the_trials_share_and_what_the_recipe_refuses_cannot_be_swept(space: dict[str, Any], says: str):
+    with pytest.raises(UnderstudyError, match=says):
+        check_space(CONFIG, make_space(space))
+
+
+def test_a_key_is_swept_once():
+    with pytest.raises(UnderstudyError, match="twice"):
+        split_overrides(["train.lr=1,2", "train.lr=3,4"])
+
+
+def test_views_may_be_swept_because_the_teacher_labels_each_once():
+    check_space(CONFIG, make_space({"data.augment.padding": [0, 1], "data.augment.flip": [True, False]}))
+
+
+def test_a_trial_is_the_recipe_with_its_values_and_the_recipes_teacher():
+    changed = configured(CONFIG, {"train.epochs": 7, "train.lr": 1e-5, "method.temperature": 2})
+    assert (changed.train.epochs, changed.train.lr, changed.method["temperature"]) == (7, 1e-5, 2)
+    assert changed.teacher_train == CONFIG.teacher_train
+    assert changed.student == CONFIG.student
+
+
+def test_another_method_drops_the_recipes_options_whatever_the_order_of_the_values():
+    config = small_config(Path("nowhere.npz"), method={"name": "kd", "alpha": 0.5})
+    changed = configured(config, {"method.temperature": 2, "method.name": "dkd"})
+    assert changed.method == {"name": "dkd", "temperature": 2}
+
+
+def test_a_grid_has_every_combination_once():
+    cells = grid_cells(make_space({"train.epochs": "1..3", "method.alpha": [0.1, 0.9]}))
+    assert len(cells) == 6 == len({tuple(c.items()) for c in cells})
+    assert cells[:2] == [{"train.epochs": 1, "method.alpha": 0.1}, {"train.epochs": 1, "method.alpha": 0.9}]
+    with pytest.raises(UnderstudyError, match="a grid cannot walk through"):
+        grid_cells(make_space({"train.lr": "0.1..0.9"}))
+
+
+def test_values_are_shown_on_a_line_and_told_apart_from_the_methods():
+    values = {"method.name": "kd", "train.lr": 0.00123456, "train.step_milestones": [1, 2]}
+    assert label(values) == "method.name=kd train.lr=0.001235 train.step_milestones=[1, 2]"
+    assert plain_values(values) == {"train.lr": 0.00123456, "train.step_milestones": [1, 2]}

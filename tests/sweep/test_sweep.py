@@ -1,0 +1,251 @@
+"""Whole sweeps: everything shared is made once, values reach the loss, kills lose nothing, the test split opens at the end."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("optuna")
+
+from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config, write_images
+
+import understudy.sweep.sweep as sweep_module
+from understudy.data.dataset import SealedSplit
+from understudy.errors import UnderstudyError
+from understudy.sweep.backend import Epoch, Failed
+from understudy.sweep.sweep import run_sweep
+from understudy.teacher_cache import CachedTeacher
+
+SPACE = {"method.temperature": [1, 4], "method.alpha": [0.5, 0.9]}
+QUIET: dict[str, Any] = {"device": "cpu", "workers": 1, "display": False}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images") / "colours.npz")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_core():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep_module, "available_cores", lambda: [0])
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """A grid of four trials, two seeds, that nothing disturbed; and what was counted on the way."""
+    folder = tmp_path_factory.mktemp("whole")
+    counted: dict[str, Any] = {"opened": [], "arms": [], "labelled": 0}
+    open_it, run, label = SealedSplit.open_for_final_evaluation, sweep_module.run_arm, CachedTeacher._label_chunk
+
+    def opened(self: SealedSplit) -> Any:
+        counted["opened"].append(counted["arms"][-1])
+        return open_it(self)
+
+    def ran(config: Any, spec: Any, out: Path, *rest: Any, **options: Any) -> Any:
+        counted["arms"].append(f"{out.name}/{spec.name}")
+        return run(config, spec, out, *rest, **options)
+
+    def labelled(self: CachedTeacher, *arguments: Any) -> None:
+        before = self.labelled
+        label(self, *arguments)
+        counted["labelled"] += self.labelled - before
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SealedSplit, "open_for_final_evaluation", opened)
+        patch.setattr(sweep_module, "run_arm", ran)
+        patch.setattr("understudy.sweep.sequential.run_arm", ran)
+        patch.setattr(CachedTeacher, "_label_chunk", labelled)
+        config = small_config(images, method=diary_method(folder / "diary"))
+        results = run_sweep(config, SPACE, folder / "sweep", backend="sequential", cache=str(folder / "cache"), **QUIET)
+    return folder, results, counted
+
+
+def test_results_hold_every_trial_with_its_gain_and_a_final_comparison(whole):
+    folder, results, _ = whole
+    assert json.loads((folder / "sweep" / "results.json").read_text()) == results
+    assert (results["kind"], results["objective"], results["seeds"]) == ("sweep", "val.accuracy", [0, 1])
+    assert results["space"][0] == {"key": "method.temperature", "values": [1, 4], "kind": "choice"}
+    assert [t["values"] for t in results["trials"]] == [
+        {"method.temperature": t, "method.alpha": a} for t in (1, 4) for a in (0.5, 0.9)
+    ]
+    (baseline,) = results["baselines"]
+    assert [r["seed"] for r in baseline["runs"]] == [0, 1] and baseline["values"] == {}
+    for trial in results["trials"]:
+        accuracies = [r["val"]["accuracy"] for r in trial["runs"]]
+        assert trial["summary"]["mean"] == pytest.approx(sum(accuracies) / 2) and trial["state"] == "complete"
+        plain = [r["val"]["accuracy"] for r in baseline["runs"]]
+        assert trial["gain"]["gains"] == pytest.approx([a - b for a, b in zip(accuracies, plain, strict=True)])
+    best = max(results["trials"], key=lambda t: t["summary"]["mean"])
+    assert results["best"] == {"number": best["number"], "values": best["values"]}
+    assert results["final"]["seeds"] == [2, 3]
+    assert [r["seed"] for r in results["final"]["arms"]["best"]["runs"]] == [2, 3]
+    assert len((folder / "sweep" / "trials.csv").read_text().splitlines()) == 5
+
+
+def test_the_teacher_is_trained_once_and_asked_once_about_each_view(whole):
+    _, results, counted = whole
+    assert [arm for arm in counted["arms"] if "teacher" in arm] == ["sweep/teacher-seed0"]
+    assert len(counted["arms"]) == 1 + 2 + 4 * 2 + 2 * 2 == len(set(counted["arms"]))
+    # Views are the same for all seeds here, so all trainings together ask about no more than one of them shows.
+    assert 0 < counted["labelled"] <= 2 * results["data"]["num_train"]
+
+
+def test_the_swept_values_reach_the_loss(whole):
+    folder, results, _ = whole
+    assert {tuple(line.split()[:2]) for line in epochs_of(folder / "diary")} == {
+        (str(float(t)), str(a)) for t in (1, 4) for a in (0.5, 0.9)
+    }
+    losses = {json.dumps(t["values"]): [r["val"]["nll"] for r in t["runs"]] for t in results["trials"]}
+    assert len({tuple(values) for values in losses.values()}) == 4, "each setting trains another student"
+
+
+def test_the_test_split_is_opened_by_the_final_trainings_alone(whole):
+    folder, results, counted = whole
+    finals = [
+        f"final-{side}-seed{s}/{arm}-seed{s}" for side, arm in (("baseline", "baseline"), ("best", "distilled")) for s in (2, 3)
+    ]
+    assert sorted(counted["opened"]) == sorted(finals)
+    for trial in results["trials"] + results["baselines"]:
+        assert all("test" not in run for run in trial["runs"])
+    assert not list((folder / "sweep").glob("trials/0*/arms/*/predictions.npz")), "test logits are of the final trainings only"
+    assert not list((folder / "sweep").glob("arms/*/predictions.npz"))
+
+
+def test_the_study_is_in_sqlite(whole):
+    folder, *_ = whole
+    with sqlite3.connect(folder / "sweep" / "study.db") as database:
+        assert database.execute("SELECT count(*) FROM trials WHERE state = 'COMPLETE'").fetchone() == (4,)
+
+
+def test_a_finished_sweep_resumed_runs_nothing(whole, images: Path, monkeypatch: pytest.MonkeyPatch):
+    folder, results, _ = whole
+    config = small_config(images, method=diary_method(folder / "diary"))
+    with pytest.raises(UnderstudyError, match="--resume"):
+        run_sweep(config, SPACE, folder / "sweep", backend="sequential", **QUIET)
+    before = epochs_of(folder / "diary")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("nothing is left to run")
+
+    monkeypatch.setattr(sweep_module, "open_backend", refuse)
+    monkeypatch.setattr(sweep_module, "run_jobs", refuse)
+    again = run_sweep(config, SPACE, folder / "sweep", resume=True, cache=str(folder / "cache"), **QUIET)
+    assert figures(again) == figures(results) and again["backend"] == results["backend"]
+    assert epochs_of(folder / "diary") == before
+    with pytest.raises(UnderstudyError, match=r"cannot resume .*final_seeds differ"):
+        run_sweep(config, SPACE, folder / "sweep", resume=True, final_seeds=[7], **QUIET)
+    other = small_config(images, method=config.method, train={"epochs": 2, "batch_size": 21, "lr": 1e-3})
+    with pytest.raises(UnderstudyError, match=r"cannot resume .*train.lr differ"):
+        run_sweep(other, SPACE, folder / "sweep", resume=True, **QUIET)
+
+
+def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_run_twice(whole, images: Path, tmp_path: Path):
+    """SIGKILL in the middle, with worker processes; then --resume, one after the other: the same figures."""
+    folder, results, _ = whole
+    diary = tmp_path / "diary"
+    program = f"""
+from pathlib import Path
+from tests.sweep.small_sweep import diary_method, small_config
+from understudy.sweep.sweep import run_sweep
+if __name__ == "__main__":
+    import understudy.sweep.sweep as s
+    s.available_cores = lambda: [0]
+    config = small_config(Path({str(images)!r}), method=diary_method(Path({str(diary)!r})))
+    run_sweep(config, {SPACE!r}, Path({str(tmp_path / "sweep")!r}), backend="processes", device="cpu", workers=2,
+              display=False, cache={str(tmp_path / "cache")!r})
+"""
+    (tmp_path / "killed.py").write_text(program)
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    process = subprocess.Popen([sys.executable, str(tmp_path / "killed.py")], env=environment)
+    deadline = time.monotonic() + 300
+    while len(epochs_of(diary)) < 5:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(1)  # its workers notice that it is gone
+    done = len(epochs_of(diary))
+    assert done < 4 * 2 * 2, "it was killed in the middle"
+    config = small_config(images, method=diary_method(diary))
+    out = tmp_path / "sweep"
+    again = run_sweep(config, SPACE, out, backend="sequential", resume=True, cache=str(tmp_path / "cache"), **QUIET)
+    assert figures(again) == figures(results)
+    # Each epoch was trained once, but for those in which the two workers were when they were killed.
+    trained, expected = epochs_of(diary), epochs_of(folder / "diary")
+    assert set(trained) == set(expected)
+    assert len(expected) <= len(trained) <= len(expected) + 2
+
+
+def test_a_failed_trial_is_recorded_and_does_not_end_the_sweep(images: Path, tmp_path: Path):
+    config = small_config(images, train={"epochs": 1, "batch_size": 8}, seeds=[0])
+    results = run_sweep(config, {"train.lr": [1e30, 1e-3]}, tmp_path / "sweep", backend="sequential", **QUIET)
+    failed, good = results["trials"]
+    assert failed["state"] == "failed" and "seed 0: the loss" in failed["reason"] and failed["summary"] is None
+    assert good["state"] == "complete" and results["best"]["number"] == 1
+    assert [b["values"] for b in results["baselines"]] == [{"train.lr": 1e-3}], (
+        "the plain student of the failed setting fails too"
+    )
+    assert good["gain"]["n"] == 1 and results["final"]["verdict"].startswith("no evidence")
+    with pytest.raises(UnderstudyError, match="no trial came through"):
+        run_sweep(config, {"train.lr": [1e30, 1e29]}, tmp_path / "all", backend="sequential", **QUIET)
+
+
+def test_pruning_stops_a_bad_trial_early(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With a pruner the first seed goes ahead: a trial that lags there is stopped, and its other seeds are never begun."""
+    seen: list[str] = []
+    hear = sweep_module._Sweep._hear
+
+    def listening(self: Any, event: Any) -> None:
+        if isinstance(event, Epoch) and event.training.startswith("0003"):
+            event = Epoch(event.training, event.result.__class__(**{**event.result.__dict__, "val_accuracy": 0.01}))
+        seen.append(f"{type(event).__name__} {event.training}")
+        assert not isinstance(event, Failed)
+        hear(self, event)
+
+    monkeypatch.setattr(sweep_module._Sweep, "_hear", listening)
+    config = small_config(images, train={"epochs": 3, "batch_size": 42})
+    space = {"method.temperature": [1, 2, 3, 4]}
+    results = run_sweep(config, space, tmp_path / "sweep", pruner="median", backend="sequential", **QUIET)
+    assert [t["state"] for t in results["trials"]] == ["complete"] * 3 + ["pruned"]
+    assert results["trials"][3]["reason"] == "stopped after epoch 1 of 3 of seed 0, at 1.00 % on validation"
+    assert [line for line in seen if "0003" in line] == ["Epoch 0003-seed0", "Stopped 0003-seed0"]
+
+
+def test_auto_measures_and_says_what_it_found(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sweep_module, "_MEASURED", ("sequential", "missing"))
+    config = small_config(images, train={"epochs": 1, "batch_size": 4}, seeds=[0])
+    results = run_sweep(config, {"method.alpha": [0.1, 0.9]}, tmp_path / "sweep", **QUIET)
+    assert (results["backend"]["name"], results["backend"]["chosen"]) == ("sequential", "measured")
+    assert list(results["backend"]["measured"]) == ["sequential"] and results["backend"]["measured"]["sequential"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"backend": "fast"}, "unknown backend"),
+        ({"final_seeds": [1]}, "a seed of the search"),
+        ({"final_seeds": []}, "at least one seed"),
+        ({"search": "tpe"}, "--trials"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_written(
+    images: Path, tmp_path: Path, options: dict[str, Any], says: str
+):
+    with pytest.raises(UnderstudyError, match=says):
+        run_sweep(small_config(images), SPACE, tmp_path / "sweep", **QUIET | options)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_two_sweeps_do_not_work_in_one_folder(images: Path, tmp_path: Path):
+    with sweep_module._alone_in(tmp_path / "sweep"), pytest.raises(UnderstudyError, match="another sweep is at work"):
+        run_sweep(small_config(images), SPACE, tmp_path / "sweep", **QUIET)
