@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from understudy.models import build_model, deployed
 from understudy.models.base import Classifier
 from understudy.teachers import FrozenTeacher, renormalisation
 from understudy.train import fit, make_context
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def run_arm(
     train_config = config.teacher_train if is_teacher else config.train
     data, test = prepare_data(config.data)
     fabric = make_fabric(device, train_config.precision)
+    _check_shared(folder, fabric)
     precision = resolve_precision(train_config.precision, fabric.device)
 
     torch.manual_seed(spec.seed)
@@ -177,8 +181,24 @@ def run_arm(
             "best_val_accuracy": max((e.val_accuracy for e in history), default=None),
         }
         write_json(result_path, result)
-    fabric.barrier()  # the other ranks read what the first one wrote
-    return dict(json.loads(result_path.read_text()))
+    written: Any = json.loads(result_path.read_text()) if fabric.is_global_zero else None
+    return dict(fabric.broadcast(written))
+
+
+def _check_shared(folder: Path, fabric: "Fabric") -> None:
+    """Refuse ranks that do not see the run's folder: they read the teacher's weights that the first one writes there.
+
+    Raises:
+        UnderstudyError: on every rank.
+    """
+    if fabric.world_size == 1:
+        return
+    if fabric.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+    fabric.barrier()
+    blind = fabric.all_reduce(torch.tensor(float(not folder.is_dir()), device=fabric.device), reduce_op="sum")
+    if float(blind):  # type: ignore[arg-type]
+        raise UnderstudyError(f"{float(blind):.0f} ranks do not see {folder}: give --out on storage that all nodes share")  # type: ignore[arg-type]
 
 
 def load_teacher(config: RunConfig, spec: ArmSpec, run: Path, data: TrainingData, device: torch.device) -> FrozenTeacher:

@@ -90,7 +90,7 @@ def run_experiment(
     shown = RunDisplay(epochs)
 
     def stage(specs: list[ArmSpec]) -> dict[str, Any]:
-        alone = len(specs) == 1 and on_cpu
+        alone = len(specs) == 1 and on_cpu and not distributed  # ranks share the cores: one thread each
         threads = (cores if alone else 1) if on_cpu else None
         jobs = [Job(s.name, run_arm, (config, s, out, device, threads, resume, cache, True)) for s in specs]
         return run_jobs(jobs, min(side_by_side, len(specs)), tell, bind_all=alone)
@@ -126,13 +126,14 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
     """Train one arm on one seed; a student's teacher is trained first where it is not there yet.
 
     Returns:
-        the contents of the arm's ``result.json``.
+        the contents of the arm's ``result.json``, on every rank of a distributed training.
     """
     from understudy.display import RunDisplay
 
-    if not (out / "config.yaml").exists() or resume:
+    first = int(os.environ.get("RANK", "0")) == 0  # of a distributed training: the one that writes and shows
+    if first and (resume or not (out / "config.yaml").exists()):
         _record_config(config, out, resume)
-    elif from_yaml((out / "config.yaml").read_text(), str(out / "config.yaml")) != config:
+    elif first and from_yaml((out / "config.yaml").read_text(), str(out / "config.yaml")) != config:
         raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
     needs_teacher = arm != "teacher" and needs_of(method_config(method_of(config, arm))) != "nothing"
     specs = [ArmSpec("teacher", teacher_seed(config, seed), None)] if needs_teacher else []
@@ -140,8 +141,9 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
     epochs = {s.name: (config.teacher_train if s.arm == "teacher" else config.train).epochs for s in specs}
     # Before the arm itself comes its teacher: one that is there is used, not trained anew.
     jobs = [Job(s.name, run_arm, (config, s, out, device, None, resume or s is not specs[-1], None, True)) for s in specs]
-    with RunDisplay(epochs) as shown:
-        return dict(run_jobs(jobs, 0, shown.tell)[specs[-1].name])
+    shown = RunDisplay(epochs)
+    with shown if first else contextlib.nullcontext():
+        return dict(run_jobs(jobs, 0, shown.tell if first else lambda name, message: None)[specs[-1].name])
 
 
 def _record_config(config: RunConfig, out: Path, resume: bool) -> None:

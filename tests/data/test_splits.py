@@ -47,3 +47,13 @@ def test_what_cannot_be_split_is_refused() -> None:
         split_train_val(a_split([4, 4, 4]), 0.5, seed=0)
     with pytest.raises(UnderstudyError, match="between 0 and 1"):
         split_train_val(a_split([0, 0, 1, 1]), 1.0, seed=0)
+
+
+def test_the_cut_is_that_of_each_class_shuffled_in_its_turn() -> None:
+    """The definition, one pass over the labels for each class; a cut must never move, or validation becomes training."""
+    labels = np.random.default_rng(0).integers(0, 300, 5000) * 7
+    random, cut = np.random.default_rng(4), []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        cut.append(random.permutation(rows)[: min(max(int(0.2 * len(rows) + 0.5), 1), len(rows) - 1)])
+    assert stratified_rows(labels, 0.2, seed=4)[1].tolist() == sorted(np.concatenate(cut).tolist())

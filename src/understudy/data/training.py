@@ -57,8 +57,9 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
             f"data.mean has {len(config.mean)} values, but the images of {dataset.name} have {channels} channels"
         )
     train, val, rows, _ = split_train_val(dataset.train, config.val_fraction, config.split_seed)
-    fingerprint = hashlib.sha256(dataset.fingerprint.encode() + rows.numpy().tobytes()).hexdigest()
-    return TrainingData(dataset.name, train, val, rows, dataset.class_names, config, fingerprint), dataset.test
+    digest = hashlib.sha256(dataset.fingerprint.encode())
+    digest.update(rows.numpy().data)
+    return TrainingData(dataset.name, train, val, rows, dataset.class_names, config, digest.hexdigest()), dataset.test
 
 
 def prepare_data(config: DataConfig, cache_dir: Path | None = None) -> tuple[TrainingData, SealedSplit]:
