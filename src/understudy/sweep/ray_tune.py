@@ -156,8 +156,8 @@ class RayBackend(Backend):
         self._exchange.closing = True
         if self._tuner is not None:
             self._tuner.join()
-            shutil.rmtree(self.folder / "ray", ignore_errors=True)
             self._tuner = None
+        shutil.rmtree(self.folder / "ray", ignore_errors=True)
         self._disconnect()
 
     def _disconnect(self) -> None:
@@ -349,7 +349,8 @@ def nodes_that_miss(mark: _Mark) -> list[str]:
 
 
 def _import_ray() -> Any:
-    os.environ.update(_SETTINGS)  # before the import, which reads some of it
+    for name, value in _SETTINGS.items():  # before the import, which reads some of it
+        os.environ.setdefault(name, value)
     try:
         import ray
         import ray.tune
