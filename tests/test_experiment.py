@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from understudy.arm import _check_shared
 from understudy.config import RunConfig, parse, to_yaml
 from understudy.errors import UnderstudyError
 from understudy.experiment import benchmark_run, evaluate_run, load_run, run_experiment, train_arm
 from understudy.models import build_model
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +229,106 @@ def test_torchrun_trains_every_arm_over_two_ranks_and_one_of_them_reports(images
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert all(entry["runs"][0]["ranks"] == 2 for entry in results["arms"].values())
     assert done.stdout.count("Report: ") == 1
+
+
+def no_norms(num_classes: int) -> torch.nn.Module:
+    """A network without batch norm, whose statistics each rank would take of its own images, and without dropout."""
+    nn = torch.nn
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, num_classes)
+    )
+
+
+RANK = """
+import json, os, sys, time
+from pathlib import Path
+import torch
+from understudy import files, teacher_cache
+from understudy.experiment import load_run, train_arm
+
+out, notes = Path(sys.argv[1]), Path(sys.argv[2])
+written, labelled = [], 0
+replace, label = os.replace, teacher_cache.CachedTeacher._label
+
+def noted(source, target):
+    written.append(str(target))
+    replace(source, target)
+
+def slowly(self, rows, views, on_device, missing):
+    global labelled
+    labelled += len(missing)
+    time.sleep(0.2)  # a real teacher works longer than the other rank needs to come by
+    label(self, rows, views, on_device, missing)
+
+os.replace, teacher_cache.CachedTeacher._label = noted, slowly
+teacher_cache._CHUNK = 8
+torch.set_num_threads(1)
+result = train_arm(load_run(out), "distilled", 0, out, device="cpu")
+(notes / f"{os.environ['RANK']}.json").write_text(json.dumps({"result": result, "written": written, "labelled": labelled}))
+"""
+
+
+def test_two_ranks_share_the_labelling_train_what_one_process_trains_and_one_of_them_writes(
+    images: Path, tmp_path: Path, monkeypatch
+):
+    config = config_for(
+        images,
+        data={"source": "npz", "path": str(images), "val_fraction": 0.2, "augment": {"mix": "cutmix"}},
+        student={"model": {"name": "tests.test_experiment:no_norms"}},
+        train={"epochs": 2, "batch_size": 16, "optimizer": "sgd", "lr": 0.05, "precision": "fp32"},
+        seeds=[0],
+    )
+    one, two, notes = tmp_path / "one", tmp_path / "two", tmp_path / "notes"
+    train_arm(config, "teacher", 0, one, device="cpu")
+    shutil.copytree(one, two)
+    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path / "cache-of-one"))
+    alone = train_arm(config, "distilled", 0, one, device="cpu")
+
+    notes.mkdir()
+    (tmp_path / "rank.py").write_text(RANK)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(tmp_path / "rank.py")]
+    done = subprocess.run(
+        [*command, str(two), str(notes)],
+        env=os.environ
+        | {"OMP_NUM_THREADS": "1", "UNDERSTUDY_CACHE": str(tmp_path / "cache-of-two")}
+        | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    ranks = [json.loads((notes / f"{rank}.json").read_text()) for rank in (0, 1)]
+
+    assert sum(rank["labelled"] for rank in ranks) == 2 * 48, "two epochs of CutMix: every view once, whoever labelled it"
+    assert all(rank["labelled"] >= 8 for rank in ranks), "both did some"
+    assert [path for path in ranks[1]["written"] if path.startswith(str(two))] == []
+    assert any(path.endswith("result.json") for path in ranks[0]["written"])
+    assert ranks[0]["result"] == ranks[1]["result"] and ranks[0]["result"]["ranks"] == 2
+    assert ranks[0]["result"]["val"]["accuracy"] == alone["val"]["accuracy"]
+    assert ranks[0]["result"]["val"]["nll"] == pytest.approx(alone["val"]["nll"], rel=1e-4)
+    ours, theirs = (load_file(run / "models" / "distilled-seed0.safetensors") for run in (one, two))
+    start = no_norms(3).state_dict()
+    assert not torch.allclose(ours["4.weight"], start["4.weight"], atol=1e-2), "it has learnt"
+    for name, value in ours.items():
+        torch.testing.assert_close(theirs[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_ranks_that_do_not_see_the_runs_folder_are_refused(tmp_path: Path):
+    class Ranks:
+        """Two ranks, the other of which sees nothing."""
+
+        world_size, is_global_zero, device = 2, False, torch.device("cpu")
+
+        def barrier(self) -> None:
+            pass
+
+        def all_reduce(self, mine: torch.Tensor, reduce_op: str) -> torch.Tensor:
+            return mine + 1
+
+    with pytest.raises(UnderstudyError, match=r"^1 ranks do not see .*: give --out on storage that all nodes share$"):
+        _check_shared(tmp_path, Ranks())
+    with pytest.raises(UnderstudyError, match=r"^2 ranks"):
+        _check_shared(tmp_path / "elsewhere", Ranks())
 
 
 def test_feature_methods_and_an_adapter_that_stays_run_through(images: Path, tmp_path: Path):

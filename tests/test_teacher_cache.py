@@ -79,6 +79,40 @@ def test_kept_outputs_equal_live_ones_for_another_batch_size_and_after_a_resume(
 
 
 @pytest.mark.parametrize("name", POLICIES)
+def test_an_epoch_too_large_for_memory_is_read_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Batch by batch the same bits as from the epoch that was brought together."""
+    data = tiny_data(**POLICIES[name])
+    together, apart = make_cached(tmp_path, data), make_cached(tmp_path, data)
+    for epoch in (1, 0):
+        prepared(together, epoch)
+        with monkeypatch.context() as small:
+            small.setattr(teacher_cache, "_LARGEST_EPOCH", 24 * 3 * 2 - 1)
+            prepared(apart, epoch)
+        assert together.epoch_logits is not None and apart.epoch_logits is None
+        for batch in apart.batches.epoch(epoch, apart.batches.policy.epoch(epoch)):
+            assert torch.equal(apart.outputs(batch).logits, together.outputs(batch).logits)
+    assert apart.labelled == 0
+
+
+def test_an_epoch_is_claimed_in_a_bounded_number_of_chunks(tmp_path: Path, small_chunks: None, monkeypatch) -> None:
+    """Each chunk has a lock file: however many images, there are only so many."""
+    monkeypatch.setattr(teacher_cache, "_MOST_CHUNKS", 2)
+    cached = prepared(make_cached(tmp_path, tiny_data()))
+    assert len(list(cached.store.folder.glob("*.lock"))) == 2 and cached.labelled == 24
+    compare_with_live(cached, 0)
+
+
+def test_a_row_damaged_while_an_epoch_is_read_from_its_file_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teacher_cache, "_LARGEST_EPOCH", 0)
+    cached = prepared(make_cached(tmp_path, tiny_data()))
+    rows = np.memmap(data_file(cached), np.uint16, "r+").reshape(-1, 4)
+    rows[np.flatnonzero(valid_rows(rows))[7], 1] ^= 1
+    whole = cached.batches.render(torch.arange(24), cached.batches.policy.epoch(0))
+    with pytest.raises(UnderstudyError, match="damaged while in use: run again with --resume"):
+        cached.outputs(whole)
+
+
+@pytest.mark.parametrize("name", POLICIES)
 def test_a_second_run_labels_nothing(tmp_path: Path, name: str) -> None:
     data = tiny_data(**POLICIES[name])
     first, second = make_cached(tmp_path, data), make_cached(tmp_path, data)

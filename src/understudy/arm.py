@@ -152,6 +152,7 @@ def run_arm(
     train_config = link.train
     data, test = prepare_data(config.data)
     fabric = make_fabric(device, train_config.precision)
+    _check_shared(folder, fabric)
     precision = resolve_precision(train_config.precision, fabric.device)
 
     torch.manual_seed(generation_seed(spec.seed, link.generation))
@@ -181,8 +182,24 @@ def run_arm(
     if fabric.is_global_zero:
         seconds = time.perf_counter() - began
         finish_arm(config, spec, run, network, history, data, test if final else None, fabric, seconds, teachers=teachers or run)
-    fabric.barrier()  # the other ranks read what the first one wrote
-    return dict(json.loads(result_path.read_text()))
+    written: Any = json.loads(result_path.read_text()) if fabric.is_global_zero else None
+    return dict(fabric.broadcast(written))
+
+
+def _check_shared(folder: Path, fabric: "Fabric") -> None:
+    """Refuse ranks that do not see the run's folder: they read the teacher's weights that the first one writes there.
+
+    Raises:
+        UnderstudyError: on every rank.
+    """
+    if fabric.world_size == 1:
+        return
+    if fabric.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+    fabric.barrier()
+    blind = fabric.all_reduce(torch.tensor(float(not folder.is_dir()), device=fabric.device), reduce_op="sum")
+    if float(blind):  # type: ignore[arg-type]
+        raise UnderstudyError(f"{float(blind):.0f} ranks do not see {folder}: give --out on storage that all nodes share")  # type: ignore[arg-type]
 
 
 def finish_arm(

@@ -155,6 +155,8 @@ def train(
     from understudy.experiment import train_arm
 
     result = train_arm(config, arm, seed, folder, device=device, resume=resume)
+    if os.environ.get("RANK", "0") != "0":
+        return
     print(f"{arm}, seed {seed}: {result['val']['accuracy']:.2%} on validation")
     print(f"Weights: {folder / 'models' / f'{arm}-seed{seed}.safetensors'}")
 

@@ -95,7 +95,7 @@ def run_experiment(
     shown = RunDisplay(epochs)
 
     def stage(specs: list[ArmSpec]) -> dict[str, Any]:
-        alone = len(specs) == 1 and on_cpu
+        alone = len(specs) == 1 and on_cpu and not distributed  # ranks share the cores: one thread each
         threads = (cores if alone else 1) if on_cpu else None
         jobs = [Job(s.name, run_arm, (config, s, out, device, threads, resume, cache, True)) for s in specs]
         return run_jobs(jobs, min(side_by_side, len(specs)), tell, bind_all=alone)
@@ -155,13 +155,14 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
     """Train one arm on one seed; what it needs (its teacher, members, assistants) is trained first where it is not there yet.
 
     Returns:
-        the contents of the arm's ``result.json``.
+        the contents of the arm's ``result.json``, on every rank of a distributed training.
     """
     from understudy.display import RunDisplay
 
-    if not (out / "config.yaml").exists() or resume:
+    first = int(os.environ.get("RANK", "0")) == 0  # of a distributed training: the one that writes and shows
+    if first and (resume or not (out / "config.yaml").exists()):
         record_config(config, out, resume)
-    elif from_yaml((out / "config.yaml").read_text(), str(out / "config.yaml")) != config:
+    elif first and from_yaml((out / "config.yaml").read_text(), str(out / "config.yaml")) != config:
         raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
     links = chain_of(config)
     own = spec_of(config, arm, seed) if arm != "teacher" else ArmSpec("teacher", seed, None)
@@ -171,8 +172,9 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
     epochs = {s.name: links[s.arm].train.epochs_run for s in specs}
     # Before the arm itself comes its teacher: one that is there is used, not trained anew.
     jobs = [Job(s.name, run_arm, (config, s, out, device, None, resume or s is not specs[-1], None, True)) for s in specs]
-    with RunDisplay(epochs) as shown:
-        return dict(run_jobs(jobs, 0, shown.tell)[specs[-1].name])
+    shown = RunDisplay(epochs)
+    with shown if first else contextlib.nullcontext():
+        return dict(run_jobs(jobs, 0, shown.tell if first else lambda name, message: None)[specs[-1].name])
 
 
 def record_config(config: RunConfig, out: Path, resume: bool) -> None:

@@ -31,9 +31,12 @@ from understudy.models.ensemble import pooled
 from understudy.teachers import LabelProgress, Teacher
 
 _CHUNK = 4096
-"""Rows claimed, labelled and written together: what a killed process loses at most."""
+"""Rows claimed and labelled together, at least; an epoch has at most ``_MOST_CHUNKS`` of them, each with a lock file."""
+_MOST_CHUNKS = 65536
 _BATCH = 512
 """Images in a forward pass while labelling. Always this many (the last batch is filled up): the same kernels, the same bits."""
+_LARGEST_EPOCH = 2**30
+"""Bytes of an epoch's logits up to which they are brought together in memory; beyond it batches read them from the file."""
 _SALT = 0x5EED
 PLAIN = -1
 """In place of an epoch's number: the images as they are (:meth:`understudy.data.views.ViewPolicy.plain`)."""
@@ -169,6 +172,8 @@ class CachedTeacher(Teacher):
         self.teacher, self.batches, self.store, self.shares = teacher, batches, store, shares
         assert store.num_teachers == len(shares or (1.0,)), "rows as wide as there are teachers"
         self.epoch_logits: Tensor | None = None
+        """fp16 ``[N, K]`` on the device; ``None`` where an epoch is too large for that."""
+        self._in_file: tuple[np.memmap, Views] | None = None
         self.labelled = 0
         """Views this process has labelled so far."""
 
@@ -176,54 +181,69 @@ class CachedTeacher(Teacher):
         """Bring together the logits of every image's view in this epoch, labelling what no one has labelled yet."""
         policy = self.batches.policy
         rows = self.store.open(epoch)
-        where = self._where(views)
-        self._fill(rows, where, views, f"epoch-{epoch}-{policy.seed}", progress)
-        found = rows[where]
-        assert valid_rows(found).all(), "rows just written do not check"
-        logits = torch.from_numpy(found[:, :-1].copy().view(np.float16))
-        self.epoch_logits = logits.to(self.batches.device)
+        self._fill(rows, views, f"epoch-{epoch}-{policy.seed}", progress)
+        self.epoch_logits, self._in_file = None, None
+        if policy.num_images * self.store.num_classes * self.store.num_teachers * 2 > _LARGEST_EPOCH:
+            self._in_file = rows, views
+        else:
+            self.epoch_logits = self._sound(rows, views, torch.arange(policy.num_images)).to(self.batches.device)
 
     def read(self, epoch: int, views: Views, images: np.ndarray) -> np.ndarray:
         """uint16 ``[M, K + 1]``: what is kept, valid or not, about some images' views in this epoch."""
-        return self.store.open(epoch)[self._where(views)[images]]
+        return self.store.open(epoch)[self._where(views, torch.from_numpy(images))]
 
-    def _where(self, views: Views) -> np.ndarray:
-        """int64 ``[N]``: the row of each image's view."""
+    def _where(self, views: Views, images: Tensor) -> np.ndarray:
+        """int64 ``[M]``: the row of the view that each of these images (int64 ``[M]``) has among an epoch's ``views``."""
         policy = self.batches.policy
-        image = np.arange(policy.num_images)
-        return image if policy.num_views is None else image * policy.num_views + policy.view_ids(views).numpy()
+        if policy.num_views is None or policy.num_views == 1:
+            return images.numpy()
+        return (images * policy.num_views + policy.view_ids(views[images])).numpy()
 
-    def _fill(self, rows: np.memmap, where: np.ndarray, views: Views, name: str, progress: LabelProgress | None) -> None:
-        """Label the images that are missing (image i has row ``where[i]``), sharing the work with other processes."""
-        starts = list(range(0, len(where), _CHUNK))
+    def _sound(self, rows: np.memmap, views: Views, images: Tensor) -> Tensor:
+        """fp16 ``[M, K]``: the logits of these images' views, whose rows check.
+
+        Raises:
+            UnderstudyError: if a row was damaged after it had been checked.
+        """
+        found = rows[self._where(views, images)]
+        if not valid_rows(found).all():
+            raise UnderstudyError(f"the teacher cache {self.store.folder} was damaged while in use: run again with --resume")
+        return torch.from_numpy(found[:, :-1].copy().view(np.float16))
+
+    def _fill(self, rows: np.memmap, views: Views, name: str, progress: LabelProgress | None) -> None:
+        """Label the images whose views are missing, sharing the work with other processes."""
+        num = self.batches.policy.num_images
+        size = max(_CHUNK, -(-num // _MOST_CHUNKS))
         done = 0
-        waiting = [start for start in starts if not valid_rows(rows[where[start : start + _CHUNK]]).all()]
-        views = views.to(self.batches.device)
-        total = len(waiting) * _CHUNK
+        waiting = [start for start in range(0, num, size) if len(self._missing(rows, views, start, size))]
+        on_device = views.to(self.batches.device)
+        total = len(waiting) * size
         while waiting:
-            taken = []
+            left = []
             for start in waiting:
                 try:
                     with self.store.lock(f"{name}-{start}").acquire(timeout=0):
-                        self._label_chunk(rows, where, start, views)
-                        taken.append(start)
-                        done += _CHUNK
+                        self._label(rows, views, on_device, self._missing(rows, views, start, size))
+                        done += size
                         if progress:
                             progress(min(done, total), total)
                 except Timeout:
-                    continue  # another process is at it
-            waiting = [start for start in waiting if start not in taken]
-            if waiting and not taken:
+                    left.append(start)  # another process is at it
+            if len(left) == len(waiting):
                 time.sleep(0.05)
+            waiting = left
 
-    def _label_chunk(self, rows: np.memmap, where: np.ndarray, start: int, views: Views) -> None:
-        chunk = np.arange(start, min(start + _CHUNK, len(where)))
-        missing = torch.from_numpy(chunk[~valid_rows(rows[where[chunk]])])
+    def _missing(self, rows: np.memmap, views: Views, start: int, size: int) -> Tensor:
+        """int64: those of a chunk's images whose rows do not check."""
+        chunk = torch.arange(start, min(start + size, self.batches.policy.num_images))
+        return chunk[torch.from_numpy(~valid_rows(rows[self._where(views, chunk)]))]
+
+    def _label(self, rows: np.memmap, views: Views, on_device: Views, missing: Tensor) -> None:
         for first in range(0, len(missing), _BATCH):  # none at all where another process has just labelled the chunk
             part = missing[first : first + _BATCH]
             filled = torch.cat((part, part[-1:].expand(_BATCH - len(part)))).to(self.batches.device)
-            logits = kept_logits(self.teacher.outputs(self.batches.render(filled, views)))[: len(part)]
-            rows[where[part.numpy()]] = encode_rows(logits)
+            logits = kept_logits(self.teacher.outputs(self.batches.render(filled, on_device)))[: len(part)]
+            rows[self._where(views, part)] = encode_rows(logits)
             self.labelled += len(part)
 
     def outputs(self, batch: Batch) -> Outputs:
@@ -231,8 +251,17 @@ class CachedTeacher(Teacher):
 
         Of an ensemble the members' come along, each ``[B, K]``.
         """
+        return self._answer(self._rows_of(batch).float())
+
+    def _rows_of(self, batch: Batch) -> Tensor:
+        """fp16 ``[B, M * K]`` on the device."""
+        if self._in_file is not None:
+            found = self._sound(*self._in_file, batch.index.cpu())  # on a GPU the one wait in a step, for lack of memory
+            return found.to(self.batches.device)
         assert self.epoch_logits is not None, "prepare(epoch, views) comes before outputs(batch)"
-        logits = self.epoch_logits[batch.index].float()
+        return self.epoch_logits[batch.index]
+
+    def _answer(self, logits: Tensor) -> Outputs:
         if self.shares is None:
             return Outputs(logits)
         return pooled([Outputs(one) for one in logits.chunk(len(self.shares), 1)], self.shares)

@@ -61,3 +61,13 @@ def test_fewer_images_keep_the_proportions_and_name_their_rows() -> None:
 def test_more_images_than_there_are_is_refused() -> None:
     with pytest.raises(UnderstudyError, match=r"data.train_images asks for 91 images, but 90 are left"):
         take_fewer(a_split([0] * 60 + [1] * 30), 91, seed=0)
+
+
+def test_the_cut_is_that_of_each_class_shuffled_in_its_turn() -> None:
+    """The definition, one pass over the labels for each class; a cut must never move, or validation becomes training."""
+    labels = np.random.default_rng(0).integers(0, 300, 5000) * 7
+    random, cut = np.random.default_rng(4), []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        cut.append(random.permutation(rows)[: min(max(int(0.2 * len(rows) + 0.5), 1), len(rows) - 1)])
+    assert stratified_rows(labels, 0.2, seed=4)[1].tolist() == sorted(np.concatenate(cut).tolist())

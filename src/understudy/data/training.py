@@ -60,8 +60,9 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
     if config.train_images is not None:
         train, fewer = take_fewer(train, config.train_images, config.split_seed)
         rows = rows[fewer]
-    fingerprint = hashlib.sha256(dataset.fingerprint.encode() + rows.numpy().tobytes()).hexdigest()
-    return TrainingData(dataset.name, train, val, rows, dataset.class_names, config, fingerprint), dataset.test
+    digest = hashlib.sha256(dataset.fingerprint.encode())
+    digest.update(rows.numpy().data)
+    return TrainingData(dataset.name, train, val, rows, dataset.class_names, config, digest.hexdigest()), dataset.test
 
 
 def prepare_data(config: DataConfig, cache_dir: Path | None = None) -> tuple[TrainingData, SealedSplit]:
