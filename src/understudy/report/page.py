@@ -62,7 +62,7 @@ def write_report(run: Path, *, figures: bool = True) -> Path:
     if figures:
         from understudy.report.figures import draw_all
 
-        drawings = draw_all(results, _read_history(run), run / "figures")
+        drawings = draw_all(results, read_history(run), run / "figures")
     write_csv(results, run / "results.csv")
     page = run / "report.html"
     write_bytes(page, _render(results, drawings, _config_text(run, results), _outcomes(run, results)).encode())
@@ -97,7 +97,7 @@ def read_results(run: Path) -> dict[str, Any]:
     return results
 
 
-def _read_history(run: Path) -> list[dict[str, Any]]:
+def read_history(run: Path) -> list[dict[str, Any]]:
     """Rows of ``history.csv``: ``arm`` as text, every other column as float, None where empty. No file, no rows."""
     path = run / "history.csv"
     if not path.exists():
