@@ -41,7 +41,8 @@ class Diagnosis:
         gain = self.evidence.recorded.gain
         if gain["low"] is not None and float(gain["low"]) > 0:  # type: ignore[arg-type]
             return "Distillation helped: there is no cause to look for."
-        return "No single cause found."
+        parts = [f.title for f in self.findings if f.severity == "contributing"]
+        return f"No single cause found; contributing: {'; '.join(parts)}." if parts else "No cause found."
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as ``diagnosis.json`` holds them."""

@@ -89,7 +89,13 @@ def gradient(evidence: Evidence) -> Finding | None:
             f"nearly nothing corrects the {_percent(1 - evidence.measured.targets.accuracy)} of targets that name a wrong class",
             ("method.alpha=0.7",),
         )  # fmt: skip
-    return Finding("gradient", "Gradient of the soft term", "fine", seen, "the teacher's term pulls at the student, and not against the labels")
+    return Finding(
+        "gradient",
+        "Gradient of the soft term",
+        "fine",
+        seen,
+        "the teacher's term pulls at the student, and not against the labels",
+    )
 
 
 # -- the teacher -----------------------------------------------------------------------------------------------------------
@@ -111,12 +117,12 @@ def teacher_lead(evidence: Evidence) -> Finding:
         return Finding(
             "teacher_lead", "The teacher is no better than the student", "cause", seen,
             "a student that follows a worse classifier learns its mistakes",
-            ("teacher.train.epochs=30", "another teacher.model.name", "teacher.path=FILE of a trained one"),
+            (_longer_teacher(evidence), "another teacher.model.name", "teacher.path=FILE of a trained one"),
         )  # fmt: skip
     if lead < max(SMALL_LEAD, 2 * error):
         return Finding(
             "teacher_lead", "The teacher is hardly better than the student", "contributing", seen,
-            "a gain is a part of the teacher's lead, and this lead is within a point or within the noise of the validation images",
+            "a gain is a part of the teacher's lead, and this one is within a point, or within the noise of the images",
             ("a stronger teacher: teacher.model.name, teacher.train.epochs", "a smaller student: student.model.name"),
         )  # fmt: skip
     return Finding("teacher_lead", "Teacher's lead", "fine", seen, "there is something to hand on")
@@ -151,11 +157,15 @@ def teacher_quality(evidence: Evidence) -> Finding | None:
             "teacher_quality", "The teacher is often wrong on the training images",
             "cause" if wrong >= MOSTLY_WRONG else "contributing", seen,
             "each of these targets pulls the student from a label that it has for free; the plain student is not misled so",
-            ("teacher.train.epochs=30", "teacher.model.name=fast_teacher", "method.alpha=0.5"),
+            (_longer_teacher(evidence), "another teacher.model.name", "method.alpha=0.5"),
         )  # fmt: skip
     return Finding("teacher_quality", "Teacher's targets", "fine", seen, "the targets rarely contradict the labels")
 
 
+UNSURE = 0.1
+"""Validation accuracy above confidence: trained networks are off by less, and rather the other way (Guo et al. 2017)."""
+VERY_UNSURE = 0.25
+"""The same from which the teacher is as soft at T = 1 as others are at their distillation temperature."""
 OVERFITTED = 0.1
 """Training accuracy above validation accuracy: so many targets show what was learnt by heart, not what the teacher knows."""
 ALMOST_ONE_HOT = 0.02
@@ -171,7 +181,7 @@ def targets(evidence: Evidence) -> Finding | None:
     found, temperature = evidence.measured.targets, evidence.recorded.temperature
     seen = (
         f"at T = {temperature:g} the targets have {found.entropy:.2f} nats, {_percent(found.entropy_share)} of log K; "
-        f"{_percent(found.off_top)} of their mass lies off the top class, and {found.ranking:.3f} nats of it rank the other classes"
+        f"{_percent(found.off_top)} of their mass lies off the top class, and {found.ranking:.3f} nats of it rank the others"
     )
     if found.entropy_share > ALMOST_UNIFORM:
         return Finding(
@@ -190,7 +200,7 @@ def targets(evidence: Evidence) -> Finding | None:
 
 
 def teacher_confidence(evidence: Evidence) -> Finding | None:
-    """Does the teacher know its training images by heart?"""
+    """Is the teacher as sure as it is right, and on training images as on others?"""
     if evidence.measured is None:
         return None
     fit = evidence.measured.fits["teacher"]
@@ -199,6 +209,13 @@ def teacher_confidence(evidence: Evidence) -> Finding | None:
         f"the teacher is {_percent(fit.train_confidence)} sure and {_percent(fit.train_accuracy)} right on training images, "
         f"{_percent(fit.val_confidence)} sure and {_percent(fit.val_accuracy)} right on validation images"
     )
+    doubt = fit.val_accuracy - fit.val_confidence
+    if doubt > UNSURE:
+        return Finding(
+            "teacher_confidence", "The teacher is less sure than it is right", "cause" if doubt > VERY_UNSURE else "contributing",
+            seen, "its answers are soft before any temperature: they hold the student back from what the labels would teach it",
+            (_setting("temperature", max(1, evidence.recorded.temperature / 4)), "teacher.train.epochs more"),
+        )  # fmt: skip
     if gap > OVERFITTED:
         return Finding(
             "teacher_confidence", "The teacher has learnt its training images by heart", "contributing", seen,
@@ -249,7 +266,7 @@ def dropout(evidence: Evidence) -> Finding:
     change = tuple(f"student.model.options.{name}=0" for name in recorded.dropout_options)
     change = change or ("train the student without dropout",)
     why = (
-        "dropout fights over-fitting, but this student under-fits; it also blurs each answer that is compared with the teacher's, "
+        "dropout fights over-fitting, but this student under-fits; it also blurs each answer that is compared to the teacher's, "
         "so that the soft term asks for what the student cannot show while it trains"
     )
     share = _generalisation_share(evidence)
@@ -257,8 +274,8 @@ def dropout(evidence: Evidence) -> Finding:
         fit = measured.fits["distilled"]
         cost = fit.train_accuracy - fit.dropout_accuracy
         seen = (
-            f"on the same {measured.num_train:,} training images the distilled student has {_percent(fit.train_accuracy)} without "
-            f"and {_percent(fit.dropout_accuracy)} with its dropout ({rates}): it costs {_plain_points(cost)} points in training"
+            f"on the same {measured.num_train:,} training images the distilled student has {_percent(fit.train_accuracy)} "
+            f"without and {_percent(fit.dropout_accuracy)} with its dropout ({rates}): {_plain_points(cost)} points less"
         )
         underfits = share is not None and share < UNDERFITS
         if cost >= DROPOUT_COSTS and underfits:
@@ -305,7 +322,7 @@ def fit(evidence: Evidence) -> Finding | None:
             "fit", "The student under-fits", "cause" if share < ONLY_UNDERFITS and measured is not None else "contributing", seen,
             "its error is there on the images it was trained on: it lacks steps or capacity, not the better generalisation "
             "that soft targets give",
-            (f"train.epochs={2 * epochs}", "train.schedule=onecycle", "a wider student: student.model.name=tiny_wide"),
+            (f"train.epochs={2 * epochs}", *_onecycle(evidence), "a wider student: student.model.name=tiny_wide"),
         )  # fmt: skip
     if train - val > OVERFITTED:
         return Finding(
@@ -314,6 +331,35 @@ def fit(evidence: Evidence) -> Finding | None:
             ("data.augment.padding=4", "data.augment.mix=cutmix", "method.alpha=0.9"),
         )  # fmt: skip
     return Finding("fit", "Fit of the student", "fine", seen, "part of its error is generalisation, which soft targets can mend")
+
+
+SLOWED = 0.02
+"""Training accuracy by which the distilled student falls behind the plain one: twice what seeds differ by here."""
+HELD_BACK = 0.05
+"""The same that a better generalisation would first have to make up for."""
+
+
+def pace(evidence: Evidence) -> Finding | None:
+    """Does the soft term keep the distilled student from fitting what the plain one fits?"""
+    measured, curves = evidence.measured, evidence.recorded.curves
+    if measured is not None:
+        plain, taught = measured.fits["baseline"].train_accuracy, measured.fits["distilled"].train_accuracy
+        how = f"{measured.num_train:,} training images as they are"
+    elif {"baseline", "distilled"} <= curves.keys():
+        plain, taught = curves["baseline"].train_accuracy[-1], curves["distilled"].train_accuracy[-1]
+        how = "their last training batches"
+    else:
+        return None
+    epochs = evidence.config.train.epochs
+    seen = f"on {how} the distilled student has {_percent(taught)}, the plain one {_percent(plain)}, after {epochs} epochs each"
+    if plain - taught > SLOWED:
+        return Finding(
+            "pace", "The soft term holds the student back", "cause" if plain - taught > HELD_BACK else "contributing", seen,
+            "in the same number of steps it learns less from the teacher than from the labels: soft targets take longer to "
+            "match (Beyer et al. 2022), and their pull leaves less for the labels",
+            (f"train.epochs={2 * epochs}", _cooler(evidence), "method.alpha=0.5"),
+        )  # fmt: skip
+    return Finding("pace", "Pace", "fine", seen, "the soft term does not slow the student down")
 
 
 CAPACITY_GAP = 0.1
@@ -348,6 +394,9 @@ def capacity(evidence: Evidence) -> Finding | None:
 FOLLOWED = 0.1
 """Part of the plain student's divergence from the teacher that distillation has to remove to have had an effect."""
 
+LOST_AGREEMENT = 0.01
+"""Agreement below the plain student's, as a share of the images: more than seeds differ by."""
+
 
 def agreement(evidence: Evidence) -> Finding | None:
     """Is the distilled student nearer to the teacher than the plain one?"""
@@ -360,12 +409,18 @@ def agreement(evidence: Evidence) -> Finding | None:
         f"one on {_percent(plain.agreement)}; its divergence from the teacher is {taught.teacher_kl:.3f} against "
         f"{plain.teacher_kl:.3f} nats ({_percent(abs(removed))} {'less' if removed >= 0 else 'more'})"
     )
+    if taught.agreement < plain.agreement - LOST_AGREEMENT:
+        return Finding(
+            "agreement", "The student copies the teacher's doubts, not its answers", "contributing", seen,
+            "its probabilities may be nearer to the teacher's, but it picks the teacher's class less often than the plain one",
+            ("method.alpha=0.5", _cooler(evidence)),
+        )  # fmt: skip
     if removed < FOLLOWED:
         return Finding(
             "agreement", "The teaching did not get through", "contributing", seen,
             "the student is no nearer to the teacher on new images than one that never heard it, so that no teacher could have "
             "helped: look at dropout, fit, length and gradient first",
-            ("the settings of the causes above",),
+            ("the settings of the other findings first",),
         )  # fmt: skip
     return Finding("agreement", "Agreement with the teacher", "fine", seen, "the student took over part of what the teacher says")
 
@@ -388,7 +443,7 @@ def length(evidence: Evidence) -> Finding | None:
     epochs = len(curve.lr)
     seen = (
         f"after {epochs} epochs the learning rate is {curve.lr[-1]:.2g}, {_percent(curve.lr_tail)} of its peak; the distilled "
-        f"student's validation accuracy {_rise(curve.slope, curve.slope_error, curve.lr_tail) or 'has too few epochs for a slope'}"
+        f"student's validation accuracy {_rise(curve.slope, curve.slope_error, curve.lr_tail) or 'has too few epochs to tell'}"
     )
     plain = evidence.recorded.curves.get("baseline")
     if plain is not None and plain.slope is not None:
@@ -404,7 +459,7 @@ def length(evidence: Evidence) -> Finding | None:
             "the last steps are still large, so that the kept weights hold their noise"
             + (" and the accuracy had not come to rest" if unfinished else "")
             + "; distillation pays late in training, where soft targets still teach and labels no longer do (Beyer et al. 2022)",
-            ("train.schedule=onecycle", f"train.epochs={2 * epochs}"),
+            (*_onecycle(evidence), f"train.epochs={2 * epochs}"),
         )  # fmt: skip
     return Finding("length", "Learning-rate tail", "fine", seen, "the schedule has closed")
 
@@ -459,7 +514,7 @@ def augmentation(evidence: Evidence) -> Finding | None:
     used = ", ".join(name for name in names if name) or "none"
     if used == "none":
         return Finding(
-            "augmentation", "No augmentation", "contributing", "each image is shown the same in every epoch",
+            "augmentation", "No augmentation", "contributing", "views: 1 of each image, the same in every epoch",
             "the teacher says the same about it in every epoch: its knowledge between the images is never asked for",
             ("data.augment.padding=4", "data.augment.flip=true where mirrored images are valid"),
         )  # fmt: skip
@@ -510,7 +565,9 @@ def noise(evidence: Evidence) -> Finding:
     gain, recorded = evidence.recorded.gain, evidence.recorded
     gains = [float(g) for g in gain["gains"]]  # type: ignore[attr-defined]
     n, mean = len(gains), math.fsum(gains) / len(gains)
-    error = _difference_error(recorded.arms["distilled"].test_accuracy, recorded.arms["baseline"].test_accuracy, recorded.num_test)
+    error = _difference_error(
+        recorded.arms["distilled"].test_accuracy, recorded.arms["baseline"].test_accuracy, recorded.num_test
+    )
     about_test = (
         f"the {recorded.num_test:,} test images, the same for all seeds, add a standard error of at most {_plain_points(error)}"
     )
@@ -530,11 +587,11 @@ def noise(evidence: Evidence) -> Finding:
     needed = seeds_needed(mean, std)
     many = f"about {needed}" if needed is not None and needed <= MANY_SEEDS else f"more than {MANY_SEEDS}"
     seen += f"; to show an effect of this size in four runs of five takes {many} seeds"
-    more = ("--seeds 0,1,...," + str(needed - 1),) if needed is not None and needed <= MANY_SEEDS else ()
+    more = ("--seeds " + ",".join(map(str, range(needed))),) if needed is not None and needed <= MANY_SEEDS else ()
     if mean > 0:
         return Finding(
             "noise", "The gain is smaller than the noise", "cause" if more else "contributing", seen,
-            "there may be a gain, but this run cannot tell it from chance", more or ("another cause first: this gain is too small",),
+            "there may be a gain, but this run cannot tell it from chance", more or ("the other findings first",),
         )  # fmt: skip
     return Finding(
         "noise", "The effect is smaller than the noise", "contributing", seen,
@@ -566,6 +623,7 @@ QUESTIONS: tuple[Callable[[Evidence], Finding | None], ...] = (
     targets,
     dropout,
     fit,
+    pace,
     length,
     agreement,
     teacher_quality,
@@ -584,6 +642,7 @@ NEED_WEIGHTS = {
     "teacher_confidence": "the teacher's confidence on training images",
     "dropout": "what dropout costs on the same images",
     "fit": "training accuracy on images as they are",
+    "pace": "whether the distilled student lags on images as they are",
     "teacher_quality": "how many training targets are wrong",
     "capacity": "how far the student follows on the same images",
     "normalisation": "how the images look after normalisation",
@@ -620,6 +679,18 @@ def _difference_error(one: float, other: float, n: int) -> float:
     return math.sqrt((one * (1 - one) + other * (1 - other)) / n)
 
 
+def _onecycle(evidence: Evidence) -> tuple[str, ...]:
+    return () if evidence.config.train.schedule == "onecycle" else ("train.schedule=onecycle",)
+
+
+def _cooler(evidence: Evidence) -> str:
+    return _setting("temperature", max(1, evidence.recorded.temperature / 2))
+
+
+def _longer_teacher(evidence: Evidence) -> str:
+    return f"teacher.train.epochs={2 * evidence.config.teacher_train.epochs}"
+
+
 def _setting(option: str, value: float) -> str:
     return f"method.{option}={value:g}"
 
@@ -636,7 +707,7 @@ def _percent(share: float) -> str:
 
 
 def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f}"
+    return f"{round(100 * difference, 1) + 0.0:+.1f}"  # + 0.0: no minus in front of a zero
 
 
 def _plain_points(difference: float) -> str:

@@ -22,7 +22,6 @@ from understudy.errors import UnderstudyError
 from understudy.evaluate import accuracy, predict
 from understudy.experiment import teacher_seed
 from understudy.methods import build_method, method_class, method_config, needs_of
-from understudy.methods.base import MethodConfig
 from understudy.models.base import Classifier
 from understudy.teachers import FrozenTeacher
 from understudy.train import make_context

@@ -65,7 +65,8 @@ def write_report(run: Path, *, figures: bool = True) -> Path:
         drawings = draw_all(results, read_history(run), run / "figures")
     write_csv(results, run / "results.csv")
     page = run / "report.html"
-    write_bytes(page, _render(results, drawings, _config_text(run, results), _outcomes(run, results)).encode())
+    text = _render(results, drawings, _config_text(run, results), _outcomes(run, results), read_diagnosis(run))
+    write_bytes(page, text.encode())
     return page
 
 
@@ -109,6 +110,19 @@ def read_history(run: Path) -> list[dict[str, Any]]:
     except (ValueError, TypeError, KeyError, AssertionError):
         raise UnderstudyError(f"{path} is not a history of a run; delete it to make the report without training curves") from None
     return rows
+
+
+def read_diagnosis(run: Path) -> dict[str, Any] | None:
+    """Headline and findings of ``diagnosis.json`` that are not fine; None where the run was not diagnosed."""
+    path = run / "diagnosis.json"
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        findings = [{key: str(f[key]) for key in ("title", "severity", "evidence")} for f in content["findings"]]
+        return {"headline": str(content["headline"]), "findings": [f for f in findings if f["severity"] != "fine"]}
+    except (ValueError, TypeError, KeyError) as error:
+        raise UnderstudyError(f"{path} is not a diagnosis ({type(error).__name__}): run understudy diagnose again") from None
 
 
 def _cell(column: str, text: str) -> str | float | None:
@@ -170,7 +184,13 @@ def _config_text(run: Path, results: Results) -> str:
 # -- the page -----------------------------------------------------------------------------------------------------------
 
 
-def _render(results: Results, drawings: list[Any], config: str, outcomes: Mapping[str, Any] | None) -> str:
+def _render(
+    results: Results,
+    drawings: list[Any],
+    config: str,
+    outcomes: Mapping[str, Any] | None,
+    diagnosis: Mapping[str, Any] | None,
+) -> str:
     import jinja2
     from markupsafe import Markup
 
@@ -192,6 +212,7 @@ def _render(results: Results, drawings: list[Any], config: str, outcomes: Mappin
         per_seed=_per_seed_table(results),
         per_class=_per_class_table(results),
         outcomes=outcomes,
+        diagnosis=diagnosis,
         facts=_facts(results),
         command=results.get("command"),
         config=config,
