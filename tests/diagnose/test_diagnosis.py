@@ -33,7 +33,9 @@ def config_for(
             "source": "digits", "image_size": 16, "val_fraction": 1 - labelled, "mean": [0.3] * 3, "std": [0.35] * 3,
             "augment": {"padding": 2, "flip": False, "view_seed": 0},
         },
-        "teacher": {"model": TEACHER, "path": teacher and str(teacher), "min_accuracy": 0.0, "train": {"epochs": 4, "batch_size": 32}},
+        "teacher": {
+            "model": TEACHER, "path": teacher and str(teacher), "min_accuracy": 0.0, "train": {"epochs": 4, "batch_size": 32},
+        },
         "student": {"model": {"name": "founding_student", "options": {"dropout1": dropout, "dropout2": 0.0}}},
         "train": TRAIN | {"epochs": epochs},
         "method": {"name": "kd", "temperature": 4, "alpha": 0.7} | method,
