@@ -221,7 +221,7 @@ def diagnose(
     Args:
         run: a run's folder.
         data: a local copy of the images, where they are not where the run found them.
-        json_file: write the findings and every number behind them here as well; - prints them instead of the text.
+        json_file: write the findings and every number behind them here as well.
         device: auto, cpu, cuda or cuda:N.
     """
     _check_exists(run)
@@ -234,9 +234,6 @@ def diagnose(
 
     diagnosis = diagnose_run(run, data=data, device=device)
     page = write_diagnosis(diagnosis, run)
-    if json_file == Path("-"):
-        print(as_json(diagnosis), end="")
-        return
     if json_file is not None:
         write_bytes(json_file, as_json(diagnosis).encode())
     Console().print(terminal_text(diagnosis))

@@ -1,5 +1,6 @@
 """Whole diagnoses: planted causes in tiny trainings on the digits, the committed runs, and what is refused."""
 
+import html
 import json
 import shutil
 from dataclasses import replace
@@ -125,7 +126,7 @@ def test_page_json_and_report_say_the_same(healthy: tuple[Path, Diagnosis], tmp_
     assert "<script" not in page and "&lt;script&gt;" in page and "http" not in page.replace("http-equiv", "")
     saved = json.loads((run / "diagnosis.json").read_text())
     assert saved["headline"] == diagnosis.headline and len(saved["findings"]) == len(diagnosis.findings)
-    assert all(finding.title in page for finding in diagnosis.findings) and page.count("<svg") == 4
+    assert all(finding.title in html.unescape(page) for finding in diagnosis.findings) and page.count("<svg") == 4
     report = write_report(run, figures=False).read_text()
     assert 'href="diagnosis.html"' in report and saved["headline"].split(":")[0] in report
 
@@ -156,8 +157,6 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     printed = capsys.readouterr().out
     assert "CAUSE" in printed and "weights are not there" in printed and "diagnosis.html" in printed.replace("\n", "")
     assert json.loads((tmp_path / "copy.json").read_text()) == json.loads((run / "diagnosis.json").read_text())
-    assert cli.main(["diagnose", str(run), "--json", "-"]) == 0
-    assert json.loads(capsys.readouterr().out)["name"] == "cifar10-founding"
 
 
 def refused(run: Path, capsys: pytest.CaptureFixture[str]) -> str:

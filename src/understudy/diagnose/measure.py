@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +117,7 @@ def _fit(network: nn.Module, train: Split, val: Split, view: DataConfig, seed: i
 
 def _predict_with_dropout(network: nn.Module, split: Split, view: DataConfig, seed: int, device: torch.device) -> Tensor | None:
     """Logits with the dropout layers switched on and all else (batch norm) in eval mode; None without such layers."""
-    layers = [m for m in network.modules() if is_dropout(m) and m.p > 0]
+    layers = [module for module in network.modules() if is_dropout(module)]
     if not layers:
         return None
     for layer in layers:
@@ -283,10 +284,10 @@ def _last_epoch(config: RunConfig, batches: TrainBatches, number: int) -> Iterat
     return islice(batches.epoch(epoch, batches.policy.epoch(epoch)), number)
 
 
-def _mean(found: Sequence[Mapping[str, object]]) -> dict:  # type: ignore[type-arg]
+def _mean(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Entry by entry; counts are equal and stay whole, tuples are averaged place by place."""
 
-    def mean(values: list) -> object:  # type: ignore[type-arg]
+    def mean(values: list[Any]) -> Any:
         if isinstance(values[0], tuple):
             return tuple(math.fsum(column) / len(column) for column in zip(*values, strict=True))
         return values[0] if isinstance(values[0], int) else math.fsum(values) / len(values)
