@@ -37,6 +37,7 @@ RANKS = {
     "arm": 5,
     "benchmark": 5,
     "caches": 5,
+    "diagnose": 5,
     "experiment": 5,
     "export": 5,
     "report": 5,

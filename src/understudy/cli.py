@@ -272,6 +272,41 @@ def report(path: Path, /) -> None:
 
 
 @app.command
+def diagnose(
+    run: Path,
+    /,
+    *,
+    data: str | None = None,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+    device: str = "auto",
+) -> None:
+    """Say why distillation did not help in a finished run, with evidence and the settings to change.
+
+    Writes diagnosis.html and diagnosis.json into the run's folder. Opens no test image.
+
+    Args:
+        run: a run's folder.
+        data: a local copy of the images, where they are not where the run found them.
+        json_file: write the findings and every number behind them here as well.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    _check_exists(run)
+
+    from rich.console import Console
+
+    from understudy.diagnose.diagnosis import as_json, diagnose_run, write_diagnosis
+    from understudy.diagnose.text import terminal_text
+    from understudy.files import write_bytes
+
+    diagnosis = diagnose_run(run, data=data, device=device)
+    page = write_diagnosis(diagnosis, run)
+    if json_file is not None:
+        write_bytes(json_file, as_json(diagnosis).encode())
+    Console().print(terminal_text(diagnosis))
+    print(f"Diagnosis: {page}")
+
+
+@app.command
 def recipes(name: str | None = None, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
     """List the recipes, or show one.
 

@@ -69,10 +69,11 @@ def write_report(run: Path, *, figures: bool = True) -> Path:
     if figures:
         from understudy.report.figures import draw_all
 
-        drawings = draw_all(results, _read_history(run), run / "figures")
+        drawings = draw_all(results, read_history(run), run / "figures")
     write_csv(results, run / "results.csv")
     page = run / "report.html"
-    write_bytes(page, _render(results, drawings, config_text(run, results), _outcomes(run, results)).encode())
+    text = _render(results, drawings, config_text(run, results), _outcomes(run, results), read_diagnosis(run))
+    write_bytes(page, text.encode())
     return page
 
 
@@ -111,7 +112,7 @@ def read_results(run: Path) -> dict[str, Any]:
     return results
 
 
-def _read_history(run: Path) -> list[dict[str, Any]]:
+def read_history(run: Path) -> list[dict[str, Any]]:
     """Rows of ``history.csv``: ``arm`` as text, every other column as float, None where empty. No file, no rows."""
     path = run / "history.csv"
     if not path.exists():
@@ -123,6 +124,19 @@ def _read_history(run: Path) -> list[dict[str, Any]]:
     except (ValueError, TypeError, KeyError, AssertionError):
         raise UnderstudyError(f"{path} is not a history of a run; delete it to make the report without training curves") from None
     return rows
+
+
+def read_diagnosis(run: Path) -> dict[str, Any] | None:
+    """Headline and findings of ``diagnosis.json`` that are not fine; None where the run was not diagnosed."""
+    path = run / "diagnosis.json"
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        findings = [{key: str(f[key]) for key in ("title", "severity", "evidence")} for f in content["findings"]]
+        return {"headline": str(content["headline"]), "findings": [f for f in findings if f["severity"] != "fine"]}
+    except (ValueError, TypeError, KeyError) as error:
+        raise UnderstudyError(f"{path} is not a diagnosis ({type(error).__name__}): run understudy diagnose again") from None
 
 
 def _cell(column: str, text: str) -> str | float | None:
@@ -184,7 +198,13 @@ def config_text(run: Path, results: Results) -> str:
 # -- the page -----------------------------------------------------------------------------------------------------------
 
 
-def _render(results: Results, drawings: list[Any], config: str, outcomes: Mapping[str, Any] | None) -> str:
+def _render(
+    results: Results,
+    drawings: list[Any],
+    config: str,
+    outcomes: Mapping[str, Any] | None,
+    diagnosis: Mapping[str, Any] | None,
+) -> str:
     return render(
         "run.html.j2",
         drawings,
@@ -197,6 +217,7 @@ def _render(results: Results, drawings: list[Any], config: str, outcomes: Mappin
         max_rows=MAX_ROWS,
         per_class=_per_class_table(results),
         outcomes=outcomes,
+        diagnosis=diagnosis,
         facts=_facts(results),
         command=results.get("command"),
         config=config,

@@ -1,0 +1,83 @@
+"""The measurements on logits and networks whose answer is known."""
+
+import math
+
+import pytest
+import torch
+from tests.tiny_data import tiny_config, tiny_data, tiny_net, tiny_split
+from torch import Tensor, nn
+
+from understudy.data.batches import plain_batches
+from understudy.diagnose import measure
+from understudy.evaluate import predict
+
+CPU = torch.device("cpu")
+
+
+def test_uniform_answers_have_all_the_entropy_and_rank_nothing():
+    found = measure.describe_targets(torch.zeros(4, 10), torch.arange(4), temperature=4)
+    assert found.entropy == pytest.approx(math.log(10)) and found.entropy_share == pytest.approx(1)
+    assert found.off_top == pytest.approx(0.9) and found.ranking == pytest.approx(0, abs=1e-12)
+
+
+def test_one_hot_answers_have_none():
+    found = measure.describe_targets(1e4 * torch.eye(10), torch.arange(10), temperature=1)
+    assert found.accuracy == 1 and found.confidence == 1
+    assert found.entropy == found.off_top == found.ranking == 0
+
+
+def test_ranking_is_what_the_other_classes_tell_apart():
+    # Off the top class lies one half, all of it on one of three other classes: log 3 nats for half of the mass.
+    logits = torch.tensor([[0.5, 0.5 - 1e-9, 0.0, 0.0]]).log()
+    found = measure.describe_targets(logits, torch.tensor([0]), temperature=1)
+    assert found.ranking == pytest.approx(0.5 * math.log(3), rel=1e-6)
+
+
+def test_temperature_softens_and_keeps_the_order():
+    logits = torch.randn(50, 5, generator=torch.Generator().manual_seed(0)) * 5
+    sharp, soft = (measure.describe_targets(logits, torch.zeros(50, dtype=torch.long), t) for t in (1, 4))
+    assert sharp.accuracy == soft.accuracy and sharp.confidence == soft.confidence
+    assert sharp.entropy < soft.entropy and sharp.profile == pytest.approx(soft.profile_at_1)
+    assert list(soft.profile) == sorted(soft.profile, reverse=True) and sum(soft.profile) == pytest.approx(1)
+
+
+class Noisy(nn.Module):
+    """Right without dropout; with a dropout of everything every logit is 0, which is class 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(1.0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.drop(images.mean((2, 3)) * 10)
+
+
+def test_dropout_accuracy_is_that_of_the_same_images_with_the_noise_on():
+    split, network = tiny_split(24), Noisy().eval()
+    before = torch.get_rng_state()
+    found = measure._fit(network, split, split, tiny_config(), 0, CPU)
+    assert found.train_accuracy == 1 and found.dropout_accuracy == pytest.approx(1 / 3)
+    assert not network.drop.training and torch.equal(before, torch.get_rng_state())
+
+
+def test_without_dropout_both_are_the_same_and_batch_norm_stays_as_it_is():
+    split, network = tiny_split(24), tiny_net().eval()
+    before = network.bn.running_mean.clone()
+    found = measure._fit(network, split, split, tiny_config(), 0, CPU)
+    assert found.dropout_accuracy == found.train_accuracy and torch.equal(before, network.bn.running_mean)
+    logits = predict(network, split, tiny_config(), CPU)
+    assert found.train_confidence == pytest.approx(float(logits.softmax(1).max(1).values.mean()))
+
+
+def test_pixels_are_those_that_networks_see():
+    data = tiny_data(24)
+    seen = next(iter(plain_batches(data.train, data.config, 24, CPU))).images
+    found = measure._pixels(data.train, data.config)
+    assert torch.allclose(found.mean(1), seen.mean((0, 2, 3)), atol=1e-5)
+    assert torch.allclose(found.std(1), seen.transpose(0, 1).flatten(1).std(1), atol=1e-4)
+
+
+def test_a_gradient_is_flat_and_zero_where_a_parameter_takes_no_part():
+    used, unused = torch.tensor([1.0, 2.0], requires_grad=True), torch.ones(3, requires_grad=True)
+    found = measure._flat_gradient((used**2).sum(), [used, unused])
+    assert found.tolist() == [2, 4, 0, 0, 0]
