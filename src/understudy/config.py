@@ -332,10 +332,10 @@ class RunConfig:
 
 
 def _require_normalisation(where: str, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
-    _require((mean is None) == (std is None), f"{where}: mean and std must be given together")
+    _require((mean is None) == (std is None), f"{where}.mean and {where}.std must be given together")
     if mean is not None and std is not None:
-        _require(len(mean) == len(std), f"{where}: mean and std must have the same length")
-        _require(all(s > 0 for s in std), f"{where}: std must be above 0")
+        _require(len(mean) == len(std), f"{where}.mean and {where}.std must have the same length")
+        _require(all(s > 0 for s in std), f"{where}.std must be above 0")
 
 
 def _require(condition: bool, message: str) -> None:

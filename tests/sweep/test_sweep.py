@@ -44,7 +44,7 @@ def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """A grid of four trials, two seeds, that nothing disturbed; and what was counted on the way."""
     folder = tmp_path_factory.mktemp("whole")
     counted: dict[str, Any] = {"opened": [], "arms": [], "labelled": 0}
-    open_it, run, label = SealedSplit.open_for_final_evaluation, sweep_module.run_arm, CachedTeacher._label_chunk
+    open_it, run, label = SealedSplit.open_for_final_evaluation, sweep_module.run_arm, CachedTeacher._label
 
     def opened(self: SealedSplit) -> Any:
         counted["opened"].append(counted["arms"][-1])
@@ -63,7 +63,7 @@ def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
         patch.setattr(SealedSplit, "open_for_final_evaluation", opened)
         patch.setattr(sweep_module, "run_arm", ran)
         patch.setattr("understudy.sweep.sequential.run_arm", ran)
-        patch.setattr(CachedTeacher, "_label_chunk", labelled)
+        patch.setattr(CachedTeacher, "_label", labelled)
         config = small_config(images, method=diary_method(folder / "diary"))
         results = run_sweep(config, SPACE, folder / "sweep", backend="sequential", cache=str(folder / "cache"), **QUIET)
     return folder, results, counted
