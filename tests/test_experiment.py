@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.colours import write_colours
 
 from understudy.arm import _check_shared
 from understudy.config import RunConfig, parse, to_yaml
@@ -27,18 +27,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty training and thirty test images of three classes that differ by colour."""
-    rng = np.random.default_rng(0)
-    path = tmp_path_factory.mktemp("images") / "colours.npz"
-
-    def part(num: int) -> tuple[np.ndarray, np.ndarray]:
-        labels = np.arange(num) % 3
-        pixels = rng.integers(0, 120, (num, 16, 16, 3), dtype=np.uint8)
-        pixels[np.arange(num), :, :, labels] += 80
-        return pixels, labels
-
-    (x_train, y_train), (x_test, y_test) = part(60), part(30)
-    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-    return path
+    return write_colours(tmp_path_factory.mktemp("images") / "colours.npz")
 
 
 def config_for(images: Path, **changes: Any) -> RunConfig:

@@ -64,11 +64,6 @@ def weights_path(run: Path, name: str) -> Path:
     return run / "models" / f"{name}.safetensors"
 
 
-def teacher_seed(config: RunConfig, seed: int) -> int:
-    """The seed of the teacher that a student of this seed is compared with."""
-    return chain_of(config)["teacher"].seed_for(seed)
-
-
 def link_of(config: RunConfig, arm: str) -> Link:
     """An arm's place in the run's chain: its network, training, method and teacher.
 
@@ -179,10 +174,12 @@ def run_arm(
             on_epoch=report and (lambda epoch: report("epoch", epoch)),
         )
         network, history = trained.network, trained.history
+    written: Any = None
     if fabric.is_global_zero:
         seconds = time.perf_counter() - began
-        finish_arm(config, spec, run, network, history, data, test if final else None, fabric, seconds, teachers=teachers or run)
-    written: Any = json.loads(result_path.read_text()) if fabric.is_global_zero else None
+        written = finish_arm(
+            config, spec, run, network, history, data, test if final else None, fabric, seconds, teachers=teachers or run
+        )
     return dict(fabric.broadcast(written))
 
 

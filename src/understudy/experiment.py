@@ -29,7 +29,7 @@ from understudy.config import RunConfig, from_yaml, to_mapping, to_yaml
 from understudy.data.training import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
 from understudy.files import write_bytes
-from understudy.loop import EpochResult, resolve_precision
+from understudy.loop import EpochResult, resolve_device, resolve_precision
 from understudy.methods import method_config, needs_of
 from understudy.models import deployed
 from understudy.statistics import paired_gain, summarise, verdict
@@ -73,7 +73,6 @@ def run_experiment(
     import torch
 
     from understudy.display import RunDisplay
-    from understudy.sweep.company import run_company
 
     began = time.perf_counter()
     links = chain_of(config)
@@ -81,7 +80,7 @@ def run_experiment(
     for link in links.values():
         method_config(link.method)
     rank = int(os.environ.get("RANK", "0"))
-    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    on_cpu = resolve_device(device).type == "cpu"
     distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
     waves = _waves(config, links)
     data, test = prepare_data(config.data)  # decoded before any worker starts, and refused here if it is not in order
@@ -101,6 +100,8 @@ def run_experiment(
         return run_jobs(jobs, min(side_by_side, len(specs)), tell, bind_all=alone)
 
     def companies(specs: list[ArmSpec]) -> dict[str, Any]:
+        from understudy.sweep.company import run_company
+
         parts = _companies(config, links, specs, max(side_by_side, 1))
         jobs = [Job(part[0].name, run_company, (config, part, out, device, 1 if on_cpu else None, cache)) for part in parts]
         finished = run_jobs(jobs, min(side_by_side, len(jobs)), lambda _, news: tell(*news))
@@ -352,7 +353,6 @@ def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -
     Raises:
         UnderstudyError: if there is nothing to measure.
     """
-    import torch
 
     from understudy.evaluate import metrics, predict
 
@@ -365,7 +365,7 @@ def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -
     files = sorted((run / "models").glob("*.safetensors")) if path.is_dir() else [path]
     if not files:
         raise UnderstudyError(f"{run} has no trained weights yet")
-    target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    target = resolve_device(device)
     logits = {}
     for file in files:
         arm, _, seed = file.stem.rpartition("-seed")

@@ -71,13 +71,18 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bf16" if device.type == "cpu" and fast else "fp32"
 
 
+def resolve_device(device: str) -> torch.device:
+    """The device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means here."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+
+
 def make_fabric(device: str, precision: str) -> "Fabric":
     """A launched Fabric: one device, or DDP when started by ``torchrun`` (whose strategy and count it does not see by itself)."""
     import os
 
     from lightning_fabric import Fabric
 
-    accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device.partition(":")[0]
+    accelerator = resolve_device(device).type
     if accelerator == "cpu":
         keep_freed_memory()
     resolved = resolve_precision(precision, torch.device(accelerator))

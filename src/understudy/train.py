@@ -190,11 +190,7 @@ def fit(
         data.train, data.config, config.batch_size, seed, fabric.device,
         drop_last=config.drop_last, rank=fabric.global_rank, world_size=fabric.world_size,
     )  # fmt: skip
-    built, answers = assemble(
-        student, data, method, config, fabric.device, batches, teacher=teacher, outputs=outputs, cache=cache
-    )
-    if method.curriculum is not None:
-        batches.pace = paced(method, answers, batches, config, fabric)
+    built, answers = assemble(student, data, method, config, fabric, batches, teacher=teacher, outputs=outputs, cache=cache)
     history = []
     for result in train_epochs(
         built,
@@ -219,7 +215,7 @@ def assemble(
     data: TrainingData,
     method: MethodConfig,
     config: TrainConfig,
-    device: torch.device,
+    fabric: "Fabric",
     batches: TrainBatches,
     *,
     teacher: FrozenTeacher | None = None,
@@ -230,23 +226,26 @@ def assemble(
 
     Args:
         student: becomes the method's.
-        batches: those that the answers are for.
-        data, method, config, device, teacher, outputs, cache: see :func:`fit`.
+        batches: those that the answers are for; a method with a curriculum sets their pace.
+        data, method, config, fabric, teacher, outputs, cache: see :func:`fit`.
 
     Raises:
         UnderstudyError: if the method needs a teacher that is not there, or kept logits where it reads features.
     """
-    needs = needs_of(method)
+    device, needs = fabric.device, needs_of(method)
     if needs != "nothing" and teacher is None:
         raise UnderstudyError(f"method {method.name} needs a teacher")
     student.to(device)
     listens = teacher if needs != "nothing" else None
     built = build_method(method, student, make_context(student, data, config, listens, device))
     built.to(device)
-    return built, None if listens is None else _live_or_cached(listens, needs, outputs, data, batches, cache)
+    answers = None if listens is None else _live_or_cached(listens, needs, outputs, data, batches, cache)
+    if method.curriculum is not None:
+        batches.pace = _paced(method, answers, batches, config, fabric)
+    return built, answers
 
 
-def paced(method: MethodConfig, answers: Teacher | None, batches: TrainBatches, config: TrainConfig, fabric: "Fabric") -> Pace:
+def _paced(method: MethodConfig, answers: Teacher | None, batches: TrainBatches, config: TrainConfig, fabric: "Fabric") -> Pace:
     """Which images each epoch draws from under a method's curriculum; every rank's is the first one's.
 
     Raises:

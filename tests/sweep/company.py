@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -12,21 +11,6 @@ from understudy.config import RunConfig, parse
 from understudy.sweep.backend import Backend, Event, Failed, Finished, Training
 
 TEACHER = {"model": {"name": "fast_teacher", "options": {"widths": [8, 8, 8], "stem_width": 4}}, "train": {"epochs": 1}}
-
-
-def write_images(path: Path) -> Path:
-    """Sixty training and thirty test images of three classes that differ by colour, 16 x 16."""
-    rng = np.random.default_rng(0)
-
-    def part(num: int) -> tuple[np.ndarray, np.ndarray]:
-        labels = np.arange(num) % 3
-        pixels = rng.integers(0, 120, (num, 16, 16, 3), dtype=np.uint8)
-        pixels[np.arange(num), :, :, labels] += 80
-        return pixels, labels
-
-    (x_train, y_train), (x_test, y_test) = part(60), part(30)
-    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-    return path
 
 
 def config_for(

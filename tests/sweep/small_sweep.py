@@ -6,26 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from understudy.config import RunConfig, parse
 from understudy.methods.kd import KD, KDConfig
-
-
-def write_images(path: Path) -> Path:
-    """Sixty training and thirty test images of three classes that differ by colour."""
-    rng = np.random.default_rng(0)
-
-    def part(num: int) -> tuple[np.ndarray, np.ndarray]:
-        labels = np.arange(num) % 3
-        pixels = rng.integers(0, 120, (num, 16, 16, 3), dtype=np.uint8)
-        pixels[np.arange(num), :, :, labels] += 60
-        return pixels, labels
-
-    (x_train, y_train), (x_test, y_test) = part(60), part(30)
-    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-    return path
 
 
 def small_config(images: Path, **changes: Any) -> RunConfig:

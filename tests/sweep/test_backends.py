@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.sweep.small_sweep import diary_method, epochs_of, small_config, write_images
+from tests.colours import write_colours
+from tests.sweep.small_sweep import diary_method, epochs_of, small_config
 
 from understudy.arm import ArmSpec, run_arm
 from understudy.errors import UnderstudyError
@@ -21,7 +22,7 @@ from understudy.sweep.sequential import SequentialBackend
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with images and a trained teacher."""
     folder = tmp_path_factory.mktemp("place")
-    config = small_config(write_images(folder / "colours.npz"), train={"epochs": 1, "batch_size": 21})
+    config = small_config(write_colours(folder / "colours.npz", contrast=60), train={"epochs": 1, "batch_size": 21})
     run_arm(config, ArmSpec("teacher", 0, None), folder, "cpu", 1, final=False)
     return folder
 
@@ -112,3 +113,12 @@ def test_backends_are_found_by_name_and_what_is_missing_is_said(tmp_path: Path, 
 def test_time_side_by_side_counts_once():
     assert busy_seconds([(0, 2), (1, 3), (5, 6)]) == 4
     assert busy_seconds([(0, 1), (0, 1)]) == 1
+
+
+def test_a_born_again_student_comes_after_its_generations(place: Path, tmp_path: Path):
+    born = training(place, tmp_path, "born", method={"name": "born_again", "generations": 2})
+    with SequentialBackend(device="cpu") as backend:
+        backend.submit([born])
+        events = listen(backend, 1)
+    assert kinds(events, "born") == [Epoch, Epoch, Finished]  # the last generation's; those before it are not the training
+    assert (born.folder / "models" / "distilled-gen1-seed0.safetensors").exists()

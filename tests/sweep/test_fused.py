@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.colours import write_colours
 from tests.sweep.company import (
     alone,
     config_for,
@@ -15,7 +16,6 @@ from tests.sweep.company import (
     train_teacher,
     training_for,
     weights,
-    write_images,
 )
 
 from understudy.sweep.backend import Epoch, Failed, Finished, Stopped, Training
@@ -33,7 +33,7 @@ METHODS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_images(tmp_path_factory.mktemp("images") / "colours.npz")
+    return write_colours(tmp_path_factory.mktemp("images") / "colours.npz")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ import pytest
 
 pytest.importorskip("optuna")
 
-from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config, write_images
+from tests.colours import write_colours
+from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config
 
 from understudy.sweep.search import Search, make_plan
 from understudy.sweep.space import make_space
@@ -88,12 +89,13 @@ def test_two_searches_take_turns_at_one_queue(database: str):
 
 def test_two_machines_share_a_sweep(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Two sweeps in folders of their own, at once: each trial is trained by one of them, both know all results."""
-    images = write_images(tmp_path / "colours.npz")
+    images = write_colours(tmp_path / "colours.npz", contrast=60)
     config = small_config(images, method=diary_method(tmp_path / "diary"), seeds=[0])
     program = f"""
 import sys
 from pathlib import Path
 import understudy.sweep.sweep as s
+from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, small_config
 s.available_cores = lambda: [0]
 config = small_config(Path({str(images)!r}), method=diary_method(Path({str(tmp_path / "diary")!r})), seeds=[0])

@@ -14,7 +14,8 @@ import pytest
 
 pytest.importorskip("optuna")
 
-from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config, write_images
+from tests.colours import write_colours
+from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config
 
 import understudy.sweep.sweep as sweep_module
 from understudy.data.dataset import SealedSplit
@@ -29,7 +30,7 @@ QUIET: dict[str, Any] = {"device": "cpu", "workers": 1, "display": False}
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_images(tmp_path_factory.mktemp("images") / "colours.npz")
+    return write_colours(tmp_path_factory.mktemp("images") / "colours.npz", contrast=60)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -154,6 +155,7 @@ def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_run_twice(whole, i
     diary = tmp_path / "diary"
     program = f"""
 from pathlib import Path
+from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, small_config
 from understudy.sweep.sweep import run_sweep
 if __name__ == "__main__":

@@ -85,9 +85,8 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
     recorded = read_recorded(run, config, results)
     measured = None
     if has_weights(run, config):
-        import torch
-
         from understudy.data.training import prepare_data
+        from understudy.loop import resolve_device
 
         if data is not None:
             config = replace(config, data=replace(config.data, path=data))
@@ -96,8 +95,7 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
             raise UnderstudyError(
                 f"the images of {config.data.path or config.data.source} are not those {run} was trained on: give --data PATH"
             )
-        where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        measured = measure(run, config, images, where)
+        measured = measure(run, config, images, resolve_device(device))
     evidence = Evidence(config, recorded, measured)
     return Diagnosis(
         name=str(results.get("name") or run.name),

@@ -94,10 +94,9 @@ def measure(run: Path, config: RunConfig, data: TrainingData, device: torch.devi
     )
 
 
-def _specs(config: RunConfig, seed: int) -> tuple[ArmSpec, ArmSpec, ArmSpec]:
+def _specs(config: RunConfig, seed: int) -> list[ArmSpec]:
     """Teacher, plain and distilled student of a seed."""
-    teacher, baseline, distilled = (spec_of(config, arm, seed) for arm in ("teacher", "baseline", "distilled"))
-    return teacher, baseline, distilled
+    return [spec_of(config, arm, seed) for arm in ("teacher", "baseline", "distilled")]
 
 
 # -- networks on images as they are ---------------------------------------------------------------------------------------

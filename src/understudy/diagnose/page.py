@@ -6,6 +6,7 @@ from understudy.diagnose.diagnosis import Diagnosis
 from understudy.diagnose.draw import bars, curves
 from understudy.diagnose.evidence import Measured
 from understudy.report.figures import COLOURS
+from understudy.report.render import fill_template
 
 SEVERITY_COLOURS = {"cause": "#D55E00", "contributing": "#D98200", "fine": "#009E73"}
 HEADINGS = {
@@ -17,18 +18,8 @@ HEADINGS = {
 
 def render_page(diagnosis: Diagnosis) -> str:
     """The text of ``diagnosis.html``: findings with evidence and settings, figures, every number in a table."""
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(
-            [jinja2.PackageLoader("understudy.diagnose", "."), jinja2.PackageLoader("understudy.report", ".")]
-        ),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     groups = [
         {
             "heading": HEADINGS[severity],
@@ -40,7 +31,9 @@ def render_page(diagnosis: Diagnosis) -> str:
     ]
     # The figures are our own markup: every name in them is escaped where it is drawn.
     drawings = [{**d, "svg": Markup(d["svg"])} for d in _drawings(diagnosis)]  # noqa: S704
-    return environment.get_template("diagnosis.html.j2").render(
+    return fill_template(
+        "understudy.diagnose",
+        "diagnosis.html.j2",
         name=f"{diagnosis.name}: diagnosis",
         verdict=diagnosis.verdict[0].upper() + diagnosis.verdict[1:],
         headline=diagnosis.headline,

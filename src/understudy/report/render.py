@@ -13,18 +13,24 @@ def render(template: str, drawings: Sequence[Any], **values: Any) -> str:
             text, so their SVG goes into the page as it is.
         values: what the template names; a missing one is an error.
     """
-    import jinja2
     from markupsafe import Markup
 
+    shown = [
+        {"title": d.title, "caption": d.caption, "svg": Markup(d.svg), "wide": d.wide, "pixels": round(96 * d.width)}  # noqa: S704
+        for d in drawings
+    ]
+    return fill_template("understudy.report", template, drawings=shown, **values)
+
+
+def fill_template(package: str, template: str, **values: Any) -> str:
+    """The text that a template in the folder of ``package`` makes of ``values``; it may build on those of this folder."""
+    import jinja2
+
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("understudy.report", "."),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name, ".") for name in dict.fromkeys((package, "understudy.report"))]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = [
-        {"title": d.title, "caption": d.caption, "svg": Markup(d.svg), "wide": d.wide, "pixels": round(96 * d.width)}  # noqa: S704
-        for d in drawings
-    ]
-    return environment.get_template(template).render(drawings=shown, **values)
+    return environment.get_template(template).render(**values)

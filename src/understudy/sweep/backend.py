@@ -1,5 +1,6 @@
 """What runs the trainings of a sweep: one interface for one process, many, one fused program, or a cluster."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from understudy.arm import arm_folder
 from understudy.config import RunConfig
+from understudy.errors import UnderstudyError
 from understudy.loop import EpochResult
 
 
@@ -68,6 +71,18 @@ class Stopped:
 
 
 Event = Epoch | Finished | Failed | Stopped
+
+
+def kept_result(training: Training) -> Finished | None:
+    """What a training left behind that has ended before; such a one is read, not trained."""
+    path = arm_folder(training.folder, f"{training.arm}-seed{training.seed}") / "result.json"
+    return Finished(training.name, json.loads(path.read_text())) if path.exists() else None
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception as one line for people."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UnderstudyError) else f"{type(error).__name__}: {text}"[:300]
 
 
 class Backend(ABC):

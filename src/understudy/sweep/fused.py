@@ -6,7 +6,6 @@ of training alone; what a CPU wants. ``stacked`` computes plain students of one 
 docs/fused.md says which wins where.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,11 +20,10 @@ from understudy.errors import UnderstudyError
 from understudy.loop import EpochResult, make_fabric, train_steps
 from understudy.methods import method_config, needs_of
 from understudy.methods.base import Method
-from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training
+from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training, kept_result, reason_of
 from understudy.sweep.interleaved import SharedBatches, SharedTeacher, Turns, epoch_in_turns
 from understudy.sweep.stacked import StackedStudent, epoch_stacked, why_not_stacked
-from understudy.teachers import FrozenTeacher
-from understudy.train import assemble, generation_seed, paced
+from understudy.train import assemble, generation_seed
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -117,16 +115,16 @@ class FusedBackend(Backend):
     def _take_on(self) -> Iterator[Event]:
         submitted, self._submitted = self._submitted, []
         for training in submitted:
-            spec = spec_of(training.config, training.arm, training.seed)
-            written = arm_folder(training.folder, spec.name) / "result.json"
-            if written.exists():
-                yield Finished(training.name, json.loads(written.read_text()))
+            finished = kept_result(training)
+            if finished is not None:
+                yield finished
                 continue
+            spec = spec_of(training.config, training.arm, training.seed)
             try:
                 seat = self._seat(training, spec)
                 history = seat.student.start()
             except Exception as error:
-                yield Failed(training.name, _reason(error))
+                yield Failed(training.name, reason_of(error))
                 continue
             self._seats.append(seat)
             for result in history:
@@ -153,7 +151,7 @@ class FusedBackend(Backend):
             seat = seats[name]
             if isinstance(result, Exception):
                 self._remove(seat)
-                yield Failed(name, _reason(result))
+                yield Failed(name, reason_of(result))
                 continue
             seat.history.append(result)
             yield Epoch(name, result)
@@ -171,7 +169,7 @@ class FusedBackend(Backend):
                 seat.test if training.final else None, seat.fabric, seat.student.seconds, teachers=training.teachers,
             )  # fmt: skip
         except Exception as error:
-            yield Failed(training.name, _reason(error))
+            yield Failed(training.name, reason_of(error))
         else:
             yield Finished(training.name, result)
 
@@ -196,10 +194,11 @@ class FusedBackend(Backend):
         torch.manual_seed(generation_seed(training.seed, link.generation))
         student = build(link.model, data, link.stages)
         # Loaded for every student, though only the first one's is kept: building it draws from the student's generator.
-        needs = needs_of(options)
-        frozen = None if needs == "nothing" else _taught_by(training, spec, data, fabric.device)
+        frozen = None
+        if needs_of(options) != "nothing":
+            frozen = load_teacher(config, spec, training.folder, data, fabric.device, training.teachers)
         method, answers = assemble(
-            student, data, options, settings, fabric.device, batches,
+            student, data, options, settings, fabric, batches,
             teacher=frozen, outputs=config.teacher.outputs, cache=training.cache,
         )  # fmt: skip
         teacher = None
@@ -207,8 +206,6 @@ class FusedBackend(Backend):
             which = (type(answers).__name__, *listens, str(training.cache))
             same = (*which, frozen.description, frozen.precision)
             teacher = self._once(("teacher", *images, *same), lambda: SharedTeacher(answers))
-        if options.curriculum is not None:
-            batches.pace = paced(options, answers, batches, settings, fabric)
         engine, why = self._engine(method, settings, fabric.device)
         if why:
             raise UnderstudyError(f"this training cannot be stacked: {why}; use the engine interleaved")
@@ -238,10 +235,6 @@ class FusedBackend(Backend):
         return self._shared[key]
 
 
-def _taught_by(training: Training, spec: ArmSpec, data: TrainingData, device: torch.device) -> FrozenTeacher:
-    return load_teacher(training.config, spec, training.folder, data, device, training.teachers)
-
-
 def _batches(data: TrainingData, settings: TrainConfig, seed: int, device: torch.device) -> SharedBatches:
     return SharedBatches(data.train, data.config, settings.batch_size, seed, device, drop_last=settings.drop_last)
 
@@ -256,9 +249,3 @@ def _company(seat: Seat) -> tuple[object, ...]:
 def _leave(seat: Seat) -> None:
     if isinstance(seat.student, Turns):
         seat.student.close()
-
-
-def _reason(error: Exception) -> str:
-    """One line: what a user did wrong as it is, anything else with its kind."""
-    lines = str(error).splitlines() or [""]
-    return lines[0] if isinstance(error, UnderstudyError) else f"{type(error).__name__}: {lines[0]}"

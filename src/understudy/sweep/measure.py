@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from understudy.arm import build, teacher_seed, weights_path
+from understudy.arm import build, spec_of, weights_path
 from understudy.checkpoint import save_weights
 from understudy.config import RunConfig
 from understudy.data.training import TrainingData
@@ -87,9 +87,9 @@ def _short(config: RunConfig, data: TrainingData, folder: Path, most: int) -> Ru
         assistants=(),
     )
     torch.manual_seed(0)
-    for seed in {teacher_seed(short, seed) for seed in range(most)}:
+    for name in dict.fromkeys(spec_of(short, "teacher", seed).name for seed in range(most)):
         teacher = build(config.teacher.model, data, config.teacher.stages)
-        save_weights(weights_path(folder, f"teacher-seed{seed}"), deployed(teacher))
+        save_weights(weights_path(folder, name), deployed(teacher))
     return short
 
 

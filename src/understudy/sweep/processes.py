@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from understudy.errors import UnderstudyError
-from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training
-from understudy.sweep.sequential import StopTraining, on_cpu, reason_of, run_training
+from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training, reason_of
+from understudy.sweep.sequential import StopTraining, on_cpu, run_training
 from understudy.workers import available_cores, thread_environment
 
 _RETRIES = 2

@@ -28,10 +28,10 @@ from weakref import WeakValueDictionary
 
 from filelock import FileLock, Timeout
 
-from understudy.arm import ArmSpec, arm_folder, run_arm, spec_of
 from understudy.errors import UnderstudyError
 from understudy.loop import EpochResult
-from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training
+from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training, kept_result, reason_of
+from understudy.sweep.sequential import run_training
 from understudy.workers import available_cores
 
 _SETTINGS = {
@@ -111,9 +111,9 @@ class RayBackend(Backend):
         for training in trainings:
             assert training.name not in self._open, f"{training.name} is being trained"
             self._open[training.name] = 0
-            result = arm_folder(training.folder, _spec(training).name) / "result.json"
-            if result.exists():
-                self._exchange.news.put(Finished(training.name, json.loads(result.read_text())))
+            finished = kept_result(training)
+            if finished is not None:
+                self._exchange.news.put(finished)
             else:
                 self._exchange.waiting.append(_Job(training, self.device, self._local, self._mark))
 
@@ -394,25 +394,16 @@ def _train(config: dict[str, Any]) -> None:
         if kind == "epoch":
             tell("epoch", asdict(content[0]))
 
-    spec = _spec(training)
     try:
         if not job.mark.seen():
             raise UnderstudyError(f"node {socket.gethostname()} cannot see {job.mark.path.parent.parent}: share that storage")
         with _alone(training), _own_core() if job.pin else contextlib.nullcontext():
-            result = run_arm(
-                training.config, spec, training.folder, job.device, 1 if job.device == "cpu" else None,
-                True, training.cache, training.final, report, teachers=training.teachers,
-            )  # fmt: skip
+            result = run_training(training, job.device, 1 if job.device == "cpu" else None, report)
     except Exception as error:
         # An error of the training's own comes again however often it is tried: told, not raised, so that Tune does not retry.
-        reason = str(error) if isinstance(error, UnderstudyError) else f"{type(error).__name__}: {error}"
-        tell("failed", " ".join(reason.split())[:500])
+        tell("failed", reason_of(error))
     else:
         tell("finished", result)
-
-
-def _spec(training: Training) -> ArmSpec:
-    return spec_of(training.config, training.arm, training.seed)
 
 
 @contextlib.contextmanager

@@ -8,9 +8,8 @@ from typing import Any
 
 from understudy.arm import run_arm, spec_of
 from understudy.chain import chain_of, needed_by
-from understudy.errors import UnderstudyError
-from understudy.loop import EpochResult
-from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training
+from understudy.loop import EpochResult, resolve_device
+from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training, reason_of
 
 
 class StopTraining(Exception):
@@ -48,17 +47,9 @@ def run_training(training: Training, device: str, threads: int | None, report: C
     return result
 
 
-def reason_of(error: BaseException) -> str:
-    """An exception as one line for people."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UnderstudyError) else f"{type(error).__name__}: {text}"[:300]
-
-
 def on_cpu(device: str) -> bool:
     """Whether trainings on this device run on the CPU."""
-    import torch
-
-    return device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    return resolve_device(device).type == "cpu"
 
 
 class SequentialBackend(Backend):

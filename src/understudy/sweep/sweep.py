@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from understudy.arm import arm_folder, build, run_arm, spec_of, teacher_seed, weights_path, write_json
+from understudy.arm import arm_folder, build, run_arm, spec_of, weights_path, write_json
 from understudy.benchmark import hardware
 from understudy.chain import chain_of, needed_by
 from understudy.config import RunConfig, from_yaml, to_mapping, to_yaml
@@ -24,7 +24,7 @@ from understudy.experiment import describe_data, record_config
 from understudy.files import write_bytes
 from understudy.methods import method_config, needs_of
 from understudy.sweep import BACKENDS, open_backend
-from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Training
+from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Training, kept_result, reason_of
 from understudy.sweep.measure import measure_backends
 from understudy.sweep.progress import SweepDisplay
 from understudy.sweep.results import (
@@ -40,7 +40,7 @@ from understudy.sweep.results import (
     write_trials,
 )
 from understudy.sweep.search import Plan, Search, Taken, default_storage, hide_password, make_plan
-from understudy.sweep.sequential import on_cpu, reason_of
+from understudy.sweep.sequential import on_cpu
 from understudy.sweep.space import Choice, Dimension, check_space, configured, describe, label, make_space, plain_values
 from understudy.workers import Job, available_cores, run_jobs
 
@@ -286,17 +286,17 @@ class _Sweep:
         """Machines that share a study must share the teacher, bit for bit."""
         if not self._needs_teacher():
             return
-        seeds = dict.fromkeys(teacher_seed(self.config, seed) for seed in self.config.seeds)
+        names = dict.fromkeys(spec_of(self.config, "teacher", seed).name for seed in self.config.seeds)
         digest = hashlib.sha256()
-        for seed in seeds:
-            digest.update(weights_path(self.out, f"teacher-seed{seed}").read_bytes())
+        for name in names:
+            digest.update(weights_path(self.out, name).read_bytes())
         theirs = self.search.noted().get("teacher")
         if theirs is None:
             self.search.note("teacher", digest.hexdigest())
         elif theirs != digest.hexdigest():
             raise UnderstudyError(
-                "this machine's teacher is not the one that the study's other trials have listened to: copy models/teacher-seed"
-                f"{next(iter(seeds))}.safetensors from the sweep that began the study, and give it as teacher.path=FILE"
+                "this machine's teacher is not the one that the study's other trials have listened to: copy models/"
+                f"{next(iter(names))}.safetensors from the sweep that began the study, and give it as teacher.path=FILE"
             )
 
     # The trials.
@@ -387,9 +387,9 @@ class _Sweep:
             _claim(training)
             group.flying.add(training.name)
             self.groups[training.name] = group
-            result = arm_folder(folder, f"{group.arm}-seed{seed}") / "result.json"
-            if result.exists():
-                self.ready.append(Finished(training.name, json.loads(result.read_text())))
+            finished = kept_result(training)
+            if finished is not None:
+                self.ready.append(finished)
             else:
                 new.append(training)
         if new:
