@@ -20,6 +20,7 @@ RANKS = {
     "chain": 2,
     "conv": 2,
     "data": 2,
+    "kernels": 1,
     "models": 2,
     "optim": 2,
     "statistics": 2,

@@ -8,6 +8,7 @@ stands where they have GELU, which is slow on a CPU.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from understudy.kernels.norm_relu import norm_relu
 from understudy.models.base import Classifier, Outputs
 
 
@@ -93,6 +94,5 @@ class FastStage(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Pool before the norm: the norm and everything after it see a quarter of the pixels."""
-        pooled = F.relu(self.bn1(F.max_pool2d(self.conv1(inputs), 2)))
-        hidden = self.bn2(self.conv2(pooled))
-        return F.relu(hidden + pooled if self.residual else hidden)
+        pooled = norm_relu(self.bn1, F.max_pool2d(self.conv1(inputs), 2))
+        return norm_relu(self.bn2, self.conv2(pooled), add=pooled if self.residual else None)

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from understudy.kernels.norm_relu import norm_relu
 from understudy.models.base import Classifier, Outputs
 
 
@@ -51,9 +52,9 @@ class FoundingTeacher(Classifier):
                 pool=nn.MaxPool2d(3, 2, 1),
             )
         )
-        self.stage1 = _teacher_stage(64, 128, stride=1)
-        self.stage2 = _teacher_stage(128, 256, stride=2)
-        self.stage3 = _teacher_stage(256, 512, stride=2)
+        self.stage1 = _TeacherStage(64, 128, stride=1)
+        self.stage2 = _TeacherStage(128, 256, stride=2)
+        self.stage3 = _TeacherStage(256, 512, stride=2)
         self.fc = nn.Linear(512, num_classes)
 
     def outputs(self, images: Tensor) -> Outputs:
@@ -69,17 +70,16 @@ class FoundingTeacher(Classifier):
         return logits
 
 
-def _teacher_stage(in_channels: int, channels: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        OrderedDict(
-            conv1=nn.Conv2d(in_channels, channels, 3, stride, 1),
-            bn1=nn.BatchNorm2d(channels),
-            relu1=nn.ReLU(),
-            conv2=nn.Conv2d(channels, channels, 3, 1, 1),
-            bn2=nn.BatchNorm2d(channels),
-            relu2=nn.ReLU(),
-        )
-    )
+class _TeacherStage(nn.Module):
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return norm_relu(self.bn2, self.conv2(norm_relu(self.bn1, self.conv1(x))))
 
 
 class FoundingStudent(Classifier):
@@ -92,10 +92,10 @@ class FoundingStudent(Classifier):
         super().__init__()
         self.feature_channels = (16, 32, 64, 128)
         self.embedding_dim = 128
-        self.stage1 = _student_stage(in_channels, 16, pool=True, pool_first=pool_first)
-        self.stage2 = _student_stage(16, 32, pool=True, pool_first=pool_first)
-        self.stage3 = _student_stage(32, 64, pool=True, pool_first=pool_first)
-        self.stage4 = _student_stage(64, 128, pool=False, pool_first=pool_first)
+        self.stage1 = _StudentStage(in_channels, 16, pool=True, pool_first=pool_first)
+        self.stage2 = _StudentStage(16, 32, pool=True, pool_first=pool_first)
+        self.stage3 = _StudentStage(32, 64, pool=True, pool_first=pool_first)
+        self.stage4 = _StudentStage(64, 128, pool=False, pool_first=pool_first)
         self.dropout1 = nn.Dropout(dropout1)
         self.fc1 = nn.Linear(128, 64)
         self.dropout2 = nn.Dropout(dropout2)
@@ -115,12 +115,15 @@ class FoundingStudent(Classifier):
         return logits
 
 
-def _student_stage(in_channels: int, channels: int, *, pool: bool, pool_first: bool) -> nn.Sequential:
-    # Only conv and bn hold weights, so the state dict does not know the order of the two after them.
-    layers: OrderedDict[str, nn.Module] = OrderedDict(conv=nn.Conv2d(in_channels, channels, 3, 1, 1), bn=nn.BatchNorm2d(channels))
-    if pool and pool_first:
-        layers["pool"] = nn.MaxPool2d(2)
-    layers["relu"] = nn.ReLU()
-    if pool and not pool_first:
-        layers["pool"] = nn.MaxPool2d(2)
-    return nn.Sequential(layers)
+class _StudentStage(nn.Module):
+    def __init__(self, in_channels: int, channels: int, *, pool: bool, pool_first: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, 3, 1, 1)
+        self.bn = nn.BatchNorm2d(channels)
+        self.pool, self.pool_first = pool, pool_first
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed = self.conv(x)
+        if self.pool and not self.pool_first:
+            return F.max_pool2d(F.relu(self.bn(mixed)), 2)
+        return norm_relu(self.bn, mixed, pool=self.pool)

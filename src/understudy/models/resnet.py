@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from understudy.kernels.norm_relu import norm_relu
 from understudy.models.base import Classifier, Outputs
 
 _NARROW = (16, 16, 32, 64)
@@ -100,7 +101,7 @@ class ResNet(Classifier):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def outputs(self, images: Tensor) -> Outputs:
-        hidden = F.relu(self.bn1(self.conv1(images)))
+        hidden = norm_relu(self.bn1, self.conv1(images))
         features = [hidden]
         for stage in self.stages:
             hidden = stage(hidden)
@@ -128,5 +129,5 @@ class ResidualBlock(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``[B, in_channels, H, W]`` to ``[B, channels, H / stride, W / stride]``."""
-        hidden = F.relu(self.bn1(self.conv1(inputs)))
-        return F.relu(self.shortcut(inputs) + self.bn2(self.conv2(hidden)))
+        hidden = norm_relu(self.bn1, self.conv1(inputs))
+        return norm_relu(self.bn2, self.conv2(hidden), add=self.shortcut(inputs))

@@ -9,6 +9,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from understudy.kernels.norm_relu import norm_relu
 from understudy.models.base import Classifier, Outputs
 
 FourWidths = tuple[int, int, int, int]
@@ -134,11 +135,11 @@ class ConvPool(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, channels, 3, 1, 1, bias=False)
         self.bn = nn.BatchNorm2d(channels)
-        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
+        self.pool = pool
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``[B, in_channels, H, W]`` to ``[B, channels, H, W]``, H and W halved by the pool."""
-        return F.relu(self.pool(self.bn(self.conv(inputs))))
+        return norm_relu(self.bn, self.conv(inputs), pool=self.pool)
 
 
 class Residual(nn.Module):
@@ -151,7 +152,7 @@ class Residual(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``[B, channels, H, W]`` to the same shape."""
-        return F.relu(inputs + self.bn(self.conv(inputs)))
+        return norm_relu(self.bn, self.conv(inputs), add=inputs)
 
 
 class Separable(nn.Module):
@@ -166,14 +167,13 @@ class Separable(nn.Module):
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.pointwise = nn.Conv2d(in_channels, channels, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
+        self.pool = pool
         self.shortcut = in_channels == channels and not pool
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``[B, in_channels, H, W]`` to ``[B, channels, H, W]``, H and W halved by the pool."""
-        hidden = F.relu(self.bn1(self.depthwise(inputs)))
-        hidden = self.pool(self.bn2(self.pointwise(hidden)))
-        return F.relu(inputs + hidden if self.shortcut else hidden)
+        mixed = self.pointwise(norm_relu(self.bn1, self.depthwise(inputs)))
+        return norm_relu(self.bn2, mixed, pool=self.pool, add=inputs if self.shortcut else None)
 
 
 def _he(model: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from understudy.kernels.norm_relu import norm_relu
 from understudy.models.base import Classifier, Outputs
 
 
@@ -75,11 +76,11 @@ class WideResNet(Classifier):
             assert isinstance(stage, nn.ModuleList)
             for index, block in enumerate(stage):
                 assert isinstance(block, PreActivationBlock)
-                activated = F.relu(block.bn1(hidden))
+                activated = norm_relu(block.bn1, hidden)
                 if index == 0:
                     features.append(activated)
                 hidden = block(hidden, activated)
-        last = F.relu(self.bn(hidden))
+        last = norm_relu(self.bn, hidden)
         embedding = F.adaptive_avg_pool2d(last, 1).flatten(1)
         return Outputs(self.classify(embedding), (*features, last), embedding)
 
@@ -102,7 +103,7 @@ class PreActivationBlock(nn.Module):
 
     def forward(self, inputs: Tensor, activated: Tensor) -> Tensor:
         """``[B, in_channels, H, W]``, as it is and as ``relu(bn1(inputs))``, to ``[B, channels, H / stride, W / stride]``."""
-        hidden = F.relu(self.bn2(self.conv1(activated)))
+        hidden = norm_relu(self.bn2, self.conv1(activated))
         shortcut = inputs if self.shortcut is None else self.shortcut(activated)
         result: Tensor = shortcut + self.conv2(hidden)
         return result

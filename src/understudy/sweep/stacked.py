@@ -91,6 +91,7 @@ class StackedBatchNorm2d(nn.Module):
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             self.register_buffer(name, torch.stack([getattr(layer, name).detach() for layer in layers]))
 
+    is_batch_norm = True  # for norm_relu
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
