@@ -8,6 +8,7 @@ stands where they have GELU, which is slow on a CPU.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from understudy.kernels.average import global_average
 from understudy.kernels.norm_relu import norm_relu
 from understudy.models.base import Classifier, Outputs
 
@@ -73,7 +74,7 @@ class FastNet(Classifier):
         stage1 = self.stage1(stem)
         stage2 = self.stage2(stage1)
         stage3 = self.stage3(stage2)
-        embedding = stage3.amax((2, 3)) if self.pool == "max" else F.adaptive_avg_pool2d(stage3, 1).flatten(1)
+        embedding = stage3.amax((2, 3)) if self.pool == "max" else global_average(stage3)
         return Outputs(self.classify(embedding), (stem, stage1, stage2, stage3), embedding)
 
     def classify(self, embedding: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from understudy.kernels.average import global_average
 from understudy.kernels.norm_relu import norm_relu
 from understudy.models.base import Classifier, Outputs
 
@@ -62,7 +63,7 @@ class FoundingTeacher(Classifier):
         stage1 = self.stage1(stem)
         stage2 = self.stage2(stage1)
         stage3 = self.stage3(stage2)
-        embedding = F.adaptive_avg_pool2d(stage3, 1).flatten(1)
+        embedding = global_average(stage3)
         return Outputs(self.classify(embedding), (stem, stage1, stage2, stage3), embedding)
 
     def classify(self, embedding: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ class FoundingStudent(Classifier):
         stage2 = self.stage2(stage1)
         stage3 = self.stage3(stage2)
         stage4 = self.stage4(stage3)
-        embedding = F.adaptive_avg_pool2d(stage4, 1).flatten(1)
+        embedding = global_average(stage4)
         return Outputs(self.classify(embedding), (stage1, stage2, stage3, stage4), embedding)
 
     def classify(self, embedding: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ Shortcuts that change shape are 1x1 convolutions with batch norm (option B), as 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from understudy.kernels.average import global_average
 from understudy.kernels.norm_relu import norm_relu
 from understudy.models.base import Classifier, Outputs
 
@@ -106,7 +106,7 @@ class ResNet(Classifier):
         for stage in self.stages:
             hidden = stage(hidden)
             features.append(hidden)
-        embedding = F.adaptive_avg_pool2d(hidden, 1).flatten(1)
+        embedding = global_average(hidden)
         return Outputs(self.classify(embedding), tuple(features), embedding)
 
     def classify(self, embedding: Tensor) -> Tensor:

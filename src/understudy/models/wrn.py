@@ -1,8 +1,8 @@
 """Wide ResNets (Zagoruyko & Komodakis 2016): pre-activation blocks, named ``wrn_DEPTH_WIDTH``, no dropout."""
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from understudy.kernels.average import global_average
 from understudy.kernels.norm_relu import norm_relu
 from understudy.models.base import Classifier, Outputs
 
@@ -81,7 +81,7 @@ class WideResNet(Classifier):
                     features.append(activated)
                 hidden = block(hidden, activated)
         last = norm_relu(self.bn, hidden)
-        embedding = F.adaptive_avg_pool2d(last, 1).flatten(1)
+        embedding = global_average(last)
         return Outputs(self.classify(embedding), (*features, last), embedding)
 
     def classify(self, embedding: Tensor) -> Tensor:
