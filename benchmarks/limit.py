@@ -29,11 +29,12 @@ def arithmetic(model: nn.Module, batch_size: int) -> dict[str, tuple[float, floa
             flops = 2.0 * products * written * module.weight[0].numel()
             moved = (read + written) * products
         elif isinstance(module, nn.BatchNorm2d):
-            moved = 3 * read + 5 * read  # forward: x, x, y; backward: x and the gradient twice each, and the result
-        elif isinstance(module, nn.MaxPool2d):
-            moved = read + written * 3 + read + written * 3  # with an index of 8 bytes for each output
-        elif isinstance(module, nn.ReLU):
-            moved = 2 * read + 3 * read
+            # With the pool and the ReLU behind it, as norm_relu goes over them: the map for its statistics, the map again and
+            # the result (and what each window kept); backward what was kept, the result and its gradient for the sums, then
+            # those and the map again for the gradient by the map, which is written once.
+            pools = getattr(model.get_submodule(name.rpartition(".")[0]), "pool", False)
+            result = read // 4 if pools else read
+            moved = 2 * read + (2 if pools else 1) * result + 3 * result + 2 * read + (3 if pools else 2) * result
         counts[name] = (flops, 4.0 * moved)
 
     hooks = [m.register_forward_hook(partial(count, n)) for n, m in model.named_modules() if not list(m.children())]

@@ -20,6 +20,11 @@ RATIOS = {
     "inference": {f"{n}_{b}_{w}" for n in ("student", "teacher") for b in (1, 2) for w in ("channels_last", "bf16")},
     "limit": None,
     "method_costs": set(METHODS) - {"ce"},
+    "norm_relu": {
+        f"{p} {m}"
+        for p in ("bf16", "fp32")
+        for m in ("stage 1, pool", "stage 2, pool", "stage 3, pool", "stage 4", "resnet20, sum")
+    },
     "plain_epoch": {"plain", "distilled"},
     "scaling": None,
     "startup": None,
