@@ -140,7 +140,7 @@ def _facts(sweep: Sweep) -> list[tuple[str, str]]:
         ("Backends measured", list(measured)),
         ("Time", spent),
         ("Cost", _cost(sweep)),
-        ("Finished", [results.get("created")]),
+        ("Started", [results.get("created")]),
         *data_facts(results),
         *place_facts(results),
     ])  # fmt: skip

@@ -118,7 +118,7 @@ def run_sweep(
                 "environment": hardware() | {"device": "cpu" if on_cpu(device) else "cuda"},
                 "data": describe_data(data, len(test)),
                 "config": to_mapping(config),
-                "storage": hide_password(url),
+                "storage": hide_password(storage) if storage else "SQLite in the sweep's folder",
             }
             sweep = _Sweep(config, plan, found, out, data, fresh, backend, device, workers, cache, facts, shown)
             stack.callback(sweep.close)
