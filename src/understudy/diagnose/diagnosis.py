@@ -9,7 +9,8 @@ from typing import Any
 
 from understudy.config import to_mapping
 from understudy.diagnose.evidence import Evidence
-from understudy.diagnose.findings import NEED_WEIGHTS, Finding, diagnose
+from understudy.diagnose.findings import NEED_WEIGHTS, diagnose
+from understudy.diagnose.findings.finding import Finding
 from understudy.errors import UnderstudyError
 from understudy.files import write_bytes
 
