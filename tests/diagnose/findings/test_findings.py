@@ -1,6 +1,8 @@
 """All questions together: their order, what they say of a run in order, and what they leave unsaid without weights."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 from tests.diagnose.example_evidence import TARGETS, healthy, measured, recorded, without_weights
 
@@ -8,12 +10,19 @@ from understudy.diagnose.findings import NEED_WEIGHTS, QUESTIONS, diagnose
 from understudy.diagnose.findings.finding import ORDER
 from understudy.statistics import paired_gain
 
+DOCUMENTATION = Path(__file__).parents[3] / "docs" / "diagnosis.md"
+
 
 def test_a_run_in_order_has_neither_cause_nor_contribution():
     found = diagnose(healthy())
     # The capacity finding compares with the teacher: 7 points behind it is within bounds.
     assert [(f.key, f.severity) for f in found if f.severity != "fine"] == []
     assert [f.key for f in found] == [question.__name__ for question in QUESTIONS]
+
+
+def test_the_documentation_explains_every_finding_in_the_order_of_the_questions():
+    rows = re.findall(r"^\| `(\w+)` \|", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows == [question.__name__ for question in QUESTIONS]
 
 
 def test_a_finding_that_needs_weights_is_not_guessed_without_them():

@@ -5,6 +5,7 @@ import math
 from understudy.diagnose.evidence import Evidence
 from understudy.diagnose.findings.finding import Finding
 from understudy.diagnose.findings.wording import plain_points, points
+from understudy.statistics import summarise
 
 MANY_SEEDS = 30
 """Beyond as many, the gain is too small to look for by more seeds."""
@@ -13,8 +14,9 @@ MANY_SEEDS = 30
 def noise(evidence: Evidence) -> Finding:
     """Could this run have shown a gain at all?"""
     gain, recorded = evidence.recorded.gain, evidence.recorded
-    gains = [float(g) for g in gain["gains"]]  # type: ignore[attr-defined]
-    n, mean = len(gains), math.fsum(gains) / len(gains)
+    of_seeds = summarise([float(g) for g in gain["gains"]])  # type: ignore[attr-defined]
+    assert of_seeds is not None
+    n, mean, std = of_seeds["n"], of_seeds["mean"], of_seeds["std"]
     error = difference_error(recorded.arms["distilled"].test_accuracy, recorded.arms["baseline"].test_accuracy, recorded.num_test)
     about_test = (
         f"the {recorded.num_test:,} test images, the same for all seeds, add a standard error of at most {plain_points(error)}"
@@ -25,7 +27,6 @@ def noise(evidence: Evidence) -> Finding:
             "seeds differ by about as much as distillation gains, and one of them has no interval", ("--seeds 0,1,2",),
         )  # fmt: skip
     low, high = float(gain["low"]), float(gain["high"])  # type: ignore[arg-type]
-    std = math.sqrt(math.fsum((g - mean) ** 2 for g in gains) / (n - 1))
     seen = (
         f"gain {points(mean)} points [{points(low)}, {points(high)}] over {n} seeds, whose gains differ "
         f"by {plain_points(std)} (one standard deviation); {about_test}"
