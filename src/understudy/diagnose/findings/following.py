@@ -89,9 +89,9 @@ def agreement(evidence: Evidence) -> Finding | None:
         )  # fmt: skip
     if removed < FOLLOWED:
         return Finding(
-            "agreement", "The teaching did not get through", "contributing", seen,
-            "the student is no nearer to the teacher on new images than one that never heard it, so that no teacher could have "
-            "helped: look at dropout, fit, length and gradient first",
+            "agreement", "Little of the teaching got through", "contributing", seen,
+            "the student is hardly nearer to the teacher on new images, if at all, than one that never heard it, so that a "
+            "better teacher would hardly help: look at dropout, fit, length and gradient first",
             ("the settings of the other findings first",),
         )  # fmt: skip
     return Finding("agreement", "Agreement with the teacher", "fine", seen, "the student took over part of what the teacher says")
