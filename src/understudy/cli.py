@@ -282,7 +282,7 @@ def diagnose(
 ) -> None:
     """Say why distillation did not help in a finished run, with evidence and the settings to change.
 
-    Writes diagnosis.html and diagnosis.json into the run's folder. Opens no test image.
+    Writes diagnosis.html, diagnosis.json and figures/diagnosis_* into the run's folder. Opens no test image.
 
     Args:
         run: a run's folder.

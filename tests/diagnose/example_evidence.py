@@ -59,3 +59,23 @@ def without_weights(config_: RunConfig | None = None, recorded_: Recorded | None
 def fits(**changes: dict[str, float]) -> dict[str, Fit]:
     """The healthy fits with some numbers of some networks changed."""
     return {role: replace(fit, **changes.get(role, {})) for role, fit in FITS.items()}
+
+
+def arms(**changes: dict[str, float]) -> dict[str, Standing]:
+    """The healthy arms with some numbers of some of them changed."""
+    return {role: replace(arm, **changes.get(role, {})) for role, arm in recorded().arms.items()}
+
+
+def told(**changes: Any) -> Evidence:
+    """All in order but what the teacher's targets say."""
+    return healthy(measured_=measured(targets=replace(TARGETS, **changes)))
+
+
+def pulled(**changes: Any) -> Evidence:
+    """All in order but the gradients."""
+    return healthy(measured_=measured(gradients=replace(PULLS, **changes)))
+
+
+def fitted(**changes: dict[str, float]) -> Evidence:
+    """All in order but the fits."""
+    return healthy(measured_=measured(fits=fits(**changes)))

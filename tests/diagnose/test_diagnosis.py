@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.report.page_checks import Elements
 
 from understudy import cli
 from understudy.arm import weights_path
@@ -123,10 +124,17 @@ def test_page_json_and_report_say_the_same(healthy: tuple[Path, Diagnosis], tmp_
     shutil.copytree(healthy[0], run)
     diagnosis = replace(healthy[1], name="<script>alert(1)</script>")
     page = write_diagnosis(diagnosis, run).read_text()
-    assert "<script" not in page and "&lt;script&gt;" in page and "http" not in page.replace("http-equiv", "")
+    elements = Elements(page)
+    assert elements.open == [], "every tag is closed"
+    assert "<script" not in page and "&lt;script&gt;" in page
+    loaded = [value for _, attributes in elements.found for key, value in attributes.items() if key.endswith(("src", "href"))]
+    assert all(str(value).startswith(("#", "data:")) for value in loaded), "one file that needs nothing else"
     saved = json.loads((run / "diagnosis.json").read_text())
     assert saved["headline"] == diagnosis.headline and len(saved["findings"]) == len(diagnosis.findings)
-    assert all(finding.title in html.unescape(page) for finding in diagnosis.findings) and page.count("<svg") == 4
+    assert all(finding.title in html.unescape(page) for finding in diagnosis.findings)
+    drawn = sorted(path.stem for path in (run / "figures").glob("diagnosis_*.png"))
+    assert drawn == ["diagnosis_end", "diagnosis_fits", "diagnosis_gradients", "diagnosis_targets"]
+    assert page.count("<svg") == len(drawn) and page.count("<figcaption>") == len(drawn)
     report = write_report(run, figures=False).read_text()
     assert 'href="diagnosis.html"' in report and saved["headline"].split(":")[0] in report
 

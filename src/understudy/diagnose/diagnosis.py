@@ -9,7 +9,8 @@ from typing import Any
 
 from understudy.config import to_mapping
 from understudy.diagnose.evidence import Evidence
-from understudy.diagnose.findings import NEED_WEIGHTS, Finding, diagnose
+from understudy.diagnose.findings import NEED_WEIGHTS, diagnose
+from understudy.diagnose.findings.finding import Finding
 from understudy.errors import UnderstudyError
 from understudy.files import write_bytes
 
@@ -107,12 +108,13 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
 
 
 def write_diagnosis(diagnosis: Diagnosis, run: Path) -> Path:
-    """Write ``diagnosis.json`` and ``diagnosis.html`` into the run directory; gives the path of the page."""
+    """Write ``diagnosis.json``, ``figures/diagnosis_*`` and ``diagnosis.html`` into the run directory; the path of the page."""
+    from understudy.diagnose.figures import draw_diagnosis
     from understudy.diagnose.page import render_page
 
     write_bytes(run / "diagnosis.json", as_json(diagnosis).encode())
     page = run / "diagnosis.html"
-    write_bytes(page, render_page(diagnosis).encode())
+    write_bytes(page, render_page(diagnosis, draw_diagnosis(diagnosis.evidence, run / "figures")).encode())
     return page
 
 

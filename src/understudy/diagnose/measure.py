@@ -18,7 +18,7 @@ from understudy.data.batches import Batch, TrainBatches
 from understudy.data.dataset import Split
 from understudy.data.training import TrainingData
 from understudy.diagnose.evidence import Fit, Gradients, Measured, Targets
-from understudy.diagnose.record import is_dropout
+from understudy.diagnose.record import ROLES, is_dropout
 from understudy.errors import UnderstudyError
 from understudy.evaluate import accuracy, predict
 from understudy.methods import build_method, method_class, method_config, needs_of
@@ -71,17 +71,19 @@ def measure(run: Path, config: RunConfig, data: TrainingData, device: torch.devi
     """
     rng = torch.Generator().manual_seed(0)
     sample = data.train.take(torch.randperm(len(data.train), generator=rng)[:SAMPLE].sort().values)
-    targets, gradients, fits = [], [], {"teacher": [], "baseline": [], "distilled": []}  # type: ignore[var-annotated]
+    targets: list[Targets] = []
+    gradients: list[Gradients | None] = []
+    fits: dict[str, list[Fit]] = {role: [] for role in ROLES}
     for seed in config.seeds:
         teacher_spec, baseline_spec, distilled_spec = _specs(config, seed)
         teacher = load_teacher(config, distilled_spec, run, data, device)
         if config.teacher.per_seed or seed == config.seeds[0]:
             targets.append(_targets(config, teacher, data, seed, device))
             fits["teacher"].append(_fit(teacher.model, sample, data.val, shown_to(config, teacher_spec.arm), seed, device))
-        for spec in (baseline_spec, distilled_spec):
-            network = trained_network(config, spec, run, data).to(device)
-            fits[spec.arm].append(_fit(network, sample, data.val, shown_to(config, spec.arm), seed, device))
-        gradients.append(_gradients(config, network, teacher, data, seed, device))
+        students = {spec.arm: trained_network(config, spec, run, data).to(device) for spec in (baseline_spec, distilled_spec)}
+        for arm, student in students.items():
+            fits[arm].append(_fit(student, sample, data.val, shown_to(config, arm), seed, device))
+        gradients.append(_gradients(config, students["distilled"], teacher, data, seed, device))
     own = _pixels(sample, config.data)
     return Measured(
         num_train=len(sample),
@@ -90,13 +92,13 @@ def measure(run: Path, config: RunConfig, data: TrainingData, device: torch.devi
         gradients=_mean_gradients([g for g in gradients if g is not None]),
         input_mean=tuple(own.mean(1).tolist()),
         input_std=tuple(own.std(1).tolist()),
-        normalisations=_normalisations(config, teacher, data, device),
+        normalisations=_normalisations(config, teacher, data, device),  # of a given teacher, the same for every seed
     )
 
 
 def _specs(config: RunConfig, seed: int) -> list[ArmSpec]:
     """Teacher, plain and distilled student of a seed."""
-    return [spec_of(config, arm, seed) for arm in ("teacher", "baseline", "distilled")]
+    return [spec_of(config, arm, seed) for arm in ROLES]
 
 
 # -- networks on images as they are ---------------------------------------------------------------------------------------
@@ -121,7 +123,7 @@ def _predict_with_dropout(network: nn.Module, split: Split, view: DataConfig, se
         return None
     for layer in layers:
         layer.train()
-    with own_random_numbers(seed, device):
+    with _own_random_numbers(seed, device):
         logits = predict(_AsItIs(network), split, view, device)
     for layer in layers:
         layer.eval()
@@ -227,7 +229,7 @@ def _gradients(
     parameters = [p for p in student.parameters() if p.requires_grad]
     norms: dict[str, float] = {}
     cosines, number = [], 0
-    with own_random_numbers(seed, device):
+    with _own_random_numbers(seed, device):
         for batch in _last_epoch(config, _batches(config, data, seed, device), GRADIENT_BATCHES):
             losses, _ = method(batch, None if listens is None else listens.outputs(batch))
             terms = {name: loss for name, loss in losses.items() if name in ("ce", "kd") or not own_parts}
@@ -296,7 +298,7 @@ def _mean(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def own_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
+def _own_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
     """Dropout draws from this seed; afterwards torch's generators stand where they stood."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

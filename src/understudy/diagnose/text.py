@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from understudy.diagnose.diagnosis import Diagnosis
-from understudy.diagnose.findings import Finding
+from understudy.diagnose.findings.finding import Finding
 
 STYLES = {"cause": "bold red", "contributing": "bold yellow", "fine": "green"}
 LABELS = {"cause": "CAUSE", "contributing": "contributing", "fine": "fine"}

@@ -114,6 +114,12 @@ def name_rows(figure: Figure, axes: Axes, names: Sequence[str]) -> Figure:
     return figure
 
 
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """One legend for the whole figure, below it: what ``axes`` shows, at most four entries a row."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels) if len(labels) <= 4 else 3, columnspacing=1.2)
+
+
 def plain_log_ticks(axes: Axes, which: str = "x") -> None:
     """Few ticks, written out: nobody reads ten to the power of minus one as a size. ``which`` axis: ``x`` or ``y``."""
     axis = axes.xaxis if which == "x" else axes.yaxis

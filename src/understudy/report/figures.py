@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from understudy.report.drawing import (
@@ -19,6 +18,7 @@ from understudy.report.drawing import (
     WIDTH,
     Drawing,
     bars_figure,
+    legend_below,
     name_rows,
     plain_log_ticks,
     save,
@@ -201,7 +201,7 @@ def draw_curves(results: Results, history: Sequence[Mapping[str, Any]]) -> Figur
         axes.grid()
     panels[1].set_xlabel("epochs trained")
     panels[1].xaxis.get_major_locator().set_params(integer=True)
-    _legend(figure, panels[0])
+    legend_below(figure, panels[0])
     return figure
 
 
@@ -310,7 +310,7 @@ def draw_reliability(results: Results) -> Figure | None:
         return None
     axes.set(xlim=(0, 103), ylim=(0, 103), xlabel="confidence, %", ylabel="classified right, %", aspect="equal")
     axes.grid()
-    _legend(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
@@ -406,13 +406,8 @@ def _scatter(results: Results, x: Mapping[str, Any], reference_key: str, label: 
     plain_log_ticks(axes)
     axes.grid()
     axes.set(xlabel=label, ylabel="top-1 accuracy, %")
-    _legend(figure, axes)
+    legend_below(figure, axes)
     return figure
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels) if len(labels) <= 4 else 3, columnspacing=1.2)
 
 
 def _percent(value: Any) -> float | None:

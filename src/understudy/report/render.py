@@ -4,28 +4,23 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def render(template: str, drawings: Sequence[Any], **values: Any) -> str:
-    """The page that ``template``, a file of this folder, makes of ``values``.
+def render(template: str, drawings: Sequence[Any], *, package: str = "understudy.report", **values: Any) -> str:
+    """The page that ``template`` makes of ``values``.
 
     Args:
         template: file name.
         drawings: :class:`understudy.report.drawing.Drawing` objects. Names in them are drawn as glyph paths, never written as
             text, so their SVG goes into the page as it is.
+        package: in whose folder the template is; it may build on those of this folder.
         values: what the template names; a missing one is an error.
     """
+    import jinja2
     from markupsafe import Markup
 
     shown = [
         {"title": d.title, "caption": d.caption, "svg": Markup(d.svg), "wide": d.wide, "pixels": round(96 * d.width)}  # noqa: S704
         for d in drawings
     ]
-    return fill_template("understudy.report", template, drawings=shown, **values)
-
-
-def fill_template(package: str, template: str, **values: Any) -> str:
-    """The text that a template in the folder of ``package`` makes of ``values``; it may build on those of this folder."""
-    import jinja2
-
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name, ".") for name in dict.fromkeys((package, "understudy.report"))]),
         autoescape=True,
@@ -33,4 +28,4 @@ def fill_template(package: str, template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**values)
+    return environment.get_template(template).render(drawings=shown, **values)
