@@ -51,3 +51,10 @@ def test_planted_evidence_is_named(question: Question, severity: Severity, evide
 def test_a_share_says_which_terms_it_leaves_out():
     found = gradient(pulled(left_out="the terms of crd"))
     assert found is not None and found.evidence.endswith("not measured: the terms of crd")
+
+
+def test_a_faint_share_is_not_called_the_cause_while_another_term_is_unmeasured():
+    faint = {"ce": 0.96, "kd": 0.04}
+    assert gradient(pulled(shares=faint, left_out="the terms of crd")) is None
+    found = gradient(pulled(shares=faint))
+    assert found is not None and found.severity == "cause"

@@ -18,7 +18,8 @@ def gradient(evidence: Evidence) -> Finding | None:
     """Does the teacher's term pull at the student, and in a direction of its own?"""
     pulls = evidence.measured.gradients if evidence.measured else None
     alpha, method = evidence.recorded.alpha, evidence.config.method["name"]
-    if pulls is None or (pulls.left_out and not pulls.from_teacher):
+    # What was left out may pull as well: only what is measured in full may be called faint.
+    if pulls is None or (pulls.left_out and pulls.from_teacher < FAINT_SHARE):
         curve = evidence.recorded.curves.get("distilled")
         terms = {name: value for name, value in (curve.terms if curve else {}).items() if name != "ce"}
         if curve is not None and not any(terms.values()):
