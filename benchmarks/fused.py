@@ -22,7 +22,8 @@ from understudy.loop import make_fabric, train_steps
 from understudy.methods import build_method, method_config
 from understudy.methods.base import Method, MethodContext
 from understudy.sweep.interleaved import SharedBatches, SharedTeacher, Turns, epoch_in_turns
-from understudy.sweep.stacked import StackedStudent, epoch_stacked
+from understudy.sweep.stacked import epoch_stacked
+from understudy.sweep.stacked_student import StackedStudent
 from understudy.teachers import Teacher
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

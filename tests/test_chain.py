@@ -42,6 +42,13 @@ def test_a_plain_run_is_a_teacher_and_its_students():
     assert links["teacher"].seed == 0 and links["distilled"].seed is None
 
 
+def test_what_is_given_or_put_together_is_trained_for_no_epochs():
+    changes = ["teacher.members=[{}, {path: kept.safetensors}]", "teacher.train.epochs=5", "train.epochs=3"]
+    epochs = {arm: link.epochs for arm, link in chain_of(load_config("digits", changes)).items()}
+    assert epochs == {"teacher": 0, "member1": 5, "member2": 0, "baseline": 3, "distilled": 3}
+    assert chain_of(load_config("digits", ["teacher.path=kept.safetensors"]))["teacher"].epochs == 0
+
+
 def test_assistants_of_any_number_stand_between():
     config = load_config(
         "digits",

@@ -17,6 +17,7 @@ from tests.colours import write_colours
 
 from understudy.arm import _check_shared
 from understudy.config import RunConfig, parse, to_yaml
+from understudy.display import RunDisplay
 from understudy.errors import UnderstudyError
 from understudy.experiment import benchmark_run, evaluate_run, load_run, run_experiment, train_arm
 from understudy.models import build_model
@@ -166,13 +167,22 @@ def test_evaluating_again_gives_the_same_numbers_and_benchmark_fills_them_in(fin
 
 
 def test_a_given_teacher_is_measured_before_anything_leans_on_it(
-    finished: tuple[Path, dict[str, Any]], images: Path, tmp_path: Path
+    finished: tuple[Path, dict[str, Any]], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    expected: list[dict[str, int]] = []
+
+    class Noted(RunDisplay):
+        def __init__(self, epochs: dict[str, int]) -> None:
+            expected.append(epochs)
+            super().__init__(epochs)
+
+    monkeypatch.setattr("understudy.display.RunDisplay", Noted)
     weights = finished[0] / "models" / "teacher-seed0.safetensors"
     teacher = {"model": {"name": "fast_teacher", "options": {"widths": [8, 8, 8], "stem_width": 4}}, "path": str(weights)}
     good = config_for(images, teacher=teacher | {"min_accuracy": 0.0}, seeds=[0], train={"epochs": 1, "batch_size": 16})
     results = run_experiment(good, tmp_path / "good", device="cpu", workers=1, display=False, cache=str(tmp_path / "cache"))
     assert results["arms"]["teacher"]["method"] == "given" and results["arms"]["teacher"]["runs"][0]["epochs"] == 0
+    assert expected == [{"teacher-seed0": 0, "baseline-seed0": 1, "distilled-seed0": 1}], "no time is kept for its training"
     with pytest.raises(UnderstudyError, match=r"% on validation, below 100\.0 %"):
         run_experiment(
             config_for(images, teacher=teacher | {"min_accuracy": 1.0}), tmp_path / "bad", device="cpu", workers=1, display=False

@@ -1,15 +1,26 @@
 """The ten-line interface: any module as teacher or student, the same functions that the command line uses."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from tests.colours import write_colours
+from tests.ranks import CASES, train_all
+from tests.test_experiment import config_for
 from tests.tiny_data import tiny_data
 from torch import nn
 
 import understudy
+from understudy.config import to_yaml
 from understudy.data.dataset import Dataset, SealedSplit
 from understudy.errors import UnderstudyError
+from understudy.experiment import train_arm
 from understudy.train import Trained, described
 
 QUICK = {"epochs": 2, "batch_size": 16, "lr": 1e-2, "precision": "fp32"}
@@ -106,3 +117,87 @@ def test_several_modules_teach_together(tmp_path: Path, monkeypatch: pytest.Monk
         losses.append([epoch.losses["loss"] for epoch in result.history])
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
     assert len(list(tmp_path.glob("teacher-outputs/*/views.bin"))) == 1
+
+
+RANK = """
+import os, sys
+from pathlib import Path
+import torch
+from tests.ranks import train_all
+from understudy.experiment import load_run, train_arm
+
+folder = Path(sys.argv[1])
+torch.set_num_threads(1)
+torch.save(train_all(folder / "kept"), folder / f"rank{os.environ['RANK']}.pt")
+for run, arm in (("two", "distilled"), ("three", "teacher")):
+    train_arm(load_run(folder / run), arm, 0, folder / run, device="cpu")
+"""
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trainings of ``tests.ranks`` by one process and by two; and a run of an ensemble of files and a curriculum.
+
+    The run is trained by one process in ``one``; two ranks train its student in ``two``, and its teacher in ``three``.
+    """
+    folder, root = tmp_path_factory.mktemp("ranks"), Path(__file__).parents[1]
+    network = {"model": {"name": "tests.test_experiment:no_norms"}}
+    config = config_for(
+        write_colours(folder / "colours.npz"),
+        teacher=network | {"members": [{}, {"weight": 3.0}]},
+        student=network,
+        method={"name": "kd", "curriculum": {"start": 0.5}},
+        train={"epochs": 2, "batch_size": 16, "optimizer": "sgd", "lr": 0.05, "precision": "fp32"},
+        seeds=[0],
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNDERSTUDY_CACHE", str(folder / "cache-of-one"))
+        torch.save(train_all(folder / "kept-by-one"), folder / "alone.pt")
+        train_arm(config, "teacher", 0, folder / "one", device="cpu")
+        shutil.copytree(folder / "one", folder / "two")
+        train_arm(config, "distilled", 0, folder / "one", device="cpu")
+    (folder / "three").mkdir()
+    (folder / "three" / "config.yaml").write_text(to_yaml(config))
+    (folder / "rank.py").write_text(RANK)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(folder / "rank.py")]
+    settings = {"OMP_NUM_THREADS": "1", "UNDERSTUDY_CACHE": str(folder / "cache-of-two")}
+    settings["PYTHONPATH"] = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run([*command, str(folder)], env=os.environ | settings, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-6000:]
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_with_many_teachers_or_a_curriculum_train_what_one_process_trains(ranks: Path, case: str):
+    alone, first, second = (torch.load(ranks / f"{name}.pt", weights_only=True)[case] for name in ("alone", "rank0", "rank1"))
+    assert len(alone["steps"]) == 3 * 3
+    for whole, ours, theirs in zip(alone["steps"], first["steps"], second["steps"], strict=True):
+        assert (ours, theirs) == (whole[::2], whole[1::2]), "the ranks deal out the batches that one process sees"
+    for name, value in alone["weights"].items():
+        assert torch.equal(first["weights"][name], second["weights"][name])
+        torch.testing.assert_close(first["weights"][name], value, rtol=1e-4, atol=1e-5)
+    assert first["losses"] == second["losses"]
+    for epoch, expected in zip(first["losses"], alone["losses"], strict=True):
+        assert epoch == pytest.approx(expected, rel=1e-4)
+    for figures, expected in zip(first["accuracies"], alone["accuracies"], strict=True):
+        assert figures == pytest.approx(expected)
+
+
+def test_the_cases_of_two_ranks_differ_where_they_should(ranks: Path):
+    alone = torch.load(ranks / "alone.pt", weights_only=True)
+    paced, plain = alone["curriculum, live"], alone["ensemble, live"]
+    easiest = {image for step in paced["steps"][:3] for image in step}
+    assert len(easiest) == 17 and easiest != set(range(17)), "40 % of 41 images, not those that the second rank would take"
+    assert paced["steps"][6:] == plain["steps"][6:], "all images in the last"
+    assert not torch.allclose(paced["weights"]["head.weight"], plain["weights"]["head.weight"], atol=1e-3)
+
+
+def test_two_ranks_train_an_ensemble_and_its_student_from_a_recipe(ranks: Path):
+    for run, names in (("two", ["distilled-seed0"]), ("three", ["member1-seed0", "member2-seed1", "teacher-seed0"])):
+        for name in names:
+            alone, together = (load_file(ranks / folder / "models" / f"{name}.safetensors") for folder in ("one", run))
+            assert alone.keys() == together.keys()
+            for key, value in alone.items():
+                torch.testing.assert_close(together[key], value, rtol=1e-4, atol=1e-5)
+            result = json.loads((ranks / run / "arms" / name / "result.json").read_text())
+            assert result["ranks"] == 2 and result["val"]["nll"] > 0

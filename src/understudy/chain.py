@@ -63,6 +63,11 @@ class Link:
         """Whether it belongs to what students have in common: teacher, members, assistants."""
         return self.role in _OF_THE_TEACHER
 
+    @property
+    def epochs(self) -> int:
+        """How many it is trained for: none where its weights are given or it is put together from its members."""
+        return 0 if self.path is not None or self.members else self.train.epochs_run
+
     def seed_for(self, seed: int) -> int:
         """The seed of its training that serves a student of this seed."""
         return seed if self.seed is None else self.seed

@@ -90,7 +90,7 @@ def run_experiment(
         record_config(config, out, resume)  # after the checks: a run that was refused leaves no folder behind
     cores = len(available_cores())
     side_by_side = 0 if not on_cpu or distributed or workers == 1 else (workers or cores)
-    epochs = {spec.name: links[spec.arm].train.epochs_run for wave in waves for spec in wave}
+    epochs = {spec.name: links[spec.arm].epochs for wave in waves for spec in wave}
     shown = RunDisplay(epochs)
 
     def stage(specs: list[ArmSpec]) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
     needs_others = bool(links[arm].members) or needs_of(method_config(links[arm].method)) != "nothing"
     specs = [spec_of(config, name, seed) for name in needed_by(links, arm)] if needs_others else []
     specs.append(own)
-    epochs = {s.name: links[s.arm].train.epochs_run for s in specs}
+    epochs = {s.name: links[s.arm].epochs for s in specs}
     # Before the arm itself comes its teacher: one that is there is used, not trained anew.
     jobs = [Job(s.name, run_arm, (config, s, out, device, None, resume or s is not specs[-1], None, True)) for s in specs]
     shown = RunDisplay(epochs)

@@ -36,9 +36,11 @@ class DiaryConfig(KDConfig):
     diary: str = ""
     """A file."""
     deaths: int = 0
-    """How often the process is killed at the start of its second epoch."""
+    """How often the process is killed: at the start of its second epoch, or, with ``dies_after``, in the middle of one."""
     dies_at: float = -1.0
     """Only at this temperature, where it is above 0."""
+    dies_after: str = ""
+    """Only once this file is there."""
 
 
 class Diary(KD):
@@ -50,15 +52,19 @@ class Diary(KD):
     def losses(self, student: Any, teacher: Any, batch: Any) -> dict[str, Tensor]:
         options = self.config
         assert isinstance(options, DiaryConfig)
-        if self.training and self.epoch != self.written:
-            self.written = self.epoch
+        if self.training:
+            begins, self.written = self.epoch != self.written, self.epoch
             diary = Path(options.diary)
-            with diary.open("a") as file:
-                file.write(f"{options.temperature} {options.alpha} {self.epoch}\n")
-            doomed = options.dies_at in (-1.0, options.temperature)
+            if begins:
+                with diary.open("a") as file:
+                    file.write(f"{options.temperature} {options.alpha} {self.epoch}\n")
+            if options.dies_after:
+                due = not begins and Path(options.dies_after).exists()
+            else:
+                due = begins and self.epoch == 1 and options.dies_at in (-1.0, options.temperature)
             tombs = diary.with_suffix(".deaths")
             died = len(tombs.read_text()) if tombs.exists() else 0
-            if self.epoch == 1 and doomed and died < options.deaths:
+            if due and died < options.deaths:
                 tombs.write_text("x" * (died + 1))
                 os.kill(os.getpid(), signal.SIGKILL)
         return super().losses(student, teacher, batch)

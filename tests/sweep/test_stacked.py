@@ -1,158 +1,54 @@
-"""The stacked network, its optimizers and its dropout against K of torch's own."""
+"""An epoch of a stack: who is trained together, what is kept from one epoch to the next, and what fails for all."""
 
-import copy
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from tests.test_loop import SETTINGS, make_data, make_method
 
-from understudy.config import TrainConfig
-from understudy.errors import UnderstudyError
-from understudy.models import build_model
-from understudy.models.base import Classifier, Outputs
-from understudy.optim import make_optimizer
-from understudy.sweep.stacked import StackedDropout, StackedNetwork, StackedOptimizer
-
-COUNT = 3
+from understudy.data.training import TrainingData
+from understudy.loop import make_fabric
+from understudy.sweep.interleaved import SharedBatches
+from understudy.sweep.stacked import Stack, epoch_stacked
+from understudy.sweep.stacked_student import StackedStudent
 
 
-def networks(name: str, **options: Any) -> list[Classifier]:
-    """Networks of different weights and running statistics."""
-    built = []
-    for seed in range(COUNT):
-        torch.manual_seed(seed)
-        network = build_model(name, 4, options=options)
-        network(torch.randn(8, 3, 16, 16))
-        built.append(network)
-    return built
+def company(data: TrainingData, *rates: float) -> dict[str, StackedStudent]:
+    """Plain students with dropout that differ in learning rate alone, named after it."""
+    batches = SharedBatches(data.train, data.config, SETTINGS.batch_size, 0, torch.device("cpu"))
+    fabric = make_fabric("cpu", "fp32")
+    return {
+        str(rate): StackedStudent(make_method(data, 0.3), data, replace(SETTINGS, lr=rate), fabric, None, batches, 0)
+        for rate in rates
+    }
 
 
-def images(seed: int = 0) -> Tensor:
-    return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+def test_a_stack_goes_on_while_its_students_stay_together_and_who_stays_does_not_notice_who_leaves():
+    data = make_data()
+    staying, left = company(data, 0.1, 0.01), company(data, 0.1, 0.2, 0.01)
+    for students in (staying, left):
+        dict(epoch_stacked(students))
+        first = students["0.1"].stack
+        dict(epoch_stacked(students))
+        assert first is not None and students["0.1"].stack is first and students["0.01"].stack is first
+    left.pop("0.2")
+    before = left["0.1"].stack
+    for students in (staying, left):
+        results = dict(epoch_stacked(students))
+        assert [result.epoch for result in results.values()] == [2, 2]
+        assert all(student.done and student.stack is None for student in students.values())
+    assert before is not None and before.count == 3
+    for name, student in staying.items():
+        for ours, theirs in zip(student.method.parameters(), left[name].method.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    rates = [student.method.student.head.weight for student in staying.values()]
+    assert not torch.allclose(*rates, atol=1e-3), "each has learnt at a rate of its own"
 
 
-@pytest.mark.parametrize("name", ["founding_student", "tiny_wide", "tiny_res", "tiny_dw", "resnet8"])
-@pytest.mark.parametrize("own_images", [False, True])
-def test_a_stack_computes_and_learns_what_its_networks_do(name: str, own_images: bool):
-    """Logits, running statistics and gradients in training mode, on shared images and on each one's own.
+def test_what_fails_for_all_is_said_of_each(monkeypatch: pytest.MonkeyPatch):
+    def full(self: Stack, epoch: int) -> None:
+        raise MemoryError(f"no room in epoch {epoch}")
 
-    fp32, other order of sums: a thousandth of the largest gradient of each tensor at most. A bias before a batch norm is left
-    out: its gradient is nothing but rounding.
-    """
-    alone = networks(name, **({"dropout1": 0.0, "dropout2": 0.0} if name == "founding_student" else {}))
-    stack = StackedNetwork(alone, images()).train()
-    shown = [images(seed if own_images else 0) for seed in range(COUNT)]
-    together = stack(torch.cat(shown, 1) if own_images else shown[0])
-    together.square().sum().backward()
-    for row, network in enumerate(alone):
-        logits = network.train()(shown[row])
-        logits.square().sum().backward()
-        torch.testing.assert_close(together[row], logits, rtol=1e-4, atol=1e-4)
-        own = dict(network.named_parameters()) | dict(network.named_buffers())
-        names = [name for name, _ in stack.rows()]
-        assert sorted(names) == sorted(own)
-        for key, value in stack.rows():
-            torch.testing.assert_close(value[row], own[key], rtol=1e-4, atol=1e-5)
-            if value.grad is not None and not (key.endswith("conv.bias")):
-                scale = float(own[key].grad.abs().max())
-                torch.testing.assert_close(value.grad[row], own[key].grad, rtol=1e-3, atol=1e-3 * scale + 1e-5)
-
-
-def test_in_eval_mode_a_stack_is_its_networks():
-    alone = networks("founding_student")
-    stack = StackedNetwork(alone, images()).eval()
-    with torch.no_grad():
-        together = stack(images(1))
-        for row, network in enumerate(alone):
-            torch.testing.assert_close(together[row], network.eval()(images(1)), rtol=1e-5, atol=1e-6)
-
-
-def test_a_network_without_finite_weights_leaves_the_others_alone():
-    alone = networks("tiny_wide")
-    with torch.no_grad():
-        alone[1].fc.weight.fill_(float("nan"))
-    stack = StackedNetwork(alone, images()).train()
-    logits = stack(images())
-    logits.square().sum().backward()
-    finite = [
-        all(bool(value.grad[row].isfinite().all()) for _, value in stack.rows() if value.grad is not None) for row in range(3)
-    ]
-    assert finite == [True, False, True]
-
-
-class Mixing(Classifier):
-    """Reverses its channels, which only a network on its own may do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
-        self.fc = nn.Linear(4, 2)
-        self.feature_channels, self.embedding_dim = (4,), 4
-
-    def outputs(self, images: Tensor) -> Outputs:
-        embedding = self.conv(images).relu().mean((2, 3)).flip(1)
-        return Outputs(self.classify(embedding), (), embedding)
-
-    def classify(self, embedding: Tensor) -> Tensor:
-        return self.fc(embedding)
-
-
-def test_code_that_mixes_channels_is_found_out():
-    with pytest.raises(UnderstudyError, match="Mixing cannot be stacked: its code mixes channels"):
-        StackedNetwork([Mixing() for _ in range(2)], images())
-
-
-SETTINGS = TrainConfig(optimizer="adamw", lr=1e-2, weight_decay=0.1)
-
-
-@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
-def test_the_stacked_optimizer_is_torchs_with_rates_and_decays_of_each_its_own(kind: str):
-    """Five steps on the same gradients. Both round differently at each: 1e-5."""
-    configs = [
-        replace(SETTINGS, optimizer=kind),
-        replace(SETTINGS, optimizer=kind, lr=1e-3, decay_norms=False, momentum=0.0),
-        replace(SETTINGS, optimizer=kind, weight_decay=0.0, grad_clip=0.5, momentum=0.5),
-    ]
-    alone = networks("tiny_wide")
-    own = [make_optimizer(network, config) for network, config in zip(alone, configs, strict=True)]
-    step(alone, own, configs, 0)  # so that there is state to take over
-    stack = StackedNetwork(alone, images())
-    ours = StackedOptimizer(stack, configs, own)
-    names = [name for name, value in stack.rows() if isinstance(value, nn.Parameter)]
-    for number in range(1, 5):
-        grads = [dict(zip(names, gradients(network, number, row), strict=True)) for row, network in enumerate(alone)]
-        ours.step([torch.stack([g[name] for g in grads]) for name in names], torch.tensor([c.lr for c in configs]))
-        step(alone, own, configs, number)
-    for row, network in enumerate(alone):
-        for name, value in stack.rows():
-            if isinstance(value, nn.Parameter):
-                torch.testing.assert_close(value[row], network.get_parameter(name), rtol=1e-5, atol=1e-6)
-        mine = make_optimizer(copy.deepcopy(network), configs[row])
-        ours.give_back(row, mine)
-        theirs = own[row].state_dict()["state"]
-        for index, state in mine.state_dict()["state"].items():
-            for key, value in state.items():
-                torch.testing.assert_close(value, theirs[index][key], rtol=1e-4, atol=1e-7)
-
-
-def gradients(network: Classifier, number: int, row: int) -> list[Tensor]:
-    rng = torch.Generator().manual_seed(10 * number + row)
-    return [torch.randn(p.shape, generator=rng) for p in network.parameters()]
-
-
-def step(alone: list[Classifier], own: list[Any], configs: list[TrainConfig], number: int) -> None:
-    for row, (network, optimizer, config) in enumerate(zip(alone, own, configs, strict=True)):
-        for parameter, grad in zip(network.parameters(), gradients(network, number, row), strict=True):
-            parameter.grad = grad.clone()
-        if config.grad_clip:
-            nn.utils.clip_grad_norm_(network.parameters(), config.grad_clip)
-        optimizer.step()
-
-
-def test_a_mask_is_one_for_each_students_channels():
-    layers = StackedDropout([nn.Dropout(0.5), nn.Dropout(0.5)]).train()
-    layers.mask = torch.tensor([[2.0, 0.0, 0.0, 2.0]])
-    assert layers(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).tolist() == [[2.0, 0.0, 0.0, 8.0]]
-    assert layers.width == 2
+    monkeypatch.setattr(Stack, "train_epoch", full)
+    ended = dict(epoch_stacked(company(make_data(), 0.1, 0.2)))
+    assert {name: str(error) for name, error in ended.items()} == dict.fromkeys(("0.1", "0.2"), "no room in epoch 0")

@@ -7,10 +7,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 pytest.importorskip("optuna")
 
@@ -18,9 +21,12 @@ from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config
 
 import understudy.sweep.sweep as sweep_module
+from understudy.chain import chain_of
 from understudy.data.dataset import SealedSplit
 from understudy.errors import UnderstudyError
 from understudy.sweep.backend import Epoch, Failed
+from understudy.sweep.fused import FusedBackend
+from understudy.sweep.stacked import Stack
 from understudy.sweep.sweep import run_sweep
 from understudy.teacher_cache import CachedTeacher
 
@@ -149,26 +155,42 @@ def test_a_finished_sweep_resumed_runs_nothing(whole, images: Path, monkeypatch:
         run_sweep(other, SPACE, folder / "sweep", resume=True, **QUIET)
 
 
+def child(folder: Path, work: str) -> "subprocess.Popen[bytes]":
+    """Start a process of its own that does this (lines indented by four)."""
+    program = f"""
+import os
+import signal
+from pathlib import Path
+import understudy.sweep.sweep as sweep_module
+from tests.sweep.small_sweep import diary_method, small_config
+from understudy.sweep.sweep import run_sweep
+if __name__ == "__main__":
+    sweep_module.available_cores = lambda: [0]
+{work}
+"""
+    (folder / "child.py").write_text(program)
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    return subprocess.Popen([sys.executable, str(folder / "child.py")], env=environment)
+
+
+def kept_weights(sweep: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """What every training of a sweep's trials and final comparison left behind, by file."""
+    return {str(path.relative_to(sweep)): load_file(path) for path in sorted(sweep.glob("trials/*/models/*.safetensors"))}
+
+
 def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_run_twice(whole, images: Path, tmp_path: Path):
     """SIGKILL in the middle, with worker processes; then --resume, one after the other: the same figures."""
     folder, results, _ = whole
     diary = tmp_path / "diary"
-    program = f"""
-from pathlib import Path
-from tests.colours import write_colours
-from tests.sweep.small_sweep import diary_method, small_config
-from understudy.sweep.sweep import run_sweep
-if __name__ == "__main__":
-    import understudy.sweep.sweep as s
-    s.available_cores = lambda: [0]
+    process = child(
+        tmp_path,
+        f"""
     config = small_config(Path({str(images)!r}), method=diary_method(Path({str(diary)!r})))
     run_sweep(config, {SPACE!r}, Path({str(tmp_path / "sweep")!r}), backend="processes", device="cpu", workers=2,
               display=False, cache={str(tmp_path / "cache")!r})
-"""
-    (tmp_path / "killed.py").write_text(program)
-    root = Path(__file__).parents[2]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    process = subprocess.Popen([sys.executable, str(tmp_path / "killed.py")], env=environment)
+""",
+    )
     deadline = time.monotonic() + 300
     while len(epochs_of(diary)) < 5:
         assert process.poll() is None and time.monotonic() < deadline
@@ -186,6 +208,113 @@ if __name__ == "__main__":
     trained, expected = epochs_of(diary), epochs_of(folder / "diary")
     assert set(trained) == set(expected)
     assert len(expected) <= len(trained) <= len(expected) + 2
+
+
+def test_a_fused_sweep_killed_in_mid_epoch_resumes_to_the_bits_of_one_that_was_not(whole, images: Path, tmp_path: Path):
+    """SIGKILL once the trainings of the first seed have ended, with those of the second in the middle of their last epoch."""
+    folder, results, _ = whole
+    out, diary = tmp_path / "sweep", tmp_path / "diary"
+    ended = out / "trials" / "0003-seed0" / "arms" / "distilled-seed0" / "result.json"
+    method = diary_method(diary, deaths=1, dies_after=str(ended))
+    options: dict[str, Any] = {"backend": "fused", "cache": str(tmp_path / "cache"), **QUIET}
+    process = child(
+        tmp_path,
+        f"""
+    config = small_config(Path({str(images)!r}), method={method!r})
+    run_sweep(config, {SPACE!r}, Path({str(out)!r}), **{options!r})
+""",
+    )
+    assert process.wait(timeout=300) == -signal.SIGKILL
+    finished = {path: path.read_bytes() for path in out.glob("trials/*/arms/*/result.json")}
+    assert sorted(path.parents[2].name for path in finished) == sorted(
+        ["plain-seed0", *(f"{number:04d}-seed0" for number in range(4))]
+    )
+    again = run_sweep(small_config(images, method=method), SPACE, out, resume=True, **options)
+    assert figures(again) == figures(results) and again["backend"]["name"] == "fused"
+    ours, theirs = kept_weights(out), kept_weights(folder / "sweep")
+    assert ours.keys() == theirs.keys() and len(ours) == 2 * (1 + 4 + 2)
+    for name, weights in theirs.items():
+        assert all(torch.equal(ours[name][key], value) for key, value in weights.items()), name
+    # A result says how long it took: those that were there are the same to the byte. Only the broken-off epoch was begun again.
+    assert all(path.read_bytes() == content for path, content in finished.items())
+    trained, expected = Counter(epochs_of(diary)), Counter(epochs_of(folder / "diary"))
+    assert trained - expected == Counter(f"{float(t)} {a} 1" for t in (1, 4) for a in (0.5, 0.9)) and not expected - trained
+
+
+def test_a_stacked_sweep_killed_between_two_checkpoints_resumes_within_rounding(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """SIGKILL with the first epoch of half of the students kept: the others catch up, then all go on together.
+
+    A company of another size sums in another order, so that equal means within rounding (see ``test_fused``).
+    """
+    train = {"epochs": 2, "batch_size": 21, "lr": 1e-2, "optimizer": "sgd", "precision": "fp32"}
+    space, out = {"method.temperature": [1, 4]}, tmp_path / "sweep"
+    options: dict[str, Any] = {"backend": "fused", "cache": str(tmp_path / "cache"), **QUIET}
+    process = child(
+        tmp_path,
+        f"""
+    from understudy.sweep import stacked_student
+    from understudy.sweep.fused import FusedBackend
+    save = stacked_student.save_checkpoint
+    def save_and_die(path, state):
+        save(path, state)
+        if path.parents[2].name == "0000-seed0":
+            os.kill(os.getpid(), signal.SIGKILL)
+    stacked_student.save_checkpoint = save_and_die
+    sweep_module.open_backend = lambda *_, **__: FusedBackend(device="cpu", engine="stacked")
+    run_sweep(small_config(Path({str(images)!r}), train={train!r}), {space!r}, Path({str(out)!r}), **{options!r})
+""",
+    )
+    assert process.wait(timeout=300) == -signal.SIGKILL
+    kept = {path.parents[2].name for path in out.glob("trials/*/arms/*/checkpoint.pt")}
+    assert kept == {"plain-seed0", "plain-seed1", "0000-seed0"}
+    epochs: list[tuple[int, int]] = []
+    train_epoch = Stack.train_epoch
+
+    def counted(self: Stack, epoch: int) -> Any:
+        epochs.append((epoch, self.count))
+        return train_epoch(self, epoch)
+
+    monkeypatch.setattr(Stack, "train_epoch", counted)
+    monkeypatch.setattr(sweep_module, "open_backend", lambda *_, **__: FusedBackend(device="cpu", engine="stacked"))
+    config = small_config(images, train=train)
+    again = run_sweep(config, space, out, resume=True, **options)
+    assert epochs == [(0, 3), (1, 6), (0, 4), (1, 4)], "the three that had not been kept, all six, the final four"
+    epochs.clear()
+    whole = run_sweep(config, space, tmp_path / "whole", **options)
+    assert epochs == [(0, 6), (1, 6), (0, 4), (1, 4)]
+    assert [trial["state"] for trial in again["trials"]] == ["complete"] * 2 and again["best"] == whole["best"]
+    ours, theirs = kept_weights(out), kept_weights(tmp_path / "whole")
+    assert ours.keys() == theirs.keys() and len(ours) == 10
+    for name, weights in theirs.items():
+        for key, value in weights.items():
+            if not key.endswith(("conv.bias", "running_mean")):  # what a batch norm hides has a gradient of rounding alone
+                torch.testing.assert_close(ours[name][key], value, rtol=1e-4, atol=1e-4)
+
+
+def test_a_teacher_that_is_given_is_said_to_be_read(whole, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = whole[0] / "sweep" / "models" / "teacher-seed0.safetensors"
+    teacher = {"model": {"name": "fast_teacher", "options": {"widths": [4, 4, 4], "stem_width": 4}}}
+    given = teacher | {"path": str(file), "min_accuracy": 0.0}
+    config = small_config(images, teacher=given, train={"epochs": 1, "batch_size": 42}, seeds=[0])
+    run_sweep(config, {"method.alpha": [0.5, 0.9]}, tmp_path / "sweep", backend="sequential", **QUIET | {"display": True})
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"reading the teacher from {file}, once for all trials"
+    assert not [line for line in said if "training the teacher" in line or line.startswith("teacher-seed0")]
+
+
+@pytest.mark.parametrize(
+    ("arm", "says"),
+    [
+        ("teacher", "putting the teacher together from its 2 members"),
+        ("member1", "training the member (seed 3), once for all trials"),
+        ("member2", "reading the member from kept.safetensors, once for all trials"),
+    ],
+)
+def test_where_a_teacher_comes_from_is_said_as_it_is(images: Path, arm: str, says: str):
+    teacher = {"model": {"name": "fast_teacher"}, "members": [{}, {"path": "kept.safetensors"}]}
+    assert sweep_module._where_from(chain_of(small_config(images, teacher=teacher))[arm], 3) == says
 
 
 def test_a_failed_trial_is_recorded_and_does_not_end_the_sweep(images: Path, tmp_path: Path):

@@ -22,7 +22,8 @@ from understudy.methods import method_config, needs_of
 from understudy.methods.base import Method
 from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training, kept_result, reason_of
 from understudy.sweep.interleaved import SharedBatches, SharedTeacher, Turns, epoch_in_turns
-from understudy.sweep.stacked import StackedStudent, epoch_stacked, why_not_stacked
+from understudy.sweep.stacked import epoch_stacked
+from understudy.sweep.stacked_student import StackedStudent, why_not_stacked
 from understudy.train import assemble, generation_seed
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class FusedBackend(Backend):
             which = (type(answers).__name__, *listens, str(training.cache))
             same = (*which, frozen.description, frozen.precision)
             teacher = self._once(("teacher", *images, *same), lambda: SharedTeacher(answers))
-        engine, why = self._engine(method, settings, fabric.device)
+        engine, why = self._engine(method, fabric.device)
         if why:
             raise UnderstudyError(f"this training cannot be stacked: {why}; use the engine interleaved")
         checkpoint = arm_folder(training.folder, spec.name) / "checkpoint.pt"
@@ -221,11 +222,11 @@ class FusedBackend(Backend):
             trained = Turns(steps, fabric.device)
         return Seat(training, spec, data, test, fabric, batches, teacher, method, engine, trained)
 
-    def _engine(self, method: Method, settings: TrainConfig, device: torch.device) -> tuple[str, str]:
+    def _engine(self, method: Method, device: torch.device) -> tuple[str, str]:
         """The engine for a training, and why it cannot be had (empty where it can)."""
         if self.engine == "interleaved" or (self.engine == "auto" and device.type == "cpu"):
             return "interleaved", ""
-        why = why_not_stacked(method, settings)
+        why = why_not_stacked(method)
         return ("interleaved", "") if why and self.engine == "auto" else ("stacked", why)
 
     def _once(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:

@@ -1,396 +1,30 @@
-"""K students of one architecture as one network: stacked weights, grouped convolutions, batched matrix products.
+"""K students of one architecture trained as one network, an epoch at a time.
 
-The layers of a student are replaced by layers that hold the weights of all; their activations are those of the K students
-side by side in the channels, ``[B, K * C, H, W]``, so that the student's own code (ReLU, pooling, sums) runs unchanged on all of
-them at once. Learning rate, weight decay, temperature and every other option of a loss is a vector of K. Nothing of one
-student reaches another: one whose loss is no longer finite does not harm the others.
+Weights, moments and losses of all are stacked (:mod:`~understudy.sweep.stacked_network`,
+:mod:`~understudy.sweep.stacked_optimizer`, :mod:`~understudy.sweep.stacked_losses`); learning rate, weight decay, temperature
+and every other option of a loss is a vector of K. Nothing of one student reaches another: one whose loss is no longer finite
+does not harm the others.
 """
 
-import copy
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from understudy.checkpoint import load_checkpoint, save_checkpoint
-from understudy.config import TrainConfig
-from understudy.data.batches import Batch, TrainBatches, plain_batches
-from understudy.data.training import TrainingData
+from understudy.data.batches import Batch, plain_batches
 from understudy.data.views import generator_for
-from understudy.errors import UnderstudyError
-from understudy.loop import EpochResult, check_finite, resolve_precision, run_fingerprint
-from understudy.methods.base import Method
-from understudy.models.base import Classifier
-from understudy.models.foreign import ForeignClassifier
-from understudy.optim import lr_factor, make_optimizer
-from understudy.sweep.stacked_losses import StackedLosses, why_no_stacked_loss
-from understudy.teachers import Teacher
+from understudy.loop import EpochResult, check_finite
+from understudy.optim import lr_factor
+from understudy.sweep.recorded_step import RecordedStep
+from understudy.sweep.stacked_losses import StackedLosses
+from understudy.sweep.stacked_network import StackedNetwork
+from understudy.sweep.stacked_optimizer import StackedOptimizer
+from understudy.sweep.stacked_student import StackedStudent
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-_UNTOUCHED = (nn.ReLU, nn.MaxPool2d, nn.Identity)
-"""Layers that treat each channel by itself, and so K students side by side as they would treat one."""
-_BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8  # torch's defaults, which make_optimizer keeps
 _BLOCK = 64  # steps whose dropout masks are drawn together on CUDA
-
-
-def why_not_stacked(method: Method, settings: TrainConfig) -> str:
-    """Why a training cannot be stacked with others of its kind; empty where it can."""
-    student = method.student
-    if isinstance(student, ForeignClassifier) or not type(student).__module__.startswith("understudy.models."):
-        return f"{type(student).__name__} is not a network of ours, and its code may mix channels"
-    for layer in student.modules():
-        if next(layer.children(), None) is None and type(layer) not in (*_STACKED, *_UNTOUCHED) and not _is_container(layer):
-            return f"there is no stacked form of the layer {type(layer).__name__}"
-    return why_no_stacked_loss(method)
-
-
-def _is_container(layer: nn.Module) -> bool:
-    return not list(layer.parameters(recurse=False)) and type(layer) in (nn.ModuleList, nn.Sequential)
-
-
-class StackedConv2d(nn.Module):
-    """K convolutions as one grouped convolution: weight ``[K, O, I / g, kh, kw]``, bias ``[K, O]``.
-
-    Takes ``[B, K * I, H, W]``, or the same images ``[B, I, H, W]`` for all K.
-    """
-
-    def __init__(self, layers: Sequence[nn.Conv2d]) -> None:
-        super().__init__()
-        self.like = copy.deepcopy(layers[0]).requires_grad_(False)
-        self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in layers]).contiguous())
-        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
-        self.bias = nn.Parameter(torch.stack(biases)) if biases else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        count, like = len(self.weight), self.like
-        if x.shape[1] == like.in_channels and like.groups > 1:
-            x = x.repeat(1, count, 1, 1)
-        groups = like.groups if x.shape[1] == like.in_channels else like.groups * count
-        bias = None if self.bias is None else self.bias.flatten()
-        assert not isinstance(like.padding, str) and like.padding_mode == "zeros"
-        return F.conv2d(x, self.weight.flatten(0, 1), bias, like.stride, like.padding, like.dilation, groups)
-
-
-class StackedBatchNorm2d(nn.Module):
-    """K batch norms as one over ``K * C`` channels; all tensors ``[K, C]``, the count of batches ``[K]``."""
-
-    def __init__(self, layers: Sequence[nn.BatchNorm2d]) -> None:
-        super().__init__()
-        self.momentum, self.eps = layers[0].momentum, layers[0].eps
-        assert self.momentum is not None, "our networks average with a momentum"
-        self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in layers]))
-        self.bias = nn.Parameter(torch.stack([layer.bias.detach() for layer in layers]))
-        for name in ("running_mean", "running_var", "num_batches_tracked"):
-            self.register_buffer(name, torch.stack([getattr(layer, name).detach() for layer in layers]))
-
-    is_batch_norm = True  # for norm_relu
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training:
-            self.num_batches_tracked += 1
-        mean, var = self.running_mean.flatten(), self.running_var.flatten()  # views: updated in place
-        momentum = 0.0 if self.momentum is None else self.momentum
-        return F.batch_norm(x, mean, var, self.weight.flatten(), self.bias.flatten(), self.training, momentum, self.eps)
-
-
-class StackedLinear(nn.Module):
-    """K linear layers as one batched product: weight ``[K, O, I]``, bias ``[K, O]``; ``[B, K * I]`` to ``[B, K * O]``."""
-
-    def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in layers]))
-        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
-        self.bias = nn.Parameter(torch.stack(biases)) if biases else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        count, _, inputs = self.weight.shape
-        rows = x.view(len(x), count, inputs).transpose(0, 1)
-        weight = self.weight.transpose(1, 2)
-        out = torch.bmm(rows, weight) if self.bias is None else torch.baddbmm(self.bias[:, None], rows, weight)
-        return out.transpose(0, 1).flatten(1)
-
-
-class StackedDropout(nn.Module):
-    """K dropouts: a product with ``mask`` ``[B, K * C]``, zeros and ``1 / (1 - p)``, which is set before a training step."""
-
-    def __init__(self, layers: Sequence[nn.Dropout]) -> None:
-        super().__init__()
-        self.p, self.count = layers[0].p, len(layers)
-        self.width: int | None = None
-        """C, known after the first forward pass."""
-        self.mask: Tensor | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.width = x.shape[1] // self.count
-        if not self.training or self.p == 0:
-            return x
-        assert self.mask is not None, "set the mask before a training step"
-        return x * self.mask.to(x.dtype)
-
-
-_STACKED: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
-    nn.Conv2d: StackedConv2d,
-    nn.BatchNorm2d: StackedBatchNorm2d,
-    nn.Linear: StackedLinear,
-    nn.Dropout: StackedDropout,
-}
-
-
-class StackedNetwork(nn.Module):
-    """K networks of one architecture as one.
-
-    Args:
-        networks: plain ones of the zoo (:func:`why_not_stacked`); not changed.
-        example: images ``[B, C, H, W]``, B at least 1, on which the result is checked.
-
-    Raises:
-        UnderstudyError: if the stack does not answer the example as the networks do, so that their code mixes channels.
-    """
-
-    def __init__(self, networks: Sequence[Classifier], example: Tensor) -> None:
-        super().__init__()
-        self.count = len(networks)
-        self.body = copy.deepcopy(networks[0])
-        for name, layer in list(self.body.named_modules()):
-            if type(layer) in _STACKED:
-                parent = self.body.get_submodule(name.rpartition(".")[0])
-                setattr(parent, name.rpartition(".")[2], _STACKED[type(layer)]([n.get_submodule(name) for n in networks]))
-        self.dropouts = [m for m in self.body.modules() if isinstance(m, StackedDropout) and m.p > 0]
-        self._check(networks, example)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits ``[K, B, classes]`` of ``[B, C, H, W]`` shown to all, or of each one's own ``[B, K * C, H, W]``."""
-        logits = self.body.outputs(images).logits
-        return logits.view(len(images), self.count, -1).transpose(0, 1)
-
-    def rows(self) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter and buffer, ``[K, ...]``, under the name it has in one network."""
-        for name, tensor in (*self.body.named_parameters(), *self.body.named_buffers()):
-            if ".like." not in name:
-                yield name, tensor
-
-    @torch.no_grad()
-    def _check(self, networks: Sequence[Classifier], example: Tensor) -> None:
-        modes = [network.training for network in networks]
-        alone = torch.stack([network.eval()(example) for network in networks])
-        for network, mode in zip(networks, modes, strict=True):
-            network.train(mode)
-        together = self.eval()(example)
-        # Loose enough for TF32, which CUDA convolves in; mixed channels are off by the size of the logits.
-        scale = float(alone.abs().max().nan_to_num(1.0))
-        if not torch.allclose(alone, together, rtol=0.0, atol=0.02 * scale, equal_nan=True):
-            raise UnderstudyError(
-                f"{type(networks[0]).__name__} cannot be stacked: its code mixes channels; use the engine interleaved"
-            )
-
-
-class StackedOptimizer:
-    """SGD, Adam and AdamW for K students at once, with the arithmetic of torch's, on one flat buffer of all parameters.
-
-    Args:
-        network: whose parameters become views of the buffer.
-        settings: of each student; one optimizer kind.
-        optimizers: each student's own, whose state is taken over and given back (:meth:`give_back`).
-    """
-
-    def __init__(
-        self, network: StackedNetwork, settings: Sequence[TrainConfig], optimizers: Sequence[torch.optim.Optimizer]
-    ) -> None:
-        self.kind, self.count = settings[0].optimizer, len(settings)
-        self.parameters = [p for name, p in network.rows() if isinstance(p, nn.Parameter)]
-        device = self.parameters[0].device
-        self.sizes = [p.numel() for p in self.parameters]
-        self.flat = torch.cat([p.detach().reshape(-1) for p in self.parameters])
-        for parameter, part in zip(self.parameters, self.flat.split(self.sizes), strict=True):
-            parameter.data = part.view_as(parameter)
-        counted = torch.arange(self.count, device=device)
-        self.owner = torch.cat([counted.repeat_interleave(n // self.count) for n in self.sizes])
-        """int64 per element: whose it is."""
-        matrix = torch.cat(
-            [torch.full((n,), p.ndim > 2, device=device) for n, p in zip(self.sizes, self.parameters, strict=True)]
-        )
-
-        def vector(values: Sequence[float]) -> Tensor:
-            return torch.tensor(values, dtype=torch.float32, device=device)
-
-        norms = vector([float(s.decay_norms) for s in settings])[self.owner]
-        decay = vector([s.weight_decay for s in settings])[self.owner]
-        self.decay = torch.where(matrix, decay, decay * norms)
-        self.momentum = vector([s.momentum for s in settings])[self.owner]
-        self.clip = vector([s.grad_clip or math.inf for s in settings])
-        self.clips = any(s.grad_clip for s in settings)
-        names = ("momentum_buffer",) if self.kind == "sgd" else ("exp_avg", "exp_avg_sq")
-        self.moments = {name: torch.zeros_like(self.flat) for name in names}
-        self.steps = torch.zeros(self.count, dtype=torch.float64, device=device)
-        for row, optimizer in enumerate(optimizers):
-            for name, view, state in self._views(row, optimizer):
-                if state.get(name) is not None:
-                    view.copy_(state[name])
-                if "step" in state:
-                    self.steps[row] = float(state["step"])
-
-    def step(self, grads: Sequence[Tensor], lr: Tensor) -> None:
-        """One step with gradients ``[K, ...]`` of the parameters at learning rates ``[K]``."""
-        if self.clips:
-            norm = torch.stack([g.reshape(self.count, -1).square().sum(1) for g in grads]).sum(0).sqrt()
-            factor = (self.clip / (norm + 1e-6)).clamp(max=1.0)
-            grads = [g * factor.view(-1, *[1] * (g.ndim - 1)) for g in grads]
-        grad, flat, rate = torch.cat([g.reshape(-1) for g in grads]), self.flat, lr[self.owner]
-        if self.kind == "sgd":
-            grad = grad.addcmul_(self.decay, flat)
-            buffer = self.moments["momentum_buffer"].mul_(self.momentum).add_(grad)
-            flat.sub_(rate * grad.addcmul_(self.momentum, buffer))
-            return
-        if self.kind == "adam":
-            grad.addcmul_(self.decay, flat)
-        else:
-            flat.mul_(1 - rate * self.decay)
-        self.steps += 1
-        first = self.moments["exp_avg"].lerp_(grad, 1 - _BETA1)
-        second = self.moments["exp_avg_sq"].mul_(_BETA2).addcmul_(grad, grad, value=1 - _BETA2)
-        size = (lr / (1 - _BETA1**self.steps)).float()[self.owner]
-        root = (1 - _BETA2**self.steps).sqrt().float()[self.owner]
-        flat.sub_(size * first / (second.sqrt() / root).add_(_EPS))
-
-    def give_back(self, row: int, optimizer: torch.optim.Optimizer) -> None:
-        """Put one student's state into its own optimizer, in the memory layout of its parameters."""
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for parameter in parameters:
-            if self.kind != "sgd":
-                optimizer.state[parameter]["step"] = self.steps[row].float().clone()
-            elif not optimizer.param_groups[0]["momentum"]:
-                continue
-            for name in self.moments:
-                optimizer.state[parameter].setdefault(name, torch.zeros_like(parameter))
-        for name, view, state in self._views(row, optimizer):
-            if name in state:
-                state[name].copy_(view)
-
-    def _views(self, row: int, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor, dict[str, Any]]]:
-        """Each moment of each parameter of a student: its name, where it lies here, the optimizer's state of the parameter.
-
-        ``decay_norms: false`` sorts an optimizer's parameters into two groups; here they stand as in the network.
-        """
-        alone = [p for group in optimizer.param_groups for p in group["params"]]
-        if len(optimizer.param_groups) > 1:
-            ours = sorted(range(len(self.parameters)), key=lambda i: self.parameters[i].ndim <= 2)
-        else:
-            ours = list(range(len(self.parameters)))
-        for name, moment in self.moments.items():
-            parts = moment.split(self.sizes)
-            for index, parameter in zip(ours, alone, strict=True):
-                yield name, parts[index].view_as(self.parameters[index])[row], optimizer.state[parameter]
-
-
-class StackedStudent:
-    """One of K: its method, optimizer, history and checkpoint, all of them as :func:`~understudy.loop.train_steps` has them.
-
-    Between epochs they are up to date, so that a checkpoint is one that the loop goes on from, and the other way round. During
-    an epoch the weights live in a :class:`Stack`.
-
-    Args:
-        method, data, settings, fabric, teacher, batches, seed, checkpoint: as for :func:`~understudy.loop.train_steps`.
-    """
-
-    def __init__(
-        self,
-        method: Method,
-        data: TrainingData,
-        settings: TrainConfig,
-        fabric: "Fabric",
-        teacher: Teacher | None,
-        batches: TrainBatches,
-        seed: int,
-        checkpoint: Path | None = None,
-    ) -> None:
-        self.method, self.data, self.settings, self.teacher = method, data, settings, teacher
-        self.batches, self.seed, self.checkpoint, self.device = batches, seed, checkpoint, fabric.device
-        self.precision = resolve_precision(settings.precision, fabric.device)
-        self.fingerprint = run_fingerprint(method, data, settings, batches, seed)
-        if settings.channels_last:
-            method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = make_optimizer(method, settings)
-        state = method.state_dict()
-        self.ema = {k: v.clone() for k, v in state.items()} if settings.ema_decay else None
-        self.best: dict[str, Any] | None = None
-        self.history: list[EpochResult] = []
-        self.seconds, self.done = 0.0, False
-        self.stack: Stack | None = None
-        self.generator = torch.Generator().manual_seed(seed)
-        """What dropout draws from on the CPU, as the loop's does."""
-        self.cuda_rng = None  # not drawn from; kept for the loop to go on with
-        if self.device.type == "cuda":
-            self.cuda_rng = torch.Generator(self.device).manual_seed(seed).get_state()
-
-    @property
-    def company(self) -> tuple[object, ...]:
-        """What students that are stacked together have in common."""
-        s = self.settings
-        agree = (s.optimizer, s.epochs, s.epochs_run, s.batch_size, s.drop_last, self.precision, s.channels_last, self.device)
-        return (id(self.data), str(self.method.student), *agree)
-
-    def start(self) -> list[EpochResult]:
-        """Read the checkpoint where there is one: the epochs that are done.
-
-        Raises:
-            UnderstudyError: if it is damaged or of another training, or the last batch is too small for the method.
-        """
-        images, size = self.batches.policy.num_images, self.settings.batch_size
-        if "dist" in self.method.config.name.split("+") and (images % size if len(self.batches) * size > images else size) == 1:
-            raise UnderstudyError(
-                "dist needs at least two images in every batch: set train.drop_last, or another train.batch_size"
-            )
-        if self.checkpoint is None or not self.checkpoint.exists():
-            return []
-        state = load_checkpoint(self.checkpoint, self.fingerprint)
-        self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.ema is not None:
-            self.ema = {k: v.to(self.device) for k, v in state["ema"].items()}
-        self.generator.set_state(state["rng"]["cpu"])
-        self.cuda_rng = state["rng"].get("cuda", self.cuda_rng)
-        self.best = state["best"]
-        self.history = [EpochResult(**entry) for entry in state["history"]]
-        self._end()
-        return list(self.history)
-
-    def end_epoch(self, result: EpochResult, evaluated: Mapping[str, Tensor]) -> None:
-        """Note an epoch, keep the weights that were evaluated if they are the best so far, write the checkpoint."""
-        self.history.append(result)
-        settings = self.settings
-        if settings.keep == "best" and (self.best is None or result.val_accuracy > self.best["accuracy"]):
-            kept = {k: v.detach().cpu().clone() for k, v in evaluated.items()}
-            self.best = {"accuracy": result.val_accuracy, "epoch": result.epoch, "method": kept}
-        if self.checkpoint is not None:
-            rng = {"cpu": self.generator.get_state()} | ({} if self.cuda_rng is None else {"cuda": self.cuda_rng})
-            state = {"fingerprint": self.fingerprint, "epoch": result.epoch, "method": self.method.state_dict()}
-            state |= {"optimizer": self.optimizer.state_dict(), "ema": self.ema, "best": self.best, "rng": rng}
-            compiled = {"on": True, "off": False}.get(settings.compile)
-            history = [asdict(entry) for entry in self.history]
-            save_checkpoint(self.checkpoint, state | {"compiled": compiled, "history": history})
-        self._end()
-
-    def _end(self) -> None:
-        """After the last epoch: the weights to keep, in eval mode."""
-        if len(self.history) < self.settings.epochs_run:
-            return
-        if self.settings.keep == "best" and self.best is not None:
-            self.method.load_state_dict(self.best["method"])
-        elif self.ema is not None:
-            self.method.load_state_dict(self.ema)
-        self.method.eval()
-        self.done, self.stack = True, None
 
 
 class Stack:
@@ -416,7 +50,7 @@ class Stack:
             own = [s.method.state_dict() if s.ema is None else s.ema for s in students]
             self.ema = {name: torch.stack([state[f"student.{name}"] for state in own]) for name, _ in self.network.rows()}
         self.totals = torch.zeros(self.count, 1 + len(self.losses.names), dtype=torch.float64, device=self.device)
-        self.recorded: _Recorded | None = None
+        self.recorded: RecordedStep | None = None
         self._masks: list[Tensor] = []
 
     def train_epoch(self, epoch: int) -> tuple[int, list[float], float, float]:
@@ -440,7 +74,7 @@ class Stack:
             rows = len(parts[0].labels)
             inputs = [*self._shown(parts, which), rates[number], *self._draw(epoch, number, rows)]
             if self.device.type == "cuda" and rows == self.batch_size:
-                self.recorded = self.recorded or _Recorded(self, inputs)
+                self.recorded = self.recorded or RecordedStep(self.step, inputs, self._changed(), self.device)
                 self.recorded.replay(inputs)
             else:
                 self.step(inputs)
@@ -466,6 +100,12 @@ class Stack:
                 self._follow(self.ema)
             hits = (logits.argmax(2) == labels).sum(1, keepdim=True)
             self.totals += torch.cat((hits, terms.detach() * labels.shape[1]), 1)
+
+    def _changed(self) -> list[Tensor]:
+        """Every tensor that a step changes."""
+        weights = [value for _, value in self.network.rows()]
+        moments = [*self.optimizer.moments.values(), self.optimizer.steps]
+        return [*weights, *moments, self.totals, *(self.ema or {}).values()]
 
     def _follow(self, ema: dict[str, Tensor]) -> None:
         for name, value in self.network.rows():
@@ -547,38 +187,6 @@ class Stack:
         for name, value in self.ema.items():
             student.ema[f"student.{name}"].copy_(value[row])
         return student.ema
-
-
-class _Recorded:
-    """A stack's step as one CUDA graph: what a step of small kernels costs beyond them is launching, which this does once.
-
-    Written against torch's documentation and not yet run on a GPU.
-    """
-
-    def __init__(self, stack: Stack, inputs: Sequence[Tensor | None]) -> None:
-        self.inputs = [None if x is None else x.clone() for x in inputs]
-        changed = [value for _, value in stack.network.rows()] + [*stack.optimizer.moments.values(), stack.optimizer.steps]
-        changed += [stack.totals, *(stack.ema or {}).values()]
-        before = [value.detach().clone() for value in changed]
-        aside = torch.cuda.Stream(stack.device)
-        aside.wait_stream(torch.cuda.current_stream(stack.device))
-        with torch.cuda.stream(aside):
-            for _ in range(3):  # lazy initialisation, which must not be recorded
-                stack.step(self.inputs)
-        torch.cuda.current_stream(stack.device).wait_stream(aside)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            stack.step(self.inputs)
-        with torch.no_grad():
-            for value, old in zip(changed, before, strict=True):
-                value.copy_(old)
-
-    def replay(self, inputs: Sequence[Tensor | None]) -> None:
-        """The step, on these inputs."""
-        for mine, new in zip(self.inputs, inputs, strict=True):
-            if mine is not None and new is not None:
-                mine.copy_(new)
-        self.graph.replay()
 
 
 def epoch_stacked(students: Mapping[str, StackedStudent]) -> Iterator[tuple[str, EpochResult | Exception]]:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from understudy.arm import arm_folder, build, run_arm, spec_of, weights_path, write_json
 from understudy.benchmark import hardware
-from understudy.chain import chain_of, needed_by
+from understudy.chain import Link, chain_of, needed_by
 from understudy.config import RunConfig, from_yaml, to_mapping, to_yaml
 from understudy.data.training import TrainingData, prepare_data
 from understudy.display import RunDisplay
@@ -270,9 +270,9 @@ class _Sweep:
                 continue
             threads = cores if on_cpu(self.device) else None
             arguments = (self.config, spec, self.out, self.device, threads, True, self.cache, False)
-            self.shown.say(f"training the {links[spec.arm].role} (seed {spec.seed}), once for all trials")
-            display = RunDisplay({spec.name: links[spec.arm].train.epochs_run})
-            drawn = self.shown.shown and self.shown.bar is None
+            self.shown.say(_where_from(links[spec.arm], spec.seed))
+            display = RunDisplay({spec.name: links[spec.arm].epochs})
+            drawn = self.shown.shown and self.shown.bar is None and links[spec.arm].epochs > 0
             with display if drawn else contextlib.nullcontext():
                 tell = display.tell if drawn else _say_nothing
                 run_jobs([Job(spec.name, run_arm, arguments)], int(apart), tell, bind_all=True)
@@ -585,6 +585,15 @@ def _percent(runs: Sequence[Run]) -> str:
         return "no result"
     spread = f" ± {100 * accuracy['std']:.2f}" if accuracy["std"] is not None else ""
     return f"{100 * accuracy['mean']:.2f}{spread} % on validation"
+
+
+def _where_from(link: Link, seed: int) -> str:
+    """Where a teacher (a member, an assistant) of the sweep comes from, as a line for people."""
+    if link.path is not None:
+        return f"reading the {link.role} from {link.path}, once for all trials"
+    if link.members:
+        return f"putting the {link.role} together from its {len(link.members)} members"
+    return f"training the {link.role} (seed {seed}), once for all trials"
 
 
 def _say_nothing(name: str, message: tuple[Any, ...]) -> None:
