@@ -6,22 +6,34 @@ from tests.sweep.few_networks import COUNT, images, networks
 from torch import Tensor, nn
 
 from understudy.errors import UnderstudyError
+from understudy.kernels import norm_relu
 from understudy.models.base import Classifier, Outputs
 from understudy.sweep.stacked_network import StackedDropout, StackedNetwork
 
 
 @pytest.mark.parametrize("name", ["founding_student", "tiny_wide", "tiny_res", "tiny_dw", "resnet8"])
-@pytest.mark.parametrize("own_images", [False, True])
-def test_a_stack_computes_and_learns_what_its_networks_do(name: str, own_images: bool):
+@pytest.mark.parametrize(("own_images", "one_operation"), [(False, False), (True, False), (False, True)])
+def test_a_stack_computes_and_learns_what_its_networks_do(
+    name: str, own_images: bool, one_operation: bool, monkeypatch: pytest.MonkeyPatch
+):
     """Logits, running statistics and gradients in training mode, on shared images and on each one's own.
 
+    With ``one_operation`` all K networks' batch norm, pool and ReLU go through ``norm_relu``, as they do at full size.
     fp32, other order of sums: a thousandth of the largest gradient of each tensor at most. A bias before a batch norm is left
     out: its gradient is nothing but rounding.
     """
     alone = networks(name, **({"dropout1": 0.0, "dropout2": 0.0} if name == "founding_student" else {}))
     stack = StackedNetwork(alone, images()).train()
     shown = [images(seed if own_images else 0) for seed in range(COUNT)]
+    if one_operation:
+        torch.set_num_threads(1)
+        monkeypatch.setattr(norm_relu, "_FEWEST_ELEMENTS", 1)
+        shown = [one.contiguous(memory_format=torch.channels_last) for one in shown]
+    used = []
+    apply = norm_relu._NormReLU.apply
+    monkeypatch.setattr(norm_relu._NormReLU, "apply", lambda *given: used.append(given) or apply(*given))
     together = stack(torch.cat(shown, 1) if own_images else shown[0])
+    assert bool(used) == one_operation
     together.square().sum().backward()
     for row, network in enumerate(alone):
         logits = network.train()(shown[row])
