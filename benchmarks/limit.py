@@ -35,7 +35,7 @@ def arithmetic(model: nn.Module, batch_size: int) -> dict[str, tuple[float, floa
             pools = getattr(model.get_submodule(name.rpartition(".")[0]), "pool", False)
             result = read // 4 if pools else read
             moved = 2 * read + (2 if pools else 1) * result + 3 * result + 2 * read + (3 if pools else 2) * result
-        counts[name] = (flops, 4.0 * moved)
+        counts[name.replace(".bn", ".norm_relu")] = (flops, 4.0 * moved)
 
     hooks = [m.register_forward_hook(partial(count, n)) for n, m in model.named_modules() if not list(m.children())]
     model(torch.zeros(batch_size, 3, 32, 32, device=next(model.parameters()).device))

@@ -187,15 +187,21 @@ def train_steps(
         began = time.perf_counter()
         label_seconds = began - label_start
         run.train()
-        totals, names = torch.zeros(0), ["hits"]
+        totals, names, seen = torch.zeros(0), ["hits"], 0
         for number, batch in enumerate(batches.epoch(epoch, views)):
             lr = config.lr * lr_factor(config, epoch * len(batches) + number, len(batches))
             for group in optimizer.param_groups:
                 group["lr"] = lr
             outputs = teacher.outputs(batch) if teacher is not None else None
-            losses, logits = run(batch, outputs)
-            terms = torch.stack(list(losses.values()))
-            fabric.backward(terms.sum() * _share(batches, number, len(batch.labels)))
+            live = outputs is not None and (outputs.embedding is not None or bool(outputs.features))
+            if fabric.world_size > 1 or live:
+                losses, logits = run(batch, outputs)
+            else:  # without ranks to meet or bf16 features to convert, Fabric's wrapper only looks through its arguments
+                with fabric.autocast():
+                    losses, logits = method(batch, outputs)
+            terms = list(losses.values())
+            loss = terms[0] if len(terms) == 1 else torch.stack(terms).sum()
+            fabric.backward(loss if batches.world_size == 1 else loss * _share(batches, number, len(batch.labels)))
             if config.grad_clip:
                 torch.nn.utils.clip_grad_norm_(method.parameters(), config.grad_clip, foreach=True)
             optimizer.step()
@@ -204,17 +210,18 @@ def train_steps(
                 _follow(ema, method, config.ema_decay)
             with torch.no_grad():
                 if number == 0:
-                    names = ["images", "hits", *losses]
+                    names = ["hits", *losses]
                     totals = torch.zeros(len(names), dtype=torch.float64, device=device)
-                totals[0] += len(batch.labels)
-                totals[1] += (logits.argmax(1) == batch.labels).sum()
-                totals[2:] += terms.detach() * len(batch.labels)
+                seen += len(batch.labels)
+                right = (logits.argmax(1) == batch.labels).sum()
+                totals.add_(torch.stack([right, *(term.detach() * len(batch.labels) for term in terms)]))
             if progress:
                 progress("train", epoch, number + 1, len(batches))
             paused = time.perf_counter()
             yield None
             began += time.perf_counter() - paused
         # The epoch's one wait for the device: sums over all images of all ranks.
+        totals, names = torch.cat((totals, totals.new_full((1,), seen))), [*names, "images"]
         measured = {name: value.detach().double() for name, value in method.measures().items()}
         if measured:
             totals = torch.cat((totals, torch.stack(list(measured.values()))))

@@ -130,7 +130,8 @@ class Method(nn.Module, ABC):
         ce_weight = 1 - alpha if config.ce_weight is None else config.ce_weight
         result = {}
         if ce_weight or (config.ce_weight is None and isinstance(config.alpha, Schedule)):
-            result["ce"] = ce_weight * cross_entropy(student.logits, batch, self.label_smoothing)
+            hard = cross_entropy(student.logits, batch, self.label_smoothing)
+            result["ce"] = hard if ce_weight == 1 else ce_weight * hard
         if teacher is not None:
             if alpha or isinstance(config.alpha, Schedule):  # a schedule that passes 0 keeps its column
                 result["kd"] = alpha * kd_loss(student.logits, teacher.logits, self.temperature_now)
