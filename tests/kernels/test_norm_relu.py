@@ -18,9 +18,9 @@ CASES = [(shape, mode) for shape in SHAPES for mode in MODES] + [((700, 200, 1, 
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Our operation is for processes of one or two threads."""
-    torch.set_num_threads(1)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our operation is for processes of one or two threads, whatever this machine has."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
 
 
 def batch_norm(channels: int, dtype: torch.dtype = torch.float32) -> nn.BatchNorm2d:
@@ -117,6 +117,11 @@ def test_it_is_used_where_it_pays_and_nowhere_else(monkeypatch: pytest.MonkeyPat
     bn.train()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     assert not is_ours(norm_relu(bn, x)), "with several threads PyTorch's is faster"
+
+
+def test_one_value_a_channel_is_refused_in_pytorchs_words() -> None:
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        norm_relu(nn.BatchNorm2d(1 << 17), torch.randn(1, 1 << 17, 1, 1))
 
 
 def test_it_cannot_pool_and_add() -> None:

@@ -26,7 +26,7 @@ def test_a_stack_computes_and_learns_what_its_networks_do(
     stack = StackedNetwork(alone, images()).train()
     shown = [images(seed if own_images else 0) for seed in range(COUNT)]
     if one_operation:
-        torch.set_num_threads(1)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
         monkeypatch.setattr(norm_relu, "_FEWEST_ELEMENTS", 1)
         shown = [one.contiguous(memory_format=torch.channels_last) for one in shown]
     used = []

@@ -63,7 +63,8 @@ def _fits(bn: Any, x: Tensor) -> bool:
         return False
     if torch.get_num_threads() > _MOST_THREADS or torch.compiler.is_compiling() or _is_transformed(x):
         return False
-    return x.dtype in (torch.float32, torch.bfloat16) and _is_map(x)
+    # Of one value a channel has no variance; PyTorch says so.
+    return x.dtype in (torch.float32, torch.bfloat16) and _is_map(x) and x.numel() > x.shape[1]
 
 
 def _is_map(x: Tensor) -> bool:
