@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args = harness.arguments("step_overhead", __doc__, argv)
     torch.set_num_threads(1)
     batch_size = harness.pick(args, tiny=8, quick=128, full=128)
-    steps = harness.pick(args, tiny=2, quick=20, full=80)
-    rounds = harness.pick(args, tiny=2, quick=9, full=15)
+    steps = harness.pick(args, tiny=2, quick=20, full=320)  # CIFAR-10 has 352 in an epoch
+    rounds = harness.pick(args, tiny=2, quick=9, full=7)
     data = our_loop.training_data(steps * batch_size, args.data)
     contenders = {
         "bare": bare_epochs(our_loop.network("founding_student"), data, batch_size),
