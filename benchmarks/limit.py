@@ -34,7 +34,8 @@ def arithmetic(model: nn.Module, batch_size: int) -> dict[str, tuple[float, floa
             # those and the map again for the gradient by the map, which is written once.
             pools = getattr(model.get_submodule(name.rpartition(".")[0]), "pool", False)
             result = read // 4 if pools else read
-            moved = 2 * read + (2 if pools else 1) * result + 3 * result + 2 * read + (3 if pools else 2) * result
+            kept = result if pools else 0  # without a pool what was kept is the map itself
+            moved = 4 * read + 6 * result + 2 * kept
         counts[name.replace(".bn", ".norm_relu")] = (flops, 4.0 * moved)
 
     hooks = [m.register_forward_hook(partial(count, n)) for n, m in model.named_modules() if not list(m.children())]

@@ -10,27 +10,13 @@ from typing import Any
 import harness
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from understudy.allocator import keep_freed_memory
-from understudy.kernels.norm_relu import norm_relu
+from understudy.kernels.norm_relu import by_pytorch, norm_relu
 
 MAPS = {"stage 1, pool": (16, 32, "pool"), "stage 2, pool": (32, 16, "pool"), "stage 3, pool": (64, 8, "pool"),
         "stage 4": (128, 4, "plain"), "resnet20, sum": (16, 32, "add")}  # fmt: skip
 """Name -> (channels, height and width, what follows the norm)."""
-
-
-def pytorchs(bn: nn.BatchNorm2d, x: Tensor, mode: str, add: Tensor | None) -> Tensor:
-    """The same function by PyTorch's operations, the pool before the ReLU."""
-    normed = bn(x)
-    if mode == "pool":
-        return F.relu(F.max_pool2d(normed, 2))
-    return F.relu(normed if add is None else normed + add)
-
-
-def ours(bn: nn.BatchNorm2d, x: Tensor, mode: str, add: Tensor | None) -> Tensor:
-    """The one operation."""
-    return norm_relu(bn, x, pool=mode == "pool", add=add)
 
 
 def contender(
@@ -44,13 +30,14 @@ def contender(
     x = torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
     add = torch.randn_like(x).detach().requires_grad_() if mode == "add" else None
     bn = nn.BatchNorm2d(channels)
-    gradient = torch.randn_like(function(bn, x, mode, add))
+    pool = mode == "pool"
+    gradient = torch.randn_like(function(bn, x, pool=pool, add=add))
     wanted = [x, bn.weight, bn.bias, *([add] if add is not None else [])]
 
     def work() -> float:
         began = time.perf_counter()
         for _ in range(calls):
-            torch.autograd.grad(function(bn, x, mode, add), wanted, gradient)
+            torch.autograd.grad(function(bn, x, pool=pool, add=add), wanted, gradient)
         return (time.perf_counter() - began) / calls
 
     return work
@@ -70,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         for name in MAPS:
             contenders = {
                 which: contender(function, batch_size, dtype, calls=calls, of=name)
-                for which, function in (("pytorch", pytorchs), ("ours", ours))
+                for which, function in (("pytorch", by_pytorch), ("ours", norm_relu))
             }
             found = harness.alternate(contenders, rounds, warmup=2)
             label = f"{precision} {name}"

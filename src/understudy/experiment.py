@@ -353,7 +353,6 @@ def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -
     Raises:
         UnderstudyError: if there is nothing to measure.
     """
-
     from understudy.evaluate import metrics, predict
 
     run = path if path.is_dir() else path.parent.parent

@@ -48,6 +48,11 @@ def norm_relu(bn: Any, x: Tensor, *, pool: bool = False, add: Tensor | None = No
         bn.num_batches_tracked.add_(1)
         out: Tensor = _NormReLU.apply(x, bn.weight.flatten(), bn.bias.flatten(), add, bn, pool)
         return out
+    return by_pytorch(bn, x, pool=pool, add=add)
+
+
+def by_pytorch(bn: Any, x: Tensor, *, pool: bool = False, add: Tensor | None = None) -> Tensor:
+    """:func:`norm_relu` as PyTorch's own operations, one after the other."""
     normed: Tensor = bn(x)
     if pool:
         normed = F.max_pool2d(normed, 2)
