@@ -1,12 +1,19 @@
-"""What every test shares: one thread, no screen, and a cache folder of its own."""
+"""What every test shares: one thread, no screen, a cache folder of its own, and the browser that pages are looked at with."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 # Before torch and matplotlib are imported. Test processes run side by side, one to a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
 
 import pytest
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -16,3 +23,18 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNDERSTUDY_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Started once for all tests of a worker."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    with playwright.sync_playwright() as p:
+        profile = tmp_path_factory.mktemp("profile")
+        context = p.chromium.launch_persistent_context(
+            str(profile), executable_path=str(CHROMIUM), headless=True, args=FLAGS, viewport={"width": 360, "height": 740}
+        )
+        yield context
+        context.close()
