@@ -1,8 +1,9 @@
 """Our own loop as a contender: its data, its epochs, and a cache that is already warm. Every benchmark of training uses it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,7 +12,7 @@ from understudy.data import load_dataset
 from understudy.data.batches import TrainBatches
 from understudy.data.dataset import Split
 from understudy.data.training import TrainingData
-from understudy.loop import make_fabric, resolve_precision, train_epochs
+from understudy.loop import EpochResult, make_fabric, resolve_precision, train_steps
 from understudy.methods import build_method, method_config
 from understudy.methods.base import MethodContext
 from understudy.models import build_model
@@ -72,7 +73,7 @@ def cached_teacher(teacher: Teacher, batches: TrainBatches, folder: Path, *, war
     return cached
 
 
-def our_epochs(
+def our_steps(
     student: Classifier,
     data: TrainingData,
     batch_size: int,
@@ -82,21 +83,27 @@ def our_epochs(
     batches: TrainBatches | None = None,
     epochs: int = 100_000,
     seed: int = 0,
-) -> Callable[[], float]:
-    """A function that trains for one more epoch each time and returns its wall seconds.
-
-    All of the loop is inside: drawing views, asking the teacher ahead, totals, and validation (on two images).
-    """
+) -> Iterator[EpochResult | None]:
+    """The loop itself: ``None`` before each epoch and after each step, then the epoch's result."""
     config = TrainConfig(epochs=epochs, batch_size=batch_size, schedule="constant", lr=1e-3)
     fabric = make_fabric("cpu", config.precision)
     built = build_method(
         method_config({"name": method}), student, MethodContext(NUM_CLASSES, data.train.labels, epochs, 0.0, EXAMPLE, EXAMPLE)
     )
-    running = train_epochs(built, data, config, fabric, teacher=teacher, batches=batches, seed=seed)
+    return train_steps(built, data, config, fabric, teacher=teacher, batches=batches, seed=seed)
+
+
+def our_epochs(student: Classifier, data: TrainingData, batch_size: int, **options: Any) -> Callable[[], float]:
+    """A function that trains for one more epoch each time and returns its wall seconds; arguments as for :func:`our_steps`.
+
+    All of the loop is inside: drawing views, asking the teacher ahead, totals, and validation (on two images).
+    """
+    running = our_steps(student, data, batch_size, **options)
 
     def epoch() -> float:
         began = time.perf_counter()
-        next(running)
+        while next(running) is None:
+            pass
         return time.perf_counter() - began
 
     return epoch

@@ -14,6 +14,7 @@ from understudy.models import build_model
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 RATIOS = {
+    "backends": {"fused, live"},
     "distilled_epoch": {"cached", "live", "cached_resnet", "live_resnet", "first_over_live"},
     "end_to_end": None,
     "fused": {f"{name} 2" for name in ("interleaved", "stacked fp32", "stacked bf16", "vmap fp32", "interleaved, live")},

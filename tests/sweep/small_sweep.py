@@ -41,6 +41,8 @@ class DiaryConfig(KDConfig):
     """Only at this temperature, where it is above 0."""
     dies_after: str = ""
     """Only once this file is there."""
+    takes_parent: bool = False
+    """The process that started this one is killed first."""
 
 
 class Diary(KD):
@@ -66,6 +68,8 @@ class Diary(KD):
             died = len(tombs.read_text()) if tombs.exists() else 0
             if due and died < options.deaths:
                 tombs.write_text("x" * (died + 1))
+                if options.takes_parent:
+                    os.kill(os.getppid(), signal.SIGKILL)
                 os.kill(os.getpid(), signal.SIGKILL)
         return super().losses(student, teacher, batch)
 

@@ -13,8 +13,7 @@ from understudy.arm import ArmSpec, run_arm
 from understudy.errors import UnderstudyError
 from understudy.sweep import BACKENDS, open_backend
 from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training
-from understudy.sweep.measure import busy_seconds
-from understudy.sweep.processes import ProcessBackend
+from understudy.sweep.processes import FusedProcessBackend, ProcessBackend, _Worker
 from understudy.sweep.sequential import SequentialBackend
 
 
@@ -98,6 +97,69 @@ def test_processes_train_the_same_bits_and_survive_a_killed_one(place: Path, tmp
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def test_many_in_each_process_train_the_same_bits_and_one_that_kills_them_dies_alone(place: Path, tmp_path: Path):
+    """A company of three goes down twice with the one that kills its process; then each gets a process of its own."""
+    diary = tmp_path / "diary"
+    doomed = diary_method(tmp_path / "doomed-diary", temperature=3, deaths=3)
+    company = [
+        training(place, tmp_path, "doomed", method=doomed),
+        training(place, tmp_path, "peace", method=diary_method(diary, temperature=2)),
+        training(place, tmp_path, "other", seed=1),
+        training(place, tmp_path, "wrong", train={"lr": 1e30, "batch_size": 8}),
+    ]
+    with FusedProcessBackend(device="cpu", workers=1) as backend:
+        assert backend.name == "fused" and backend.capacity > len(company)
+        backend.submit([*company, training(place, tmp_path, "never")])
+        backend.stop("never")
+        events = listen(backend, 5)
+        assert backend.wait() == [], "nothing is left"
+        backend.submit(
+            [training(place, tmp_path, "later"), training(place, tmp_path, "stopped", train={"epochs": 500, "batch_size": 21})]
+        )
+        while "stopped" not in {e.training for e in events}:
+            events += backend.wait()
+        backend.stop("stopped")
+        events += listen(backend, 1 if "later" in {e.training for e in events if isinstance(e, Finished)} else 2)
+    endings = {name: kinds(events, name)[-1] for name in ("doomed", "peace", "other", "wrong", "never", "later", "stopped")}
+    assert endings == {
+        "doomed": Failed, "peace": Finished, "other": Finished, "wrong": Failed, "never": Stopped, "later": Finished,
+        "stopped": Stopped,
+    }  # fmt: skip
+    reasons = {e.training: e.reason for e in events if isinstance(e, Failed)}
+    assert "died 3 times (by SIGKILL)" in reasons["doomed"] and "not finite" in reasons["wrong"]
+    assert epochs_of(diary)[0].split()[-1] == "0" and {line.split()[-1] for line in epochs_of(diary)[1:]} == {"1"}, "kept"
+    with SequentialBackend(device="cpu") as backend:
+        backend.submit([training(place, tmp_path / "alone", "peace"), training(place, tmp_path / "alone", "other", seed=1)])
+        listen(backend, 2)
+    one, other = weights(tmp_path, "other", 1), weights(tmp_path / "alone", "other", 1)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_trainings_of_a_seed_go_to_the_same_process_as_far_as_that_keeps_all_busy(tmp_path: Path, monkeypatch):
+    dealt: dict[int, list[str]] = {0: [], 1: []}
+
+    class Pipe:
+        def __init__(self, place: int) -> None:
+            self.place = place
+
+        def send(self, order: tuple[str, Training]) -> None:
+            dealt[self.place].append(order[1].name)
+
+    def start(self: ProcessBackend) -> _Worker:
+        self.workers.append(_Worker(None, Pipe(len(self.workers)), len(self.workers)))
+        return self.workers[-1]
+
+    monkeypatch.setattr(ProcessBackend, "_start", start)
+    monkeypatch.setattr("understudy.sweep.processes._TOGETHER", {"cpu": 4})
+    backend = FusedProcessBackend(device="cpu", workers=2)
+    config = small_config(tmp_path / "colours.npz")
+    names = [f"{trial}{'abc'[seed]}" for trial in range(4) for seed in range(3)]
+    backend.submit([Training(name, config, "distilled", "abc".index(name[1]), tmp_path, tmp_path) for name in names])
+    backend._hand_out()
+    assert dealt == {0: ["0a", "1a", "2a", "3a"], 1: ["0b", "1b", "2b", "3b"]}
+    assert [training.name for training in backend.waiting] == ["0c", "1c", "2c", "3c"]
+
+
 def test_backends_are_found_by_name_and_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with open_backend("sequential", tmp_path, device="cpu", workers=3) as backend:
         assert backend.name == "sequential"
@@ -108,11 +170,6 @@ def test_backends_are_found_by_name_and_what_is_missing_is_said(tmp_path: Path, 
         open_backend("paralel", tmp_path)
     with pytest.raises(UnderstudyError, match="at least 1"):
         open_backend("processes", tmp_path, device="cpu", workers=0)
-
-
-def test_time_side_by_side_counts_once():
-    assert busy_seconds([(0, 2), (1, 3), (5, 6)]) == 4
-    assert busy_seconds([(0, 1), (0, 1)]) == 1
 
 
 def test_a_born_again_student_comes_after_its_generations(place: Path, tmp_path: Path):

@@ -210,12 +210,18 @@ def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_run_twice(whole, i
     assert len(expected) <= len(trained) <= len(expected) + 2
 
 
-def test_a_fused_sweep_killed_in_mid_epoch_resumes_to_the_bits_of_one_that_was_not(whole, images: Path, tmp_path: Path):
-    """SIGKILL once the trainings of the first seed have ended, with those of the second in the middle of their last epoch."""
+@pytest.mark.parametrize("killed", ["worker", "sweep"])
+def test_a_fused_sweep_killed_in_mid_epoch_ends_with_the_bits_of_one_that_was_not(
+    whole, images: Path, tmp_path: Path, killed: str
+):
+    """SIGKILL once the trainings of the first seed have ended, with those of the second in the middle of their last epoch.
+
+    A worker's death the sweep survives; after its own it is resumed.
+    """
     folder, results, _ = whole
     out, diary = tmp_path / "sweep", tmp_path / "diary"
     ended = out / "trials" / "0003-seed0" / "arms" / "distilled-seed0" / "result.json"
-    method = diary_method(diary, deaths=1, dies_after=str(ended))
+    method = diary_method(diary, deaths=1, dies_after=str(ended), takes_parent=killed == "sweep")
     options: dict[str, Any] = {"backend": "fused", "cache": str(tmp_path / "cache"), **QUIET}
     process = child(
         tmp_path,
@@ -224,11 +230,12 @@ def test_a_fused_sweep_killed_in_mid_epoch_resumes_to_the_bits_of_one_that_was_n
     run_sweep(config, {SPACE!r}, Path({str(out)!r}), **{options!r})
 """,
     )
-    assert process.wait(timeout=300) == -signal.SIGKILL
+    assert process.wait(timeout=300) == (-signal.SIGKILL if killed == "sweep" else 0)
     finished = {path: path.read_bytes() for path in out.glob("trials/*/arms/*/result.json")}
-    assert sorted(path.parents[2].name for path in finished) == sorted(
-        ["plain-seed0", *(f"{number:04d}-seed0" for number in range(4))]
-    )
+    if killed == "sweep":
+        assert sorted(path.parents[2].name for path in finished) == sorted(
+            ["plain-seed0", *(f"{number:04d}-seed0" for number in range(4))]
+        )
     again = run_sweep(small_config(images, method=method), SPACE, out, resume=True, **options)
     assert figures(again) == figures(results) and again["backend"]["name"] == "fused"
     ours, theirs = kept_weights(out), kept_weights(folder / "sweep")

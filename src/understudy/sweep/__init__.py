@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 BACKENDS = {
     "sequential": "understudy.sweep.sequential:SequentialBackend",
     "processes": "understudy.sweep.processes:ProcessBackend",
-    "fused": "understudy.sweep.fused:FusedBackend",
+    "fused": "understudy.sweep.processes:FusedProcessBackend",
     "ray": "understudy.sweep.ray_tune:RayBackend",
 }
 """Backend -> its class, loaded when it is chosen."""

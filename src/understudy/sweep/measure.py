@@ -1,9 +1,10 @@
 """Which backend is fastest here: each trains the real student for a few steps, on made-up images of the real shape."""
 
 import dataclasses
+import itertools
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,13 @@ from understudy.data.training import TrainingData
 from understudy.errors import UnderstudyError
 from understudy.models import deployed
 from understudy.sweep.backend import Backend, Epoch, Failed, Training
+from understudy.workers import available_cores
 
 _STEPS = 8
 """Steps in an epoch of the trial run."""
 _EPOCHS = 3
 """The first of them warms up and is not counted."""
-_MOST = {"cpu": 8, "cuda": 32}
+_MOST = {"cpu": 16, "cuda": 32}
 """Trainings at once in the trial run, however many a backend would like."""
 
 
@@ -31,30 +33,33 @@ def measure_backends(
     open_them: dict[str, Callable[[], Backend]],
     device: str = "cpu",
     say: Callable[[str], None] = lambda line: None,
+    *,
+    planned: int,
 ) -> dict[str, float]:
     """Train as many students at once as each backend likes, and see how fast they get on together.
 
     Args:
-        config: a trial's configuration.
+        config: a trial's configuration; its seeds are trained in turn, as in the sweep, for those of a seed share batches.
         data: whose shape, classes and normalisation the made-up images have.
         open_them: backend -> what makes it.
         device: ``cpu`` or ``cuda``: how many students there are worth training at once.
         say: told why a backend is left out.
+        planned: how many trainings the sweep has, which no backend is measured beyond.
 
     Returns:
-        backend -> images per second, of all students together, without start-up and first epoch. Backends that are not in
-        this installation, or cannot train this student, are left out.
+        backend -> images per second, of all students together, without start-up, labelling and first epoch. Backends that are
+        not in this installation, or cannot train this student, are left out.
 
     Raises:
         UnderstudyError: if none can.
     """
     rates = {}
     with tempfile.TemporaryDirectory(prefix="understudy-measure-") as folder:
-        short = _short(config, data, Path(folder), _MOST[device])
+        short = _short(config, data, Path(folder))
         for name, open_it in open_them.items():
             try:
                 with open_it() as backend:
-                    rates[name] = _rate(backend, short, Path(folder) / name, _MOST[device])
+                    rates[name] = _rate(backend, short, Path(folder) / name, min(_MOST[device], planned))
             except UnderstudyError as error:
                 say(f"the backend {name} is left out: {error}")
     if not rates:
@@ -62,7 +67,7 @@ def measure_backends(
     return rates
 
 
-def _short(config: RunConfig, data: TrainingData, folder: Path, most: int) -> RunConfig:
+def _short(config: RunConfig, data: TrainingData, folder: Path) -> RunConfig:
     """The configuration on a few made-up images, with a teacher that knows nothing and costs what the real one costs."""
     rng = np.random.default_rng(0)
     channels, height, width = data.image_shape
@@ -87,7 +92,7 @@ def _short(config: RunConfig, data: TrainingData, folder: Path, most: int) -> Ru
         assistants=(),
     )
     torch.manual_seed(0)
-    for name in dict.fromkeys(spec_of(short, "teacher", seed).name for seed in range(most)):
+    for name in dict.fromkeys(spec_of(short, "teacher", seed).name for seed in config.seeds):
         teacher = build(config.teacher.model, data, config.teacher.stages)
         save_weights(weights_path(folder, name), deployed(teacher))
     return short
@@ -95,29 +100,31 @@ def _short(config: RunConfig, data: TrainingData, folder: Path, most: int) -> Ru
 
 def _rate(backend: Backend, config: RunConfig, folder: Path, most: int) -> float:
     number = min(backend.capacity, most)
-    trainings = [
-        Training(f"measure-seed{seed}", config, "distilled", seed, folder / str(seed), folder.parent, str(folder / "cache"))
-        for seed in range(number)
-    ]
+    # A first round starts the processes, compiles, and labels the views that the second one shows again.
+    _epoch_ends(backend, config, folder / "first", min(number, max(len(available_cores()), len(config.seeds))))
+    ends = _epoch_ends(backend, config, folder / "second", number)
+    images = _STEPS * config.train.batch_size * (_EPOCHS - 1)
+    # Each one's own pace beside the others; they are all under way at once, so that the paces add up.
+    return sum(images / max(each[-1] - each[0], 1e-9) for each in ends)
+
+
+def _epoch_ends(backend: Backend, config: RunConfig, folder: Path, number: int) -> list[list[float]]:
+    """Train some students at once; returns when each one's epochs ended, on a clock in seconds."""
+    ends: dict[str, list[float]] = {}
+    trainings = []
+    for n, seed in zip(range(number), itertools.cycle(config.seeds), strict=False):
+        name = f"measure-{folder.name}{n}"
+        ends[name] = []
+        cache = str(folder.parent / "cache")
+        trainings.append(Training(name, config, "distilled", seed, folder / str(n), folder.parents[1], cache))
     backend.submit(trainings)
-    times: dict[str, list[float]] = {training.name: [] for training in trainings}
     ended = 0
     while ended < number:
         for event in backend.wait():
             if isinstance(event, Failed):
                 raise UnderstudyError(event.reason)
             if isinstance(event, Epoch):
-                times[event.training].append(time.perf_counter())
+                ends[event.training].append(time.perf_counter())
             else:
                 ended += 1
-    images = _STEPS * config.train.batch_size * (_EPOCHS - 1) * number
-    return images / busy_seconds([(each[0], each[-1]) for each in times.values()])
-
-
-def busy_seconds(intervals: Sequence[tuple[float, float]]) -> float:
-    """How long at least one of the intervals was open: side by side counts once, one after the other adds up."""
-    total, until = 0.0, float("-inf")
-    for start, end in sorted(intervals):
-        total += max(0.0, end - max(start, until))
-        until = max(until, end)
-    return max(total, 1e-9)
+    return list(ends.values())

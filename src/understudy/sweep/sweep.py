@@ -508,7 +508,8 @@ class _Sweep:
             return lambda: self._make(name)
 
         candidates = {name: opener(name) for name in _MEASURED}
-        rates = measure_backends(config, self.data, candidates, "cpu" if on_cpu(self.device) else "cuda", self.shown.say)
+        device, planned = "cpu" if on_cpu(self.device) else "cuda", self.search.left() * len(self.config.seeds)
+        rates = measure_backends(config, self.data, candidates, device, self.shown.say, planned=max(1, planned))
         name = max(rates, key=lambda name: rates[name])
         figures = ", ".join(f"{each} {rate:,.0f}" for each, rate in rates.items())
         self.shown.say(f"images per second: {figures}; taking {name}")
