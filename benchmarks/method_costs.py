@@ -22,6 +22,7 @@ from understudy.data.batches import Batch
 from understudy.files import write_bytes
 from understudy.methods import METHODS
 from understudy.methods.costs import NUM_IMAGES, STUDENT, TEACHER, example_of
+from understudy.models.base import Outputs
 from understudy.optim import make_optimizer
 from understudy.teachers import FrozenTeacher
 
@@ -39,22 +40,30 @@ def steps_of(name: str, batch: Batch, steps: int) -> Callable[[], float]:
     context.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     teacher = FrozenTeacher(context.teacher, precision=our_loop.PRECISION)
     needs = method.needs_with(method.config)
-    kept = teacher.outputs(batch)._replace(features=(), embedding=None) if needs == "logits" else None
+    answer = _kept(teacher.outputs(batch), needs)
     optimizer = make_optimizer(method, TrainConfig())
     method.epoch = method.epochs - 1  # after every warm-up and first stage
 
     def some_steps() -> float:
         began = time.perf_counter()
         for _ in range(steps):
-            answer = teacher.outputs(batch) if needs == "features" else kept
+            said = teacher.outputs(batch) if needs == "features" else answer
             with torch.autocast("cpu", torch.bfloat16, enabled=our_loop.PRECISION == "bf16"):
-                losses, _ = method(batch, answer)
+                losses, _ = method(batch, said)
             torch.stack(list(losses.values())).sum().backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return time.perf_counter() - began
 
     return some_steps
+
+
+def _kept(said: Outputs, needs: str) -> Outputs | None:
+    """What a cache would hand back."""
+    if needs == "embedding":
+        assert said.embedding is not None
+        return Outputs(said.logits, embedding=said.embedding.float())
+    return Outputs(said.logits) if needs == "logits" else None
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

@@ -45,6 +45,21 @@ def test_all_views_fill_the_whole_file(run: Path, tmp_path: Path):
     assert entry["empty"] == 0 and entry["filled"] == built["labelled"] == 48 * 18
 
 
+def test_a_method_that_reads_embeddings_has_them_labelled_ahead(images: Path, tmp_path: Path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path / "user"))
+    out = tmp_path / "run"
+    config = config_for(images, method={"name": "pkt"})
+    train_arm(config, "teacher", 0, out, device="cpu")
+    built = build_cache(out)
+    assert built["labelled"] == 2 * 2 * 48 and len(built["folders"]) == 2, "two epochs of two seeds"
+    checked = verify_cache(Path(built["folders"][0]), out)
+    assert checked["embedding"] == 8 and checked["compared"] > 0 and checked["largest_difference"] < 1e-2
+    train_arm(config, "distilled", 0, out, device="cpu")
+    assert len(list_caches()) == 2, "the training found what it wanted"
+    with pytest.raises(UnderstudyError, match="pkt reads embeddings, which are kept by epoch"):
+        build_cache(out, all_views=True)
+
+
 def test_only_caches_are_deleted(run: Path, tmp_path: Path):
     build_cache(run, epochs=1, cache=tmp_path)
     (tmp_path / "letters").mkdir()

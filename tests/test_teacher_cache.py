@@ -16,6 +16,8 @@ from understudy.data.batches import Batch, TrainBatches
 from understudy.data.training import TrainingData
 from understudy.errors import UnderstudyError
 from understudy.models.base import Outputs
+from understudy.models.ensemble import Ensemble
+from understudy.models.foreign import ForeignClassifier
 from understudy.teacher_cache import CachedTeacher, OutputStore, encode_rows, teacher_fingerprint, valid_rows
 from understudy.teachers import FrozenTeacher, Teacher
 from understudy.train import _live_or_cached
@@ -32,12 +34,19 @@ FINITE, ENDLESS = ["crop-flip", "nothing"], ["mixup", "cutmix", "randaugment"]
 
 
 def make_cached(
-    root: Path, data: TrainingData, *, seed: int = 0, net: TinyNet | None = None, batch_size: int = 7, precision: str = "fp32"
+    root: Path,
+    data: TrainingData,
+    *,
+    seed: int = 0,
+    net: TinyNet | None = None,
+    batch_size: int = 7,
+    precision: str = "fp32",
+    needs: str = "logits",
 ):
     """The cached teacher that a run would get."""
     batches = TrainBatches(data.train, data.config, batch_size, seed, CPU)
     live = FrozenTeacher(net or tiny_net(), precision=precision, description="tiny")
-    cached = _live_or_cached(live, "logits", "auto", data, batches, str(root))
+    cached = _live_or_cached(live, needs, "auto", data, batches, str(root))
     assert isinstance(cached, CachedTeacher)
     return cached
 
@@ -48,14 +57,18 @@ def prepared(cached: CachedTeacher, epoch: int = 0) -> CachedTeacher:
 
 
 def compare_with_live(cached: CachedTeacher, epoch: int) -> None:
-    """Every batch of an epoch: kept logits against the network's own on the very images of the batch."""
+    """Every batch of an epoch: what is kept against the network's own answer on the very images of the batch."""
     views = cached.batches.policy.epoch(epoch)
     cached.prepare(epoch, views)
     for batch in cached.batches.epoch(epoch, views):
-        kept, live = cached.outputs(batch), cached.teacher.outputs(batch).logits
-        assert kept.logits.dtype == torch.float32 and kept.features == () and kept.embedding is None
+        kept, live = cached.outputs(batch), cached.teacher.outputs(batch)
+        assert kept.logits.dtype == torch.float32 and kept.features == ()
         # fp16 has 11 significant bits; the rest allows for sums in another order in batches of another size.
-        torch.testing.assert_close(kept.logits, live, rtol=2**-11 + 1e-5, atol=1e-6)
+        torch.testing.assert_close(kept.logits, live.logits, rtol=2**-11 + 1e-5, atol=1e-6)
+        if cached.store.embedding_dim:
+            torch.testing.assert_close(kept.embedding, live.embedding, rtol=2**-11 + 1e-5, atol=1e-6)
+        else:
+            assert kept.embedding is None
 
 
 def data_file(cached: CachedTeacher) -> Path:
@@ -63,9 +76,10 @@ def data_file(cached: CachedTeacher) -> Path:
     return path
 
 
+@pytest.mark.parametrize("needs", ["logits", "embedding"])
 @pytest.mark.parametrize("name", POLICIES)
-def test_kept_outputs_equal_live_ones_over_shuffles_and_epochs(tmp_path: Path, name: str) -> None:
-    cached = make_cached(tmp_path, tiny_data(**POLICIES[name]))
+def test_kept_outputs_equal_live_ones_over_shuffles_and_epochs(tmp_path: Path, name: str, needs: str) -> None:
+    cached = make_cached(tmp_path, tiny_data(**POLICIES[name]), needs=needs)
     for epoch in (0, 1, 0, 2):
         compare_with_live(cached, epoch)
 
@@ -78,20 +92,53 @@ def test_kept_outputs_equal_live_ones_for_another_batch_size_and_after_a_resume(
     assert resumed.labelled == 0
 
 
+@pytest.mark.parametrize("needs", ["logits", "embedding"])
 @pytest.mark.parametrize("name", POLICIES)
-def test_an_epoch_too_large_for_memory_is_read_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_epoch_too_large_for_memory_is_read_from_its_file(tmp_path: Path, monkeypatch, name: str, needs: str) -> None:
     """Batch by batch the same bits as from the epoch that was brought together."""
     data = tiny_data(**POLICIES[name])
-    together, apart = make_cached(tmp_path, data), make_cached(tmp_path, data)
+    together, apart = (make_cached(tmp_path, data, needs=needs) for _ in range(2))
     for epoch in (1, 0):
         prepared(together, epoch)
         with monkeypatch.context() as small:
-            small.setattr(teacher_cache, "_LARGEST_EPOCH", 24 * 3 * 2 - 1)
+            small.setattr(teacher_cache, "_LARGEST_EPOCH", 24 * together.store.width * 2 - 1)
             prepared(apart, epoch)
-        assert together.epoch_logits is not None and apart.epoch_logits is None
+        assert together.epoch_rows is not None and apart.epoch_rows is None
         for batch in apart.batches.epoch(epoch, apart.batches.policy.epoch(epoch)):
-            assert torch.equal(apart.outputs(batch).logits, together.outputs(batch).logits)
+            ours, theirs = apart.outputs(batch), together.outputs(batch)
+            assert torch.equal(ours.logits, theirs.logits)
+            assert needs == "logits" or torch.equal(ours.embedding, theirs.embedding)
     assert apart.labelled == 0
+
+
+def test_embeddings_are_kept_in_a_file_for_each_epoch_of_the_views_seed(tmp_path: Path) -> None:
+    """Long rows lie close together; students of one view seed share them, and the logits' cache is another."""
+    data, fixed = tiny_data(), tiny_data(view_seed=7)
+    first = prepared(prepared(make_cached(tmp_path, data, needs="embedding"), 0), 3)
+    assert sorted(path.name for path in first.store.folder.glob("*.bin")) == ["epoch-00000.bin", "epoch-00003.bin"]
+    assert data_files_bytes(first) == 2 * 24 * (3 + 8 + 1) * 2
+    again, other = (prepared(make_cached(tmp_path, data, needs="embedding", seed=seed), 3) for seed in (0, 1))
+    assert (again.labelled, other.labelled) == (0, 24) and other.store.folder != first.store.folder
+    prepared(make_cached(tmp_path, fixed, needs="embedding", seed=0))
+    assert prepared(make_cached(tmp_path, fixed, needs="embedding", seed=1)).labelled == 0
+    assert prepared(make_cached(tmp_path, data)).store.folder not in (first.store.folder, other.store.folder)
+
+
+def data_files_bytes(cached: CachedTeacher) -> int:
+    return sum(path.stat().st_size for path in cached.store.folder.glob("*.bin"))
+
+
+def test_embeddings_of_several_teachers_are_not_kept_and_without_any_it_is_said(tmp_path: Path) -> None:
+    data = tiny_data()
+    batches = TrainBatches(data.train, data.config, 7, 0, CPU)
+    several = FrozenTeacher(Ensemble([tiny_net(), tiny_net(1)]))
+    assert _live_or_cached(several, "embedding", "auto", data, batches, str(tmp_path)) is several
+    with pytest.raises(UnderstudyError, match=r"embeddings of several teachers: set teacher\.outputs=live"):
+        _live_or_cached(several, "embedding", "cached", data, batches, str(tmp_path))
+    flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))
+    silent = FrozenTeacher(ForeignClassifier(flat, 3, name="flat", image_size=8))
+    with pytest.raises(UnderstudyError, match="shows no embedding"):
+        _live_or_cached(silent, "embedding", "auto", data, batches, str(tmp_path))
 
 
 def test_an_epoch_is_claimed_in_a_bounded_number_of_chunks(tmp_path: Path, small_chunks: None, monkeypatch) -> None:
@@ -118,7 +165,7 @@ def test_a_second_run_labels_nothing(tmp_path: Path, name: str) -> None:
     first, second = make_cached(tmp_path, data), make_cached(tmp_path, data)
     assert prepared(first).labelled == 24
     assert prepared(second).labelled == 0
-    assert torch.equal(first.epoch_logits, second.epoch_logits)
+    assert torch.equal(first.epoch_rows, second.epoch_rows)
 
 
 def test_seeds_with_one_view_seed_share_everything(tmp_path: Path) -> None:
@@ -161,7 +208,7 @@ def test_a_row_of_the_file_is_an_image_and_a_view(tmp_path: Path) -> None:
     assert rows.shape == (9 * 18, 4) and rows.dtype == np.uint16
     where = np.arange(9) * 18 + policy.view_ids(policy.epoch(0)).numpy()
     assert np.flatnonzero(valid_rows(rows)).tolist() == sorted(where)
-    assert torch.equal(torch.from_numpy(rows[where, :-1].copy().view(np.float16)), cached.epoch_logits)
+    assert torch.equal(torch.from_numpy(rows[where, :-1].copy().view(np.float16)), cached.epoch_rows)
 
 
 # Damage.
@@ -177,7 +224,7 @@ def damage_and_repair(tmp_path: Path, damage, name: str = "crop-flip") -> tuple[
     again = make_cached(tmp_path, data)
     bad = good - int(valid_rows(again.store.open(0)).sum())
     prepared(again)
-    assert torch.equal(again.epoch_logits, first.epoch_logits)
+    assert torch.equal(again.epoch_rows, first.epoch_rows)
     assert data_file(again).read_bytes() == before
     return bad, again.labelled
 
@@ -351,7 +398,7 @@ def test_an_interrupted_labelling_goes_on_where_it_stopped(tmp_path: Path, small
     assert stopped.labelled == 12
     again = prepared(make_cached(tmp_path / "stopped", data))
     assert again.labelled == 24 - 12
-    assert torch.equal(again.epoch_logits, whole.epoch_logits)
+    assert torch.equal(again.epoch_rows, whole.epoch_rows)
 
 
 def test_progress_counts_up_to_what_was_missing(tmp_path: Path, small_chunks: None) -> None:
@@ -385,7 +432,7 @@ def test_two_that_label_together_share_the_work_and_get_the_same_bits(tmp_path: 
     assert not errors
     assert sum(cached.labelled for cached in together) == 64, "no view twice"
     for cached in together:
-        assert torch.equal(cached.epoch_logits, alone.epoch_logits)
+        assert torch.equal(cached.epoch_rows, alone.epoch_rows)
     assert data_file(together[0]).read_bytes() == data_file(alone).read_bytes()
 
 
@@ -405,7 +452,7 @@ def test_a_chunk_that_another_holds_is_waited_for(tmp_path: Path, small_chunks: 
     prepared(two)
     assert waited == [16], "the two chunks that were free came first"
     assert (one.labelled, two.labelled) == (8, 16)
-    assert torch.equal(one.epoch_logits, two.epoch_logits)
+    assert torch.equal(one.epoch_rows, two.epoch_rows)
 
 
 def test_opening_a_file_never_cuts_it(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tests.colours import write_colours
 from tests.ranks import CASES, train_all
 from tests.test_experiment import config_for
-from tests.tiny_data import tiny_data
+from tests.tiny_data import TinyNet, tiny_data
 from torch import nn
 
 import understudy
@@ -47,17 +47,20 @@ def test_any_module_teaches_any_module_and_is_not_touched(tmp_path: Path, monkey
     assert list(tmp_path.glob("teacher-outputs/*/views.bin"))  # asked once, kept
 
 
-def test_live_and_kept_teacher_train_the_same_student_to_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("method", ["kd", "rkd", "crd+kd"])
+def test_live_and_kept_teacher_train_the_same_student_to_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str):
     monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path))
     data = tiny_data(num_images=48, size=16, num_classes=3)
     torch.manual_seed(0)
-    teacher = plain_module(12)
+    teacher = TinyNet(channels=12) if method != "kd" else plain_module(12)
     losses = []
     for outputs in ("live", "cached"):
         torch.manual_seed(1)
-        result = understudy.distill(teacher, plain_module(6), data, "kd", device="cpu", outputs=outputs, **QUICK)
+        student = TinyNet(channels=6) if method != "kd" else plain_module(6)
+        result = understudy.distill(teacher, student, data, method, device="cpu", outputs=outputs, **QUICK)
         losses.append([epoch.losses["loss"] for epoch in result.history])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert len(list(tmp_path.glob("teacher-outputs/*/*.bin"))) == (1 if method == "kd" else 2), "one of views, or one an epoch"
 
 
 def test_names_and_data_sets_are_taken_as_they_are():

@@ -16,7 +16,8 @@ from understudy.data.training import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.experiment import load_run
 from understudy.loop import make_fabric
-from understudy.teacher_cache import CachedTeacher, default_cache, kept_logits, valid_rows
+from understudy.methods import method_config, needs_of
+from understudy.teacher_cache import CachedTeacher, default_cache, valid_rows
 from understudy.train import cached
 
 _BLOCK = 1 << 16
@@ -56,6 +57,10 @@ def build_cache(
         if all_views:
             if policy.num_views is None:
                 raise UnderstudyError("this augmentation has endlessly many views: label a number of epochs instead of all views")
+            if teacher.store.embedding_dim:
+                raise UnderstudyError(
+                    f"{config.method['name']} reads embeddings, which are kept by epoch: label a number of epochs"
+                )
             plan = [
                 (f"view {v + 1}/{policy.num_views}", 0, policy.views_of(torch.full((policy.num_images,), v)))
                 for v in range(policy.num_views)
@@ -79,7 +84,8 @@ def _cached_teacher(config: RunConfig, run: Path, seed: int, cache: Path | None,
     fabric = make_fabric(device, config.teacher_train.precision)
     teacher = load_teacher(config, spec_of(config, "distilled", seed), run, data, fabric.device)
     batches = TrainBatches(data.train, data.config, config.train.batch_size, seed, fabric.device)
-    return cached(teacher, data, batches, str(cache) if cache else None)
+    embedding = needs_of(method_config(config.method)) == "embedding" and not config.teacher.members
+    return cached(teacher, data, batches, str(cache) if cache else None, embedding=embedding)
 
 
 def list_caches(cache: Path | None = None) -> list[dict[str, Any]]:
@@ -98,7 +104,7 @@ def inspect_cache(folder: Path) -> dict[str, Any]:
     counts = {"filled": 0, "empty": 0, "damaged": 0}
     files = sorted(folder.glob("*.bin"))
     for file in files:
-        rows = _rows(file, meta["num_classes"] * meta["num_teachers"])
+        rows = _rows(file, meta["num_classes"] * meta["num_teachers"] + meta["embedding_dim"])
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
             good, blank = valid_rows(block), ~block.any(1)
@@ -110,6 +116,7 @@ def inspect_cache(folder: Path) -> dict[str, Any]:
         "images": meta["num_images"],
         "classes": meta["num_classes"],
         "teachers": meta["num_teachers"],
+        "embedding": meta["embedding_dim"],
         "views": meta["num_views"],
         **counts,
         "bytes_on_disk": sum(file.stat().st_blocks * 512 for file in files),
@@ -128,7 +135,7 @@ def verify_cache(folder: Path, run: Path | None = None, *, sample: int = 512, de
         device: where the teacher runs.
 
     Returns:
-        :func:`inspect_cache`'s entry, and with ``run`` the ``largest_difference`` of a logit and the number ``compared``.
+        :func:`inspect_cache`'s entry, and with ``run`` the ``largest_difference`` of a value and the number ``compared``.
 
     Raises:
         UnderstudyError: if rows are damaged, the cache is another's, or the teacher now says something else.
@@ -155,12 +162,12 @@ def _compare(teacher: CachedTeacher, sample: int) -> dict[str, Any]:
     there = valid_rows(kept)
     if not there.any():
         return {"compared": 0, "largest_difference": None}
-    rows, logits = rows[torch.from_numpy(there)], torch.from_numpy(kept[there, :-1].copy().view(np.float16)).float()
+    rows, values = rows[torch.from_numpy(there)], torch.from_numpy(kept[there, :-1].copy().view(np.float16)).float()
     batch = teacher.batches.render(rows.to(teacher.batches.device), views.to(teacher.batches.device))
-    live = kept_logits(teacher.teacher.outputs(batch)).cpu()
-    worst = float((logits - live).abs().max())
+    live = teacher.kept_of(teacher.teacher.outputs(batch)).cpu()
+    worst = float((values - live).abs().max())
     if worst > 1e-2 * float(live.abs().max()) + 1e-3:
-        raise UnderstudyError(f"the teacher's logits differ from the cache's by up to {worst:.3g}: delete the cache")
+        raise UnderstudyError(f"the teacher's outputs differ from the cache's by up to {worst:.3g}: delete the cache")
     return {"compared": len(rows), "largest_difference": worst}
 
 
@@ -195,13 +202,14 @@ def _meta(folder: Path) -> dict[str, Any]:
     try:
         meta = json.loads((folder / "meta.json").read_text())
         found = {key: meta[key] for key in ("parts", "num_images", "num_classes", "num_views")}
-        return found | {"num_teachers": meta.get("num_teachers", 1)}  # a cache of one teacher may be older than this entry
+        # A cache of one teacher's logits may be older than these entries.
+        return found | {"num_teachers": meta.get("num_teachers", 1), "embedding_dim": meta.get("embedding_dim", 0)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnderstudyError(f"{folder} is not a cache of teacher outputs: it has no sound meta.json") from error
 
 
-def _rows(file: Path, num_logits: int) -> np.ndarray:
+def _rows(file: Path, values: int) -> np.ndarray:
     """The file's whole rows; a last one that was cut off does not count."""
-    width = num_logits + 1
+    width = values + 1
     whole = file.stat().st_size // (2 * width)
     return np.memmap(file, np.uint16, "r", shape=(whole, width)) if whole else np.empty((0, width), np.uint16)

@@ -21,6 +21,7 @@ from understudy.data.training import TrainingData
 from understudy.errors import UnderstudyError
 from understudy.evaluate import predict
 from understudy.methods.base import Method
+from understudy.models.base import Outputs
 from understudy.optim import lr_factor, make_optimizer
 from understudy.teachers import Teacher
 
@@ -193,8 +194,7 @@ def train_steps(
             for group in optimizer.param_groups:
                 group["lr"] = lr
             outputs = teacher.outputs(batch) if teacher is not None else None
-            live = outputs is not None and (outputs.embedding is not None or bool(outputs.features))
-            if fabric.world_size > 1 or live:
+            if fabric.world_size > 1 or (outputs is not None and _live(outputs)):
                 losses, logits = run(batch, outputs)
             else:  # without ranks to meet or bf16 features to convert, Fabric's wrapper only looks through its arguments
                 with fabric.autocast():
@@ -286,6 +286,12 @@ def check_finite(means: Mapping[str, float], epoch: int) -> None:
             f"the loss ({bad}) is not finite in epoch {epoch}: lower train.lr or set train.grad_clip; "
             "the checkpoint still holds the last good epoch"
         )
+
+
+def _live(outputs: Outputs) -> bool:
+    """Whether a network has just said so, in the precision of its autocast; what is kept is in fp32."""
+    embedding = outputs.embedding
+    return bool(outputs.features) or (embedding is not None and embedding.dtype is not torch.float32)
 
 
 def _share(batches: TrainBatches, number: int, here: int) -> float:

@@ -2,9 +2,11 @@
 
 A policy with finitely many views (crop and flip: 162) gets one file with a row for every image and view, filled as views
 come up or all at once; an endless policy (mixing, RandAugment) gets a file per epoch of its seed. A row holds the fp16
-logits (of an ensemble every member's, side by side: they are exact at any temperature, their mean is not) and a checksum,
-so that a file can be cut off, half written or hit by a killed process at any point: rows that do not check are labelled
-again, the others are kept. Several processes label together: each claims chunks by a lock.
+logits (of an ensemble every member's, side by side: they are exact at any temperature, their mean is not), for methods that
+read it the pooled embedding, and a checksum, so that a file can be cut off, half written or hit by a killed process at any
+point: rows that do not check are labelled again, the others are kept. Several processes label together: each claims chunks
+by a lock. Rows with an embedding are long; they, too, lie in a file per epoch, since among the places of all views those of
+a few epochs would leave most of every disk block empty.
 
 The folder's name is the fingerprint of everything that the logits depend on (teacher weights and architecture, data,
 views, normalisation, precision); ``meta.json`` says what they were, so that a cache from elsewhere is refused with a reason.
@@ -59,7 +61,7 @@ def default_cache() -> Path:
 
 
 class OutputStore:
-    """The files of one cache: rows of fp16 logits addressed by (image, view) or by (epoch, image).
+    """The files of one cache: rows of fp16 logits (and embeddings) addressed by (image, view) or by (epoch, image).
 
     Args:
         root: folder that holds all caches.
@@ -67,6 +69,7 @@ class OutputStore:
         num_images, num_classes: N and K.
         num_views: V of a finite policy, or ``None``.
         num_teachers: how many networks' logits a row holds.
+        embedding_dim: D of the embedding that follows the logits; 0 for none.
 
     Raises:
         UnderstudyError: if the folder holds a cache made of other parts.
@@ -80,29 +83,32 @@ class OutputStore:
         num_classes: int,
         num_views: int | None,
         num_teachers: int = 1,
+        embedding_dim: int = 0,
     ) -> None:
-        several = f"x{num_teachers}" if num_teachers > 1 else ""
-        self.parts = dict(parts) | {"shape": f"{num_images}x{num_views}x{num_classes}{several}", "format": "1"}
+        more = (f"x{num_teachers}" if num_teachers > 1 else "") + (f"+{embedding_dim}" if embedding_dim else "")
+        self.parts = dict(parts) | {"shape": f"{num_images}x{num_views}x{num_classes}{more}", "format": "1"}
         self.fingerprint = hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()
         self.folder = root / self.fingerprint[:24]
         self.num_images, self.num_classes, self.num_views = num_images, num_classes, num_views
-        self.num_teachers = num_teachers
+        self.num_teachers, self.embedding_dim = num_teachers, embedding_dim
+        self.width = num_teachers * num_classes + embedding_dim
+        """Numbers in a row, beside its checksum."""
         self.folder.mkdir(parents=True, exist_ok=True)
         meta = self.folder / "meta.json"
         if not meta.exists():
             content = {"parts": self.parts, "num_images": num_images, "num_classes": num_classes, "num_views": num_views}
-            content["num_teachers"] = num_teachers
+            content |= {"num_teachers": num_teachers, "embedding_dim": embedding_dim}
             write_bytes(meta, json.dumps(content, indent=1).encode())
         check_meta(meta, self.parts)
 
     def open(self, epoch: int) -> np.memmap:
-        """uint16 rows ``[N * V, M * K + 1]``, or ``[N, M * K + 1]`` of this epoch, for M teachers.
+        """uint16 rows ``[N * V, width + 1]``, or ``[N, width + 1]`` of this epoch.
 
         Created, or grown to full length, where needed. The epoch ``PLAIN`` of an endless policy holds the images as they are.
         """
         rows = self.num_images * (self.num_views or 1)
         path = self.folder / ("views.bin" if self.num_views else "plain.bin" if epoch == PLAIN else f"epoch-{epoch:05d}.bin")
-        width = self.num_teachers * self.num_classes + 1
+        width = self.width + 1
         # Open for append so that two processes creating the file together cannot cut each other's rows off.
         with open(path, "ab") as file:
             if file.tell() < rows * width * 2:
@@ -131,16 +137,16 @@ def check_meta(meta: Path, parts: Mapping[str, str]) -> None:
         )
 
 
-def encode_rows(logits: Tensor) -> np.ndarray:
-    """uint16 ``[M, K + 1]``: fp16 bits of ``[M, K]`` logits and a checksum that no row of zeros has.
+def encode_rows(values: Tensor) -> np.ndarray:
+    """uint16 ``[M, W + 1]``: fp16 bits of ``[M, W]`` logits (and embedding) and a checksum that no row of zeros has.
 
     Raises:
-        UnderstudyError: if a logit is not finite in fp16.
+        UnderstudyError: if a value is not finite in fp16.
     """
-    half = logits.half()
+    half = values.half()
     if not bool(torch.isfinite(half).all()):
         raise UnderstudyError(
-            "the teacher's logits are not finite in fp16: check its weights and normalisation, or set teacher.outputs=live"
+            "the teacher's outputs are not finite in fp16: check its weights and normalisation, or set teacher.outputs=live"
         )
     bits = half.cpu().numpy().view(np.uint16)
     return np.concatenate((bits, _checksum(bits)[:, None]), axis=1)
@@ -157,7 +163,7 @@ def _checksum(bits: np.ndarray) -> np.ndarray:
 
 
 class CachedTeacher(Teacher):
-    """Another teacher's logits, each view's computed once.
+    """Another teacher's logits, and its embeddings where the store has room for them, each view's computed once.
 
     Args:
         teacher: the live one, asked for what is missing.
@@ -171,36 +177,36 @@ class CachedTeacher(Teacher):
     ) -> None:
         self.teacher, self.batches, self.store, self.shares = teacher, batches, store, shares
         assert store.num_teachers == len(shares or (1.0,)), "rows as wide as there are teachers"
-        self.epoch_logits: Tensor | None = None
-        """fp16 ``[N, K]`` on the device; ``None`` where an epoch is too large for that."""
+        self.epoch_rows: Tensor | None = None
+        """fp16 ``[N, width]`` on the device; ``None`` where an epoch is too large for that."""
         self._in_file: tuple[np.memmap, Views] | None = None
         self.labelled = 0
         """Views this process has labelled so far."""
 
     def prepare(self, epoch: int, views: Views, progress: LabelProgress | None = None) -> None:
-        """Bring together the logits of every image's view in this epoch, labelling what no one has labelled yet."""
+        """Bring together what is kept of every image's view in this epoch, labelling what no one has labelled yet."""
         policy = self.batches.policy
         rows = self.store.open(epoch)
         self._fill(rows, views, f"epoch-{epoch}-{policy.seed}", progress)
-        self.epoch_logits, self._in_file = None, None
-        if policy.num_images * self.store.num_classes * self.store.num_teachers * 2 > _LARGEST_EPOCH:
+        self.epoch_rows, self._in_file = None, None
+        if policy.num_images * self.store.width * 2 > _LARGEST_EPOCH:
             self._in_file = rows, views
         else:
-            self.epoch_logits = self._sound(rows, views, torch.arange(policy.num_images)).to(self.batches.device)
+            self.epoch_rows = self._sound(rows, views, torch.arange(policy.num_images)).to(self.batches.device)
 
     def read(self, epoch: int, views: Views, images: np.ndarray) -> np.ndarray:
-        """uint16 ``[M, K + 1]``: what is kept, valid or not, about some images' views in this epoch."""
+        """uint16 ``[M, width + 1]``: what is kept, valid or not, about some images' views in this epoch."""
         return self.store.open(epoch)[self._where(views, torch.from_numpy(images))]
 
     def _where(self, views: Views, images: Tensor) -> np.ndarray:
         """int64 ``[M]``: the row of the view that each of these images (int64 ``[M]``) has among an epoch's ``views``."""
-        policy = self.batches.policy
-        if policy.num_views is None or policy.num_views == 1:
+        number = self.store.num_views
+        if number is None or number == 1:
             return images.numpy()
-        return (images * policy.num_views + policy.view_ids(views[images])).numpy()
+        return (images * number + self.batches.policy.view_ids(views[images])).numpy()
 
     def _sound(self, rows: np.memmap, views: Views, images: Tensor) -> Tensor:
-        """fp16 ``[M, K]``: the logits of these images' views, whose rows check.
+        """fp16 ``[M, width]``: what is kept of these images' views, whose rows check.
 
         Raises:
             UnderstudyError: if a row was damaged after it had been checked.
@@ -242,31 +248,38 @@ class CachedTeacher(Teacher):
         for first in range(0, len(missing), _BATCH):  # none at all where another process has just labelled the chunk
             part = missing[first : first + _BATCH]
             filled = torch.cat((part, part[-1:].expand(_BATCH - len(part)))).to(self.batches.device)
-            logits = kept_logits(self.teacher.outputs(self.batches.render(filled, on_device)))[: len(part)]
-            rows[self._where(views, part)] = encode_rows(logits)
+            values = self.kept_of(self.teacher.outputs(self.batches.render(filled, on_device)))[: len(part)]
+            rows[self._where(views, part)] = encode_rows(values)
             self.labelled += len(part)
 
     def outputs(self, batch: Batch) -> Outputs:
         """The kept logits (fp32 ``[B, K]``) of the batch's images under this epoch's views; no features.
 
-        Of an ensemble the members' come along, each ``[B, K]``.
+        With them the embeddings (fp32 ``[B, D]``) where they are kept, and of an ensemble the members' logits, each ``[B, K]``.
         """
         return self._answer(self._rows_of(batch).float())
 
     def _rows_of(self, batch: Batch) -> Tensor:
-        """fp16 ``[B, M * K]`` on the device."""
+        """fp16 ``[B, width]`` on the device."""
         if self._in_file is not None:
             found = self._sound(*self._in_file, batch.index.cpu())  # on a GPU the one wait in a step, for lack of memory
             return found.to(self.batches.device)
-        assert self.epoch_logits is not None, "prepare(epoch, views) comes before outputs(batch)"
-        return self.epoch_logits[batch.index]
+        assert self.epoch_rows is not None, "prepare(epoch, views) comes before outputs(batch)"
+        return self.epoch_rows[batch.index]
 
-    def _answer(self, logits: Tensor) -> Outputs:
-        if self.shares is None:
-            return Outputs(logits)
-        return pooled([Outputs(one) for one in logits.chunk(len(self.shares), 1)], self.shares)
+    def _answer(self, kept: Tensor) -> Outputs:
+        if self.shares is not None:
+            return pooled([Outputs(one) for one in kept.chunk(len(self.shares), 1)], self.shares)
+        if self.store.embedding_dim:
+            logits, embedding = kept.split((self.store.num_classes, self.store.embedding_dim), 1)
+            return Outputs(logits, embedding=embedding)
+        return Outputs(kept)
 
-
-def kept_logits(outputs: Outputs) -> Tensor:
-    """What a row keeps: logits ``[B, K]``, or all members' side by side, ``[B, M * K]``."""
-    return torch.cat([member.logits for member in outputs.members], 1) if outputs.members else outputs.logits
+    def kept_of(self, outputs: Outputs) -> Tensor:
+        """What a row keeps, ``[B, width]``: logits (of an ensemble all members' side by side), then the embedding."""
+        if outputs.members:
+            return torch.cat([member.logits for member in outputs.members], 1)
+        if not self.store.embedding_dim:
+            return outputs.logits
+        assert outputs.embedding is not None, "a store is made with the teacher's own embedding_dim"
+        return torch.cat((outputs.logits, outputs.embedding.float()), 1)

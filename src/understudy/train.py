@@ -179,12 +179,13 @@ def fit(
         student: trained in place.
         data, method, config, fabric: all validated.
         teacher: frozen, on the device; ``None`` for methods that need nothing.
-        outputs: ``auto`` and ``cached`` keep logits on disk where the method reads nothing else, ``live`` does not.
-        cache: folder of kept logits; the user's cache by default.
+        outputs: ``auto`` and ``cached`` keep logits (and embeddings) on disk where the method reads nothing else, ``live`` does
+            not.
+        cache: folder of what is kept; the user's cache by default.
         seed, checkpoint, resume, progress, on_epoch: see :func:`understudy.loop.train_epochs`.
 
     Raises:
-        UnderstudyError: if the method needs a teacher that is not there, or kept logits where it reads features.
+        UnderstudyError: if the method needs a teacher that is not there, or what is not kept shall be kept.
     """
     batches = TrainBatches(
         data.train, data.config, config.batch_size, seed, fabric.device,
@@ -230,7 +231,7 @@ def assemble(
         data, method, config, fabric, teacher, outputs, cache: see :func:`fit`.
 
     Raises:
-        UnderstudyError: if the method needs a teacher that is not there, or kept logits where it reads features.
+        UnderstudyError: if the method needs a teacher that is not there, or what is not kept shall be kept.
     """
     device, needs = fabric.device, needs_of(method)
     if needs != "nothing" and teacher is None:
@@ -277,16 +278,23 @@ def make_context(
 def _live_or_cached(
     teacher: FrozenTeacher, needs: str, outputs: str, data: TrainingData, batches: TrainBatches, cache: str | None
 ) -> Teacher:
-    if needs == "features" and outputs == "cached":
-        raise UnderstudyError(
-            "teacher.outputs=cached keeps logits only, but this method reads feature maps: set teacher.outputs=live"
-        )
-    if needs == "features" or outputs == "live":
+    several = isinstance(teacher.model, Ensemble)
+    if needs == "features" or (needs == "embedding" and several):
+        if outputs == "cached":
+            reads = "the embeddings of several teachers" if needs == "embedding" else "feature maps"
+            raise UnderstudyError(
+                f"teacher.outputs=cached keeps logits and one teacher's embeddings, but this method reads {reads}: "
+                "set teacher.outputs=live"
+            )
         return teacher
-    return cached(teacher, data, batches, cache)
+    if outputs == "live":
+        return teacher
+    return cached(teacher, data, batches, cache, embedding=needs == "embedding")
 
 
-def cached(teacher: FrozenTeacher, data: TrainingData, batches: TrainBatches, cache: str | None = None) -> CachedTeacher:
+def cached(
+    teacher: FrozenTeacher, data: TrainingData, batches: TrainBatches, cache: str | None = None, *, embedding: bool = False
+) -> CachedTeacher:
     """A teacher whose logits are kept on disk, under the fingerprint of everything they depend on.
 
     Args:
@@ -294,18 +302,29 @@ def cached(teacher: FrozenTeacher, data: TrainingData, batches: TrainBatches, ca
         data: training images.
         batches: the views that will be asked about.
         cache: folder of all caches; the user's cache by default.
+        embedding: keep its embeddings as well; not of an ensemble.
+
+    Raises:
+        UnderstudyError: if embeddings are to be kept of a network that shows none.
     """
+    policy = batches.policy
+    views, num_views, width = policy.fingerprint, policy.num_views, 0
+    if embedding:
+        example = teacher.outputs(next(iter(plain_batches(data.val, data.config, 2, batches.device)))).embedding
+        if example is None:
+            raise UnderstudyError("the teacher shows no embedding: name its stages (teacher.stages), or take another method")
+        views, num_views, width = f"{views} seed {policy.seed}", None, example.shape[1]
     parts = {
         "teacher": teacher_fingerprint(teacher.model, teacher.description),
         "data": data.fingerprint,
-        "views": batches.policy.fingerprint,
+        "views": views,
         "normalisation": f"{data.config.mean} {data.config.std}",
         "precision": teacher.precision,
     }
     shares = teacher.model.shares if isinstance(teacher.model, Ensemble) else None
     store = OutputStore(
-        Path(cache) if cache else default_cache(), parts, len(data.train), data.num_classes, batches.policy.num_views,
-        len(shares or (1.0,)),
+        Path(cache) if cache else default_cache(), parts, len(data.train), data.num_classes, num_views,
+        len(shares or (1.0,)), width,
     )  # fmt: skip
     return CachedTeacher(teacher, batches, store, shares)
 

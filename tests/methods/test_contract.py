@@ -98,6 +98,27 @@ def test_the_loss_falls_over_ten_steps(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_method_reads_no_more_of_the_teacher_than_it_says(name: str):
+    """What is not read need not be kept: with what is kept the losses are the same to the bit."""
+    method, teacher = make_method(name)
+    batch = make_batch(8, 5)
+    whole = ask(teacher, batch)
+    kept = {
+        "nothing": None,
+        "logits": Outputs(whole.logits),
+        "embedding": Outputs(whole.logits, embedding=whole.embedding),
+        "features": whole,
+    }[method.needs_with(method.config)]
+    state = copy.deepcopy(method.state_dict())
+    found = []
+    for answer in (whole, kept):
+        method.load_state_dict(state)
+        torch.manual_seed(3)
+        found.append({key: float(value.detach()) for key, value in method(batch, answer)[0].items()})
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_saved_method_goes_on_with_the_same_bits(name: str):
     method, teacher = make_method(name)
     optimizer = torch.optim.Adam(method.parameters(), 1e-2)
@@ -160,7 +181,7 @@ def test_data_parallel_wrapping_finds_every_parameter_used(name: str, process_gr
 def test_every_card_has_every_section_and_every_option_its_explanation(card: dict):
     for section in ("What it does:", "When to use it:", "Cost:", "Options:", "Reference:"):
         assert f"\n{section}" in card["card"], section
-    assert card["reference"] and card["needs"] in ("nothing", "logits", "features")
+    assert card["reference"] and card["needs"] in ("nothing", "logits", "embedding", "features")
     assert all(option["description"] for option in card["options"]), card["options"]
 
 

@@ -80,6 +80,20 @@ def test_students_in_turns_end_with_the_bits_of_training_alone(images: Path, tea
         assert ("test" in result) == training.final
 
 
+def test_students_of_one_seed_who_read_less_and_more_of_the_teacher_get_what_they_read(
+    images: Path, teachers: Path, tmp_path: Path
+):
+    """Logits, logits and embeddings, maps: side by side, each with the bits of training alone."""
+    company = [training_for(config_for(images, {"name": name}), name, tmp_path, teachers) for name in ("kd", "rkd", "at")]
+    with FusedBackend(device="cpu") as backend:
+        backend.submit(company)
+        results(drain(backend))
+    for training in company:
+        by_itself = moved(training, tmp_path / "alone")
+        alone(by_itself)
+        assert same_bits(training, by_itself), training.name
+
+
 def test_batches_and_answers_are_made_once_for_all_of_a_seed(
     images: Path, teachers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -16,7 +16,7 @@ from understudy.methods.divergence import kd_loss
 from understudy.methods.schedule import Curriculum, Schedule, extremes, value_at
 from understudy.models.base import Classifier, Outputs
 
-Needs = Literal["nothing", "logits", "features"]
+Needs = Literal["nothing", "logits", "embedding", "features"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class Method(nn.Module, ABC):
 
     config_class: ClassVar[type[MethodConfig]] = MethodConfig
     needs: ClassVar[Needs] = "logits"
-    """What of the teacher is read: ``nothing``, ``logits`` (cacheable) or ``features`` (the teacher runs live)."""
+    """What of the teacher is read: ``nothing``, ``logits``, logits and pooled ``embedding`` (both are computed once and kept),
+    or feature maps as well, ``features`` (the teacher runs live)."""
     reference: ClassVar[str] = ""
     """The source paper."""
     keeps_adapter: ClassVar[bool] = False

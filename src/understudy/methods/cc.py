@@ -3,7 +3,7 @@
 What it does: adds ``100 * mean((C_s - C_t)^2)``, where ``C`` is the batch's matrix of Gaussian RBF similarities of
 embeddings scaled to length 1, Taylor-expanded: ``exp(-2 gamma) * sum over p up to the order of (2 gamma)^p / p! * cosine^p``.
 When to use it: as ``sp``, of which it is the pooled, curved relative; embedding sizes may differ. Beside ``kd`` (set ``alpha``).
-Cost: the teacher's forward pass in every step; two ``B x B`` matrices.
+Cost: two ``B x B`` matrices. The teacher's embeddings are computed once and kept.
 Options: ``gamma`` (the kernel's inverse width), ``order`` of the expansion, ``weight`` of the term, ``alpha``.
 Reference: Peng, Jin, Liu, Li, Wu, Liu, Zhou and Zhang 2019, Correlation Congruence for Knowledge Distillation.
 """
@@ -72,7 +72,7 @@ class CC(Method):
 
     config_class = CCConfig
     config: CCConfig
-    needs = "features"
+    needs = "embedding"
     reference = "Peng et al. 2019, Correlation Congruence for Knowledge Distillation"
 
     def __init__(self, student: Classifier, config: CCConfig, context: MethodContext) -> None:

@@ -7,7 +7,7 @@ image, moved towards the newest by ``momentum``; banks and normalisers are buffe
 When to use it: the strongest of the embedding methods in its own benchmark; worth its memory when classes are many.
 Cost: two banks of N x ``dimension`` floats (51 MB for 50,000 images), and per step the products of a batch with both whole
 banks and two ``[B, N]`` tables of scores, which is cheaper than collecting 16,384 vectors for each image. Across
-processes each step exchanges the batch's projections. The teacher runs live.
+processes each step exchanges the batch's projections. The teacher's embeddings are computed once and kept.
 Options: ``weight``, ``negatives``, ``nce_temperature``, ``momentum``, ``dimension``. Negatives are drawn with
 replacement; where fewer images of other classes exist than ``negatives``, their number takes its place.
 Reference: Tian, Krishnan and Isola 2020, Contrastive Representation Distillation.
@@ -105,7 +105,7 @@ class CRD(Method):
     """The founding loss and the contrastive term."""
 
     config_class = CRDConfig
-    needs = "features"
+    needs = "embedding"
     reference = "Tian et al. 2020, Contrastive Representation Distillation"
 
     def __init__(self, student: Classifier, config: CRDConfig, context: MethodContext) -> None:

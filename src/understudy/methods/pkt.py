@@ -3,7 +3,7 @@
 What it does: turns the batch's cosine similarities, moved to [0, 1], into one distribution over the batch for each image,
 and adds 30000 times the mean over ``B^2`` of ``p_t * log(p_t / p_s)``.
 When to use it: as ``sp`` and ``cc``; embedding sizes may differ. Beside ``kd`` (set ``alpha``).
-Cost: the teacher's forward pass in every step; two ``B x B`` matrices.
+Cost: two ``B x B`` matrices. The teacher's embeddings are computed once and kept.
 Options: ``weight`` of the term, ``alpha`` for ``kd`` beside it.
 Reference: Passalis and Tefas 2018, Learning Deep Representations with Probabilistic Knowledge Transfer.
 """
@@ -53,7 +53,7 @@ class PKT(Method):
 
     config_class = PKTConfig
     config: PKTConfig
-    needs = "features"
+    needs = "embedding"
     reference = "Passalis and Tefas 2018, Learning Deep Representations with Probabilistic Knowledge Transfer"
 
     def __init__(self, student: Classifier, config: PKTConfig, context: MethodContext) -> None:

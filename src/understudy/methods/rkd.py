@@ -3,8 +3,8 @@
 What it does: adds ``25 * D + 50 * A``. D compares the distances between any two images, relative to their mean; A compares
 the cosines of the angles that any three images form. Both by a smooth L1 distance. Embedding sizes may differ.
 When to use it: when the geometry of the embedding matters, as for retrieval; beside ``kd`` (set ``alpha``) for classification.
-Cost: the teacher's forward pass in every step; the angle term holds ``B^3`` cosines and both hold ``B^2 * D`` differences,
-for either network: at a batch of 1,024, 4 GB for the cosines alone.
+Cost: the angle term holds ``B^3`` cosines and both hold ``B^2 * D`` differences, for either network: at a batch of 1,024,
+4 GB for the cosines alone. The teacher's embeddings are computed once and kept.
 Options: ``distance_weight``, ``angle_weight`` (0 leaves the part, and its memory, out), ``weight`` of both, ``alpha``.
 Reference: Park, Kim, Lu and Cho 2019, Relational Knowledge Distillation.
 """
@@ -74,7 +74,7 @@ class RKD(Method):
 
     config_class = RKDConfig
     config: RKDConfig
-    needs = "features"
+    needs = "embedding"
     reference = "Park et al. 2019, Relational Knowledge Distillation"
 
     def __init__(self, student: Classifier, config: RKDConfig, context: MethodContext) -> None:

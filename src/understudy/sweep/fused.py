@@ -24,6 +24,7 @@ from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, St
 from understudy.sweep.interleaved import SharedBatches, SharedTeacher, Turns, epoch_in_turns
 from understudy.sweep.stacked import epoch_stacked
 from understudy.sweep.stacked_student import StackedStudent, why_not_stacked
+from understudy.teacher_cache import CachedTeacher
 from understudy.train import assemble, generation_seed
 
 if TYPE_CHECKING:
@@ -204,7 +205,8 @@ class FusedBackend(Backend):
         )  # fmt: skip
         teacher = None
         if answers is not None and frozen is not None:
-            which = (type(answers).__name__, *listens, str(training.cache))
+            kept = answers.store.folder if isinstance(answers, CachedTeacher) else None  # logits alone, or with embeddings
+            which = (str(kept), *listens, str(training.cache))
             same = (*which, frozen.description, frozen.precision)
             teacher = self._once(("teacher", *images, *same), lambda: SharedTeacher(answers))
         engine, why = self._engine(method, fabric.device)
