@@ -20,6 +20,7 @@ from tests.sweep.company import (
 
 from understudy.sweep.backend import Epoch, Failed, Finished, Stopped, Training
 from understudy.sweep.fused import FusedBackend
+from understudy.sweep.stacked import Stack
 
 METHODS: list[dict[str, Any]] = [
     {"name": "ce"},
@@ -214,6 +215,43 @@ def test_one_that_fails_and_one_that_is_stopped_leave_the_others_alone(images: P
         close_bits(company[2], by_itself, 1e-4)
     # What was stopped goes on later.
     assert alone(company[3], resume=True)["epochs"] == 3
+
+
+def test_a_stack_too_large_for_the_memory_is_halved_until_it_fits(
+    images: Path, teachers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Five students where there is room for two: each ends as it would have alone, and the same two stay together."""
+    config = config_for(images, METHODS[1], optimizer="sgd", epochs=3)
+    trained: list[tuple[int, list[int]]] = []
+    train_epoch = Stack.train_epoch
+
+    def cramped(self: Stack, epoch: int) -> Any:
+        if self.count > 2:
+            for student in self.students:
+                torch.rand(7, generator=student.generator)  # the epoch was under way
+            raise torch.OutOfMemoryError("no room")
+        trained.append((epoch, [student.seed for student in self.students]))
+        return train_epoch(self, epoch)
+
+    monkeypatch.setattr(Stack, "train_epoch", cramped)
+    company = [training_for(config, f"{seed}", tmp_path, teachers, seed=seed) for seed in range(5)]
+    with FusedBackend(device="cpu", engine="stacked") as backend:
+        backend.submit(company)
+        results(drain(backend))
+    assert trained == [(epoch, seeds) for epoch in range(3) for seeds in ([0, 1], [2, 3], [4])]
+    for training in company:
+        by_itself = moved(training, tmp_path / "alone")
+        alone(by_itself)
+        close_bits(training, by_itself, 1e-4)
+
+    def full(self: Stack, epoch: int) -> Any:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(Stack, "train_epoch", full)
+    with FusedBackend(device="cpu", engine="stacked") as backend:
+        backend.submit([moved(training, tmp_path / "none") for training in company[:2]])
+        events = drain(backend)
+    assert [type(event) for event in events] == [Failed, Failed], "where not even one fits, each one fails"
 
 
 def test_what_cannot_be_stacked_says_why(images: Path, teachers: Path, tmp_path: Path):

@@ -82,6 +82,7 @@ class FusedBackend(Backend):
         self._submitted: list[Training] = []
         self._seats: list[Seat] = []
         self._stopping: set[str] = set()
+        self._most = capacity  # students in one stack, fewer once the memory has turned out too small for that many
         self._shared: dict[tuple[str, ...], Any] = {}
 
     def submit(self, trainings: Sequence[Training]) -> None:
@@ -101,7 +102,7 @@ class FusedBackend(Backend):
     def wait(self) -> list[Event]:
         """Stop and set up what is due, or train one epoch of one company; empty where nothing is left to train."""
         events = [*self._stop(), *self._take_on()]
-        if not events and self._seats:
+        while not events and self._seats:  # a second time where a company was too large for the memory
             events = list(self._epoch(self._next_company()))
         return events
 
@@ -139,7 +140,8 @@ class FusedBackend(Backend):
         first = self._seats[0]
         together = [seat for seat in self._seats if _company(seat) == _company(first)]
         behind = min(len(seat.history) for seat in together)
-        return [seat for seat in together if len(seat.history) == behind]
+        company = [seat for seat in together if len(seat.history) == behind]
+        return company[: self._most] if company[0].engine == "stacked" else company
 
     def _epoch(self, company: list[Seat]) -> Iterator[Event]:
         # To the end of the line, whole companies at a time.
@@ -149,7 +151,7 @@ class FusedBackend(Backend):
         students = {name: seat.student for name, seat in seats.items()}
         turns = {name: student for name, student in students.items() if isinstance(student, Turns)}
         stacked = {name: student for name, student in students.items() if isinstance(student, StackedStudent)}
-        for name, result in epoch_in_turns(turns) if turns else epoch_stacked(stacked):
+        for name, result in epoch_in_turns(turns) if turns else self._epoch_stacked(stacked):
             seat = seats[name]
             if isinstance(result, Exception):
                 self._remove(seat)
@@ -158,6 +160,21 @@ class FusedBackend(Backend):
             seat.history.append(result)
             yield Epoch(name, result)
             yield from self._finish(seat)
+
+    def _epoch_stacked(self, students: dict[str, StackedStudent]) -> Iterator[tuple[str, EpochResult | Exception]]:
+        """An epoch of a stack; nothing where the memory is too small for it: then half as many try from where they stand."""
+        drawn = {name: student.generator.get_state() for name, student in students.items()}
+        outcomes = list(epoch_stacked(students))
+        if len(students) == 1 or not all(isinstance(outcome, torch.OutOfMemoryError) for _, outcome in outcomes):
+            yield from outcomes
+            return
+        self._most = len(students) // 2
+        outcomes.clear()  # the errors hold the frames, and those the tensors
+        for name, student in students.items():
+            student.stack = None
+            student.generator.set_state(drawn[name])
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _finish(self, seat: Seat) -> Iterator[Event]:
         """Evaluate and write a training that is done."""
