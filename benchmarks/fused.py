@@ -2,7 +2,9 @@
 
 All listen to a kept teacher (``kd``) and are shown the same views; ``live`` contenders run the founding teacher in every step, as
 methods that read feature maps must. On CUDA where there is one, else one CPU thread. An epoch is all that a backend does,
-validation (on two images) included, but no checkpoint.
+validation (on two images) included, but no checkpoint. On CUDA epochs are longer, as launching is what is measured there, and
+there are further contenders: fp32 one after the other, and the stack with whatever kernels are fastest, whose sums may be added
+in any order (a run keeps to those that give the same bits again).
 """
 
 import tempfile
@@ -18,7 +20,7 @@ from torch.nn import functional as F
 
 from understudy.config import TrainConfig
 from understudy.data.training import TrainingData
-from understudy.loop import make_fabric, train_steps
+from understudy.loop import make_fabric, train_epochs, train_steps
 from understudy.methods import build_method, method_config
 from understudy.methods.base import Method, MethodContext
 from understudy.sweep.interleaved import SharedBatches, SharedTeacher, Turns, epoch_in_turns
@@ -61,43 +63,52 @@ def timed(work: Callable[[], object]) -> Callable[[], float]:
     return measured
 
 
-def in_turns(count: int, data: TrainingData, teacher: Teacher, batches: SharedBatches, precision: str) -> dict[str, Turns]:
-    """K trainings of the one loop, set up."""
-    fabric, config = make_fabric(DEVICE.type, precision), settings(batches.batch_size, precision)
-    turns = {
-        str(number): Turns(train_steps(method, data, config, fabric, teacher=teacher, batches=batches), DEVICE)
-        for number, method in enumerate(methods(count, data))
-    }
-    for turn in turns.values():
-        turn.start()
-    return turns
-
-
 def sequential(count: int, data: TrainingData, teacher: Teacher, batch_size: int, precision: str) -> Callable[[], float]:
     """An epoch of each, one after the other; batches are rendered for each and a live teacher is asked by each."""
-    turns = in_turns(count, data, teacher, batches_of(data, batch_size), precision)
-
-    def work() -> None:
-        for name, turn in turns.items():
-            _done(epoch_in_turns({name: turn}))
-
-    return timed(work)
+    fabric, config = make_fabric(DEVICE.type, precision), settings(batch_size, precision)
+    running = [
+        train_epochs(method, data, config, fabric, teacher=teacher, batches=batches_of(data, batch_size))
+        for method in methods(count, data)
+    ]
+    return timed(lambda: [next(epochs) for epochs in running])
 
 
 def interleaved(count: int, data: TrainingData, teacher: Teacher, batch_size: int, precision: str) -> Callable[[], float]:
     """An epoch of all in turns."""
-    turns = in_turns(count, data, SharedTeacher(teacher), batches_of(data, batch_size), precision)
+    fabric, config, batches = make_fabric(DEVICE.type, precision), settings(batch_size, precision), batches_of(data, batch_size)
+    shared = SharedTeacher(teacher)
+    turns = {
+        str(number): Turns(train_steps(method, data, config, fabric, teacher=shared, batches=batches), DEVICE)
+        for number, method in enumerate(methods(count, data))
+    }
+    for turn in turns.values():
+        turn.start()
     return timed(lambda: _done(epoch_in_turns(turns)))
 
 
 def stacked(count: int, data: TrainingData, teacher: Teacher, batch_size: int, precision: str) -> Callable[[], float]:
     """An epoch of all as one network."""
     fabric, config, batches = make_fabric(DEVICE.type, precision), settings(batch_size, precision), batches_of(data, batch_size)
+    shared = SharedTeacher(teacher)
     students = {
-        str(number): StackedStudent(method, data, config, fabric, SharedTeacher(teacher), batches, 0)
+        str(number): StackedStudent(method, data, config, fabric, shared, batches, 0)
         for number, method in enumerate(methods(count, data))
     }
     return timed(lambda: _done(epoch_stacked(students)))
+
+
+def with_any_kernel(work: Callable[[], float]) -> Callable[[], float]:
+    """The same with cuDNN's fastest convolutions, found by trying them, in the first round; their bits differ from run to run."""
+
+    def measured() -> float:
+        backend = torch.backends.cudnn
+        backend.benchmark, backend.deterministic = True, False
+        try:
+            return work()
+        finally:
+            backend.benchmark, backend.deterministic = False, True
+
+    return measured
 
 
 def vmapped(count: int, data: TrainingData, teacher: Teacher, batch_size: int) -> Callable[[], float]:
@@ -144,15 +155,23 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print, write."""
     args = harness.arguments("fused", __doc__, argv)
     torch.set_num_threads(1)
-    counts = harness.pick(args, tiny=(2,), quick=(1, 4), full=(1, 4, 8, 25))
     batch_size = harness.pick(args, tiny=4, quick=128, full=128)
-    steps = harness.pick(args, tiny=2, quick=2, full=4)
-    rounds = harness.pick(args, tiny=1, quick=3, full=5)
+    if DEVICE.type == "cuda":  # what matters most comes first: the results so far are written after each count
+        counts = harness.pick(args, tiny=(2,), quick=(25,), full=(25, 8, 1))
+        steps = harness.pick(args, tiny=2, quick=50, full=100)
+        rounds = harness.pick(args, tiny=1, quick=2, full=2)
+    else:
+        counts = harness.pick(args, tiny=(2,), quick=(1, 4), full=(1, 4, 8, 25))
+        steps = harness.pick(args, tiny=2, quick=2, full=4)
+        rounds = harness.pick(args, tiny=1, quick=3, full=5)
     data = our_loop.training_data(steps * batch_size, args.data)
     precision = "bf16" if BF16 else "fp32"
     live = our_loop.live_teacher("founding_teacher" if not args.tiny else "resnet8")
     live.model.to(DEVICE)
+    live.precision = precision
     samples: harness.Samples = {}
+    result: dict[str, Any] = {}
+    left_out: dict[str, str] = {}
     ratios: dict[str, float] = {}
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -168,28 +187,44 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
                 "sequential, live": sequential(count, data, live, batch_size, precision),
                 "interleaved, live": interleaved(count, data, live, batch_size, precision),
             }
-            found = harness.alternate(contenders, rounds)
+            if DEVICE.type == "cuda":
+                contenders |= {
+                    "sequential fp32": sequential(*size, "fp32"),
+                    "stacked fp32, any kernel": with_any_kernel(stacked(*size, "fp32")),
+                    "stacked bf16, any kernel": with_any_kernel(stacked(*size, "bf16")),
+                }
+                for name in list(contenders):  # to warm up; one that cannot run shall not take the others' figures along
+                    try:
+                        contenders[name]()
+                    except Exception as error:
+                        left_out[f"{name} {count}"] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                        print(f"{name} {count} is left out: {left_out[f'{name} {count}']}")
+                        del contenders[name]
+            found = harness.alternate(contenders, rounds, warmup=0 if DEVICE.type == "cuda" else 1)
             for name, values in found.items():
                 against = "sequential, live" if name.endswith("live") else "sequential"
                 faster = harness.ratio(found, against, name)
                 rate = count * len(data.train) / harness.summarise(values)["median"]
-                milliseconds = harness.spread(values, 1e3 / (steps * count))
+                milliseconds = harness.spread(values, 1e3 / (steps * count), 3 if DEVICE.type == "cuda" else 1)
                 rows.append([f"{count}, {name}", f"{rate:,.0f}", *milliseconds, f"{faster:.3f}"])
                 samples[f"{name} {count}"] = values
                 if name != against:
                     ratios[f"{name} {count}"] = faster
-    return harness.finish(
-        args,
-        ratios=ratios,
-        meaning="times as fast as one after the other, higher is better",
-        samples=samples,
-        settings={
-            "student": STUDENT, "counts": counts, "batch_size": batch_size, "steps": steps, "rounds": rounds,
-            "device": DEVICE.type, "threads": 1, "precision": precision,
-        },
-        columns=["students", "student-images/s", "ms a step of one", "quartiles", "over sequential"],
-        rows=rows,
-    )  # fmt: skip
+            if DEVICE.type == "cpu" and count != counts[-1]:
+                continue
+            result = harness.finish(
+                args,
+                ratios=ratios,
+                meaning="times as fast as one after the other, higher is better",
+                samples=samples,
+                settings={
+                    "student": STUDENT, "counts": counts, "batch_size": batch_size, "steps": steps, "rounds": rounds,
+                    "device": DEVICE.type, "threads": 1, "precision": precision, "left_out": left_out,
+                },
+                columns=["students", "student-images/s", "ms a step of one", "quartiles", "over sequential"],
+                rows=rows,
+            )  # fmt: skip
+    return result
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def finish(
     from understudy.benchmark import hardware
 
     table(args.title, columns, rows, f"{meaning}: {_ratio_text(ratios)}")
-    machine = hardware()
+    machine = hardware(str(settings.get("device", "cpu")))
     result = {
         "name": args.name,
         **({"ratios": dict(ratios)} if isinstance(ratios, Mapping) else {"ratio": ratios}),

@@ -38,3 +38,15 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         )
         yield context
         context.close()
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """The CPU, and a GPU where there is one: what runs there as well as here. On the GPU fp32 is fp32, not TF32."""
+    import torch
+
+    if request.param == "cuda":
+        if not torch.cuda.is_available():
+            pytest.skip("no GPU")
+        monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", "ieee")
+    return torch.device(request.param)

@@ -4,9 +4,11 @@ import functools
 import importlib
 import json
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
+from tests.colours import write_colours
 
 from understudy.benchmark import count_macs
 from understudy.methods import METHODS
@@ -62,12 +64,41 @@ def test_json_holds_ratios_samples_hardware_and_versions(name: str, tmp_path: Pa
 
 
 def test_every_benchmark_is_tested_and_named_in_the_documents() -> None:
-    shared = {"fill_docs", "harness", "our_loop", "usual_loop", "worker_process"}
+    shared = {"fill_docs", "harness", "on_gpu", "our_loop", "usual_loop", "worker_process"}
     assert {path.stem for path in FOLDER.glob("*.py")} - shared == set(RATIOS)
     performance = (FOLDER.parent / "docs" / "performance.md").read_text()
     for name in RATIOS:
         assert f"{name}.py" in (FOLDER / "README.md").read_text()
         assert f"<!-- measured: {name} -->" in performance
+
+
+def test_the_script_for_a_gpu_runs_its_stages_whatever_becomes_of_one(tmp_path: Path) -> None:
+    """On the CPU with tiny settings: one stage is out of time at once, the others leave what they should."""
+    on_gpu, out, work = importlib.import_module("on_gpu"), tmp_path / "out", tmp_path / "work"
+    images = write_colours(tmp_path / "colours.npz")
+    options = ["--device", "cpu", "--tiny", "--out", str(out), "--work", str(work), "--data", str(images)]
+    found = on_gpu.main([*options, "--limits", "fused=0.01"])
+    assert {name: stage["ended"] for name, stage in found.items()} == {
+        "environment": "ok", "tests": "ok", "fused": "stopped after 0 seconds", "sweep": "ok",
+    }  # fmt: skip
+    assert json.loads((out / "on_gpu.json").read_text()) == found
+    assert '"torch"' in (out / "environment.log").read_text() and " passed" in (out / "tests.log").read_text()
+    assert found["sweep"]["trials_complete"] == 2 and found["sweep"]["final"] is not None
+    with tarfile.open(out / "sweep.tar.gz") as archive:
+        names = archive.getnames()
+    assert {"sweep/results.json", "sweep/models/teacher-seed0.safetensors"} <= set(names)
+    assert not [name for name in names if name.endswith(".pt") or ("trials" in name and name.endswith(".safetensors"))]
+    again = on_gpu.main([*options, "--stages", "environment"])  # one stage again; of the others the news stay
+    assert again["environment"]["ended"] == "ok" and again["sweep"] == found["sweep"]
+    assert len(list(out.iterdir())) <= 8
+
+
+def test_the_script_for_a_gpu_knows_every_test_that_runs_on_one() -> None:
+    folder = Path(__file__).parent
+    marked = ("device: torch.device", "pytest.mark.cuda")
+    files = [path for path in folder.rglob("test_*.py") if any(mark in path.read_text() for mark in marked)]
+    found = {path.relative_to(folder).as_posix() for path in files if path != Path(__file__)}
+    assert found == set(importlib.import_module("on_gpu").TESTS)
 
 
 def test_contenders_take_turns_in_alternating_order() -> None:

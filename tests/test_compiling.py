@@ -36,6 +36,16 @@ def test_a_compiled_run_ends_like_an_eager_one(eager_backend: list[object]):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_run_recorded_as_graphs_on_cuda_ends_like_an_eager_one():
+    data = make_data()
+    plain, _ = run(data, device="cuda")
+    compiled, _ = run(data, replace(SETTINGS, compile="on"), device="cuda")
+    for ours, theirs in zip(compiled.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize(("cold", "warm", "worth"), [(5.0, 0.5, True), (5.0, 1.0, False), (5000.0, 0.5, False)])
 def test_compiling_must_save_more_than_it_costs(monkeypatch: pytest.MonkeyPatch, cold: float, warm: float, worth: bool):
     data = make_data()

@@ -77,6 +77,15 @@ def test_a_run_leaves_results_history_and_weights_that_need_no_toolkit(finished:
     assert set(state) == set(build_model("founding_student", 3).state_dict())
 
 
+def test_a_whole_run_on_any_device(images: Path, tmp_path: Path, device: torch.device):
+    config = config_for(images, seeds=[0], train={"epochs": 1, "batch_size": 16, "lr": 3e-3})
+    results = run_experiment(
+        config, tmp_path / "run", device=device.type, workers=1, display=False, cache=str(tmp_path / "cache")
+    )
+    assert list(results["arms"]) == ["teacher", "baseline", "distilled"] and len(results["comparisons"]) == 1
+    assert results["environment"]["device"] == device.type
+
+
 def test_arms_of_one_seed_start_from_the_same_weights_and_see_the_same_batches(images: Path, tmp_path: Path):
     """With the soft term switched off, the distilled arm is the baseline, bit for bit."""
     config = config_for(images, method={"name": "kd", "alpha": 0.0}, seeds=[3])

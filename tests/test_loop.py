@@ -60,9 +60,11 @@ def make_method(data: TrainingData, dropout: float = 0.0) -> CE:
 SETTINGS = TrainConfig(epochs=3, batch_size=16, optimizer="sgd", lr=0.1, weight_decay=1e-3, schedule="cosine", precision="fp32")
 
 
-def run(data: TrainingData, config: TrainConfig = SETTINGS, *, dropout: float = 0.0, **options) -> tuple[CE, list[EpochResult]]:
+def run(
+    data: TrainingData, config: TrainConfig = SETTINGS, *, dropout: float = 0.0, device: str = "cpu", **options
+) -> tuple[CE, list[EpochResult]]:
     method = make_method(data, dropout)
-    return method, list(train_epochs(method, data, config, make_fabric("cpu", "fp32"), **options))
+    return method, list(train_epochs(method, data, config, make_fabric(device, "fp32"), **options))
 
 
 def test_the_loop_is_the_plain_loop_bit_for_bit():
@@ -121,17 +123,27 @@ def test_same_seed_same_bits_and_other_seed_other_bits():
 @pytest.mark.parametrize(
     "config", [SETTINGS, replace(SETTINGS, optimizer="adamw", ema_decay=0.9), replace(SETTINGS, keep="best")]
 )
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, config: TrainConfig):
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, config: TrainConfig, device: torch.device):
     data = make_data()
-    whole, history = run(data, config, dropout=0.3)
+    whole, history = run(data, config, dropout=0.3, device=device.type)
     stopped = make_method(data, 0.3)
-    epochs = train_epochs(stopped, data, config, make_fabric("cpu", "fp32"), checkpoint=tmp_path / "c.pt")
+    epochs = train_epochs(stopped, data, config, make_fabric(device.type, "fp32"), checkpoint=tmp_path / "c.pt")
     next(epochs)
     epochs.close()  # as good as killed: the next process has the checkpoint and nothing else
     torch.manual_seed(12345)
-    resumed, again = run(data, config, dropout=0.3, checkpoint=tmp_path / "c.pt", resume=True)
+    resumed, again = run(data, config, dropout=0.3, device=device.type, checkpoint=tmp_path / "c.pt", resume=True)
+    assert next(whole.parameters()).device.type == device.type
     assert all(torch.equal(x, y) for x, y in zip(whole.parameters(), resumed.parameters(), strict=True))
     assert [(e.losses, e.val_accuracy) for e in history] == [(e.losses, e.val_accuracy) for e in again]
+
+
+def test_every_device_trains_alike(device: torch.device):
+    data = make_data()
+    here, expected = run(data)
+    there, found = run(data, device=device.type)
+    for ours, theirs in zip(here.parameters(), there.parameters(), strict=True):
+        torch.testing.assert_close(theirs.cpu(), ours, rtol=1e-4, atol=1e-5)
+    assert found[-1].losses["loss"] == pytest.approx(expected[-1].losses["loss"], rel=1e-4)
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tests.somewhere_else import only_there, there
 from tests.tiny_data import TinyNet, tiny_data, tiny_net
 
 from understudy import teacher_cache
@@ -42,10 +43,11 @@ def make_cached(
     batch_size: int = 7,
     precision: str = "fp32",
     needs: str = "logits",
+    device: torch.device = CPU,
 ):
     """The cached teacher that a run would get."""
-    batches = TrainBatches(data.train, data.config, batch_size, seed, CPU)
-    live = FrozenTeacher(net or tiny_net(), precision=precision, description="tiny")
+    batches = TrainBatches(data.train, data.config, batch_size, seed, device)
+    live = FrozenTeacher((net or tiny_net()).to(device), precision=precision, description="tiny")
     cached = _live_or_cached(live, needs, "auto", data, batches, str(root))
     assert isinstance(cached, CachedTeacher)
     return cached
@@ -56,7 +58,7 @@ def prepared(cached: CachedTeacher, epoch: int = 0) -> CachedTeacher:
     return cached
 
 
-def compare_with_live(cached: CachedTeacher, epoch: int) -> None:
+def compare_with_live(cached: CachedTeacher, epoch: int, atol: float = 1e-6) -> None:
     """Every batch of an epoch: what is kept against the network's own answer on the very images of the batch."""
     views = cached.batches.policy.epoch(epoch)
     cached.prepare(epoch, views)
@@ -64,9 +66,9 @@ def compare_with_live(cached: CachedTeacher, epoch: int) -> None:
         kept, live = cached.outputs(batch), cached.teacher.outputs(batch)
         assert kept.logits.dtype == torch.float32 and kept.features == ()
         # fp16 has 11 significant bits; the rest allows for sums in another order in batches of another size.
-        torch.testing.assert_close(kept.logits, live.logits, rtol=2**-11 + 1e-5, atol=1e-6)
+        torch.testing.assert_close(kept.logits, live.logits, rtol=2**-11 + 1e-5, atol=atol)
         if cached.store.embedding_dim:
-            torch.testing.assert_close(kept.embedding, live.embedding, rtol=2**-11 + 1e-5, atol=1e-6)
+            torch.testing.assert_close(kept.embedding, live.embedding, rtol=2**-11 + 1e-5, atol=atol)
         else:
             assert kept.embedding is None
 
@@ -82,6 +84,32 @@ def test_kept_outputs_equal_live_ones_over_shuffles_and_epochs(tmp_path: Path, n
     cached = make_cached(tmp_path, tiny_data(**POLICIES[name]), needs=needs)
     for epoch in (0, 1, 0, 2):
         compare_with_live(cached, epoch)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_cache_is_labelled_and_read_on_any_device(tmp_path: Path, name: str, device: torch.device) -> None:
+    data = tiny_data(**POLICIES[name])
+    first, second = (make_cached(tmp_path, data, device=device) for _ in range(2))
+    compare_with_live(first, 0, atol=1e-5)
+    compare_with_live(second, 0, atol=1e-5)
+    assert (first.labelled, second.labelled) == (24, 0)
+    assert first.epoch_rows is not None and first.epoch_rows.device.type == device.type
+    here = prepared(make_cached(tmp_path / "cpu", data))
+    bytes_off = name == "randaugment"  # where another sum rounds to another byte
+    torch.testing.assert_close(here.epoch_rows, first.epoch_rows.cpu(), rtol=2e-3, atol=5e-2 if bytes_off else 2e-3)
+
+
+@pytest.mark.parametrize("shares", [None, (0.25, 0.75)])
+def test_reading_the_cache_on_a_device_never_waits_for_it(tmp_path: Path, shares: tuple[float, ...] | None) -> None:
+    cached = prepared(make_cached(tmp_path, tiny_data()))
+    batch = next(cached.batches.epoch(0, cached.batches.policy.epoch(0)))
+    cached.shares = shares
+    cached.epoch_rows = there(torch.cat([cached.epoch_rows] * len(shares or (1,)), 1))
+    batch = there(batch)
+    with only_there() as watched:
+        answer = cached.outputs(batch)
+    assert answer.logits.shape == (7, 3) and answer.logits.device.type != "cpu" and watched.operations > 1
+    assert len(answer.members) == len(shares or ())
 
 
 def test_kept_outputs_equal_live_ones_for_another_batch_size_and_after_a_resume(tmp_path: Path) -> None:

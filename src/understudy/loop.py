@@ -86,6 +86,8 @@ def make_fabric(device: str, precision: str) -> "Fabric":
     accelerator = resolve_device(device).type
     if accelerator == "cpu":
         keep_freed_memory()
+    if accelerator == "cuda":
+        torch.backends.cudnn.deterministic = True  # the same seed gives the same bits; its fastest kernels add in any order
     resolved = resolve_precision(precision, torch.device(accelerator))
     plugin: Any = "bf16-mixed" if resolved == "bf16" else "32-true"
     world = int(os.environ.get("WORLD_SIZE", "1"))

@@ -1,6 +1,8 @@
 """An epoch shows every image once, in an order and under views that depend on nothing but the seed and its number."""
 
+import pytest
 import torch
+from tests.somewhere_else import THERE, only_there
 from tests.tiny_data import MEAN, STD, tiny_config, tiny_split
 
 from understudy.config import DataConfig
@@ -117,3 +119,37 @@ def test_plain_batches_show_the_images_as_they_are_in_order() -> None:
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     expected = (split.images.float() / 255 - mean) / std
     torch.testing.assert_close(torch.cat([b.images for b in batches]), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("augment", [{}, {"padding": 0, "flip": False}, {"mix": "mixup"}, {"mix": "cutmix"}, {"randaugment": 2}])
+def test_batches_on_a_device_are_made_there(augment: dict[str, object]) -> None:
+    """After the first of an epoch, for which order and views are drawn, none waits for the device or brings anything to it."""
+    here = make_batches(**augment)
+    views = here.policy.epoch(0)
+    batches = TrainBatches(tiny_split(), tiny_config(**augment), 10, 0, THERE, streaming=False)
+    epoch = batches.epoch(0, views)
+    next(epoch)
+    with only_there() as watched:
+        second = next(epoch)
+    assert watched.operations > 5
+    for ours, theirs in zip(second, list(here.epoch(0, views))[1], strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None and theirs is not None:
+            assert (ours.shape, ours.dtype, ours.stride()) == (theirs.shape, theirs.dtype, theirs.stride())
+
+
+@pytest.mark.parametrize("augment", [{}, {"mix": "mixup"}, {"mix": "cutmix"}, {"randaugment": 2}])
+def test_batches_are_the_same_on_every_device(augment: dict[str, object], device: torch.device) -> None:
+    """The same bytes, in the same order; floats differ in rounding at most."""
+    here = make_batches(**augment)
+    there = TrainBatches(tiny_split(), tiny_config(**augment), 10, 0, device)
+    apart = TrainBatches(tiny_split(), tiny_config(**augment), 10, 0, device, streaming=True)
+    for expected, *found in zip(epoch_of(here, 1), epoch_of(there, 1), epoch_of(apart, 1), strict=True):
+        for batch in found:
+            assert batch.images.device.type == device.type and batch.images.is_contiguous(memory_format=torch.channels_last)
+            if "randaugment" in augment:  # which rounds to bytes in between: where sums differ, a few are off by one
+                assert float((batch.images.cpu() - expected.images).abs().mean()) < 1e-3
+            else:
+                torch.testing.assert_close(batch.images.cpu(), expected.images, rtol=1e-5, atol=1e-5)
+            for mine, its in zip(batch[1:], expected[1:], strict=True):
+                assert mine is its is None or (mine is not None and its is not None and torch.equal(mine.cpu(), its))

@@ -7,11 +7,13 @@ import pytest
 import torch
 import torch.distributed as dist
 from tests.methods.small_pair import SmallNet, ask, make_batch, make_method
+from tests.somewhere_else import only_there, there
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
+from understudy.loop import _follow
 from understudy.methods import METHODS, Method, describe_methods
 from understudy.models.base import Outputs
 
@@ -156,6 +158,26 @@ def test_what_is_deployed_carries_no_adapter(name: str):
         assert "stays" in Method.card.__func__(METHODS[name]).lower()
     else:
         assert deployed is method.student
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_on_a_device_never_waits_for_it(name: str, mixed: bool):
+    """Loss, gradients and average, as the loop has them: no value goes from the device to Python or back."""
+    built, network = make_method(name)
+    built.epoch = 30
+    batch = make_batch(8, 5)
+    if mixed:
+        batch = batch._replace(partner_labels=batch.labels.flip(0), share=torch.linspace(0, 1, 8))
+    method, teacher, batch = there(built), there(network), there(batch)
+    average = {key: value.clone() for key, value in method.state_dict().items()}
+    for _ in range(2):
+        with only_there() as watched:
+            losses, logits = method(batch, ask(teacher, batch))
+            torch.stack(list(losses.values())).sum().backward()
+            _follow(average, method, 0.9)
+            method.zero_grad(set_to_none=True)
+    assert logits.device.type != "cpu" and watched.operations > 50
 
 
 @pytest.fixture(scope="module")

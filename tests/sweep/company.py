@@ -40,12 +40,12 @@ def training_for(config: RunConfig, name: str, folder: Path, teachers: Path, see
     return Training(name, config, "distilled", seed, folder / name, teachers, cache, **options)
 
 
-def alone(training: Training, resume: bool = False) -> dict[str, Any]:
+def alone(training: Training, resume: bool = False, device: str = "cpu") -> dict[str, Any]:
     """What :func:`understudy.arm.run_arm` makes of a training."""
     spec = ArmSpec(training.arm, training.seed, 0)
     torch.manual_seed(999)  # whatever the generators did before must not matter
     return run_arm(
-        training.config, spec, training.folder, device="cpu", cache=training.cache, final=training.final,
+        training.config, spec, training.folder, device=device, cache=training.cache, final=training.final,
         teachers=training.teachers, resume=resume,
     )  # fmt: skip
 

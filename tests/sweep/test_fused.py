@@ -17,11 +17,15 @@ from tests.sweep.company import (
     training_for,
     weights,
 )
+from tests.sweep.small_sweep import small_config
 
 from understudy.sweep.backend import Epoch, Failed, Finished, Stopped, Training
 from understudy.sweep.fused import FusedBackend
 from understudy.sweep.stacked import Stack
+from understudy.sweep.sweep import run_sweep
 
+# On CUDA a stacked student's dropout draws from a stream of its own: only without it are the numbers those of training alone.
+WITHOUT_DROPOUT = {"name": "founding_student", "options": {"dropout1": 0.0, "dropout2": 0.0}}
 METHODS: list[dict[str, Any]] = [
     {"name": "ce"},
     {"name": "kd", "temperature": 1.5, "alpha": 0.3},
@@ -62,7 +66,9 @@ def close_bits(first: Training, second: Training, tolerance: float) -> None:
             )
 
 
-def test_students_in_turns_end_with_the_bits_of_training_alone(images: Path, teachers: Path, tmp_path: Path):
+def test_students_in_turns_end_with_the_bits_of_training_alone(
+    images: Path, teachers: Path, tmp_path: Path, device: torch.device
+):
     """Dropout, two seeds, different losses and rates, averages and clipping, and a method that reads the live teacher's maps."""
     mixed = [
         training_for(config_for(images, METHODS[1], lr=1e-2), "hot", tmp_path, teachers),
@@ -70,12 +76,12 @@ def test_students_in_turns_end_with_the_bits_of_training_alone(images: Path, tea
         training_for(config_for(images, {"name": "fitnets"}, keep="best", epochs=3), "maps", tmp_path, teachers),
         training_for(config_for(images, {"name": "at"}, grad_clip=0.5), "clipped", tmp_path, teachers, seed=1, final=True),
     ]
-    with FusedBackend(device="cpu") as backend:
+    with FusedBackend(device=device.type, engine="interleaved") as backend:
         backend.submit(mixed)
         found = results(drain(backend))
     for training in mixed:
         by_itself = moved(training, tmp_path / "alone")
-        result = alone(by_itself)
+        result = alone(by_itself, device=device.type)
         assert same_bits(training, by_itself), training.name
         assert measured(found[training.name]) == measured(result)
         assert ("test" in result) == training.final
@@ -123,7 +129,9 @@ def test_batches_and_answers_are_made_once_for_all_of_a_seed(
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "adam"])
-def test_stacked_students_end_as_they_would_alone(images: Path, teachers: Path, tmp_path: Path, optimizer: str):
+def test_stacked_students_end_as_they_would_alone(
+    images: Path, teachers: Path, tmp_path: Path, optimizer: str, device: torch.device
+):
     """Every logit method, two seeds, other rates, decays, schedules and smoothing, with dropout: one company.
 
     fp32 sums differ in order: 1e-6 relative in a step's gradients. SGD passes that on (tolerance 1e-4 after 8 steps); Adam
@@ -137,18 +145,19 @@ def test_stacked_students_end_as_they_would_alone(images: Path, teachers: Path, 
         {"grad_clip": 0.5},
         {"ema_decay": 0.8, "keep": "best", "momentum": 0.5},
     ]
+    gpu, student = device.type == "cuda", WITHOUT_DROPOUT if device.type == "cuda" else None
     company = [
-        training_for(config_for(images, method, optimizer=optimizer, **train), f"{n}", tmp_path, teachers, seed=n % 2)
+        training_for(config_for(images, method, student, optimizer=optimizer, **train), f"{n}", tmp_path, teachers, seed=n % 2)
         for n, (method, train) in enumerate(zip(METHODS, varied, strict=True))
     ]
-    with FusedBackend(device="cpu", engine="stacked") as backend:
+    with FusedBackend(device=device.type, engine="stacked") as backend:
         backend.submit(company)
         events = drain(backend)
     found = results(events)
     for training in company:
         by_itself = moved(training, tmp_path / "alone")
-        result = alone(by_itself)
-        close_bits(training, by_itself, 1e-4 if optimizer == "sgd" else 1e-3)
+        result = alone(by_itself, device=device.type)
+        close_bits(training, by_itself, (1e-4 if optimizer == "sgd" else 1e-3) * (5 if gpu else 1))
         ours, theirs = found[training.name], result
         assert ours.keys() == theirs.keys()
         assert ours["val"]["nll"] == pytest.approx(theirs["val"]["nll"], rel=1e-3 if optimizer == "sgd" else 3e-2)
@@ -161,33 +170,36 @@ def test_stacked_students_end_as_they_would_alone(images: Path, teachers: Path, 
 
 
 @pytest.mark.parametrize("engine", ["interleaved", "stacked"])
-def test_a_training_goes_on_from_where_either_left_it(images: Path, teachers: Path, tmp_path: Path, engine: str):
+def test_a_training_goes_on_from_where_either_left_it(
+    images: Path, teachers: Path, tmp_path: Path, engine: str, device: torch.device
+):
     """One epoch together and the rest alone, and the other way round: as good as one go. The seeds' dropout goes on too."""
-    config = config_for(images, METHODS[1], optimizer="sgd", lr=1e-2, epochs=3)
+    student, where = WITHOUT_DROPOUT if device.type == "cuda" else None, device.type
+    config = config_for(images, METHODS[1], student, optimizer="sgd", lr=1e-2, epochs=3)
     whole = training_for(config, "whole", tmp_path, teachers)
-    alone(whole)
+    alone(whole, device=where)
 
     left = [training_for(config, f"left{n}", tmp_path, teachers) for n in range(2)]
-    with FusedBackend(device="cpu", engine=engine) as backend:  # type: ignore[arg-type]
+    with FusedBackend(device=where, engine=engine) as backend:  # type: ignore[arg-type]
         backend.submit(left)
         events = []
         while not events:
             events = backend.wait()
         assert [type(event) for event in events] == [Epoch, Epoch]
-    alone(left[0], resume=True)
-    with FusedBackend(device="cpu", engine=engine) as backend:  # type: ignore[arg-type]
+    alone(left[0], resume=True, device=where)
+    with FusedBackend(device=where, engine=engine) as backend:  # type: ignore[arg-type]
         late = training_for(config, "late", tmp_path, teachers)
         backend.submit([left[1], late])  # one stands before its second epoch, the other before its first
         found = drain(backend)
     assert [e.result.epoch for e in found if isinstance(e, Epoch) and e.training == "left1"] == [0, 1, 2]
-    with FusedBackend(device="cpu", engine=engine) as backend:
+    with FusedBackend(device=where, engine=engine) as backend:
         backend.submit(left)
         assert [type(event) for event in drain(backend)] == [Finished, Finished]  # nothing is trained twice
     for training in (*left, late):
         if engine == "interleaved":
             assert same_bits(training, whole)
         else:
-            close_bits(training, whole, 1e-4)
+            close_bits(training, whole, 5e-4 if where == "cuda" else 1e-4)
 
 
 @pytest.mark.parametrize("engine", ["interleaved", "stacked"])
@@ -272,3 +284,16 @@ def test_a_training_that_cannot_start_is_a_failed_one(images: Path, tmp_path: Pa
         backend.submit([training_for(config_for(images), "orphan", tmp_path, tmp_path / "nowhere")])
         (event,) = drain(backend)
     assert isinstance(event, Failed) and "no weights file" in event.reason
+
+
+def test_a_sweep_of_fused_students_on_any_device(images: Path, tmp_path: Path, device: torch.device):
+    """From teacher to test images: on CUDA the students are stacked and their steps recorded."""
+    config = small_config(images, student={"model": WITHOUT_DROPOUT}, seeds=[0])
+    found = run_sweep(
+        config, {"method.temperature": [1.0, 4.0]}, tmp_path / "sweep",
+        backend="fused", device=device.type, workers=1, display=False, cache=str(tmp_path / "cache"),
+    )  # fmt: skip
+    assert [trial["state"] for trial in found["trials"]] == ["complete"] * 2
+    assert found["backend"]["name"] == "fused" and found["final"] is not None
+    accuracies = [[run["val"]["nll"] for run in trial["runs"]] for trial in found["trials"]]
+    assert accuracies[0] != accuracies[1], "the temperature reaches the loss"

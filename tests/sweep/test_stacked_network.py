@@ -2,21 +2,23 @@
 
 import pytest
 import torch
-from tests.sweep.few_networks import COUNT, images, networks
+from tests.sweep.few_networks import images, networks
 from torch import Tensor, nn
 
 from understudy.errors import UnderstudyError
 from understudy.kernels import norm_relu
 from understudy.models.base import Classifier, Outputs
-from understudy.sweep.stacked_network import StackedDropout, StackedNetwork
+from understudy.sweep.stacked_network import StackedDropout, StackedNetwork, architecture
 
 
 @pytest.mark.parametrize("name", ["founding_student", "tiny_wide", "tiny_res", "tiny_dw", "resnet8"])
-@pytest.mark.parametrize(("own_images", "one_operation"), [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize(
+    ("seeds", "one_operation"), [((0, 0, 0), False), ((0, 1, 2), False), ((0, 0, 1), False), ((0, 0, 0), True)]
+)
 def test_a_stack_computes_and_learns_what_its_networks_do(
-    name: str, own_images: bool, one_operation: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, seeds: tuple[int, ...], one_operation: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    """Logits, running statistics and gradients in training mode, on shared images and on each one's own.
+    """Logits, running statistics and gradients in training mode, on shared images, each one's own, and two sources for three.
 
     With ``one_operation`` all K networks' batch norm, pool and ReLU go through ``norm_relu``, as they do at full size.
     fp32, other order of sums: a thousandth of the largest gradient of each tensor at most. A bias before a batch norm is left
@@ -24,7 +26,8 @@ def test_a_stack_computes_and_learns_what_its_networks_do(
     """
     alone = networks(name, **({"dropout1": 0.0, "dropout2": 0.0} if name == "founding_student" else {}))
     stack = StackedNetwork(alone, images()).train()
-    shown = [images(seed if own_images else 0) for seed in range(COUNT)]
+    stack.share([seeds.count(seed) for seed in sorted(set(seeds))])
+    shown = [images(seed) for seed in seeds]
     if one_operation:
         monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
         monkeypatch.setattr(norm_relu, "_FEWEST_ELEMENTS", 1)
@@ -32,7 +35,7 @@ def test_a_stack_computes_and_learns_what_its_networks_do(
     used = []
     apply = norm_relu._NormReLU.apply
     monkeypatch.setattr(norm_relu._NormReLU, "apply", lambda *given: used.append(given) or apply(*given))
-    together = stack(torch.cat(shown, 1) if own_images else shown[0])
+    together = stack(torch.cat([images(seed) for seed in sorted(set(seeds))], 1) if len(set(seeds)) > 1 else shown[0])
     assert bool(used) == one_operation
     together.square().sum().backward()
     for row, network in enumerate(alone):
@@ -98,3 +101,19 @@ def test_a_mask_is_one_for_each_students_channels():
     layers.mask = torch.tensor([[2.0, 0.0, 0.0, 2.0]])
     assert layers(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).tolist() == [[2.0, 0.0, 0.0, 8.0]]
     assert layers.width == 2
+
+
+def test_networks_are_of_one_architecture_when_nothing_but_their_weights_differs():
+    """Where a stage pools, or whether there is a shortcut, are flags of the code: a printed network does not show them."""
+    first, second, *_ = networks("founding_student")
+    assert architecture(first) == architecture(second.eval())
+    for name, options in (
+        ("founding_student", {"pool_first": False}),
+        ("founding_student", {"dropout1": 0.1}),
+        ("fast_teacher", {"residual": True}),
+        ("fast_teacher", {"pool": "avg"}),
+        ("fast_teacher", {"logit_scale": 0.5}),
+    ):
+        plain, other = networks(name)[0], networks(name, **options)[0]
+        assert architecture(plain) != architecture(other), options
+    assert str(networks("founding_student")[0]) == str(networks("founding_student", pool_first=False)[0])

@@ -32,16 +32,23 @@ class Stack:
 
     Args:
         students: of one company, all before the same epoch.
+
+    Attributes:
+        company: the students as given.
+        students: in the order of the rows: those who are shown the same batches side by side.
     """
 
     def __init__(self, students: Sequence[StackedStudent]) -> None:
-        self.students = list(students)
-        first = self.students[0]
+        self.company = list(students)
+        sources = list({id(s.batches): s.batches for s in students}.values())
+        self.students = [s for source in sources for s in students if s.batches is source]
+        first, students = self.students[0], self.students
         self.count, self.device, self.precision = len(students), first.device, first.precision
         settings = [s.settings for s in students]
         self.data, self.batch_size = first.data, first.settings.batch_size
         example = next(iter(plain_batches(first.data.val, first.data.config, 2, first.device))).images
         self.network = StackedNetwork([s.method.student for s in students], example)
+        self.network.share([sum(s.batches is source for s in students) for source in sources])
         self.optimizer = StackedOptimizer(self.network, settings, [s.optimizer for s in students])
         self.losses = StackedLosses([s.method for s in students], [s.teacher is not None for s in students], self.device)
         self.follow = torch.tensor([1 - s.ema_decay for s in settings], device=self.device)
@@ -50,18 +57,19 @@ class Stack:
             own = [s.method.state_dict() if s.ema is None else s.ema for s in students]
             self.ema = {name: torch.stack([state[f"student.{name}"] for state in own]) for name, _ in self.network.rows()}
         self.totals = torch.zeros(self.count, 1 + len(self.losses.names), dtype=torch.float64, device=self.device)
+        self.records = self.device.type == "cuda"
+        """Whether steps are recorded once and replayed; all but a smaller last batch's."""
         self.recorded: RecordedStep | None = None
         self._masks: list[Tensor] = []
+        self._shows = _Shown(self.students, self.data.num_classes, self.device)
 
     def train_epoch(self, epoch: int) -> tuple[int, list[float], float, float]:
         """Every step of an epoch: (images seen by each, their last learning rates, seconds, seconds of labelling)."""
         began = time.perf_counter()
-        sources = list({id(s.batches): s.batches for s in self.students}.values())
-        which = [next(i for i, b in enumerate(sources) if b is s.batches) for s in self.students]
-        views = [batches.policy.epoch(epoch) for batches in sources]
-        for student, source in zip(self.students, which, strict=True):
-            if student.teacher is not None:
-                student.teacher.prepare(epoch, views[source])
+        shown = self._shows
+        sources, views = shown.sources, [batches.policy.epoch(epoch) for batches in shown.sources]
+        for teacher, source in shown.asked:
+            teacher.prepare(epoch, views[source])
         labelled = time.perf_counter()
         steps = len(sources[0])
         factors = [[lr_factor(s.settings, epoch * steps + n, steps) * s.settings.lr for s in self.students] for n in range(steps)]
@@ -72,8 +80,8 @@ class Stack:
         seen = 0
         for number, parts in enumerate(zip(*(b.epoch(epoch, v) for b, v in zip(sources, views, strict=True)), strict=True)):
             rows = len(parts[0].labels)
-            inputs = [*self._shown(parts, which), rates[number], *self._draw(epoch, number, rows)]
-            if self.device.type == "cuda" and rows == self.batch_size:
+            inputs = [*shown.inputs(parts), rates[number], *self._draw(epoch, number, rows)]
+            if self.records and rows == self.batch_size:
                 self.recorded = self.recorded or RecordedStep(self.step, inputs, self._changed(), self.device)
                 self.recorded.replay(inputs)
             else:
@@ -114,32 +122,20 @@ class Stack:
             else:
                 ema[name].copy_(value)
 
-    def _shown(self, parts: Sequence[Batch], which: Sequence[int]) -> list[Tensor | None]:
-        """Images, labels ``[K, B]``, teacher's logits ``[K, B, classes]``, partner labels and shares ``[K, B]`` of a step."""
-        images = parts[0].images if len(parts) == 1 else torch.cat([parts[i].images for i in which], 1)
-        labels = torch.stack([parts[i].labels for i in which])
-        mixed = parts[0].share is not None
-        partners = torch.stack([_known(parts[i].partner_labels) for i in which]) if mixed else None
-        share = torch.stack([_known(parts[i].share) for i in which]) if mixed else None
-        teacher = None
-        if any(s.teacher is not None for s in self.students):
-            nothing = torch.zeros(labels.shape[1], self.data.num_classes, device=self.device)
-            said = [
-                nothing if s.teacher is None else s.teacher.outputs(parts[i]).logits
-                for s, i in zip(self.students, which, strict=True)
-            ]
-            teacher = torch.stack([logits.float() for logits in said])
-        return [images, labels, teacher, partners, share]
-
     def _draw(self, epoch: int, number: int, rows: int) -> list[Tensor]:
         """A mask ``[rows, K * C]`` for each dropout, each student's part from its own generator."""
-        shapes = [(1 - layer.p, layer.width or 0) for layer in self.network.dropouts]
         if self.device.type == "cpu":  # the draws that nn.Dropout makes, in its order
+            shapes = [(1 - layer.p, layer.width or 0) for layer in self.network.dropouts]
             drawn = [
                 [torch.empty(rows, width).bernoulli_(keep, generator=s.generator).div_(keep) for keep, width in shapes]
                 for s in self.students
             ]
             return [torch.cat(masks, 1) for masks in zip(*drawn, strict=True)]
+        return self._draw_blocks(epoch, number, rows)
+
+    def _draw_blocks(self, epoch: int, number: int, rows: int) -> list[Tensor]:
+        """Masks from a block of those of ``_BLOCK`` steps, which are few large draws on the device."""
+        shapes = [(1 - layer.p, layer.width or 0) for layer in self.network.dropouts]
         if number % _BLOCK == 0:
             generators = [self._on_device(generator_for("dropout", s.seed, epoch, number)) for s in self.students]
             blocks = [
@@ -189,6 +185,55 @@ class Stack:
         return student.ema
 
 
+class _Shown:
+    """What K students are shown in a step, each by its own seed and teacher: asked for once, then handed to all who want it.
+
+    Outside the recorded step every kernel is launched by itself: here their number depends on how many seeds and teachers there
+    are, not on K.
+
+    Attributes:
+        sources: the different batches, in the order of who takes them first.
+        asked: the different teachers, each with the source whose batches it is asked about.
+    """
+
+    def __init__(self, students: Sequence[StackedStudent], num_classes: int, device: torch.device) -> None:
+        self.sources = list({id(s.batches): s.batches for s in students}.values())
+        which = [next(i for i, b in enumerate(self.sources) if b is s.batches) for s in students]
+        self.num_classes, self.device = num_classes, device
+        pairs = [(s.teacher, i) for s, i in zip(students, which, strict=True)]
+        self.asked = list({(id(t), i): (t, i) for t, i in pairs if t is not None}.values())
+        places = {(id(teacher), i): place for place, (teacher, i) in enumerate(self.asked)}
+        # Who has no teacher gets the row of zeros behind all answers.
+        answers = [places.get((id(teacher), i), len(self.asked)) for teacher, i in pairs]
+        self.source_of = torch.tensor(which, device=device)
+        self.answer_of = torch.tensor(answers, device=device)
+        self.all_taught = len(self.asked) not in answers
+
+    def inputs(self, parts: Sequence[Batch]) -> list[Tensor | None]:
+        """Images, labels ``[K, B]``, teacher's logits ``[K, B, classes]``, partner labels and shares ``[K, B]`` of a step.
+
+        Images are those of the S sources side by side, ``[B, S * C, H, W]``.
+
+        Args:
+            parts: the batch of each source.
+        """
+        images = parts[0].images if len(parts) == 1 else torch.cat([p.images for p in parts], 1)
+        labels = torch.stack([p.labels for p in parts]).index_select(0, self.source_of)
+        partners = share = None
+        if parts[0].share is not None:
+            partners = torch.stack([_known(p.partner_labels) for p in parts]).index_select(0, self.source_of)
+            share = torch.stack([_known(p.share) for p in parts]).index_select(0, self.source_of)
+        return [images, labels, self._answers(parts), partners, share]
+
+    def _answers(self, parts: Sequence[Batch]) -> Tensor | None:
+        if not self.asked:
+            return None
+        said = [teacher.outputs(parts[source]).logits.float() for teacher, source in self.asked]
+        if not self.all_taught:
+            said.append(torch.zeros(len(parts[0].labels), self.num_classes, device=self.device))
+        return torch.stack(said).index_select(0, self.answer_of)
+
+
 def epoch_stacked(students: Mapping[str, StackedStudent]) -> Iterator[tuple[str, EpochResult | Exception]]:
     """Take students of one company through the epoch that all stand before.
 
@@ -198,7 +243,8 @@ def epoch_stacked(students: Mapping[str, StackedStudent]) -> Iterator[tuple[str,
     epoch = len(company[0].history)
     try:
         stack = company[0].stack
-        if stack is None or stack.students != company:
+        if stack is None or stack.company != company:
+            _dissolve(company)
             stack = Stack(company)
         for student in company:
             student.stack = stack
@@ -209,7 +255,9 @@ def epoch_stacked(students: Mapping[str, StackedStudent]) -> Iterator[tuple[str,
         return
     # The wall time is all of theirs: a share for each, so that a sum over students is what it took.
     seconds, label_seconds = seconds / len(company), label_seconds / len(company)
-    for row, (name, student) in enumerate(students.items()):
+    called = {id(student): name for name, student in students.items()}
+    for row, student in enumerate(stack.students):
+        name = called[id(student)]
         student.seconds += seconds + label_seconds
         hits, *terms = (value / seen for value in stack.totals[row].tolist())
         means = {term: value for term, value, has in zip(stack.losses.names, terms, stack.losses.has[row], strict=True) if has}
@@ -224,6 +272,13 @@ def epoch_stacked(students: Mapping[str, StackedStudent]) -> Iterator[tuple[str,
             yield name, error
         else:
             yield name, result
+
+
+def _dissolve(company: Sequence[StackedStudent]) -> None:
+    """Let go of the stacks that these students were in before: each holds a GPU's memory for all who were, and these hold it."""
+    for old in [student.stack for student in company if student.stack is not None]:
+        for student in old.students:
+            student.stack = None
 
 
 def _known(value: Tensor | None) -> Tensor:

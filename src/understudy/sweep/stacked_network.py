@@ -31,6 +31,21 @@ def why_no_stacked_network(network: Classifier) -> str:
     return ""
 
 
+def architecture(network: nn.Module) -> str:
+    """What two networks must have in common to be stacked: the layers, and every plain attribute that their code may look at.
+
+    A printed network does not say enough: an option that is a flag of its code, such as whether a stage pools first, is no layer.
+    """
+    own = vars(nn.Module()).keys()  # parameters, hooks and mode, which every module has
+    described = []
+    for name, layer in network.named_modules():
+        plain = {k: v for k, v in vars(layer).items() if k not in own}
+        options = {k: tuple(v.shape) if isinstance(v, Tensor) else v for k, v in sorted(plain.items())}
+        weights = {k: tuple(v.shape) for k, v in layer.named_parameters(recurse=False)}
+        described.append((name, f"{type(layer).__module__}.{type(layer).__qualname__}", options, weights))
+    return repr(described)
+
+
 def _is_container(layer: nn.Module) -> bool:
     return not list(layer.parameters(recurse=False)) and type(layer) in (nn.ModuleList, nn.Sequential)
 
@@ -38,7 +53,9 @@ def _is_container(layer: nn.Module) -> bool:
 class StackedConv2d(nn.Module):
     """K convolutions as one grouped convolution: weight ``[K, O, I / g, kh, kw]``, bias ``[K, O]``.
 
-    Takes ``[B, K * I, H, W]``, or the same images ``[B, I, H, W]`` for all K.
+    Takes ``[B, K * I, H, W]``, or what several see once only: the same images ``[B, I, H, W]`` for all K, or those of S sources
+    ``[B, S * I, H, W]``, each for the next so many as ``shared`` says. That makes S ordinary convolutions with many outputs,
+    where K groups of three colours would be the slowest that a library has.
     """
 
     def __init__(self, layers: Sequence[nn.Conv2d]) -> None:
@@ -47,15 +64,25 @@ class StackedConv2d(nn.Module):
         self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in layers]).contiguous())
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         self.bias = nn.Parameter(torch.stack(biases)) if biases else None
+        self.shared: tuple[int, ...] = ()
+        """How many in a row see each source."""
 
     def forward(self, x: Tensor) -> Tensor:
-        count, like = len(self.weight), self.like
+        size = self.like.in_channels
+        if x.shape[1] in (size, size * len(self.weight)):
+            return self._convolve(x, self.weight, self.bias)
+        images, weights = x.split(size, 1), self.weight.split(self.shared)
+        biases = [None] * len(images) if self.bias is None else self.bias.split(self.shared)
+        return torch.cat([self._convolve(*part) for part in zip(images, weights, biases, strict=True)], 1)
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        count, like = len(weight), self.like
         if x.shape[1] == like.in_channels and like.groups > 1:
             x = x.repeat(1, count, 1, 1)
         groups = like.groups if x.shape[1] == like.in_channels else like.groups * count
-        bias = None if self.bias is None else self.bias.flatten()
         assert not isinstance(like.padding, str) and like.padding_mode == "zeros"
-        return F.conv2d(x, self.weight.flatten(0, 1), bias, like.stride, like.padding, like.dilation, groups)
+        own = None if bias is None else bias.flatten()
+        return F.conv2d(x, weight.flatten(0, 1), own, like.stride, like.padding, like.dilation, groups)
 
 
 class StackedBatchNorm2d(nn.Module):
@@ -149,9 +176,18 @@ class StackedNetwork(nn.Module):
         self._check(networks, example)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``[K, B, classes]`` of ``[B, C, H, W]`` shown to all, or of each one's own ``[B, K * C, H, W]``."""
+        """Logits ``[K, B, classes]`` of ``[B, C, H, W]`` shown to all, of each one's own ``[B, K * C, H, W]``, or of S sources'
+        ``[B, S * C, H, W]`` (:meth:`share`).
+        """
         logits = self.body.outputs(images).logits
         return logits.view(len(images), self.count, -1).transpose(0, 1)
+
+    def share(self, counts: Sequence[int]) -> None:
+        """Say how many networks, in their order, see each source of images."""
+        assert sum(counts) == self.count
+        for layer in self.body.modules():
+            if isinstance(layer, StackedConv2d):
+                layer.shared = tuple(counts)
 
     def rows(self) -> Iterator[tuple[str, Tensor]]:
         """Every parameter and buffer, ``[K, ...]``, under the name it has in one network."""

@@ -17,7 +17,7 @@ from understudy.loop import EpochResult, resolve_precision, run_fingerprint
 from understudy.methods.base import Method
 from understudy.optim import make_optimizer
 from understudy.sweep.stacked_losses import why_no_stacked_loss
-from understudy.sweep.stacked_network import why_no_stacked_network
+from understudy.sweep.stacked_network import architecture, why_no_stacked_network
 from understudy.teachers import Teacher
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class StackedStudent:
         self.fingerprint = run_fingerprint(method, data, settings, batches, seed)
         if settings.channels_last:
             method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.architecture = architecture(method.student)
         self.optimizer = make_optimizer(method, settings)
         state = method.state_dict()
         self.ema = {k: v.clone() for k, v in state.items()} if settings.ema_decay else None
@@ -77,7 +78,7 @@ class StackedStudent:
         """What students that are stacked together have in common."""
         s = self.settings
         agree = (s.optimizer, s.epochs, s.epochs_run, s.batch_size, s.drop_last, self.precision, s.channels_last, self.device)
-        return (id(self.data), str(self.method.student), *agree)
+        return (id(self.data), self.architecture, *agree)
 
     def start(self) -> list[EpochResult]:
         """Read the checkpoint where there is one: the epochs that are done.
