@@ -127,10 +127,9 @@ def run_experiment(
         "students": after_students - after_teachers,
         "total": time.perf_counter() - began,
     }
-    results["environment"] |= {
+    results["environment"] = hardware("cpu" if on_cpu else "cuda") | {
         "workers": max(side_by_side, 1),
         "threads_per_worker": 1 if on_cpu else None,
-        "device": "cpu" if on_cpu else "cuda",
         "precision": resolve_precision(config.train.precision, torch.device("cpu" if on_cpu else "cuda")),
     }
     write_json(out / "environment.json", results["environment"] | {"command": command, "created": results["created"]})
@@ -266,7 +265,7 @@ def assemble(
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": {},
-        "environment": hardware(),
+        "environment": {},
         "data": describe_data(data, num_test),
         "config": to_mapping(config),
         "arms": entries,

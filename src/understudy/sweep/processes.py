@@ -27,7 +27,7 @@ _RETRIES = 2
 """How often a training is taken up again after the process it ran in has died."""
 _TIMEOUT = 1.0
 """Seconds that :meth:`ProcessBackend.wait` waits for news."""
-_TOGETHER = {"cpu": 16, "cuda": 32}
+_TOGETHER = {"cpu": 16, "cuda": 128}
 """Trainings in one program, by device. Sharing a live teacher among 16 leaves little of its cost; a GPU is filled by more."""
 
 

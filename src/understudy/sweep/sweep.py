@@ -46,6 +46,8 @@ from understudy.workers import Job, available_cores, run_jobs
 
 _PAUSE = 1.0
 """Seconds between two looks at trials that other machines are at."""
+_FIRST_DRAWS = 10
+"""Trials that TPE draws at random before it knows anything, as in Optuna: so many may always be under way."""
 _MEASURED = ("sequential", "processes", "fused")
 """What ``auto`` chooses from: a cluster is for the user to bring in."""
 
@@ -115,7 +117,7 @@ def run_sweep(
             facts = {
                 "name": config.name,
                 "command": command.replace(storage, hide_password(storage)) if storage else command,
-                "environment": hardware() | {"device": "cpu" if on_cpu(device) else "cuda"},
+                "environment": hardware("cpu" if on_cpu(device) else "cuda"),
                 "data": describe_data(data, len(test)),
                 "config": to_mapping(config),
                 "storage": hide_password(storage) if storage else "SQLite in the sweep's folder",
@@ -484,7 +486,11 @@ class _Sweep:
             self.shown.say(f"{line}{_percent(runs)}{beside}")
 
     def _capacity(self) -> int:
-        return self.backend.capacity if self.backend is not None else 1
+        """How many trainings to have under way. A search that learns from its trials must not draw most of them at once."""
+        capacity = self.backend.capacity if self.backend is not None else 1
+        if self.plan.search != "tpe":
+            return capacity
+        return min(capacity, max(_FIRST_DRAWS, self.plan.trials // 4) * len(self.config.seeds))
 
     def _open_backend(self, config: RunConfig) -> Backend:
         """The backend, opened when there is something to train for the first time."""
