@@ -1,5 +1,6 @@
 """Whole runs on a made-up data set: arms, numbers, resuming after SIGKILL, workers, given teachers, and what is refused."""
 
+import functools
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from tests.colours import write_colours
 
 from understudy.arm import _check_shared
+from understudy.cli import main
 from understudy.config import RunConfig, parse, to_yaml
 from understudy.display import RunDisplay
 from understudy.errors import UnderstudyError
@@ -208,6 +210,32 @@ def test_a_run_that_is_refused_at_once_leaves_no_folder(images: Path, tmp_path: 
         assert not (tmp_path / "run").exists()
     with pytest.raises(UnderstudyError, match=r"teacher\.train\.epoch: did you mean teacher\.train\.epochs"):
         config_for(images, teacher={"model": {"name": "resnet8"}, "train": {"epoch": 3}})
+
+
+@pytest.mark.parametrize("begin", [run_experiment, functools.partial(train_arm, arm="distilled", seed=0)])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(begin: Any, images: Path, tmp_path: Path):
+    with pytest.raises(UnderstudyError, match="--device must be auto, cpu, cuda or cuda:N, not 'gpu'"):
+        begin(config_for(images), out=tmp_path / "run", device="gpu")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "{run}"],
+        ["diagnose", "{run}"],
+        ["cache", "build", "{run}"],
+        ["cache", "verify", "{run}", "--run", "{run}"],
+        ["train", "{run}/config.yaml", "--resume", "--out", "{run}"],
+        ["run", "{run}/config.yaml", "--resume", "--out", "{run}"],
+    ],
+)
+def test_every_command_refuses_such_a_device_at_once(
+    command: list[str], finished: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+):
+    argv = [word.format(run=finished[0]) for word in command]
+    assert main([*argv, "--device", "cpu:3"]) == 2
+    assert capsys.readouterr().err == "error: --device must be auto, cpu, cuda or cuda:N, not 'cpu:3'\n"
 
 
 def test_one_arm_alone_trains_its_teacher_first(images: Path, tmp_path: Path):

@@ -78,16 +78,17 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
     from understudy.diagnose.measure import has_weights, measure
     from understudy.diagnose.record import read_recorded
     from understudy.experiment import load_run
+    from understudy.loop import resolve_device
     from understudy.report.page import read_results
     from understudy.statistics import verdict
 
+    where = resolve_device(device)
     config = load_run(run)
     results = read_results(run)
     recorded = read_recorded(run, config, results)
     measured = None
     if has_weights(run, config):
         from understudy.data.training import prepare_data
-        from understudy.loop import resolve_device
 
         if data is not None:
             config = replace(config, data=replace(config.data, path=data))
@@ -96,7 +97,7 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
             raise UnderstudyError(
                 f"the images of {config.data.path or config.data.source} are not those {run} was trained on: give --data PATH"
             )
-        measured = measure(run, config, images, resolve_device(device))
+        measured = measure(run, config, images, where)
     evidence = Evidence(config, recorded, measured)
     return Diagnosis(
         name=str(results.get("name") or run.name),
