@@ -7,9 +7,11 @@ import torch
 from tests.tiny_data import tiny_config, tiny_data, tiny_net, tiny_split
 from torch import Tensor, nn
 
+from understudy.config import RunConfig, parse
 from understudy.data.batches import plain_batches
 from understudy.diagnose import measure
 from understudy.evaluate import predict
+from understudy.teachers import FrozenTeacher
 
 CPU = torch.device("cpu")
 
@@ -81,3 +83,22 @@ def test_a_gradient_is_flat_and_zero_where_a_parameter_takes_no_part():
     used, unused = torch.tensor([1.0, 2.0], requires_grad=True), torch.ones(3, requires_grad=True)
     found = measure._flat_gradient((used**2).sum(), [used, unused])
     assert found.tolist() == [2, 4, 0, 0, 0]
+
+
+def stopped(**method: object) -> RunConfig:
+    """Two epochs of six."""
+    return parse(
+        RunConfig, {"train": {"epochs": 6, "stop_epoch": 2, "batch_size": 8}, "method": {"name": "kd", "temperature": 4} | method}
+    )
+
+
+def test_after_an_early_stop_targets_and_gradients_are_of_the_last_epoch_that_was_trained():
+    config, data = stopped(alpha={"start": 0, "end": 1}), tiny_data(24)
+    batches = measure._batches(config, data, 0, CPU)
+    trained = [batch.index.tolist() for batch in batches.epoch(1, batches.policy.epoch(1))]
+    assert [batch.index.tolist() for batch in measure._last_epoch(config, batches, 3)] == trained
+
+    pulls, at_its_alpha = (
+        measure._gradients(each, tiny_net(0), FrozenTeacher(tiny_net(1)), data, 0, CPU) for each in (config, stopped(alpha=0.2))
+    )
+    assert pulls is not None and pulls == at_its_alpha and set(pulls.norms) == {"ce", "kd"}

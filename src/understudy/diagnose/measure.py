@@ -222,7 +222,7 @@ def _gradients(
     listens = teacher if needs_of(options) != "nothing" else None
     method = build_method(options, student, make_context(student, data, config.train, listens, device)).to(device)
     method.train()
-    method.epoch = config.train.epochs - 1
+    method.epoch = config.train.epochs_run - 1
     kept = {id(p) for p in student.parameters()}
     # Regressors and the like are not kept with the student: their terms would be those of untrained ones.
     own_parts = any(id(p) not in kept for p in method.parameters())
@@ -281,8 +281,8 @@ def _batches(config: RunConfig, data: TrainingData, seed: int, device: torch.dev
 
 
 def _last_epoch(config: RunConfig, batches: TrainBatches, number: int) -> Iterator[Batch]:
-    """The first few batches of the last epoch, in the order and the views that the training saw."""
-    epoch = config.train.epochs - 1
+    """The first few batches of the last epoch that was trained, in the order and the views that the training saw."""
+    epoch = config.train.epochs_run - 1
     return islice(batches.epoch(epoch, batches.policy.epoch(epoch)), number)
 
 
