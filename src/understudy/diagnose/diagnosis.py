@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,6 +85,7 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
 
     where = resolve_device(device)
     config = load_run(run)
+    _refuse_sweep(run)
     results = read_results(run)
     recorded = read_recorded(run, config, results)
     measured = None
@@ -105,6 +107,21 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
         findings=tuple(diagnose(evidence)),
         needs_weights=NEED_WEIGHTS if measured is None else {},
         evidence=evidence,
+    )
+
+
+def _refuse_sweep(run: Path) -> None:
+    """A sweep has no results of teacher, plain and distilled student seed by seed: only a run can be diagnosed."""
+    from understudy.report.page import load_results
+
+    results = load_results(run) if (run / "results.json").exists() else {}
+    if results.get("kind") != "sweep" and not (run / "sweep.json").exists():
+        return
+    values = (results.get("best") or {}).get("values") or {}
+    winner = shlex.join(f"{key}={json.dumps(value)}" for key, value in values.items()) or "KEY=VALUE"
+    raise UnderstudyError(
+        f"{run} is a sweep's folder, and diagnose takes a run's: train its winner as one by "
+        f"`understudy run {shlex.quote(str(run / 'config.yaml'))} {winner} --out FOLDER`, then diagnose FOLDER"
     )
 
 
