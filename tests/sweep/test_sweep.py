@@ -429,8 +429,17 @@ def test_tpe_draws_no_more_than_ten_trials_before_it_knows_how_one_ended(
 
 def test_auto_measures_and_says_what_it_found(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sweep_module, "_MEASURED", ("sequential", "missing"))
+    measured: list[str] = []
+    measure = sweep_module.measure_backends
+
+    def watched(config: Any, *rest: Any, **options: Any) -> Any:
+        measured.append(config.method["name"])
+        return measure(config, *rest, **options)
+
+    monkeypatch.setattr(sweep_module, "measure_backends", watched)
     config = small_config(images, train={"epochs": 1, "batch_size": 4}, seeds=[0])
-    results = run_sweep(config, {"method.alpha": [0.1, 0.9]}, tmp_path / "sweep", **QUIET)
+    results = run_sweep(config, {"method.name": ["kd", "at", "dist"]}, tmp_path / "sweep", **QUIET)
+    assert measured == ["at"], "the one whose teacher runs live"
     assert (results["backend"]["name"], results["backend"]["chosen"]) == ("sequential", "measured")
     assert list(results["backend"]["measured"]) == ["sequential"] and results["backend"]["measured"]["sequential"] > 0
 
