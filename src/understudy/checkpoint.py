@@ -6,14 +6,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from understudy.errors import UnderstudyError
+from understudy.errors import MachineError, UnderstudyError
 from understudy.files import replacing
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint so that the path always holds a whole one, whatever happens meanwhile."""
+    """Write a checkpoint so that the path always holds a whole one, whatever happens meanwhile.
+
+    Raises:
+        MachineError: if it cannot be written; so does ``OSError``, where the disk is full.
+    """
     with replacing(path) as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch's own writer hides what the disk has said
+            reason = " ".join(str(error).split())[:200]
+            raise MachineError(f"the checkpoint {path} cannot be written ({reason}): is the disk full?") from error
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
@@ -24,19 +32,17 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
         fingerprint: of the run that wants to go on.
 
     Raises:
-        UnderstudyError: if it is damaged, or belongs to a run with another configuration.
+        MachineError: if it is damaged, or belongs to a run with another configuration.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         found = state["fingerprint"]
     except Exception as error:
-        raise UnderstudyError(
+        raise MachineError(
             f"the checkpoint {path} cannot be read ({type(error).__name__}): delete it to train this arm again"
         ) from error
     if found != fingerprint:
-        raise UnderstudyError(
-            f"the checkpoint {path} belongs to another configuration or version: delete it, or give another --out"
-        )
+        raise MachineError(f"the checkpoint {path} belongs to another configuration or version: delete it, or give another --out")
     return dict(state)
 
 

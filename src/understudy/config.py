@@ -271,6 +271,10 @@ class BenchmarkConfig:
     """Untimed rounds before them."""
 
 
+LARGEST_SEED = 2**62
+"""Generators take 64 bits; below this, a seed and what is added to it stay within."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that determines a run's numbers."""
@@ -304,6 +308,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         _require(len(self.seeds) >= 1, "seeds must name at least one seed")
         _require(len(set(self.seeds)) == len(self.seeds), "seeds must differ from each other")
+        _require(max(map(abs, self.seeds)) < LARGEST_SEED, f"seeds must lie between -{LARGEST_SEED} and {LARGEST_SEED}")
         _require("name" in self.method, "method.name is missing: see `understudy methods`")
         taken = {"teacher", "baseline", "distilled"} & set(self.arms)
         _require(not taken, f"arms.{next(iter(taken), '')} is a reserved name")

@@ -63,6 +63,7 @@ def test_true_is_not_one() -> None:
     assert same(1, 1.0)
     assert not same(1, True)
     assert [written(value) for value in (True, 4.0, 0.000123456, "kd", [1, 2])] == ["true", "4", "0.0001235", "kd", "[1, 2]"]
+    assert written({"name": "kd", "temperature": 4.0}) == "name kd, temperature 4"
 
 
 @pytest.mark.parametrize("broken", ["space", "trials", "values", "accuracy", "state", "gains"])

@@ -1,6 +1,7 @@
 """What runs the trainings: the same events and bits from every backend, stopping, failing, and workers that are killed."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -146,7 +147,8 @@ def test_trainings_of_a_seed_go_to_the_same_process_as_far_as_that_keeps_all_bus
             dealt[self.place].append(order[1].name)
 
     def start(self: ProcessBackend) -> _Worker:
-        self.workers.append(_Worker(None, Pipe(len(self.workers)), len(self.workers)))
+        process = SimpleNamespace(is_alive=lambda: True)
+        self.workers.append(_Worker(process, Pipe(len(self.workers)), len(self.workers)))
         return self.workers[-1]
 
     monkeypatch.setattr(ProcessBackend, "_start", start)

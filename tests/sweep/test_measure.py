@@ -32,9 +32,10 @@ class Clockwork(Backend):
 
     def _events(self, names: list[str]) -> Iterator[list[Event]]:
         companies = [names[i : i + self.company] for i in range(0, len(names), self.company)]
-        for _ in range(3):
+        for epoch in range(4):
             for company in companies:
                 self.clock.now += 1.0 if len(self.rounds) > 1 else 100.0  # the first round warms up
+                self.clock.now += 7.0 if epoch == 3 else 0.0  # students that are done are evaluated before they are told of
                 yield [Failed(name, "no") if self.fails else Epoch(name, None) for name in company]  # type: ignore[arg-type]
         yield [Finished(name, {}) for name in names]
 
@@ -54,7 +55,8 @@ def rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(measure.time, "perf_counter", lambda: clock.now)
     monkeypatch.setattr(measure, "available_cores", lambda: [0, 1])
-    config = small_config(write_colours(tmp_path / "colours.npz"), train={"epochs": 5, "batch_size": 4}, seeds=[7, 8, 9])
+    train = {"epochs": 15, "stop_epoch": 12, "batch_size": 4}
+    config = small_config(write_colours(tmp_path / "colours.npz"), train=train, seeds=[7, 8, 9])
 
     def measured(planned: int = 100, **backends: dict[str, Any]) -> tuple[dict[str, float], dict[str, Clockwork]]:
         made = {name: Clockwork(clock, **options) for name, options in backends.items()}

@@ -206,8 +206,8 @@ def test_a_node_that_joins_later_without_the_folder_fails_the_training(taught: P
     monkeypatch.setattr(tune, "report", told.append)
     unseen = ray_tune._Mark(taught / "elsewhere" / "ray" / "mark.txt", "a word")
     ray_tune._train({"job": ray_tune._Job(training(taught, "late"), "cpu", False, unseen)})
-    kind, reason = json.loads(told[0]["news"])
-    assert kind == "failed" and "cannot see" in reason and len(told) == 1
+    kind, (reason, machine) = json.loads(told[0]["news"])
+    assert kind == "failed" and "cannot see" in reason and machine and len(told) == 1
     assert not (taught / "trials" / "late").exists()
 
 

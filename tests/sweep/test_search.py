@@ -1,5 +1,6 @@
 """The queue in a database: each place is taken once, by whoever asks, also after a kill; a finished one gives nothing."""
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 pytest.importorskip("optuna")
 
 from understudy.errors import UnderstudyError
-from understudy.sweep.search import Plan, Search, default_storage, hide_password, make_plan
+from understudy.sweep.search import Plan, Search, _quiet, default_storage, hide_password, make_plan
 from understudy.sweep.space import make_space
 
 GRID = make_plan(make_space({"method.temperature": [1, 2], "train.step_milestones": [[1], [2]]}), "grid", "none", None, 3)
@@ -65,8 +66,6 @@ def test_a_trial_of_a_machine_that_has_fallen_silent_is_queued_again_under_its_n
     monkeypatch.setattr(Search, "_beat", lambda self: None)
     silent = join(tmp_path, driver="gone", heartbeat=1)
     assert silent.take().number == 0
-    import sqlite3
-
     with sqlite3.connect(tmp_path / "study.db") as database:  # long ago
         database.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
     other = join(tmp_path, driver="elsewhere", heartbeat=1)
@@ -74,6 +73,23 @@ def test_a_trial_of_a_machine_that_has_fallen_silent_is_queued_again_under_its_n
     assert other.left() == 4
     assert sorted(v["method.temperature"] for v in drain(other)) == [1, 1, 2, 2]
     assert [(r.number, r.state) for r in other.records()] == [(n, "complete") for n in range(4)]
+    silent.close(), other.close()
+
+
+def test_a_trial_whose_machine_died_before_its_first_sign_of_life_is_queued_again_too(tmp_path: Path, monkeypatch):
+    """Optuna leaves out of account whoever has never been heard of: such a trial would be waited for without end."""
+    monkeypatch.setattr(Search, "_beat", lambda self: None)
+    silent = join(tmp_path, driver="gone", heartbeat=1)
+    with _quiet(silent.optuna):
+        silent.study.ask()  # and then the lights went out
+    other = join(tmp_path, driver="elsewhere", heartbeat=1)
+    other.revive()
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        ids = database.execute("SELECT trial_id FROM trial_heartbeats").fetchall()
+        database.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
+    assert len(ids) == 1, "one was given in its stead"
+    other.revive()
+    assert sorted(v["method.temperature"] for v in drain(other)) == [1, 1, 2, 2] and other.left() == 0
     silent.close(), other.close()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -339,6 +340,51 @@ def test_a_failed_trial_is_recorded_and_does_not_end_the_sweep(images: Path, tmp
         run_sweep(config, {"train.lr": [1e30, 1e29]}, tmp_path / "all", backend="sequential", **QUIET)
 
 
+def test_a_full_disk_ends_the_sweep_and_not_its_trials(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What is no fault of a trial's must not be written down as its end: with room again, --resume trains what is missing."""
+    config, space, out = (
+        small_config(images, train={"epochs": 1, "batch_size": 42}, seeds=[0]),
+        {"method.temperature": [1, 3]},
+        tmp_path,
+    )
+    options: dict[str, Any] = {"backend": "sequential", "cache": str(tmp_path / "cache"), **QUIET}
+    save = torch.save
+
+    def full(state: Any, file: Any) -> None:
+        if "temperature=3" in state["fingerprint"]:
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+        save(state, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(UnderstudyError, match=r"^0001-seed0: the checkpoint .* is the disk full\?; .* go on by --resume$"):
+            run_sweep(config, space, out / "sweep", **options)
+    assert [trial["state"] for trial in json.loads((out / "sweep" / "results.json").read_text())["trials"]] == ["complete"]
+    results = run_sweep(config, space, out / "sweep", resume=True, **options)
+    assert [trial["state"] for trial in results["trials"]] == ["complete"] * 2 and results["final"] is not None
+
+
+@pytest.mark.parametrize(
+    ("damaged", "says"),
+    [
+        ("results.json", None),
+        ("sweep.json", "is damaged, which says whose sweep this is"),
+        ("trials/0001-seed0/arms/distilled-seed0/result.json", "is damaged: delete it, and --resume"),
+    ],
+)
+def test_a_damaged_file_is_written_anew_or_named(whole, images: Path, tmp_path: Path, damaged: str, says: str | None):
+    out = tmp_path / "sweep"
+    shutil.copytree(whole[0] / "sweep", out)
+    (out / "study.db").unlink() if "trials" in damaged else None  # else its results are read from the study
+    (out / damaged).write_text('{"half')
+    config = small_config(images, method=diary_method(whole[0] / "diary"))
+    if says is None:
+        assert figures(run_sweep(config, SPACE, out, resume=True, **QUIET)) == figures(whole[1])
+    else:
+        with pytest.raises(UnderstudyError, match=says):
+            run_sweep(config, SPACE, out, resume=True, **QUIET)
+
+
 def test_pruning_stops_a_bad_trial_early(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With a pruner the first seed goes ahead: a trial that lags there is stopped, and its other seeds are never begun."""
     seen: list[str] = []
@@ -383,8 +429,17 @@ def test_tpe_draws_no_more_than_ten_trials_before_it_knows_how_one_ended(
 
 def test_auto_measures_and_says_what_it_found(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sweep_module, "_MEASURED", ("sequential", "missing"))
+    measured: list[str] = []
+    measure = sweep_module.measure_backends
+
+    def watched(config: Any, *rest: Any, **options: Any) -> Any:
+        measured.append(config.method["name"])
+        return measure(config, *rest, **options)
+
+    monkeypatch.setattr(sweep_module, "measure_backends", watched)
     config = small_config(images, train={"epochs": 1, "batch_size": 4}, seeds=[0])
-    results = run_sweep(config, {"method.alpha": [0.1, 0.9]}, tmp_path / "sweep", **QUIET)
+    results = run_sweep(config, {"method.name": ["kd", "at", "dist"]}, tmp_path / "sweep", **QUIET)
+    assert measured == ["at"], "the one whose teacher runs live"
     assert (results["backend"]["name"], results["backend"]["chosen"]) == ("sequential", "measured")
     assert list(results["backend"]["measured"]) == ["sequential"] and results["backend"]["measured"]["sequential"] > 0
 
@@ -395,6 +450,9 @@ def test_auto_measures_and_says_what_it_found(images: Path, tmp_path: Path, monk
         ({"backend": "fast"}, "unknown backend"),
         ({"final_seeds": [1]}, "a seed of the search"),
         ({"final_seeds": []}, "at least one seed"),
+        ({"final_seeds": [10**30]}, "--final-seeds must lie between"),
+        ({"search": "random", "trials": 5}, "about 4 different trials"),
+        ({"storage": "sqlite:////nowhere/at/all.db"}, "cannot use the database"),
         ({"search": "tpe"}, "--trials"),
     ],
 )
@@ -403,6 +461,13 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
 ):
     with pytest.raises(UnderstudyError, match=says):
         run_sweep(small_config(images), SPACE, tmp_path / "sweep", **QUIET | options)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_student_that_cannot_be_built_is_refused_before_the_teacher_is_trained(images: Path, tmp_path: Path):
+    space = {"student.model.name": ["founding_student", "founding_pupil"], "train.lr": "log:1e-4..1e-2"}
+    with pytest.raises(UnderstudyError, match="founding_pupil"):
+        run_sweep(small_config(images), space, tmp_path / "sweep", search="random", trials=3, **QUIET)
     assert not (tmp_path / "sweep").exists()
 
 

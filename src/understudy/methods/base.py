@@ -5,7 +5,7 @@ import math
 import re
 from abc import ABC
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from understudy.methods.schedule import Curriculum, Schedule, extremes, value_at
 from understudy.models.base import Classifier, Outputs
 
 Needs = Literal["nothing", "logits", "embedding", "features"]
+NEEDS: tuple[Needs, ...] = get_args(Needs)
+"""From the least to the most."""
 
 
 @dataclass(frozen=True)

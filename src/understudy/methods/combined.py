@@ -17,7 +17,7 @@ from torch import Tensor
 
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
-from understudy.methods.base import Method, MethodConfig, MethodContext, Needs, adopt
+from understudy.methods.base import NEEDS, Method, MethodConfig, MethodContext, adopt
 from understudy.models.base import Classifier, Outputs
 
 
@@ -77,7 +77,6 @@ def combination(name: str, classes: Mapping[str, type[Method]], configs: Mapping
     for part, kind in classes.items():
         if kind.forward is not Method.forward or kind.losses is not Method.losses or kind.deployed is not Method.deployed:
             raise UnderstudyError(f"method {name}: {part} has a forward pass of its own and cannot be combined")
-    order: tuple[Needs, ...] = ("nothing", "logits", "embedding", "features")
-    needs = max((kind.needs_with(configs[part]) for part, kind in classes.items()), key=order.index)
+    needs = max((kind.needs_with(configs[part]) for part, kind in classes.items()), key=NEEDS.index)
     terms = {part: kind for part, kind in classes.items() if kind.terms is not Method.terms}
     return type("Combined", (Combined,), {"kinds": terms, "configs": dict(configs), "needs": needs})

@@ -191,6 +191,8 @@ def written(value: Any) -> str:
         return value
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {written(part)}" for key, part in value.items())
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from understudy.arm import arm_folder
 from understudy.config import RunConfig
-from understudy.errors import UnderstudyError
+from understudy.errors import MachineError, UnderstudyError
 from understudy.loop import EpochResult
 
 
@@ -57,10 +57,17 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A training ended without a result; ``reason`` is one line for people."""
+    """A training ended without a result.
+
+    Attributes:
+        training: its name.
+        reason: one line for people.
+        machine: the disk or a file on it is at fault, and not the training, which goes on once that is put right.
+    """
 
     training: str
     reason: str
+    machine: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,17 @@ Event = Epoch | Finished | Failed | Stopped
 def kept_result(training: Training) -> Finished | None:
     """What a training left behind that has ended before; such a one is read, not trained."""
     path = arm_folder(training.folder, f"{training.arm}-seed{training.seed}") / "result.json"
-    return Finished(training.name, json.loads(path.read_text())) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return Finished(training.name, dict(json.loads(path.read_text())))
+    except ValueError as error:
+        raise MachineError(f"{path} is damaged: delete it, and --resume evaluates that training again") from error
+
+
+def failed(training: str, error: BaseException) -> Failed:
+    """The event that an exception in a training is."""
+    return Failed(training, reason_of(error), isinstance(error, (OSError, MachineError)))
 
 
 def reason_of(error: BaseException) -> str:

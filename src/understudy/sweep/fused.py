@@ -20,7 +20,7 @@ from understudy.errors import UnderstudyError
 from understudy.loop import EpochResult, make_fabric, train_steps
 from understudy.methods import method_config, needs_of
 from understudy.methods.base import Method
-from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training, kept_result, reason_of
+from understudy.sweep.backend import Backend, Epoch, Event, Finished, Stopped, Training, failed, kept_result
 from understudy.sweep.interleaved import SharedBatches, SharedTeacher, Turns, epoch_in_turns
 from understudy.sweep.stacked import epoch_stacked
 from understudy.sweep.stacked_student import StackedStudent, why_not_stacked
@@ -118,16 +118,16 @@ class FusedBackend(Backend):
     def _take_on(self) -> Iterator[Event]:
         submitted, self._submitted = self._submitted, []
         for training in submitted:
-            finished = kept_result(training)
-            if finished is not None:
-                yield finished
-                continue
             spec = spec_of(training.config, training.arm, training.seed)
             try:
+                finished = kept_result(training)
+                if finished is not None:
+                    yield finished
+                    continue
                 seat = self._seat(training, spec)
                 history = seat.student.start()
             except Exception as error:
-                yield Failed(training.name, reason_of(error))
+                yield failed(training.name, error)
                 continue
             self._seats.append(seat)
             for result in history:
@@ -155,7 +155,7 @@ class FusedBackend(Backend):
             seat = seats[name]
             if isinstance(result, Exception):
                 self._remove(seat)
-                yield Failed(name, reason_of(result))
+                yield failed(name, result)
                 continue
             seat.history.append(result)
             yield Epoch(name, result)
@@ -188,7 +188,7 @@ class FusedBackend(Backend):
                 seat.test if training.final else None, seat.fabric, seat.student.seconds, teachers=training.teachers,
             )  # fmt: skip
         except Exception as error:
-            yield Failed(training.name, reason_of(error))
+            yield failed(training.name, error)
         else:
             yield Finished(training.name, result)
 

@@ -21,8 +21,8 @@ from understudy.workers import available_cores
 
 _STEPS = 8
 """Steps in an epoch of the trial run."""
-_EPOCHS = 3
-"""The first of them warms up and is not counted."""
+_EPOCHS = 4
+"""The first of them warms up; the last ends in evaluating and writing the student. Neither is counted."""
 _MOST = {"cpu": 16, "cuda": 32}
 """Trainings at once in the trial run, however many a backend would like."""
 
@@ -47,8 +47,8 @@ def measure_backends(
         planned: how many trainings the sweep has, which no backend is measured beyond.
 
     Returns:
-        backend -> images per second, of all students together, without start-up, labelling and first epoch. Backends that are
-        not in this installation, or cannot train this student, are left out.
+        backend -> images per second, of all students together, without start-up, labelling, first and last epoch. Backends
+        that are not in this installation, or cannot train this student, are left out.
 
     Raises:
         UnderstudyError: if none can.
@@ -87,7 +87,7 @@ def _short(config: RunConfig, data: TrainingData, folder: Path) -> RunConfig:
         data=dataclasses.replace(
             config.data, source="npz", path=str(folder / "images.npz"), image_size=None, val_fraction=fraction
         ),
-        train=dataclasses.replace(config.train, epochs=_EPOCHS),
+        train=dataclasses.replace(config.train, epochs=_EPOCHS, stop_epoch=None),
         teacher=dataclasses.replace(config.teacher, path=None, members=()),
         assistants=(),
     )
@@ -103,9 +103,9 @@ def _rate(backend: Backend, config: RunConfig, folder: Path, most: int) -> float
     # A first round starts the processes, compiles, and labels the views that the second one shows again.
     _epoch_ends(backend, config, folder / "first", min(number, max(len(available_cores()), len(config.seeds))))
     ends = _epoch_ends(backend, config, folder / "second", number)
-    images = _STEPS * config.train.batch_size * (_EPOCHS - 1)
+    images = _STEPS * config.train.batch_size * (_EPOCHS - 2)
     # Each one's own pace beside the others; they are all under way at once, so that the paces add up.
-    return sum(images / max(each[-1] - each[0], 1e-9) for each in ends)
+    return sum(images / max(each[-2] - each[0], 1e-9) for each in ends)
 
 
 def _epoch_ends(backend: Backend, config: RunConfig, folder: Path, number: int) -> list[list[float]]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.errors import UnderstudyError
-from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training, reason_of
+from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training, failed
 from understudy.sweep.fused import FusedBackend
 from understudy.sweep.sequential import StopTraining, on_cpu, run_training
 from understudy.workers import available_cores, end_with_parent, thread_environment
@@ -109,6 +109,8 @@ class ProcessBackend(Backend):
 
     def _hand_out(self) -> None:
         """Give the waiting trainings to whoever has the fewest, beside others of the same seed, which share its batches."""
+        for idle in [w for w in self.workers if not w.trainings and not w.process.is_alive()]:
+            self._bury(idle)  # died while it had nothing to do: no training is charged with it
         while self.waiting:
             worker = self._least_busy()
             if worker is None:
@@ -262,7 +264,7 @@ def _result(send: Callable[[Event], None], orders: Orders, training: Training, d
     except StopTraining:
         return Stopped(training.name)
     except Exception as error:
-        return Failed(training.name, reason_of(error))
+        return failed(training.name, error)
 
 
 def _train_together(pipe: Any, orders: Orders, device: str, threads: int | None, together: int) -> None:

@@ -28,9 +28,9 @@ from weakref import WeakValueDictionary
 
 from filelock import FileLock, Timeout
 
-from understudy.errors import UnderstudyError
+from understudy.errors import MachineError, UnderstudyError
 from understudy.loop import EpochResult
-from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training, kept_result, reason_of
+from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training, failed, kept_result
 from understudy.sweep.sequential import run_training
 from understudy.workers import available_cores
 
@@ -330,7 +330,7 @@ def _tune(exchange: _Exchange, notes: Path, needs: dict[str, float], retries: in
 def _event(training: str, kind: str, content: Any) -> Event:
     if kind == "epoch":
         return Epoch(training, EpochResult(**content))
-    return Finished(training, content) if kind == "finished" else Failed(training, content)
+    return Finished(training, content) if kind == "finished" else Failed(training, *content)
 
 
 def nodes_that_miss(mark: _Mark) -> list[str]:
@@ -396,12 +396,13 @@ def _train(config: dict[str, Any]) -> None:
 
     try:
         if not job.mark.seen():
-            raise UnderstudyError(f"node {socket.gethostname()} cannot see {job.mark.path.parent.parent}: share that storage")
+            raise MachineError(f"node {socket.gethostname()} cannot see {job.mark.path.parent.parent}: share that storage")
         with _alone(training), _own_core() if job.pin else contextlib.nullcontext():
             result = run_training(training, job.device, 1 if job.device == "cpu" else None, report)
     except Exception as error:
         # An error of the training's own comes again however often it is tried: told, not raised, so that Tune does not retry.
-        tell("failed", reason_of(error))
+        event = failed(training.name, error)
+        tell("failed", [event.reason, event.machine])
     else:
         tell("finished", result)
 

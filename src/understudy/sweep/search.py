@@ -171,9 +171,15 @@ class Search:
         return len(self._trials("WAITING", "RUNNING"))
 
     def revive(self) -> None:
-        """Queue again what machines that have fallen silent had taken; raise what the heartbeat met."""
+        """Queue again what machines that have fallen silent had taken; raise what the heartbeat met.
+
+        One that died between taking a trial and its first sign of life has given none, and Optuna would wait for it without
+        end: it gets one from here, from which on it is silent.
+        """
         if self.fault is not None:
             raise UnderstudyError(f"the study's database does not answer: {_first_line(self.fault)}") from self.fault
+        for trial_id in {frozen._trial_id for frozen in self._trials("RUNNING")} - self._heard_of():
+            self.storage.record_heartbeat(trial_id)
         with _quiet(self.optuna):
             self.optuna.storages.fail_stale_trials(self.study)
 
@@ -333,6 +339,13 @@ class Search:
                 self.fault = error
                 return
         self.storage.remove_session()
+
+    def _heard_of(self) -> set[int]:
+        """Optuna's ids of the trials that have ever given a sign of life."""
+        from sqlalchemy import text
+
+        with self.storage.engine.connect() as connection:
+            return set(connection.execute(text("SELECT trial_id FROM trial_heartbeats")).scalars())
 
     def _trials(self, *states: str) -> list[Any]:
         wanted = tuple(self.optuna.trial.TrialState[state] for state in states)

@@ -9,7 +9,7 @@ from typing import Any
 from understudy.arm import run_arm, spec_of
 from understudy.chain import chain_of, needed_by
 from understudy.loop import EpochResult, resolve_device
-from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training, reason_of
+from understudy.sweep.backend import Backend, Epoch, Event, Finished, Stopped, Training, failed
 
 
 class StopTraining(Exception):
@@ -132,7 +132,7 @@ class _Thread:
         except StopTraining:
             self.events.put(Stopped(self.training.name))
         except BaseException as error:
-            self.events.put(Failed(self.training.name, reason_of(error)))
+            self.events.put(failed(self.training.name, error))
 
     def _report(self, kind: str, *news: Any) -> None:
         if self.leaving:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,13 +17,14 @@ from filelock import FileLock, Timeout
 from understudy.arm import arm_folder, build, run_arm, spec_of, weights_path, write_json
 from understudy.benchmark import hardware
 from understudy.chain import Link, chain_of, needed_by
-from understudy.config import RunConfig, from_yaml, to_mapping, to_yaml
+from understudy.config import LARGEST_SEED, RunConfig, StudentConfig, from_yaml, to_mapping, to_yaml
 from understudy.data.training import TrainingData, prepare_data
 from understudy.display import RunDisplay
 from understudy.errors import UnderstudyError
 from understudy.experiment import describe_data, record_config
 from understudy.files import write_bytes
 from understudy.methods import method_config, needs_of
+from understudy.methods.base import NEEDS
 from understudy.sweep import BACKENDS, open_backend
 from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Training, kept_result, reason_of
 from understudy.sweep.measure import measure_backends
@@ -41,7 +43,17 @@ from understudy.sweep.results import (
 )
 from understudy.sweep.search import Plan, Search, Taken, default_storage, hide_password, make_plan
 from understudy.sweep.sequential import on_cpu
-from understudy.sweep.space import Choice, Dimension, check_space, configured, describe, label, make_space, plain_values
+from understudy.sweep.space import (
+    Choice,
+    Dimension,
+    check_space,
+    configured,
+    describe,
+    grid_cells,
+    label,
+    make_space,
+    plain_values,
+)
 from understudy.workers import Job, available_cores, run_jobs
 
 _PAUSE = 1.0
@@ -103,21 +115,29 @@ def run_sweep(
     fresh = _fresh_seeds(config.seeds, final_seeds)
     if backend != "auto" and backend not in BACKENDS:
         raise UnderstudyError(f"unknown backend {backend!r}: there are auto, {', '.join(BACKENDS)}")
+    environment = hardware("cpu" if on_cpu(device) else "cuda")
     data, test = prepare_data(config.data)  # `test` stays sealed here: only its length is asked for
-    for side in (config.teacher, config.student):
-        build(side.model, data, side.stages)
+    build(config.teacher.model, data, config.teacher.stages)
+    for student in _students(config, dimensions):
+        build(student.model, data, student.stages)
     url = storage or default_storage(out)
     with _alone_in(out):
         asked = _identity(config, plan) | {"final_seeds": list(fresh)}
+        there = set(out.iterdir())
         driver = _record(config, out, asked, resume)
         with contextlib.ExitStack() as stack:
-            found = Search(plan, url, config.name, _identity(config, plan), driver)
+            try:
+                found = Search(plan, url, config.name, _identity(config, plan), driver)
+            except UnderstudyError:
+                for path in set(out.iterdir()) - there:  # a sweep that was refused leaves nothing behind
+                    path.unlink()
+                raise
             stack.callback(found.close)
             shown = stack.enter_context(SweepDisplay(display))
             facts = {
                 "name": config.name,
                 "command": command.replace(storage, hide_password(storage)) if storage else command,
-                "environment": hardware("cpu" if on_cpu(device) else "cuda"),
+                "environment": environment,
                 "data": describe_data(data, len(test)),
                 "config": to_mapping(config),
                 "storage": hide_password(storage) if storage else "SQLite in the sweep's folder",
@@ -127,10 +147,23 @@ def run_sweep(
             return sweep.run()
 
 
+def _students(config: RunConfig, space: Sequence[Dimension]) -> Iterator[StudentConfig]:
+    """Every different student that is asked for: one that cannot be built is refused before the teacher is trained."""
+    choices = [d for d in space if isinstance(d, Choice) and d.key.split(".")[0] == "student"]
+    seen: list[StudentConfig] = []
+    for values in grid_cells(choices):
+        student = configured(config, values).student
+        if student not in seen:
+            seen.append(student)
+            yield student
+
+
 def _fresh_seeds(seeds: Sequence[int], final: Sequence[int] | None) -> tuple[int, ...]:
     chosen = tuple(final) if final is not None else tuple(max(seeds) + 1 + k for k in range(len(seeds)))
     if not chosen or len(set(chosen)) != len(chosen):
         raise UnderstudyError("--final-seeds must name at least one seed, and each only once")
+    if max(map(abs, chosen)) >= LARGEST_SEED:
+        raise UnderstudyError(f"--final-seeds must lie between -{LARGEST_SEED} and {LARGEST_SEED}")
     used = sorted(set(chosen) & set(seeds))
     if used:
         raise UnderstudyError(f"--final-seeds {used[0]} is a seed of the search: the winner was chosen on it, take a fresh one")
@@ -142,6 +175,7 @@ def _alone_in(out: Path) -> Iterator[None]:
     """One sweep at a time in a directory; the lock falls with the process, however it ends."""
     if out.exists() and not out.is_dir():
         raise UnderstudyError(f"{out} is a file: choose another --out")
+    fresh = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / ".sweep.lock")
     try:
@@ -152,6 +186,8 @@ def _alone_in(out: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        if fresh and [path.name for path in out.iterdir()] == [".sweep.lock"]:  # refused before it had begun
+            shutil.rmtree(out)
 
 
 def _identity(config: RunConfig, plan: Plan) -> dict[str, Any]:
@@ -173,7 +209,9 @@ def _record(config: RunConfig, out: Path, asked: dict[str, Any], resume: bool) -
     if path.exists():
         if not resume:
             raise UnderstudyError(f"{out} already holds a sweep: go on with it by --resume, or choose another --out")
-        before = json.loads(path.read_text())
+        before = _read_json(path)
+        if not before:
+            raise UnderstudyError(f"{path} is damaged, which says whose sweep this is: give another --out")
         record_config(config, out, resume=True)
         differing = [key for key, value in asked.items() if before["asked"].get(key) != json.loads(json.dumps(value))]
         if differing:
@@ -228,8 +266,7 @@ class _Sweep:
         self.plain_begun: set[str] = set()
         self.final: dict[str, Any] | None = None
         self.revived = time.monotonic()
-        path = out / "results.json"
-        self.before: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        self.before = _read_json(out / "results.json")  # damaged or not there: written anew, but for the seconds
         self.seconds: dict[str, float] = self.before.get("seconds") or dict.fromkeys(("teacher", "trials", "final", "total"), 0.0)
         self.chosen: dict[str, Any] | None = self.before.get("backend")
 
@@ -427,6 +464,8 @@ class _Sweep:
         group.flying.remove(event.training)
         if isinstance(event, Finished):
             group.results[seed] = event.result
+        elif isinstance(event, Failed) and event.machine:
+            raise UnderstudyError(f"{event.training}: {event.reason}; nothing that was trained is lost, go on by --resume")
         elif isinstance(event, Failed) and group.failed is None:
             group.failed = f"seed {seed}: {event.reason}"
             for other in sorted(group.flying):
@@ -515,11 +554,17 @@ class _Sweep:
 
         candidates = {name: opener(name) for name in _MEASURED}
         device, planned = "cpu" if on_cpu(self.device) else "cuda", self.search.left() * len(self.config.seeds)
-        rates = measure_backends(config, self.data, candidates, device, self.shown.say, planned=max(1, planned))
+        rates = measure_backends(self._dearest(config), self.data, candidates, device, self.shown.say, planned=max(1, planned))
         name = max(rates, key=lambda name: rates[name])
         figures = ", ".join(f"{each} {rate:,.0f}" for each, rate in rates.items())
         self.shown.say(f"images per second: {figures}; taking {name}")
         return {"name": name, "chosen": "measured", "measured": rates}
+
+    def _dearest(self, config: RunConfig) -> RunConfig:
+        """Of the methods in the search, one that reads the most of its teacher: backends differ in what that costs."""
+        methods = [{d.key: value} for d in self.plan.space if isinstance(d, Choice) for value in d.values]
+        tried = [config, *(configured(self.config, values) for values in methods if _names_method(values))]
+        return max(tried, key=lambda c: NEEDS.index(needs_of(method_config(c.method))))
 
     # What is left behind.
 
@@ -567,6 +612,14 @@ class _Sweep:
         finally:
             spent = time.perf_counter() - began
             self.seconds |= {phase: before + spent, "total": total + spent}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """What a file holds; nothing where it is not there or damaged."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def _claim(training: Training) -> None:
