@@ -1,5 +1,6 @@
 """Whole runs on a made-up data set: arms, numbers, resuming after SIGKILL, workers, given teachers, and what is refused."""
 
+import functools
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ from safetensors.torch import load_file
 from tests.colours import write_colours
 
 from understudy.arm import _check_shared
+from understudy.caches import build_cache
+from understudy.cli import main
 from understudy.config import RunConfig, parse, to_yaml
 from understudy.display import RunDisplay
 from understudy.errors import UnderstudyError
@@ -165,6 +168,39 @@ def test_a_resumed_run_may_add_seeds_and_trains_only_those(images: Path, tmp_pat
     assert load_run(tmp_path / "run").seeds == (0, 1)
 
 
+def test_a_teacher_whose_weights_are_gone_is_missed_at_once_and_made_anew_from_its_checkpoint(
+    finished: tuple[Path, dict[str, Any]], images: Path, tmp_path: Path
+):
+    out, whole = finished
+    run = tmp_path / "run"
+    shutil.copytree(out, run)
+    weights, result = run / "models" / "teacher-seed0.safetensors", run / "arms" / "teacher-seed0" / "result.json"
+    weights.unlink()
+    shutil.rmtree(run / "arms" / "baseline-seed0")
+
+    def resumed() -> dict[str, Any]:
+        return run_experiment(
+            config_for(images), run, device="cpu", workers=1, resume=True, display=False, cache=str(tmp_path / "cache")
+        )
+
+    for command in (resumed, functools.partial(build_cache, run, device="cpu"), functools.partial(benchmark_run, run)):
+        with pytest.raises(UnderstudyError, match=f"^{weights} is gone: put it back, or delete {result} and run again with"):
+            command()
+    assert not (run / "arms" / "baseline-seed0").exists(), "no student is trained first"
+    result.unlink()
+    assert numbers(resumed()) == numbers(whole)
+    ours, theirs = load_file(weights), load_file(out / "models" / weights.name)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_weights_of_an_arm_that_is_not_trained_yet_are_not_called_gone(images: Path, tmp_path: Path):
+    train_arm(config_for(images, train={"epochs": 1, "batch_size": 16}), "baseline", 0, tmp_path / "run", device="cpu")
+    with pytest.raises(
+        UnderstudyError, match=r"^there is no weights file .*teacher-seed0\.safetensors yet: run again with --resume to train it$"
+    ):
+        build_cache(tmp_path / "run", device="cpu")
+
+
 def test_evaluating_again_gives_the_same_numbers_and_benchmark_fills_them_in(finished: tuple[Path, dict[str, Any]]):
     out, results = finished
     again = evaluate_run(out, device="cpu")
@@ -208,6 +244,32 @@ def test_a_run_that_is_refused_at_once_leaves_no_folder(images: Path, tmp_path: 
         assert not (tmp_path / "run").exists()
     with pytest.raises(UnderstudyError, match=r"teacher\.train\.epoch: did you mean teacher\.train\.epochs"):
         config_for(images, teacher={"model": {"name": "resnet8"}, "train": {"epoch": 3}})
+
+
+@pytest.mark.parametrize("begin", [run_experiment, functools.partial(train_arm, arm="distilled", seed=0)])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(begin: Any, images: Path, tmp_path: Path):
+    with pytest.raises(UnderstudyError, match="--device must be auto, cpu, cuda or cuda:N, not 'gpu'"):
+        begin(config_for(images), out=tmp_path / "run", device="gpu")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "{run}"],
+        ["diagnose", "{run}"],
+        ["cache", "build", "{run}"],
+        ["cache", "verify", "{run}", "--run", "{run}"],
+        ["train", "{run}/config.yaml", "--resume", "--out", "{run}"],
+        ["run", "{run}/config.yaml", "--resume", "--out", "{run}"],
+    ],
+)
+def test_every_command_refuses_such_a_device_at_once(
+    command: list[str], finished: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+):
+    argv = [word.format(run=finished[0]) for word in command]
+    assert main([*argv, "--device", "cpu:3"]) == 2
+    assert capsys.readouterr().err == "error: --device must be auto, cpu, cuda or cuda:N, not 'cpu:3'\n"
 
 
 def test_one_arm_alone_trains_its_teacher_first(images: Path, tmp_path: Path):

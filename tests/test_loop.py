@@ -16,7 +16,7 @@ from understudy.data.batches import TrainBatches
 from understudy.data.dataset import Split
 from understudy.data.training import TrainingData
 from understudy.errors import UnderstudyError
-from understudy.loop import EpochResult, make_fabric, resolve_precision, train_epochs
+from understudy.loop import EpochResult, make_fabric, resolve_device, resolve_precision, train_epochs
 from understudy.methods import CE, MethodConfig, MethodContext
 from understudy.models.base import Classifier, Outputs
 
@@ -65,6 +65,35 @@ def run(
 ) -> tuple[CE, list[EpochResult]]:
     method = make_method(data, dropout)
     return method, list(train_epochs(method, data, config, make_fabric(device, "fp32"), **options))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cudaa", "cuda:x", "cuda:", "cuda:-1", "cuda:01", "cpu:3", "CPU", "mps", ""])
+def test_a_device_that_is_none_is_refused_in_one_line(device: str):
+    with pytest.raises(UnderstudyError, match=r"^--device must be auto, cpu, cuda or cuda:N, not "):
+        resolve_device(device)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "means"),
+    [
+        (0, "auto", "cpu"),
+        (2, "auto", "cuda"),
+        (2, "cpu", "cpu"),
+        (2, "cuda", "cuda"),
+        (2, "cuda:1", "cuda:1"),
+        (2, "cuda:7", "--device cuda:7: this machine has cuda:0, cuda:1"),
+        (0, "cuda", "--device cuda: torch sees no GPU here: use --device cpu, or auto"),
+        (0, "cuda:0", "--device cuda:0: torch sees no GPU here: use --device cpu, or auto"),
+    ],
+)
+def test_a_device_is_one_that_this_machine_has(gpus: int, device: str, means: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    if means.startswith("--device"):
+        with pytest.raises(UnderstudyError, match=f"^{means}$"):
+            resolve_device(device)
+    else:
+        assert resolve_device(device) == torch.device(means)
 
 
 def test_the_loop_is_the_plain_loop_bit_for_bit():

@@ -1,7 +1,11 @@
 """Jobs side by side: results by name, news while they run, clear words when one fails or dies, one core to each."""
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +43,11 @@ def refuse(report: Report) -> None:
 def be_killed(report: Report) -> None:
     report("epoch", 3)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def work_long(report: Report) -> None:
+    print("at work", flush=True)
+    time.sleep(120)
 
 
 def squares(count: int) -> list[Job]:
@@ -106,3 +115,25 @@ def test_a_worker_that_is_killed_is_reported_and_its_news_are_kept() -> None:
         run_jobs([Job("victim", be_killed, ())], 1, lambda name, message: news.append((name, message)))
     assert "\n" not in str(caught.value)
     assert news == [("victim", ("epoch", 3))]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_parent_leaves_no_process_behind(how: signal.Signals) -> None:
+    program = "from tests import test_workers as w; w.run_jobs([w.Job('long', w.work_long, ())], 1, w.no_news)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,
+    ) as parent:
+        try:
+            assert parent.stdout is not None and parent.stdout.readline() == b"at work\n"
+            parent.send_signal(how)
+            # Every descendant has this end of the pipe as its standard output: it ends with the last of them.
+            rest, _ = parent.communicate(timeout=10)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(parent.pid, signal.SIGKILL)
+    assert rest == b"" and parent.returncode == -how

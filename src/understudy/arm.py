@@ -64,6 +64,20 @@ def weights_path(run: Path, name: str) -> Path:
     return run / "models" / f"{name}.safetensors"
 
 
+def kept_weights(run: Path, name: str) -> Path:
+    """The same of an arm that has been trained.
+
+    Raises:
+        UnderstudyError: if the file is not there, saying how to get it.
+    """
+    path, result = weights_path(run, name), arm_folder(run, name) / "result.json"
+    if path.is_file():
+        return path
+    if result.exists():  # its checkpoint, where that is left, gives the same weights back without training
+        raise UnderstudyError(f"{path} is gone: put it back, or delete {result} and run again with --resume to make it anew")
+    raise UnderstudyError(f"there is no weights file {path} yet: run again with --resume to train it")
+
+
 def link_of(config: RunConfig, arm: str) -> Link:
     """An arm's place in the run's chain: its network, training, method and teacher.
 
@@ -138,12 +152,14 @@ def run_arm(
     """
     folder = arm_folder(run, spec.name)
     result_path = folder / "result.json"
+    link = link_of(config, spec.arm)
     if resume and result_path.exists():
+        if link.teaches_all and not link.members:
+            kept_weights(run, spec.name)  # said before a student is trained that could not hear it
         return dict(json.loads(result_path.read_text()))
     if threads is not None:
         torch.set_num_threads(threads)
     began = time.perf_counter()
-    link = link_of(config, spec.arm)
     train_config = link.train
     data, test = prepare_data(config.data)
     fabric = make_fabric(device, train_config.precision)
@@ -318,7 +334,7 @@ def trained_network(config: RunConfig, spec: ArmSpec, run: Path, data: TrainingD
     if "+" not in options.name and method_class(options.name).keeps_adapter:
         teacher = load_teacher(config, spec, run, data, device)
         network = build_method(options, network, make_context(network, data, link.train, teacher, device)).deployed()
-    load_weights(weights_path(run, spec.name), deployed(network))
+    load_weights(kept_weights(run, spec.name), deployed(network))
     return network.eval()
 
 

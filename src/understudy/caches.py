@@ -15,7 +15,7 @@ from understudy.data.batches import TrainBatches
 from understudy.data.training import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.experiment import load_run
-from understudy.loop import make_fabric
+from understudy.loop import make_fabric, resolve_device
 from understudy.methods import method_config, needs_of
 from understudy.teacher_cache import CachedTeacher, default_cache, valid_rows
 from understudy.train import cached
@@ -49,6 +49,7 @@ def build_cache(
     Raises:
         UnderstudyError: without a trained teacher, or with ``all_views`` for a policy that has no end.
     """
+    resolve_device(device)  # refused before anything is read or written
     config = load_run(run)
     labelled, folders = 0, []
     for seed in config.seeds if _seeds_matter(config) else config.seeds[:1]:
@@ -140,6 +141,7 @@ def verify_cache(folder: Path, run: Path | None = None, *, sample: int = 512, de
     Raises:
         UnderstudyError: if rows are damaged, the cache is another's, or the teacher now says something else.
     """
+    resolve_device(device)
     found = inspect_cache(folder)
     if found["damaged"]:
         raise UnderstudyError(

@@ -75,12 +75,12 @@ def run_experiment(
     from understudy.display import RunDisplay
 
     began = time.perf_counter()
+    on_cpu = resolve_device(device).type == "cpu"
     links = chain_of(config)
     arms = list(links)
     for link in links.values():
         method_config(link.method)
     rank = int(os.environ.get("RANK", "0"))
-    on_cpu = resolve_device(device).type == "cpu"
     distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
     waves = _waves(config, links)
     data, test = prepare_data(config.data)  # decoded before any worker starts, and refused here if it is not in order
@@ -159,6 +159,7 @@ def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str 
     """
     from understudy.display import RunDisplay
 
+    resolve_device(device)  # refused before anything is written
     first = int(os.environ.get("RANK", "0")) == 0  # of a distributed training: the one that writes and shows
     if first and (resume or not (out / "config.yaml").exists()):
         record_config(config, out, resume)
@@ -354,6 +355,7 @@ def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -
     """
     from understudy.evaluate import metrics, predict
 
+    target = resolve_device(device)
     run = path if path.is_dir() else path.parent.parent
     config = load_run(run)
     if data is not None:
@@ -363,7 +365,6 @@ def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -
     files = sorted((run / "models").glob("*.safetensors")) if path.is_dir() else [path]
     if not files:
         raise UnderstudyError(f"{run} has no trained weights yet")
-    target = resolve_device(device)
     logits = {}
     for file in files:
         arm, _, seed = file.stem.rpartition("-seed")

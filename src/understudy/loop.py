@@ -1,6 +1,7 @@
 """THE loop: one explicit generator that yields once per epoch."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -73,8 +74,22 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means here."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    """The device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means here.
+
+    Raises:
+        UnderstudyError: for anything else, and for a GPU that this machine does not have.
+    """
+    form = re.fullmatch(r"auto|cpu|cuda(?::(0|[1-9]\d*))?", device, re.ASCII)
+    if form is None:
+        raise UnderstudyError(f"--device must be auto, cpu, cuda or cuda:N, not {device!r}")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return torch.device("cuda" if gpus else "cpu")
+    if device != "cpu" and not gpus:
+        raise UnderstudyError(f"--device {device}: torch sees no GPU here: use --device cpu, or auto")
+    if int(form[1] or 0) >= gpus > 0:
+        raise UnderstudyError(f"--device {device}: this machine has {', '.join(f'cuda:{n}' for n in range(gpus))}")
+    return torch.device(device)
 
 
 def make_fabric(device: str, precision: str) -> "Fabric":

@@ -7,9 +7,10 @@ so independent trainings never share cores, and a training that runs alone binds
 import contextlib
 import functools
 import multiprocessing
+import multiprocessing.connection
 import os
-import queue
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -58,15 +59,16 @@ def run_jobs(jobs: Sequence[Job], workers: int, tell: Tell, *, bind_all: bool = 
         return {job.name: job.function(*job.arguments, functools.partial(_tell_from, job.name, tell)) for job in jobs}
     context = multiprocessing.get_context("spawn")
     cores = available_cores()
-    with thread_environment(len(cores) if bind_all else 1, bind_all), context.Manager() as manager:
-        news = manager.Queue()
-        free = None if bind_all or workers > len(cores) else manager.Queue()
-        for core in cores if free is not None else ():
-            assert free is not None
-            free.put(core)
-        pool = ProcessPoolExecutor(workers, context, _start_worker, (free,))
-        futures = {pool.submit(_call, job, news): job.name for job in jobs}
+    free = None if bind_all or workers > len(cores) else context.SimpleQueue()
+    for core in cores if free is not None else ():
+        assert free is not None
+        free.put(core)
+    news, theirs = context.Pipe(duplex=False)
+    with thread_environment(len(cores) if bind_all else 1, bind_all), news:
+        pool = ProcessPoolExecutor(workers, context, _start_worker, (free, theirs, context.Lock()))
         try:
+            with theirs:  # closed when all workers have it: the pipe ends when the last of them does
+                futures = {pool.submit(_call, job): job.name for job in jobs}
             results = _collect(futures, news, tell)
         except BaseException:
             for process in list(pool._processes.values()):
@@ -81,14 +83,14 @@ def _tell_from(name: str, tell: Tell, *message: Any) -> None:
     tell(name, message)
 
 
-def _collect(futures: "dict[Future[Any], str]", news: Any, tell: Tell) -> dict[str, Any]:
+def _collect(futures: "dict[Future[Any], str]", news: multiprocessing.connection.Connection, tell: Tell) -> dict[str, Any]:
     results: dict[str, Any] = {}
     waiting = set(futures)
     while waiting:
         done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-        with contextlib.suppress(queue.Empty):
-            while True:
-                tell(*news.get_nowait())
+        with contextlib.suppress(EOFError):  # all workers have ended
+            while news.poll():
+                tell(*news.recv())
         for future in done:
             name = futures[future]
             try:
@@ -100,14 +102,41 @@ def _collect(futures: "dict[Future[Any], str]", news: Any, tell: Tell) -> dict[s
     return {name: results[name] for name in futures.values()}
 
 
-def _call(job: Job, news: Any) -> Any:
-    return job.function(*job.arguments, lambda *message: news.put((job.name, message)))
+# What runs in a worker.
+
+_say: Callable[[Any], None]
+"""Sends a piece of news to the parent; set when the worker starts."""
 
 
-def _start_worker(cores: Any) -> None:
+def _start_worker(cores: Any, news: multiprocessing.connection.Connection, turn: Any) -> None:
+    """Args: queue of free cores or ``None``, the workers' end of the pipe, the lock that lets one at a time write to it."""
+    global _say
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; workers end by SIGTERM
+    end_with_parent()
     if cores is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {cores.get()})
+
+    def say(message: Any) -> None:
+        with turn:
+            news.send(message)  # in the pipe when this returns, so that it outlives the worker
+
+    _say = say
+
+
+def _call(job: Job) -> Any:
+    return job.function(*job.arguments, lambda *message: _say((job.name, message)))
+
+
+def end_with_parent() -> None:
+    """Let this worker end when its parent has, however that came: else it would go on writing where a resumed run writes."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextlib.contextmanager

@@ -186,6 +186,18 @@ def test_what_is_no_finished_run_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert "results.json does not exist" in refused(run, capsys)
 
 
+def test_a_sweeps_folder_is_refused_with_the_command_that_makes_its_winner_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "sweep"
+    shutil.copytree(RESULTS / "sweep-grid", folder, ignore=shutil.ignore_patterns("figures"))
+    winner = f"`understudy run {folder}/config.yaml method.temperature=4 method.alpha=0.7 --out FOLDER`"
+    assert f"is a sweep's folder, and diagnose takes a run's: train its winner as one by {winner}" in refused(folder, capsys)
+    (folder / "results.json").unlink()
+    (folder / "sweep.json").touch()
+    assert f"`understudy run {folder}/config.yaml KEY=VALUE --out FOLDER`" in refused(folder, capsys), "one that is under way"
+
+
 def test_missing_weights_and_other_images_are_refused(
     healthy: tuple[Path, Diagnosis], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -7,21 +7,24 @@ import torch
 from tests.tiny_data import tiny_config, tiny_data, tiny_net, tiny_split
 from torch import Tensor, nn
 
-from understudy.data.batches import plain_batches
+from understudy.config import RunConfig, parse
+from understudy.data.batches import Batch, plain_batches
 from understudy.diagnose import measure
 from understudy.evaluate import predict
+from understudy.models.base import Outputs
+from understudy.teachers import FrozenTeacher
 
 CPU = torch.device("cpu")
 
 
 def test_uniform_answers_have_all_the_entropy_and_rank_nothing():
-    found = measure.describe_targets(torch.zeros(4, 10), torch.arange(4), temperature=4)
+    found = measure.describe_targets(torch.zeros(4, 10), torch.eye(10)[:4], temperature=4)
     assert found.entropy == pytest.approx(math.log(10)) and found.entropy_share == pytest.approx(1)
     assert found.off_top == pytest.approx(0.9) and found.ranking == pytest.approx(0, abs=1e-12)
 
 
 def test_one_hot_answers_have_none():
-    found = measure.describe_targets(1e4 * torch.eye(10), torch.arange(10), temperature=1)
+    found = measure.describe_targets(1e4 * torch.eye(10), torch.eye(10), temperature=1)
     assert found.accuracy == 1 and found.confidence == 1
     assert found.entropy == found.off_top == found.ranking == 0
 
@@ -29,16 +32,41 @@ def test_one_hot_answers_have_none():
 def test_ranking_is_what_the_other_classes_tell_apart():
     # Off the top class lies one half, all of it on one of three other classes: log 3 nats for half of the mass.
     logits = torch.tensor([[0.5, 0.5 - 1e-9, 0.0, 0.0]]).log()
-    found = measure.describe_targets(logits, torch.tensor([0]), temperature=1)
+    found = measure.describe_targets(logits, torch.eye(4)[:1], temperature=1)
     assert found.ranking == pytest.approx(0.5 * math.log(3), rel=1e-6)
 
 
 def test_temperature_softens_and_keeps_the_order():
     logits = torch.randn(50, 5, generator=torch.Generator().manual_seed(0)) * 5
-    sharp, soft = (measure.describe_targets(logits, torch.zeros(50, dtype=torch.long), t) for t in (1, 4))
+    sharp, soft = (measure.describe_targets(logits, torch.eye(5)[:1].expand(50, 5), t) for t in (1, 4))
     assert sharp.accuracy == soft.accuracy and sharp.confidence == soft.confidence
     assert sharp.entropy < soft.entropy and sharp.profile == pytest.approx(soft.profile_at_1)
     assert list(soft.profile) == sorted(soft.profile, reverse=True) and sum(soft.profile) == pytest.approx(1)
+
+
+class Oracle(FrozenTeacher):
+    """Answers with the labels themselves, in their shares."""
+
+    def __init__(self) -> None:
+        super().__init__(tiny_net())
+
+    def outputs(self, batch: Batch) -> Outputs:
+        return Outputs(measure.label_shares(batch, 3).log().clamp_min(-100).float())
+
+
+@pytest.mark.parametrize("mix", ["none", "mixup", "cutmix"])
+def test_a_teacher_that_knows_every_label_is_right_however_images_are_mixed(mix: str):
+    config = parse(RunConfig, {"train": {"epochs": 1, "batch_size": 8}, "method": {"name": "kd"}})
+    assert measure._targets(config, Oracle(), tiny_data(96, mix=mix), 0, CPU).accuracy == 1
+
+
+def test_the_smaller_part_of_a_mixed_image_is_as_right_as_it_is_large():
+    labels, partners, share = torch.tensor([0, 0, 0, 1]), torch.tensor([1, 1, 1, 1]), torch.tensor([0.6, 0.6, 0.6, 0.6])
+    shares = measure.label_shares(Batch(torch.empty(4), labels, labels, partners, share), 3)
+    assert torch.allclose(shares, torch.tensor([[0.6, 0.4, 0]] * 3 + [[0, 1.0, 0]]).double())
+    for named, right in ([0, 1, 2, 1], (1 + 0.4 / 0.6 + 0 + 1) / 4), ([2, 2, 2, 0], 0):
+        logits = torch.nn.functional.one_hot(torch.tensor(named), 3).float()
+        assert measure.describe_targets(logits, shares, 1).accuracy == pytest.approx(right)
 
 
 class Noisy(nn.Module):
@@ -81,3 +109,22 @@ def test_a_gradient_is_flat_and_zero_where_a_parameter_takes_no_part():
     used, unused = torch.tensor([1.0, 2.0], requires_grad=True), torch.ones(3, requires_grad=True)
     found = measure._flat_gradient((used**2).sum(), [used, unused])
     assert found.tolist() == [2, 4, 0, 0, 0]
+
+
+def stopped(**method: object) -> RunConfig:
+    """Two epochs of six."""
+    return parse(
+        RunConfig, {"train": {"epochs": 6, "stop_epoch": 2, "batch_size": 8}, "method": {"name": "kd", "temperature": 4} | method}
+    )
+
+
+def test_after_an_early_stop_targets_and_gradients_are_of_the_last_epoch_that_was_trained():
+    config, data = stopped(alpha={"start": 0, "end": 1}), tiny_data(24)
+    batches = measure._batches(config, data, 0, CPU)
+    trained = [batch.index.tolist() for batch in batches.epoch(1, batches.policy.epoch(1))]
+    assert [batch.index.tolist() for batch in measure._last_epoch(config, batches, 3)] == trained
+
+    pulls, at_its_alpha = (
+        measure._gradients(each, tiny_net(0), FrozenTeacher(tiny_net(1)), data, 0, CPU) for each in (config, stopped(alpha=0.2))
+    )
+    assert pulls is not None and pulls == at_its_alpha and set(pulls.norms) == {"ce", "kd"}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,16 +79,18 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
     from understudy.diagnose.measure import has_weights, measure
     from understudy.diagnose.record import read_recorded
     from understudy.experiment import load_run
+    from understudy.loop import resolve_device
     from understudy.report.page import read_results
     from understudy.statistics import verdict
 
+    where = resolve_device(device)
     config = load_run(run)
+    _refuse_sweep(run)
     results = read_results(run)
     recorded = read_recorded(run, config, results)
     measured = None
     if has_weights(run, config):
         from understudy.data.training import prepare_data
-        from understudy.loop import resolve_device
 
         if data is not None:
             config = replace(config, data=replace(config.data, path=data))
@@ -96,7 +99,7 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
             raise UnderstudyError(
                 f"the images of {config.data.path or config.data.source} are not those {run} was trained on: give --data PATH"
             )
-        measured = measure(run, config, images, resolve_device(device))
+        measured = measure(run, config, images, where)
     evidence = Evidence(config, recorded, measured)
     return Diagnosis(
         name=str(results.get("name") or run.name),
@@ -104,6 +107,21 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
         findings=tuple(diagnose(evidence)),
         needs_weights=NEED_WEIGHTS if measured is None else {},
         evidence=evidence,
+    )
+
+
+def _refuse_sweep(run: Path) -> None:
+    """A sweep has no results of teacher, plain and distilled student seed by seed: only a run can be diagnosed."""
+    from understudy.report.page import load_results
+
+    results = load_results(run) if (run / "results.json").exists() else {}
+    if results.get("kind") != "sweep" and not (run / "sweep.json").exists():
+        return
+    values = (results.get("best") or {}).get("values") or {}
+    winner = shlex.join(f"{key}={json.dumps(value)}" for key, value in values.items()) or "KEY=VALUE"
+    raise UnderstudyError(
+        f"{run} is a sweep's folder, and diagnose takes a run's: train its winner as one by "
+        f"`understudy run {shlex.quote(str(run / 'config.yaml'))} {winner} --out FOLDER`, then diagnose FOLDER"
     )
 
 

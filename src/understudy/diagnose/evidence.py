@@ -85,7 +85,8 @@ class Targets:
 
     Attributes:
         num_images: how many were asked about.
-        accuracy: share whose top class is the label.
+        accuracy: share whose top class is the label; where images are mixed, one that names the class with the smaller share
+            counts by the ratio of the two shares.
         confidence: mean probability of the top class at T = 1.
         entropy: mean entropy at T; ``entropy_share`` of it in log K, the most there can be.
         off_top: mean mass at T on all classes but the top one.
@@ -176,3 +177,8 @@ class Evidence:
     config: RunConfig
     recorded: Recorded
     measured: Measured | None
+
+    @property
+    def mixed(self) -> bool:
+        """Whether training images are mixed: then no classifier is right on most of their batches, which have two labels."""
+        return self.config.data.augment.mix != "none"

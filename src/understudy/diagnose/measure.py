@@ -171,17 +171,25 @@ def _normalisations(config: RunConfig, teacher: FrozenTeacher, data: TrainingDat
 def _targets(config: RunConfig, teacher: FrozenTeacher, data: TrainingData, seed: int, device: torch.device) -> Targets:
     batches = _batches(config, data, seed, device)
     number = math.ceil(TARGET_IMAGES / min(config.train.batch_size, len(data.train)))
-    logits, labels = [], []
+    logits, shares = [], []
     for batch in _last_epoch(config, batches, number):
         logits.append(teacher.outputs(batch).logits.cpu())
-        labels.append(batch.labels.cpu())
+        shares.append(label_shares(batch, data.num_classes).cpu())
     options = method_config(method_of(config, "distilled"))
     temperature = value_at(options.temperature, config.train.epochs_run - 1, config.train.epochs)
-    return describe_targets(torch.cat(logits), torch.cat(labels), temperature)
+    return describe_targets(torch.cat(logits), torch.cat(shares), temperature)
 
 
-def describe_targets(logits: Tensor, labels: Tensor, temperature: float) -> Targets:
-    """What teacher logits ``[N, K]`` for images with these labels tell a student at a temperature."""
+def label_shares(batch: Batch, num_classes: int) -> Tensor:
+    """float64 ``[B, K]``: the share of each class in a batch's labels; of an image that is not mixed all is its own class's."""
+    own = nn.functional.one_hot(batch.labels, num_classes).double()
+    if batch.partner_labels is None or batch.share is None:
+        return own
+    return torch.lerp(nn.functional.one_hot(batch.partner_labels, num_classes).double(), own, batch.share.double()[:, None])
+
+
+def describe_targets(logits: Tensor, shares: Tensor, temperature: float) -> Targets:
+    """What teacher logits ``[N, K]`` for images with these :func:`label_shares` ``[N, K]`` tell a student at a temperature."""
     logits = logits.double()
     num_classes = logits.shape[1]
     soft, plain = (logits / temperature).softmax(1), logits.softmax(1)
@@ -192,8 +200,9 @@ def describe_targets(logits: Tensor, labels: Tensor, temperature: float) -> Targ
     among = others / off_top.clamp_min(1e-300)[:, None]
     ranking = off_top * (math.log(max(num_classes - 1, 1)) - _entropy(among))
     return Targets(
-        num_images=len(labels),
-        accuracy=accuracy(logits, labels),
+        num_images=len(logits),
+        # A mixed image has two right classes, one more than the other.
+        accuracy=float((shares.gather(1, logits.argmax(1, keepdim=True))[:, 0] / shares.max(1).values).mean()),
         confidence=float(plain.max(1).values.mean()),
         entropy=entropy,
         entropy_share=entropy / math.log(num_classes),
@@ -222,7 +231,7 @@ def _gradients(
     listens = teacher if needs_of(options) != "nothing" else None
     method = build_method(options, student, make_context(student, data, config.train, listens, device)).to(device)
     method.train()
-    method.epoch = config.train.epochs - 1
+    method.epoch = config.train.epochs_run - 1
     kept = {id(p) for p in student.parameters()}
     # Regressors and the like are not kept with the student: their terms would be those of untrained ones.
     own_parts = any(id(p) not in kept for p in method.parameters())
@@ -281,8 +290,8 @@ def _batches(config: RunConfig, data: TrainingData, seed: int, device: torch.dev
 
 
 def _last_epoch(config: RunConfig, batches: TrainBatches, number: int) -> Iterator[Batch]:
-    """The first few batches of the last epoch, in the order and the views that the training saw."""
-    epoch = config.train.epochs - 1
+    """The first few batches of the last epoch that was trained, in the order and the views that the training saw."""
+    epoch = config.train.epochs_run - 1
     return islice(batches.epoch(epoch, batches.policy.epoch(epoch)), number)
 
 

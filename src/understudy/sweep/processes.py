@@ -21,7 +21,7 @@ from understudy.errors import UnderstudyError
 from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training, failed
 from understudy.sweep.fused import FusedBackend
 from understudy.sweep.sequential import StopTraining, on_cpu, run_training
-from understudy.workers import available_cores, thread_environment
+from understudy.workers import available_cores, end_with_parent, thread_environment
 
 _RETRIES = 2
 """How often a training is taken up again after the process it ran in has died."""
@@ -223,7 +223,7 @@ Orders = queue.SimpleQueue[tuple[str, Any]]
 
 def _work(pipe: Any, core: int | None, device: str, together: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; workers end by SIGTERM
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     threads = 1 if on_cpu(device) else None
@@ -284,11 +284,3 @@ def _train_together(pipe: Any, orders: Orders, device: str, threads: int | None,
             for event in events:
                 pipe.send(event)
             idle = not events
-
-
-def _end_with_parent() -> None:
-    """A killed sweep must not leave workers behind that go on writing where the resumed one writes."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

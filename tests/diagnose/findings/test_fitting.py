@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tests.diagnose.example_evidence import CURVE, arms, fits, fitted, healthy, measured, recorded, without_weights
+from tests.diagnose.example_evidence import CURVE, arms, config, fits, fitted, healthy, measured, recorded, without_weights
 from tests.diagnose.findings.planted import Planted, Question, check_named
 
 from understudy.diagnose.evidence import Evidence
@@ -48,3 +48,11 @@ def test_dropout_alone_is_no_proof_of_underfitting():
 def test_a_gap_has_its_unit_where_the_error_is_too_small_to_be_divided():
     found = fit(healthy(recorded_=recorded(arms=arms(baseline={"val_accuracy": 0.99}))))
     assert found is not None and found.severity == "fine" and found.evidence.endswith("points")
+
+
+def test_batches_of_mixed_images_do_not_say_that_the_student_underfits():
+    low = replace(CURVE, train_accuracy=(0.5, 0.6))
+    seen = recorded(dropout={"d": 0.5}, curves={"baseline": low, "distilled": low})
+    mixed = without_weights(config(data={"augment": {"mix": "mixup"}}), seen)
+    assert dropout(without_weights(recorded_=seen)).severity == "cause" and dropout(mixed).severity == "contributing"
+    assert fit(mixed) is None

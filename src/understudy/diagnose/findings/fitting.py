@@ -23,7 +23,7 @@ def fit(evidence: Evidence) -> Finding | None:
         found = measured.fits["baseline"]
         train, val = found.train_accuracy, found.val_accuracy
         how = f"{measured.num_train:,} training images as they are"
-    elif curve is not None:
+    elif curve is not None and not evidence.mixed:
         train, val, how = curve.train_accuracy[-1], arms["baseline"].val_accuracy, "its last training batches, as they came"
     else:
         return None
@@ -84,7 +84,7 @@ def dropout(evidence: Evidence) -> Finding:
         return Finding("dropout", "Dropout", "fine", seen, "its noise costs the student next to nothing")
     perhaps = "it may blur what the student is taught"
     curve = recorded.curves.get("distilled")
-    if curve is None:
+    if curve is None or evidence.mixed:
         return Finding("dropout", "Dropout", "contributing", f"the student has dropout: {rates}", perhaps, change)
     behind = curve.val_accuracy[-1] - curve.train_accuracy[-1]
     seen = (
@@ -103,7 +103,7 @@ def _generalisation_share(evidence: Evidence) -> float | None:
         return None
     if evidence.measured is not None:
         train = evidence.measured.fits["baseline"].train_accuracy
-    elif "baseline" in evidence.recorded.curves:
+    elif "baseline" in evidence.recorded.curves and not evidence.mixed:
         train = evidence.recorded.curves["baseline"].train_accuracy[-1]
     else:
         return None

@@ -59,7 +59,7 @@ def augmentation(evidence: Evidence) -> Finding | None:
             "the teacher says the same about it in every epoch: its knowledge between the images is never asked for",
             ("data.augment.padding=4", "data.augment.flip=true where mirrored images are valid"),
         )  # fmt: skip
-    if evidence.measured is None or augment.mix != "none":  # a mixed image has no one right class
+    if evidence.measured is None or evidence.mixed:  # a mixed image has no one right class
         return Finding("augmentation", "Augmentation", "fine", f"views: {used}", "the teacher is asked about many views")
     plain, views = evidence.measured.fits["teacher"].train_accuracy, evidence.measured.targets.accuracy
     seen = f"views: {used}; the teacher has {percent(plain)} on training images as they are and {percent(views)} on their views"

@@ -53,7 +53,7 @@ def teacher_quality(evidence: Evidence) -> Finding | None:
             f"the teacher knows {percent(fit.train_accuracy)} of the training images as they are, "
             f"{percent(fit.val_accuracy)} of the validation images"
         )
-    elif curve is not None:
+    elif curve is not None and not evidence.mixed:
         wrong = 1 - curve.train_accuracy[-1]
         seen = f"in its last epoch the teacher was wrong on {percent(wrong)} of its training batches, as they came"
     else:
