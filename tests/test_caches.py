@@ -1,5 +1,7 @@
 """`understudy cache`: labelling ahead leaves nothing to label, damage is found and mended, nothing else is ever deleted."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,9 @@ from tests.test_experiment import config_for, images  # noqa: F401 (a fixture)
 
 from understudy.caches import build_cache, delete_cache, find_cache, inspect_cache, list_caches, verify_cache
 from understudy.cli import main
+from understudy.config import to_yaml
 from understudy.errors import UnderstudyError
-from understudy.experiment import train_arm
+from understudy.experiment import load_run, train_arm
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,15 @@ def test_labelled_ahead_verified_damaged_and_mended(run: Path, tmp_path: Path):
         verify_cache(folder)
     assert build_cache(run, cache=tmp_path)["labelled"] == damaged
     assert verify_cache(folder)["damaged"] == 0
+
+
+def test_only_the_epochs_before_an_early_stop_are_labelled(run: Path, tmp_path: Path):
+    stopped = tmp_path / "run"
+    shutil.copytree(run, stopped)
+    config = load_run(run)
+    (stopped / "config.yaml").write_text(to_yaml(replace(config, train=replace(config.train, epochs=3, stop_epoch=1))))
+    first = build_cache(run, epochs=1, cache=tmp_path / "first")["labelled"]
+    assert build_cache(stopped, cache=tmp_path / "stopped")["labelled"] == first > 0
 
 
 def test_all_views_fill_the_whole_file(run: Path, tmp_path: Path):

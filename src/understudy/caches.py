@@ -37,7 +37,7 @@ def build_cache(
 
     Args:
         run: a run directory with a trained teacher.
-        epochs: how many epochs' views; by default those of ``train.epochs``.
+        epochs: how many epochs' views; by default those of all epochs that are trained.
         all_views: every view of a finite policy instead (162 per image for crop and flip).
         cache: folder of all caches.
         device: where the teacher runs.
@@ -67,7 +67,7 @@ def build_cache(
                 for v in range(policy.num_views)
             ]
         else:
-            number = config.train.epochs if epochs is None else epochs
+            number = config.train.epochs_run if epochs is None else epochs
             plan = [(f"seed {seed}, epoch {e + 1}/{number}", e, policy.epoch(e)) for e in range(number)]
         for what, epoch, views in plan:
             teacher.prepare(epoch, views, progress and (lambda done, total, what=what: progress(what, done, total)))

@@ -21,6 +21,7 @@ from tests.sweep.small_sweep import small_config
 
 from understudy.sweep.backend import Epoch, Failed, Finished, Stopped, Training
 from understudy.sweep.fused import FusedBackend
+from understudy.sweep.space import configured
 from understudy.sweep.stacked import Stack
 from understudy.sweep.sweep import run_sweep
 
@@ -99,6 +100,23 @@ def test_students_of_one_seed_who_read_less_and_more_of_the_teacher_get_what_the
         by_itself = moved(training, tmp_path / "alone")
         alone(by_itself)
         assert same_bits(training, by_itself), training.name
+
+
+def test_students_whose_views_differ_each_train_on_their_own(images: Path, teachers: Path, tmp_path: Path):
+    config = config_for(images, METHODS[1], epochs=1)
+    augments = {"cropped": {"padding": 2}, "plain": {"padding": 0, "flip": False}, "mixed": {"mix": "cutmix"}}
+    company = [
+        training_for(configured(config, {"data.augment": augment}), name, tmp_path, teachers)
+        for name, augment in augments.items()
+    ]
+    with FusedBackend(device="cpu") as backend:
+        backend.submit(company)
+        results(drain(backend))
+    for training in company:
+        by_itself = moved(training, tmp_path / "alone")
+        alone(by_itself)
+        assert same_bits(training, by_itself), training.name
+    assert not any(same_bits(company[0], other) for other in company[1:])
 
 
 def test_batches_and_answers_are_made_once_for_all_of_a_seed(

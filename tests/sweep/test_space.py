@@ -66,6 +66,7 @@ def test_malformed_dimensions_are_refused(text: str, says: str):
     [
         ({"teacher.seed": [0, 1]}, "trained once"),
         ({"data.val_fraction": [0.1, 0.2]}, "only data.augment"),
+        ({"data.augmentation": [1, 2]}, "only data.augment"),
         ({"seeds": [[0], [1]]}, "--seeds"),
         ({"benchmark.threads": [1, 2]}, "does not change"),
         ({"name": ["a", "b"]}, "does not change"),
@@ -87,8 +88,48 @@ def test_a_key_is_swept_once():
         split_overrides(["train.lr=1,2", "train.lr=3,4"])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (
+            ["method.temperature=1,2", "method.temperature=3"],
+            r"^method.temperature is swept, and method.temperature is set to one value: keep",
+        ),
+        (["train.lr=1e-3", "train.lr=log:1e-4..1e-2"], "train.lr is swept, and train.lr is set"),
+        (["method=dkd,kd", "method.name=at"], "method is swept, and method.name is set"),
+        (["method=dkd,kd", "method=at"], "method is swept, and method is set"),
+        (["method.temperature=3", "method={name: kd},{name: dkd}"], r"such as method=\{name: kd, temperature: ...\},\{...\}$"),
+        (
+            ["method.name=kd,dkd", "method.temperature=3"],
+            "method.temperature is set, but the values of method.name take its place",
+        ),
+        (["method.name=kd,dkd", "method=at"], "method.name is swept, and method is set"),
+        (["data.augment={padding: 1},{flip: true}", "data.augment.mix=cutmix"], r"such as data.augment=\{mix: ...\},\{...\}$"),
+    ],
+)
+def test_a_plain_override_that_swept_values_would_replace_is_refused(overrides: list[str], says: str):
+    with pytest.raises(UnderstudyError, match=says):
+        split_overrides(overrides)
+
+
+def test_a_plain_override_beside_or_above_what_is_swept_stays():
+    beside = ["method=dkd", "method.beta=2", "data.augment.padding=1"]
+    assert split_overrides([*beside, "method.temperature=1,2", "data.augment.flip=true,false"])[1] == beside
+
+
 def test_views_may_be_swept_because_the_teacher_labels_each_once():
     check_space(CONFIG, make_space({"data.augment.padding": [0, 1], "data.augment.flip": [True, False]}))
+
+
+def test_views_may_be_swept_as_a_whole_and_a_key_in_them_beside():
+    space, _ = split_overrides(["data.augment.flip=true,false", "data.augment={padding: 0},{padding: 2, mix: cutmix}"])
+    check_space(CONFIG, space)
+    seen = [configured(CONFIG, values).data.augment for values in grid_cells(space)]
+    assert [(a.flip, a.padding, a.mix) for a in seen] == [
+        (True, 0, "none"), (True, 2, "cutmix"), (False, 0, "none"), (False, 2, "cutmix"),
+    ]  # fmt: skip
+    with pytest.raises(UnderstudyError, match=r"data\.augment"):
+        check_space(CONFIG, make_space({"data.augment": [1, 2]}))
 
 
 def test_a_trial_is_the_recipe_with_its_values_and_the_recipes_teacher():

@@ -15,7 +15,7 @@ _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"(log:)?({_NUMBER})\.\.({_NUMBER})")
 _SHARED = {
     "teacher": "the teacher is trained once and shared by all trials",
-    "data": "the images are prepared once and shared by all trials; of data only data.augment.* can be swept",
+    "data": "the images are prepared once and shared by all trials; of data only data.augment can be swept",
     "seeds": "every trial is trained on every seed: give them with --seeds",
     "benchmark": "it does not change how a student is trained",
     "name": "it does not change how a student is trained",
@@ -70,7 +70,7 @@ def split_overrides(overrides: Iterable[str]) -> tuple[list[Dimension], list[str
         the dimensions, and the plain overrides as they came.
 
     Raises:
-        UnderstudyError: for a dimension that is malformed, or given twice.
+        UnderstudyError: for a dimension that is malformed, given twice, or would take the place of a plain override.
     """
     dimensions: list[Dimension] = []
     plain = []
@@ -82,6 +82,8 @@ def split_overrides(overrides: Iterable[str]) -> tuple[list[Dimension], list[str
         else:
             dimensions.append(dimension)
     _refuse_twice(dimensions)
+    for override in plain:
+        _refuse_set(override.partition("=")[0], dimensions)
     return dimensions, plain
 
 
@@ -142,8 +144,8 @@ def configured(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     mapping["teacher"]["train"] = to_mapping(config.teacher_train)
     for number, assistant in enumerate(mapping["assistants"]):
         assistant["train"] = to_mapping(config.assistant_train(number))
-    # The method first: naming another one drops the options of the recipe's.
-    for key in sorted(values, key=lambda key: key not in ("method", "method.name")):
+    # The method first: naming another one drops the options of the recipe's. And a section before what is in it.
+    for key in sorted(values, key=lambda key: (key not in ("method", "method.name"), key.count("."))):
         apply_override(mapping, f"{key}={json.dumps(values[key])}")
     changed = parse(RunConfig, mapping)
     method_config(changed.method)
@@ -232,7 +234,7 @@ def _pieces(text: str) -> list[str]:
 
 def _check_key(key: str) -> None:
     section = key.split(".")[0]
-    if section in _SHARED and not key.startswith("data.augment."):
+    if section in _SHARED and key.split(".")[:2] != ["data", "augment"]:
         raise UnderstudyError(f"{key} cannot be swept: {_SHARED[section]}")
 
 
@@ -241,6 +243,20 @@ def _refuse_twice(dimensions: Sequence[Dimension]) -> None:
     for key in keys:
         if keys.count(key) > 1:
             raise UnderstudyError(f"{key} is swept twice: give all its values at once")
+
+
+def _refuse_set(key: str, dimensions: Sequence[Dimension]) -> None:
+    """Refuse a plain override that would silently be lost in trials: whose key, section or method is swept."""
+    for swept in (d.key for d in dimensions):
+        if key == swept or {key, swept} == {"method", "method.name"}:
+            raise UnderstudyError(f"{swept} is swept, and {key} is set to one value: keep one of the two")
+        section = "method" if swept == "method.name" else swept  # another method's options go with the recipe's method
+        if key.startswith(f"{section}."):
+            inside = key.removeprefix(f"{section}.") + ": ..."
+            values = f"{{name: kd, {inside}}}" if section == "method" else f"{{{inside}}}"
+            raise UnderstudyError(
+                f"{key} is set, but the values of {swept} take its place: write it into them, such as {section}={values},{{...}}"
+            )
 
 
 def _extremes(dimension: Dimension) -> tuple[Any, ...]:
