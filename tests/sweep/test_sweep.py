@@ -370,13 +370,18 @@ def test_a_full_disk_ends_the_sweep_and_not_its_trials(images: Path, tmp_path: P
         ("results.json", None),
         ("sweep.json", "is damaged, which says whose sweep this is"),
         ("trials/0001-seed0/arms/distilled-seed0/result.json", "is damaged: delete it, and --resume"),
+        ("models/teacher-seed0.safetensors", "is gone: put it back, or delete"),
     ],
 )
-def test_a_damaged_file_is_written_anew_or_named(whole, images: Path, tmp_path: Path, damaged: str, says: str | None):
+def test_a_damaged_or_missing_file_is_written_anew_or_named(whole, images: Path, tmp_path: Path, damaged: str, says: str | None):
     out = tmp_path / "sweep"
     shutil.copytree(whole[0] / "sweep", out)
-    (out / "study.db").unlink() if "trials" in damaged else None  # else its results are read from the study
-    (out / damaged).write_text('{"half')
+    if "/" in damaged:
+        (out / "study.db").unlink()  # else nothing is left to train
+    if damaged.endswith(".json"):
+        (out / damaged).write_text('{"half')
+    else:
+        (out / damaged).unlink()
     config = small_config(images, method=diary_method(whole[0] / "diary"))
     if says is None:
         assert figures(run_sweep(config, SPACE, out, resume=True, **QUIET)) == figures(whole[1])

@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from understudy.arm import arm_folder, build, run_arm, spec_of, weights_path, write_json
+from understudy.arm import arm_folder, build, kept_weights, run_arm, spec_of, write_json
 from understudy.benchmark import hardware
 from understudy.chain import Link, chain_of, needed_by
 from understudy.config import LARGEST_SEED, RunConfig, StudentConfig, from_yaml, to_mapping, to_yaml
@@ -328,7 +328,7 @@ class _Sweep:
         names = dict.fromkeys(spec_of(self.config, "teacher", seed).name for seed in self.config.seeds)
         digest = hashlib.sha256()
         for name in names:
-            digest.update(weights_path(self.out, name).read_bytes())
+            digest.update(kept_weights(self.out, name).read_bytes())
         theirs = self.search.noted().get("teacher")
         if theirs is None:
             self.search.note("teacher", digest.hexdigest())
