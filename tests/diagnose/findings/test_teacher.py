@@ -13,8 +13,7 @@ from understudy.diagnose.findings.teacher import teacher_confidence, teacher_lea
 PLANTED: list[Planted] = [
     (teacher_lead, "cause", healthy(recorded_=recorded(arms=arms(teacher={"val_accuracy": 0.74})))),
     (teacher_lead, "contributing", healthy(recorded_=recorded(arms=arms(teacher={"val_accuracy": 0.758})))),
-    (teacher_quality, "contributing", told(accuracy=0.85)),
-    (teacher_quality, "cause", told(accuracy=0.5)),
+    (teacher_quality, "cause", told(accuracy=0.85)),
     (teacher_confidence, "contributing", fitted(teacher={"train_accuracy": 1.0, "val_accuracy": 0.88, "val_confidence": 0.9})),
     (teacher_confidence, "contributing", fitted(teacher={"val_confidence": 0.75})),
     (teacher_confidence, "cause", fitted(teacher={"val_confidence": 0.55})),

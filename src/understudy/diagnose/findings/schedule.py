@@ -7,8 +7,6 @@ from understudy.diagnose.findings.wording import percent, plain_points, points
 
 HIGH_TAIL = 0.05
 """Last learning rate over the peak: a cosine ends below 1 %, two drops by ten at 1 %; above 5 % a schedule has not closed."""
-OPEN_TAIL = 0.2
-"""The same above which the last steps are nearly as large as the first, and their noise is in the kept weights."""
 RISING = 0.001
 """Rise of the validation accuracy per epoch that still matters: a point in ten more epochs."""
 
@@ -32,8 +30,7 @@ def length(evidence: Evidence) -> Finding | None:
     )
     if curve.lr_tail > HIGH_TAIL:
         return Finding(
-            "length", "Training stopped early" if unfinished else "The learning rate never came down",
-            "cause" if curve.lr_tail >= OPEN_TAIL else "contributing", seen,
+            "length", "Training stopped early" if unfinished else "The learning rate never came down", "contributing", seen,
             "the last steps are still large, so that the kept weights hold their noise"
             + (" and the accuracy had not come to rest" if unfinished else "")
             + "; distillation pays late in training, where soft targets still teach and labels no longer do (Beyer et al. 2022)",
