@@ -1,8 +1,10 @@
 """Jobs side by side: results by name, news while they run, clear words when one fails or dies, one core to each."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from understudy.errors import UnderstudyError
-from understudy.workers import Job, available_cores, run_jobs
+from understudy.workers import Job, _arrived, available_cores, run_jobs
 
 Report = Callable[..., None]
 
@@ -115,6 +117,16 @@ def test_a_worker_that_is_killed_is_reported_and_its_news_are_kept() -> None:
         run_jobs([Job("victim", be_killed, ())], 1, lambda name, message: news.append((name, message)))
     assert "\n" not in str(caught.value)
     assert news == [("victim", ("epoch", 3))]
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_word_costs_that_word_alone() -> None:
+    """Its death is told by the pool; a pipe that ends in half a message must not speak first."""
+    here, there = multiprocessing.Pipe(duplex=False)
+    there.send(("a", ("epoch", 1)))
+    os.write(there.fileno(), struct.pack("!i", 100) + b"half")
+    there.close()
+    assert list(_arrived(here)) == [("a", ("epoch", 1))]
+    assert list(_arrived(here)) == []
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

@@ -88,9 +88,8 @@ def _collect(futures: "dict[Future[Any], str]", news: multiprocessing.connection
     waiting = set(futures)
     while waiting:
         done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-        with contextlib.suppress(EOFError):  # all workers have ended
-            while news.poll():
-                tell(*news.recv())
+        for message in _arrived(news):
+            tell(*message)
         for future in done:
             name = futures[future]
             try:
@@ -100,6 +99,18 @@ def _collect(futures: "dict[Future[Any], str]", news: multiprocessing.connection
                     f"{name}: a worker process died (out of memory?): run again with --resume, perhaps with --workers 1"
                 ) from error
     return {name: results[name] for name in futures.values()}
+
+
+def _arrived(news: multiprocessing.connection.Connection) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """What workers have said since it was last asked."""
+    while True:
+        try:
+            if not news.poll():
+                return
+            message = news.recv()
+        except (EOFError, OSError):  # all have ended, the last one perhaps in the middle of a word
+            return
+        yield message
 
 
 # What runs in a worker.
