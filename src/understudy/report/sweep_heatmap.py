@@ -91,7 +91,7 @@ def _heatmaps(sweep: Sweep, pair: Sequence[Dimension], rest: Sequence[Dimension]
     for axes, (title, rows) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
         _map(axes, rows, scale)
         axes.set_title(short(title, 56))
-        axes.set_xticks(range(columns), [short(written(level), 10) for level in _levels(across)])
+        axes.set_xticks(range(columns), [short(written(level), max(10, 56 // columns)) for level in _levels(across)])
         axes.set_yticks(range(num_rows), [short(written(level), 12) for level in _levels(down)])
         axes.set(xlabel=short(across.key, 40), ylabel=short(down.key, 12 + 5 * num_rows))
     return figure, _heatmap_caption(sweep, rest, len(panels), paired)
