@@ -1,4 +1,4 @@
-"""Students around the founding student's 106,826 parameters: equally large but better, and one slightly larger.
+"""Students around the founding student's 106,826 parameters: other layouts of equal size, and one slightly larger.
 
 All pool before the ReLU but after the batch norm, which then still folds into its convolution; keep no bias before a batch
 norm; and end in one linear layer, where the founding student spends 8,906 of its parameters on a two-layer head.
