@@ -90,8 +90,8 @@ def agreement(evidence: Evidence) -> Finding | None:
     if removed < FOLLOWED:
         return Finding(
             "agreement", "Little of the teaching got through", "contributing", seen,
-            "the student is hardly nearer to the teacher on new images, if at all, than one that never heard it: a symptom, whose "
-            "reason is among the other findings",
+            "the student is hardly nearer to the teacher on new images, if at all, than one that never heard it: a symptom, "
+            "whose reason is among the other findings",
             ("the settings of the other findings first",),
         )  # fmt: skip
     return Finding("agreement", "Agreement with the teacher", "fine", seen, "the student took over part of what the teacher says")
