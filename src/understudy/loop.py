@@ -1,5 +1,7 @@
 """THE loop: one explicit generator that yields once per epoch."""
 
+import atexit
+import functools
 import math
 import re
 import time
@@ -113,7 +115,20 @@ def make_fabric(device: str, precision: str) -> "Fabric":
         which: Any = [int(device.partition(":")[2])] if ":" in device else 1
         fabric = Fabric(accelerator=accelerator, devices=which, precision=plugin)
     fabric.launch()
+    if world > 1:
+        _leave_at_exit()
     return fabric
+
+
+@functools.cache
+def _leave_at_exit() -> None:
+    """Leave the group of ranks before the interpreter ends: gloo's threads abort a process that still has them by then."""
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def train_epochs(
