@@ -18,7 +18,7 @@ from understudy.experiment import load_run
 from understudy.loop import make_fabric, resolve_device
 from understudy.methods import method_config, needs_of
 from understudy.teacher_cache import CachedTeacher, default_cache, valid_rows
-from understudy.train import cached
+from understudy.train import cached, keeps_embedding
 
 _BLOCK = 1 << 16
 """Rows checked at a time: a cache may be larger than memory."""
@@ -85,7 +85,7 @@ def _cached_teacher(config: RunConfig, run: Path, seed: int, cache: Path | None,
     fabric = make_fabric(device, config.teacher_train.precision)
     teacher = load_teacher(config, spec_of(config, "distilled", seed), run, data, fabric.device)
     batches = TrainBatches(data.train, data.config, config.train.batch_size, seed, fabric.device)
-    embedding = needs_of(method_config(config.method)) == "embedding" and not config.teacher.members
+    embedding = keeps_embedding(needs_of(method_config(config.method)), teacher)
     return cached(teacher, data, batches, str(cache) if cache else None, embedding=embedding)
 
 

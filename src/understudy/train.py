@@ -278,8 +278,8 @@ def make_context(
 def _live_or_cached(
     teacher: FrozenTeacher, needs: str, outputs: str, data: TrainingData, batches: TrainBatches, cache: str | None
 ) -> Teacher:
-    several = isinstance(teacher.model, Ensemble)
-    if needs == "features" or (needs == "embedding" and several):
+    embedding = keeps_embedding(needs, teacher)
+    if needs == "features" or (needs == "embedding" and not embedding):
         if outputs == "cached":
             reads = "the embeddings of several teachers" if needs == "embedding" else "feature maps"
             raise UnderstudyError(
@@ -289,7 +289,12 @@ def _live_or_cached(
         return teacher
     if outputs == "live":
         return teacher
-    return cached(teacher, data, batches, cache, embedding=needs == "embedding")
+    return cached(teacher, data, batches, cache, embedding=embedding)
+
+
+def keeps_embedding(needs: str, teacher: FrozenTeacher) -> bool:
+    """Whether embeddings are kept beside the logits: for methods that read them, and not of several teachers."""
+    return needs == "embedding" and not isinstance(teacher.model, Ensemble)
 
 
 def cached(

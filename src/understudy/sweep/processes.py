@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.errors import UnderstudyError
+from understudy.loop import resolve_device
 from understudy.sweep.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training, failed
 from understudy.sweep.fused import FusedBackend
 from understudy.sweep.sequential import StopTraining, on_cpu, run_training
@@ -39,8 +40,6 @@ class _Worker:
     pipe: Any
     place: int
     trainings: dict[str, Training] = field(default_factory=dict)
-    alone: bool = False
-    """What it trains has died before, and gets no company that it could take with it."""
 
 
 class ProcessBackend(Backend):
@@ -119,7 +118,6 @@ class ProcessBackend(Backend):
             if training is None:
                 return
             self.waiting.remove(training)
-            worker.alone = self._in_danger(training)
             worker.trainings[training.name] = training
             with contextlib.suppress(OSError):  # died while idle: `wait` will notice, and the training is taken up again
                 worker.pipe.send(("train", training))
@@ -127,7 +125,9 @@ class ProcessBackend(Backend):
     def _least_busy(self) -> _Worker | None:
         if len(self.workers) < self.places and all(worker.trainings for worker in self.workers):
             return self._start()
-        free = [worker for worker in self.workers if len(worker.trainings) < self.together and not worker.alone]
+        roomy = [worker for worker in self.workers if len(worker.trainings) < self.together]
+        # What is in danger gets no company that it could take with it.
+        free = [worker for worker in roomy if not any(map(self._in_danger, worker.trainings.values()))]
         return min(free, key=lambda worker: len(worker.trainings), default=None)
 
     def _next_for(self, worker: _Worker) -> Training | None:
@@ -174,7 +174,6 @@ class ProcessBackend(Backend):
         except (OSError, EOFError, pickle.UnpicklingError):
             worker.process.join()
             died = True
-        worker.alone = worker.alone and bool(worker.trainings)
         if died:
             self._bury(worker)
 
@@ -200,7 +199,7 @@ class FusedProcessBackend(ProcessBackend):
     name = "fused"
 
     def __init__(self, *, device: str = "auto", workers: int | None = None) -> None:
-        self.together = _TOGETHER["cpu" if on_cpu(device) else "cuda"]
+        self.together = _TOGETHER[resolve_device(device).type]
         super().__init__(device=device, workers=workers)
 
 

@@ -23,6 +23,7 @@ from understudy.display import RunDisplay
 from understudy.errors import UnderstudyError
 from understudy.experiment import describe_data, record_config
 from understudy.files import write_bytes
+from understudy.loop import resolve_device
 from understudy.methods import method_config, needs_of
 from understudy.methods.base import NEEDS
 from understudy.sweep import BACKENDS, open_backend
@@ -115,7 +116,7 @@ def run_sweep(
     fresh = _fresh_seeds(config.seeds, final_seeds)
     if backend != "auto" and backend not in BACKENDS:
         raise UnderstudyError(f"unknown backend {backend!r}: there are auto, {', '.join(BACKENDS)}")
-    environment = hardware("cpu" if on_cpu(device) else "cuda")
+    environment = hardware(resolve_device(device).type)
     data, test = prepare_data(config.data)  # `test` stays sealed here: only its length is asked for
     build(config.teacher.model, data, config.teacher.stages)
     for student in _students(config, dimensions):
@@ -317,9 +318,12 @@ class _Sweep:
                 run_jobs([Job(spec.name, run_arm, arguments)], int(apart), tell, bind_all=True)
 
     def _needs_teacher(self) -> bool:
-        methods = [{}, *({d.key: value} for d in self.plan.space if isinstance(d, Choice) for value in d.values)]
-        configs = [self.config, *(configured(self.config, values) for values in methods if _names_method(values))]
-        return any(needs_of(method_config(config.method)) != "nothing" for config in configs)
+        return any(needs_of(method_config(config.method)) != "nothing" for config in (self.config, *self._with_each_method()))
+
+    def _with_each_method(self) -> list[RunConfig]:
+        """The recipe with each of the methods in the search."""
+        choices = [{d.key: value} for d in self.plan.space if isinstance(d, Choice) for value in d.values]
+        return [configured(self.config, values) for values in choices if _names_method(values)]
 
     def _agree_on_teacher(self) -> None:
         """Machines that share a study must share the teacher, bit for bit."""
@@ -553,7 +557,7 @@ class _Sweep:
             return lambda: self._make(name)
 
         candidates = {name: opener(name) for name in _MEASURED}
-        device, planned = "cpu" if on_cpu(self.device) else "cuda", self.search.left() * len(self.config.seeds)
+        device, planned = resolve_device(self.device).type, self.search.left() * len(self.config.seeds)
         rates = measure_backends(self._dearest(config), self.data, candidates, device, self.shown.say, planned=max(1, planned))
         name = max(rates, key=lambda name: rates[name])
         figures = ", ".join(f"{each} {rate:,.0f}" for each, rate in rates.items())
@@ -562,9 +566,7 @@ class _Sweep:
 
     def _dearest(self, config: RunConfig) -> RunConfig:
         """Of the methods in the search, one that reads the most of its teacher: backends differ in what that costs."""
-        methods = [{d.key: value} for d in self.plan.space if isinstance(d, Choice) for value in d.values]
-        tried = [config, *(configured(self.config, values) for values in methods if _names_method(values))]
-        return max(tried, key=lambda c: NEEDS.index(needs_of(method_config(c.method))))
+        return max((config, *self._with_each_method()), key=lambda c: NEEDS.index(needs_of(method_config(c.method))))
 
     # What is left behind.
 
