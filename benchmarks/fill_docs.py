@@ -45,7 +45,10 @@ def main() -> None:
     """Fill docs/performance.md from the folder named on the command line."""
     if len(sys.argv) != 2:
         sys.exit("usage: python benchmarks/fill_docs.py FOLDER")
-    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in Path(sys.argv[1]).glob("*.json")}
+    results = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in Path(sys.argv[1]).glob("*.json")
+    }
     DOCUMENT.write_text(fill(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
     print(f"filled {DOCUMENT} from {', '.join(sorted(results)) or 'nothing'}")
 

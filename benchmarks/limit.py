@@ -38,7 +38,11 @@ def arithmetic(model: nn.Module, batch_size: int) -> dict[str, tuple[float, floa
             moved = 4 * read + 6 * result + 2 * kept
         counts[name.replace(".bn", ".norm_relu")] = (flops, 4.0 * moved)
 
-    hooks = [m.register_forward_hook(partial(count, n)) for n, m in model.named_modules() if not list(m.children())]
+    hooks = [
+        m.register_forward_hook(partial(count, n))
+        for n, m in model.named_modules()
+        if not list(m.children())
+    ]
     model(torch.zeros(batch_size, 3, 32, 32, device=next(model.parameters()).device))
     for hook in hooks:
         hook.remove()
@@ -49,7 +53,10 @@ def machine(size: int, rounds: int) -> tuple[harness.Samples, float, float]:
     """Samples, FLOP/s of a matrix product and bytes/s of a copy, on one thread."""
     a, b, c = (torch.randn(size, size) for _ in range(3))
     source, target = torch.ones(size * 16 * 1024), torch.empty(size * 16 * 1024)
-    contenders = {"product": _timed(partial(torch.mm, a, b, out=c)), "copy": _timed(partial(target.copy_, source))}
+    contenders = {
+        "product": _timed(partial(torch.mm, a, b, out=c)),
+        "copy": _timed(partial(target.copy_, source)),
+    }
     samples = harness.alternate(contenders, rounds)
     return samples, 2 * size**3 / min(samples["product"]), 8 * source.numel() / min(samples["copy"])
 
@@ -72,14 +79,20 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     steps = harness.pick(args, tiny=1, quick=10, full=20)
     with torch.device("meta"):
         counts = arithmetic(our_loop.network("founding_student"), batch_size)
-    samples, flops_per_second, bytes_per_second = machine(harness.pick(args, tiny=16, quick=1024, full=1024), rounds)
+    samples, flops_per_second, bytes_per_second = machine(
+        harness.pick(args, tiny=16, quick=1024, full=1024), rounds
+    )
     data = our_loop.training_data(steps * batch_size, args.data)
     epoch = our_loop.our_epochs(our_loop.network("founding_student"), data, batch_size)
     samples |= harness.alternate({"our epoch": epoch}, rounds)
     measured = harness.summarise(samples["our epoch"])["median"] / steps
     flops, moved = (sum(values) for values in zip(*counts.values(), strict=True))
     computing, moving = flops / flops_per_second, moved / bytes_per_second
-    rows = [[name, f"{f / 1e6:,.0f}", f"{b / 1e6:,.1f}", ""] for name, (f, b) in counts.items() if f or b]
+    rows = [
+        [name, f"{f / 1e6:,.0f}", f"{b / 1e6:,.1f}", ""]
+        for name, (f, b) in counts.items()
+        if f or b
+    ]
     rows.append(["all", f"{flops / 1e6:,.0f}", f"{moved / 1e6:,.1f}", ""])
     rows.append([f"at {flops_per_second / 1e9:,.0f} GFLOP/s", "", "", f"{computing * 1e3:.1f}"])
     rows.append([f"at {bytes_per_second / 1e9:,.1f} GB/s", "", "", f"{moving * 1e3:.1f}"])
@@ -89,11 +102,19 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         ratios=measured / (computing + moving),
         meaning="our step over computing and moving one after the other at this machine's speeds, lower is better",
         samples=samples,
-        settings={"batch_size": batch_size, "steps": steps, "flops": flops, "bytes": moved, "precision": our_loop.PRECISION,
-                  "flops_per_second": flops_per_second, "bytes_per_second": bytes_per_second, "threads": 1},
+        settings={
+            "batch_size": batch_size,
+            "steps": steps,
+            "flops": flops,
+            "bytes": moved,
+            "precision": our_loop.PRECISION,
+            "flops_per_second": flops_per_second,
+            "bytes_per_second": bytes_per_second,
+            "threads": 1,
+        },
         columns=["layer", "MFLOP", "MB", "ms"],
         rows=rows,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ import our_loop
 import torch
 from torch.nn import functional as F
 
-from understudy.conv import use_small_map_gradients
-from understudy.data.training import TrainingData
+from understudy.data.prepare import TrainingData
 from understudy.data.views import Normalise, ViewPolicy, render
+from understudy.kernels.conv_grad import use_small_map_gradients
 from understudy.models.base import Classifier
 
 
@@ -45,7 +45,9 @@ def bare_steps(model: Classifier, data: TrainingData, batch_size: int) -> Iterat
             yield
 
 
-def turns(running: Iterator[Any], steps: int, extra: int, steps_in_epoch: int) -> Callable[[], float]:
+def turns(
+    running: Iterator[Any], steps: int, extra: int, steps_in_epoch: int
+) -> Callable[[], float]:
     """A function that takes so many steps each time and returns its seconds; at an epoch's end ``extra`` more yields."""
     taken = 0
 
@@ -72,16 +74,28 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     bare = bare_steps(our_loop.network("founding_student"), data, batch_size)
     ours = our_loop.our_steps(our_loop.network("founding_student"), data, batch_size)
     next(ours)  # what comes before the first epoch's first step
-    contenders = {"bare": turns(bare, steps // parts, 0, steps), "ours": turns(ours, steps // parts, 2, steps)}
+    contenders = {
+        "bare": turns(bare, steps // parts, 0, steps),
+        "ours": turns(ours, steps // parts, 2, steps),
+    }
     taken = harness.alternate(contenders, rounds * parts, warmup=parts)
-    samples = {name: [sum(values[i : i + parts]) for i in range(0, len(values), parts)] for name, values in taken.items()}
+    samples = {
+        name: [sum(values[i : i + parts]) for i in range(0, len(values), parts)]
+        for name, values in taken.items()
+    }
     rows = [[name, *harness.spread(values, 1e3 / steps, 2)] for name, values in samples.items()]
     return harness.finish(
         args,
         ratios=harness.ratio(samples, "ours", "bare"),
         meaning="our step over the bare loop's, lower is better, 1.03 at most",
         samples=samples,
-        settings={"batch_size": batch_size, "steps": steps, "rounds": rounds, "threads": 1, "precision": our_loop.PRECISION},
+        settings={
+            "batch_size": batch_size,
+            "steps": steps,
+            "rounds": rounds,
+            "threads": 1,
+            "precision": our_loop.PRECISION,
+        },
         columns=["loop", "ms a step", "quartiles"],
         rows=rows,
     )

@@ -33,7 +33,9 @@ class Worker:
             return
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, core, build, arguments))  # no daemon: it may have workers
+        self.process = context.Process(
+            target=_serve, args=(theirs, core, build, arguments)
+        )  # no daemon: it may have workers
         with patch.dict(os.environ, environment or {}):
             self.process.start()
         theirs.close()  # so that a dead process is an end of file, not a wait for ever
@@ -55,12 +57,16 @@ class Worker:
         if self.measure is None:
             self.connection.close()
             self.process.join(20)
-            if self.process.is_alive():  # data-loader workers can be slow to leave; there is nothing left to lose
+            if (
+                self.process.is_alive()
+            ):  # data-loader workers can be slow to leave; there is nothing left to lose
                 self.process.terminate()
                 self.process.join()
 
 
-def _serve(connection: Any, core: int | None, build: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _serve(
+    connection: Any, core: int | None, build: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     measure = build(*arguments)

@@ -11,7 +11,11 @@ TARGET = Path(__file__).with_name("methods.md")
 def page() -> str:
     """The page as Markdown: a table of all methods, then each one's card and options."""
     entries, costs = describe_methods(), measured_costs()
-    busy = " (the machine was busy: rough figures)" if costs["settings"]["load_average_before"] > 0.5 else ""
+    busy = (
+        " (the machine was busy: rough figures)"
+        if costs["settings"]["load_average_before"] > 0.5
+        else ""
+    )
     lines = [
         "# Methods",
         "",
@@ -37,7 +41,8 @@ def page() -> str:
         lines += ["", f"## {entry['name']}", "", *_card(entry["card"])]
         lines += ["", "| option | default | meaning |", "| --- | --- | --- |"]
         lines += [
-            f"| `{o['name']}` | `{o['default']}` | {o['description'].replace('|', chr(92) + '|')} |" for o in entry["options"]
+            f"| `{o['name']}` | `{o['default']}` | {o['description'].replace('|', chr(92) + '|')} |"
+            for o in entry["options"]
         ]
     return "\n".join(lines) + "\n"
 

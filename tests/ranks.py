@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from tests.test_loop import Little, make_data
 from tests.tiny_data import tiny_net
+from tests.training.test_loop import Little, make_data
 
-from understudy.config import TrainConfig
-from understudy.data.batches import Batch, TrainBatches
+from understudy.config.schema import TrainConfig
+from understudy.data.loader import Batch, TrainBatches
 from understudy.data.views import Views
-from understudy.loop import make_fabric
 from understudy.methods import method_config
 from understudy.models.ensemble import Ensemble
-from understudy.teachers import FrozenTeacher
-from understudy.train import fit
+from understudy.teachers.frozen import FrozenTeacher
+from understudy.training.device import make_fabric
+from understudy.training.setup import fit
 
 PLAIN = {"name": "kd", "alpha": 0.7}
 PACED = {"name": "kd", "alpha": 0.7, "curriculum": {"start": 0.4, "over": 2}}
@@ -27,7 +27,9 @@ CASES: dict[str, tuple[int, str, dict[str, Any]]] = {
     "curriculum, ensemble, cached": (2, "cached", PACED),
 }
 """Name -> how many teachers, where their answers come from, and the method."""
-SETTINGS = TrainConfig(epochs=3, batch_size=16, optimizer="sgd", lr=0.1, weight_decay=1e-3, precision="fp32")
+SETTINGS = TrainConfig(
+    epochs=3, batch_size=16, optimizer="sgd", lr=0.1, weight_decay=1e-3, precision="fp32"
+)
 
 
 def train_all(cache: Path) -> dict[str, dict[str, Any]]:
@@ -40,17 +42,31 @@ def train_all(cache: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for name, (count, outputs, method) in CASES.items():
         networks = [tiny_net(seed) for seed in range(count)]
-        teacher = FrozenTeacher(Ensemble(networks, (1.0, 3.0)) if count > 1 else networks[0], description=str(count))
+        teacher = FrozenTeacher(
+            Ensemble(networks, (1.0, 3.0)) if count > 1 else networks[0], description=str(count)
+        )
         torch.manual_seed(7)
         student = Little()
         with pytest.MonkeyPatch.context() as patch:
             steps = note_steps(patch)
-            if fabric.global_rank == 1:  # as if its teacher rounded otherwise: it must go by the first rank's order
-                patch.setattr("understudy.curriculum.easy_first", lambda hardness: torch.arange(len(hardness)))
+            if (
+                fabric.global_rank == 1
+            ):  # as if its teacher rounded otherwise: it must go by the first rank's order
+                patch.setattr(
+                    "understudy.training.curriculum.easy_first",
+                    lambda hardness: torch.arange(len(hardness)),
+                )
             trained = fit(
-                student, data, method_config(method), SETTINGS, fabric,
-                teacher=teacher, outputs=outputs, cache=str(cache), seed=3,
-            )  # fmt: skip
+                student,
+                data,
+                method_config(method),
+                SETTINGS,
+                fabric,
+                teacher=teacher,
+                outputs=outputs,
+                cache=str(cache),
+                seed=3,
+            )
         found[name] = {
             "weights": student.state_dict(),
             "losses": [epoch.losses for epoch in trained.history],

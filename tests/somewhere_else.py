@@ -19,7 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 THERE = torch.device("meta")
-_FROM_PYTHON = ("aten::lift_fresh", "aten::lift")  # not scalar_tensor: on a GPU it is filled by a kernel
+_FROM_PYTHON = (
+    "aten::lift_fresh",
+    "aten::lift",
+)  # not scalar_tensor: on a GPU it is filled by a kernel
 _MAKERS = (torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy, Tensor.new_tensor)
 _VALUES = (
     "aten::_local_scalar_dense",
@@ -55,7 +58,11 @@ class OnlyThere(TorchDispatchMode):
         if name in _FROM_PYTHON:
             raise HostTouched(f"{func} brings numbers to the device")
         out = func(*args, **kwargs)
-        away = [x.device for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor) and x.device.type != THERE.type]
+        away = [
+            x.device
+            for x in tree_leaves((args, kwargs, out))
+            if isinstance(x, Tensor) and x.device.type != THERE.type
+        ]
         if away:
             raise HostTouched(f"{func} touches a tensor on {away[0]}")
         return out
@@ -65,7 +72,9 @@ class _NoNumbers(TorchFunctionMode):
     """Refuses tensors made from Python's numbers: on a GPU, a copy from the host."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        listed = func is Tensor.__getitem__ and any(isinstance(x, list) for x in tree_leaves(args[1:], is_leaf=_is_list))
+        listed = func is Tensor.__getitem__ and any(
+            isinstance(x, list) for x in tree_leaves(args[1:], is_leaf=_is_list)
+        )
         if func in _MAKERS or listed:
             raise HostTouched(f"{func} brings numbers to the device")
         return func(*args, **(kwargs or {}))

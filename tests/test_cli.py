@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
-from understudy import cli, config
+from understudy import cli
+from understudy.config import schema as config
 from understudy.errors import UnderstudyError
 
 RECIPE = "# A tiny recipe\n# for these tests.\n#\n# Not this paragraph.\nname: tiny\nseeds: [0]\nmethod: {name: kd}\n"
-RESULTS = {"name": "tiny", "comparisons": [{"verdict": "distillation helped by +1.5 points [0.9, 2.1] over 3 seeds"}]}
+RESULTS = {
+    "name": "tiny",
+    "comparisons": [{"verdict": "distillation helped by +1.5 points [0.9, 2.1] over 3 seeds"}],
+}
 
 
 class Calls:
@@ -22,21 +26,30 @@ class Calls:
     def __init__(self) -> None:
         self.seen: dict[str, dict[str, Any]] = {}
 
-    def run_experiment(self, run_config: config.RunConfig, out: Path, **options: Any) -> dict[str, Any]:
+    def run_experiment(
+        self, run_config: config.RunConfig, out: Path, **options: Any
+    ) -> dict[str, Any]:
         self.seen["run"] = {"config": run_config, "out": out, **options}
         return RESULTS
 
-    def run_sweep(self, run_config: config.RunConfig, space: list[Any], out: Path, **options: Any) -> dict[str, Any]:
+    def run_sweep(
+        self, run_config: config.RunConfig, space: list[Any], out: Path, **options: Any
+    ) -> dict[str, Any]:
         self.seen["sweep"] = {"config": run_config, "space": space, "out": out, **options}
         return {"final": {"verdict": "distillation helped"}}
 
-    def train_arm(self, run_config: config.RunConfig, arm: str, seed: int, out: Path, **options: Any) -> dict[str, Any]:
+    def train_arm(
+        self, run_config: config.RunConfig, arm: str, seed: int, out: Path, **options: Any
+    ) -> dict[str, Any]:
         self.seen["train"] = {"config": run_config, "arm": arm, "seed": seed, "out": out, **options}
         return {"val": {"accuracy": 0.875}}
 
     def evaluate_run(self, path: Path, **options: Any) -> dict[str, Any]:
         self.seen["evaluate"] = {"path": path, **options}
-        return {"baseline-seed0": {"accuracy": 0.75, "per_class": [0.7] * 10}, "distilled-seed0": {"accuracy": 0.8125}}
+        return {
+            "baseline-seed0": {"accuracy": 0.75, "per_class": [0.7] * 10},
+            "distilled-seed0": {"accuracy": 0.8125},
+        }
 
     def benchmark_run(self, path: Path, **options: Any) -> dict[str, Any]:
         self.seen["benchmark"] = {"path": path, **options}
@@ -56,8 +69,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     modules = {
         "understudy.experiment": ["run_experiment", "train_arm", "evaluate_run", "benchmark_run"],
         "understudy.report": ["write_report", "show_sweep"],
-        "understudy.sweep.sweep": ["run_sweep"],
-        "understudy.report.table": [],
+        "understudy.sweep.driver": ["run_sweep"],
+        "understudy.report.run.table": [],
     }
     for name, functions in modules.items():
         module = ModuleType(name)
@@ -65,7 +78,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
             setattr(module, function, getattr(calls, function))
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(
-        sys.modules["understudy.report.table"], "terminal_table", lambda results: f"table of {results['name']}", raising=False
+        sys.modules["understudy.report.run.table"],
+        "terminal_table",
+        lambda results: f"table of {results['name']}",
+        raising=False,
     )
     return calls
 
@@ -95,7 +111,9 @@ def error_of(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return printed.err
 
 
-def test_run_passes_everything_on(calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_passes_everything_on(
+    calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     argv = [
         "run",
         recipe,
@@ -116,21 +134,37 @@ def test_run_passes_everything_on(calls: Calls, recipe: str, capsys: pytest.Capt
     assert seen["config"].method == {"name": "kd", "temperature": 2}
     assert seen["config"].seeds == (4, 2)
     assert seen["config"].data.path == "2024"  # a path, although it looks like a number
-    assert (seen["out"], seen["device"], seen["workers"], seen["resume"]) == (Path("my run"), "cpu", 3, False)
+    assert (seen["out"], seen["device"], seen["workers"], seen["resume"]) == (
+        Path("my run"),
+        "cpu",
+        3,
+        False,
+    )
     assert seen["command"].startswith("understudy run tiny.yaml train.lr=1e-3 --seeds 4,2")
     assert "--out 'my run'" in seen["command"]
     printed = capsys.readouterr().out.splitlines()
-    assert printed == ["table of tiny", RESULTS["comparisons"][0]["verdict"], "Report: my run/report.html"]
+    assert printed == [
+        "table of tiny",
+        RESULTS["comparisons"][0]["verdict"],
+        "Report: my run/report.html",
+    ]
 
 
 def test_run_defaults(calls: Calls, recipe: str) -> None:
     assert cli.main(["run", recipe]) == 0
     seen = calls.seen["run"]
-    assert (seen["out"], seen["device"], seen["workers"], seen["resume"]) == (Path("runs/tiny"), "auto", None, False)
+    assert (seen["out"], seen["device"], seen["workers"], seen["resume"]) == (
+        Path("runs/tiny"),
+        "auto",
+        None,
+        False,
+    )
     assert seen["config"] == config.load_config(recipe)
 
 
-def test_a_run_is_not_overwritten(calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_not_overwritten(
+    calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("runs/tiny").mkdir(parents=True)
     assert cli.main(["run", recipe]) == 0, "an empty folder is free"
     capsys.readouterr()
@@ -147,28 +181,79 @@ def test_a_run_is_not_overwritten(calls: Calls, recipe: str, capsys: pytest.Capt
 def test_train_one_arm(calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("runs/tiny/arms/teacher-seed0").mkdir(parents=True)
     Path("runs/tiny/arms/teacher-seed0/checkpoint.pt").touch()
-    assert cli.main(["train", recipe, "--arm", "baseline", "--seed", "3"]) == 0, "another arm of the same run may exist"
+    assert cli.main(["train", recipe, "--arm", "baseline", "--seed", "3"]) == 0, (
+        "another arm of the same run may exist"
+    )
     seen = calls.seen["train"]
-    assert (seen["arm"], seen["seed"], seen["out"], seen["resume"]) == ("baseline", 3, Path("runs/tiny"), False)
+    assert (seen["arm"], seen["seed"], seen["out"], seen["resume"]) == (
+        "baseline",
+        3,
+        Path("runs/tiny"),
+        False,
+    )
     assert "87.50%" in capsys.readouterr().out
     assert "already holds" in error_of(capsys, "train", recipe, "--arm", "teacher")
     assert "did you mean baseline?" in error_of(capsys, "train", recipe, "--arm", "basline")
 
 
-def test_sweep_tells_what_is_swept_from_plain_overrides(calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["sweep", recipe, "method.temperature=1,2", "train.lr=log:1e-4..1e-2", "train.epochs=3", "--seeds", "0,1"]
-    assert cli.main([*argv, "--search", "tpe", "--trials", "9", "--pruner", "median", "--final-seeds", "7,8"]) == 0
+def test_sweep_tells_what_is_swept_from_plain_overrides(
+    calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [
+        "sweep",
+        recipe,
+        "method.temperature=1,2",
+        "train.lr=log:1e-4..1e-2",
+        "train.epochs=3",
+        "--seeds",
+        "0,1",
+    ]
+    assert (
+        cli.main(
+            [
+                *argv,
+                "--search",
+                "tpe",
+                "--trials",
+                "9",
+                "--pruner",
+                "median",
+                "--final-seeds",
+                "7,8",
+            ]
+        )
+        == 0
+    )
     seen = calls.seen["sweep"]
     assert [d.key for d in seen["space"]] == ["method.temperature", "train.lr"]
-    assert (seen["config"].train.epochs, seen["config"].seeds, seen["out"]) == (3, (0, 1), Path("runs/tiny-sweep"))
-    assert (seen["search"], seen["trials"], seen["pruner"], seen["final_seeds"]) == ("tpe", 9, "median", [7, 8])
-    assert (seen["backend"], seen["storage"], seen["workers"], seen["resume"]) == ("auto", None, None, False)
+    assert (seen["config"].train.epochs, seen["config"].seeds, seen["out"]) == (
+        3,
+        (0, 1),
+        Path("runs/tiny-sweep"),
+    )
+    assert (seen["search"], seen["trials"], seen["pruner"], seen["final_seeds"]) == (
+        "tpe",
+        9,
+        "median",
+        [7, 8],
+    )
+    assert (seen["backend"], seen["storage"], seen["workers"], seen["resume"]) == (
+        "auto",
+        None,
+        None,
+        False,
+    )
     printed = capsys.readouterr().out.splitlines()
-    assert printed == ["table of a sweep: distillation helped", "Report: runs/tiny-sweep/report.html"]
+    assert printed == [
+        "table of a sweep: distillation helped",
+        "Report: runs/tiny-sweep/report.html",
+    ]
     assert calls.seen["report"] == {"run": Path("runs/tiny-sweep")}
 
 
-def test_evaluate_and_benchmark_print_tables_and_json(calls: Calls, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_and_benchmark_print_tables_and_json(
+    calls: Calls, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = str(tmp_path)
     assert cli.main(["evaluate", run, "--data", "images"]) == 0
     table = capsys.readouterr().out
@@ -205,14 +290,19 @@ def test_a_missing_run_is_named(command: str, capsys: pytest.CaptureFixture[str]
         (["train", "tiny.yaml", "--seed", "x"], "--seed"),
         (["sweep", "tiny.yaml", "train.lr=1e-3"], "nothing to sweep"),
         (["sweep", "tiny.yaml", "train.lr=1,2", "--search", "gird"], "--search"),
-        (["sweep", "tiny.yaml", "train.lr=1,2", "--final-seeds", "a"], "--final-seeds takes whole numbers"),
+        (
+            ["sweep", "tiny.yaml", "train.lr=1,2", "--final-seeds", "a"],
+            "--final-seeds takes whole numbers",
+        ),
         (["benchmark", ".", "--threads", "0"], "--threads must be at least 1"),
         (["methods", "kdd"], "did you mean kd?"),
         (["models", "resnet2"], "did you mean resnet"),
         (["recipes", "no-such-recipe"], "unknown recipe"),
     ],
 )
-def test_mistakes_get_one_line(argv: list[str], says: str, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_get_one_line(
+    argv: list[str], says: str, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert says in error_of(capsys, *argv)
 
 
@@ -227,7 +317,10 @@ def test_debug_adds_the_traceback_wherever_it_stands(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "/out"), "error: Permission denied: /out\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/out"),
+            "error: Permission denied: /out\n",
+        ),
         (
             OSError(errno.ENOSPC, "No space left on device", "/out/x"),
             "error: No space left on device: /out/x; free some, then repeat the command with --resume\n",
@@ -250,13 +343,18 @@ def test_our_own_mistakes_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> Non
         cli.main(["recipes"])
 
 
-def test_interrupt(calls: Calls, recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupt(
+    calls: Calls, recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys.modules["understudy.experiment"], "run_experiment", interrupted)
     assert cli.main(["run", recipe]) == 130
-    assert capsys.readouterr().err == "interrupted; the same command with --resume goes on from the last finished epoch\n"
+    assert (
+        capsys.readouterr().err
+        == "interrupted; the same command with --resume goes on from the last finished epoch\n"
+    )
     failing(monkeypatch, KeyboardInterrupt())
     assert cli.main(["recipes"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
@@ -267,7 +365,17 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == cli.__version__
     assert cli.main([]) == 0
     overview = capsys.readouterr().out
-    for command in ("run", "train", "sweep", "evaluate", "benchmark", "report", "recipes", "models", "methods"):
+    for command in (
+        "run",
+        "train",
+        "sweep",
+        "evaluate",
+        "benchmark",
+        "report",
+        "recipes",
+        "models",
+        "methods",
+    ):
         assert f"│ {command} " in overview
         assert cli.main([command, "--help"]) == 0
         assert "Usage: understudy" in capsys.readouterr().out

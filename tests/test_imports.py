@@ -8,12 +8,25 @@ import pytest
 
 import understudy
 
-HEAVY = ["torch", "matplotlib", "scipy", "sklearn", "optuna", "ray", "onnx", "onnxruntime", "lightning_fabric", "pyarrow"]
+HEAVY = [
+    "torch",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "optuna",
+    "ray",
+    "onnx",
+    "onnxruntime",
+    "lightning_fabric",
+    "pyarrow",
+]
 
 
 def fresh(program: str) -> str:
     """What a program prints in an interpreter of its own."""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -21,7 +34,9 @@ def fresh(program: str) -> str:
 def loaded_after(program: str) -> set[str]:
     """Which heavy packages a program loads."""
     return set(
-        fresh(f"{program}\nimport sys\nprint('\\n' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))")
+        fresh(
+            f"{program}\nimport sys\nprint('\\n' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))"
+        )
         .splitlines()[-1]
         .split()
     )
@@ -32,7 +47,12 @@ def test_the_probe_sees_a_heavy_package() -> None:
 
 
 def test_import_is_light() -> None:
-    assert loaded_after("import understudy; understudy.UnderstudyError; understudy.__version__; dir(understudy)") == set()
+    assert (
+        loaded_after(
+            "import understudy; understudy.UnderstudyError; understudy.__version__; dir(understudy)"
+        )
+        == set()
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,9 +91,18 @@ assert isinstance(first, types.FunctionType)
 assert isinstance(module, types.ModuleType) and module is sys.modules["understudy.{name}"]
 """
     fresh(program)
-    fresh(program.replace(f"first = understudy.{name}\n", f"import understudy.{name}\nfirst = understudy.{name}\n"))
+    fresh(
+        program.replace(
+            f"first = understudy.{name}\n", f"import understudy.{name}\nfirst = understudy.{name}\n"
+        )
+    )
 
 
 def test_python_m_is_the_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "understudy", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "understudy", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == understudy.__version__

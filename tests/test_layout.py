@@ -68,12 +68,16 @@ def imported_modules(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else ()
             base = ".".join([*above, *([node.module] if node.module else [])])
-            found |= {f"{base}.{alias.name}" for alias in node.names} if base == "understudy" else {base}
+            found |= (
+                {f"{base}.{alias.name}" for alias in node.names} if base == "understudy" else {base}
+            )
     return {name for name in found if name.split(".")[0] == "understudy"}
 
 
 def test_every_room_has_a_floor() -> None:
-    assert {room(path) for path in source_files()} - {"__init__"} <= set(RANKS), "name the new module in RANKS"
+    assert {room(path) for path in source_files()} - {"__init__"} <= set(RANKS), (
+        "name the new module in RANKS"
+    )
 
 
 @pytest.mark.parametrize("path", source_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -84,13 +88,17 @@ def test_imports_point_one_way(path: Path) -> None:
     for name in imported_modules(path):
         other = [*name.split("."), "errors"][1]
         if other in RANKS:  # else a plain name of the package, such as __version__
-            assert RANKS[other] <= RANKS[own], f"{own} (floor {RANKS[own]}) must not import {name} (floor {RANKS[other]})"
+            assert RANKS[other] <= RANKS[own], (
+                f"{own} (floor {RANKS[own]}) must not import {name} (floor {RANKS[other]})"
+            )
 
 
 def test_the_package_itself_imports_only_its_errors_at_once() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     at_once = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
-    assert {name for name in at_once if name and name.startswith("understudy")} == {"understudy.errors"}
+    assert {name for name in at_once if name and name.startswith("understudy")} == {
+        "understudy.errors"
+    }
 
 
 def test_files_are_named_after_ideas() -> None:
@@ -100,7 +108,13 @@ def test_files_are_named_after_ideas() -> None:
 
 def test_no_registry_is_named() -> None:
     # In halves, so that this file passes its own test.
-    hosts = ["pypi" + ".org", "python" + "hosted.org", "npm" + "js", "deb." + "debian.org", "download.py" + "torch.org"]
+    hosts = [
+        "pypi" + ".org",
+        "python" + "hosted.org",
+        "npm" + "js",
+        "deb." + "debian.org",
+        "download.py" + "torch.org",
+    ]
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout: which files belong to the project is not known")
     listed = subprocess.run(

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from understudy.config import AugmentConfig, DataConfig
+from understudy.config.schema import AugmentConfig, DataConfig
 from understudy.data.dataset import Split
-from understudy.data.training import TrainingData
+from understudy.data.prepare import TrainingData
 from understudy.models.base import Classifier, Outputs
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
@@ -23,14 +23,23 @@ def tiny_split(num_images: int = 24, size: int = 8, num_classes: int = 3, seed: 
 
 def tiny_config(padding: int = 1, flip: bool = True, **augment: object) -> DataConfig:
     """Normalisation with a different mean and std in each channel; ``augment`` are fields of the augmentation."""
-    return DataConfig(mean=MEAN, std=STD, augment=AugmentConfig(padding=padding, flip=flip, **augment))
+    return DataConfig(
+        mean=MEAN, std=STD, augment=AugmentConfig(padding=padding, flip=flip, **augment)
+    )
 
 
-def tiny_data(num_images: int = 24, size: int = 8, num_classes: int = 3, seed: int = 0, **augment: object) -> TrainingData:
+def tiny_data(
+    num_images: int = 24, size: int = 8, num_classes: int = 3, seed: int = 0, **augment: object
+) -> TrainingData:
     """Training images with six others for validation."""
-    train, val = tiny_split(num_images, size, num_classes, seed), tiny_split(6, size, num_classes, seed + 1000)
+    train, val = (
+        tiny_split(num_images, size, num_classes, seed),
+        tiny_split(6, size, num_classes, seed + 1000),
+    )
     names = tuple("abc"[:num_classes])
-    return TrainingData("tiny", train, val, torch.arange(num_images), names, tiny_config(**augment), f"tiny-{seed}")
+    return TrainingData(
+        "tiny", train, val, torch.arange(num_images), names, tiny_config(**augment), f"tiny-{seed}"
+    )
 
 
 class TinyNet(Classifier):

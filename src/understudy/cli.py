@@ -19,7 +19,7 @@ from understudy.errors import UnderstudyError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from understudy.config import RunConfig
+    from understudy.config.schema import RunConfig
 
 app = App(
     name="understudy",
@@ -51,7 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         command(*bound.args, **bound.kwargs)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        hint = "; the same command with --resume goes on from the last finished epoch" if resumable else ""
+        hint = (
+            "; the same command with --resume goes on from the last finished epoch"
+            if resumable
+            else ""
+        )
         print(f"interrupted{hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -109,12 +113,19 @@ def run(
     folder = out or Path("runs", config.name)
     _check_free(folder, folder, resume)
 
-    from understudy.experiment import run_experiment  # after the checks: a slip is answered before torch has loaded
+    from understudy.experiment import (
+        run_experiment,  # after the checks: a slip is answered before torch has loaded
+    )
 
     results = run_experiment(
-        config, folder, device=device, workers=None if workers == "auto" else workers, resume=resume, command=command_line,
+        config,
+        folder,
+        device=device,
+        workers=None if workers == "auto" else workers,
+        resume=resume,
+        command=command_line,
         together=together,
-    )  # fmt: skip
+    )
     if results:
         _show_results(results, folder)
 
@@ -143,7 +154,7 @@ def train(
         device: auto, cpu, cuda or cuda:N.
         resume: go on from the last finished epoch.
     """
-    from understudy.chain import chain_of
+    from understudy.runs.plan import chain_of
 
     config = _load(recipe, overrides, data, None)
     arms = list(chain_of(config))
@@ -201,28 +212,47 @@ def sweep(
     if workers != "auto" and workers < 1:
         raise UnderstudyError(f"--workers must be auto or at least 1, not {workers}")
 
-    from understudy.sweep.space import split_overrides  # light: a slip is answered before torch has loaded
+    from understudy.sweep.space import (
+        split_overrides,  # light: a slip is answered before torch has loaded
+    )
 
     space, plain = split_overrides(overrides)
     config = _load(recipe, plain, data, seeds)
     if not space:
-        raise UnderstudyError("nothing to sweep: give several values for a key, such as method.temperature=1,2,3")
+        raise UnderstudyError(
+            "nothing to sweep: give several values for a key, such as method.temperature=1,2,3"
+        )
     folder = out or Path("runs", f"{config.name}-sweep")
     _check_free(folder, folder, resume)
 
-    from understudy.sweep.sweep import run_sweep
+    from understudy.sweep.driver import run_sweep
 
     results = run_sweep(
-        config, space, folder, search=search, trials=trials, pruner=pruner, backend=backend, storage=storage,
-        final_seeds=None if final_seeds is None else _numbers(final_seeds, "--final-seeds"), device=device,
-        workers=None if workers == "auto" else workers, resume=resume, command=command_line,
-    )  # fmt: skip
+        config,
+        space,
+        folder,
+        search=search,
+        trials=trials,
+        pruner=pruner,
+        backend=backend,
+        storage=storage,
+        final_seeds=None if final_seeds is None else _numbers(final_seeds, "--final-seeds"),
+        device=device,
+        workers=None if workers == "auto" else workers,
+        resume=resume,
+        command=command_line,
+    )
     _show_sweep(results, folder)
 
 
 @app.command
 def evaluate(
-    path: Path, /, *, data: str | None = None, device: str = "auto", as_json: Annotated[bool, Parameter(name="--json")] = False
+    path: Path,
+    /,
+    *,
+    data: str | None = None,
+    device: str = "auto",
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Measure trained weights on the test images.
 
@@ -240,7 +270,9 @@ def evaluate(
 
 
 @app.command
-def benchmark(path: Path, /, *, threads: int = 1, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+def benchmark(
+    path: Path, /, *, threads: int = 1, as_json: Annotated[bool, Parameter(name="--json")] = False
+) -> None:
     """Measure size, arithmetic and latency of a run's models, the models taking turns.
 
     Args:
@@ -295,8 +327,8 @@ def diagnose(
     from rich.console import Console
 
     from understudy.diagnose.diagnosis import as_json, diagnose_run, write_diagnosis
-    from understudy.diagnose.text import terminal_text
     from understudy.files import write_bytes
+    from understudy.terminal.diagnosis import terminal_text
 
     diagnosis = diagnose_run(run, data=data, device=device)
     page = write_diagnosis(diagnosis, run)
@@ -307,29 +339,46 @@ def diagnose(
 
 
 @app.command
-def recipes(name: str | None = None, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+def recipes(
+    name: str | None = None, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False
+) -> None:
     """List the recipes, or show one.
 
     Args:
         name: show this recipe.
         as_json: print JSON.
     """
-    from understudy.config import load_config, recipe_names, recipe_text, to_mapping
+    from understudy.config.recipe import load_config, recipe_names, recipe_text, to_mapping
 
     if name is None:
-        _show_list([{"name": each, "summary": _summary(recipe_text(each))} for each in recipe_names()], as_json)
+        _show_list(
+            [{"name": each, "summary": _summary(recipe_text(each))} for each in recipe_names()],
+            as_json,
+        )
     elif as_json:
-        _print_json({"name": name, "summary": _summary(recipe_text(name)), "config": to_mapping(load_config(name))})
+        _print_json(
+            {
+                "name": name,
+                "summary": _summary(recipe_text(name)),
+                "config": to_mapping(load_config(name)),
+            }
+        )
     else:
         print(recipe_text(name), end="")
 
 
-cache = App(name="cache", help="Look after kept teacher outputs: build, inspect, verify, delete.", help_format="plaintext")
+cache = App(
+    name="cache",
+    help="Look after kept teacher outputs: build, inspect, verify, delete.",
+    help_format="plaintext",
+)
 app.command(cache)
 
 
 @cache.command(name="build")
-def cache_build(run: Path, /, *, epochs: int | None = None, all_views: bool = False, device: str = "auto") -> None:
+def cache_build(
+    run: Path, /, *, epochs: int | None = None, all_views: bool = False, device: str = "auto"
+) -> None:
     """Ask a run's trained teacher about the views of its trainings ahead of them.
 
     Args:
@@ -340,25 +389,29 @@ def cache_build(run: Path, /, *, epochs: int | None = None, all_views: bool = Fa
     """
     _check_exists(run)
 
-    from understudy.caches import build_cache
-    from understudy.display import counting
+    from understudy.runs.warm_cache import build_cache
+    from understudy.terminal.progress import counting
 
     with counting("labelling") as progress:
-        built = build_cache(run, epochs=epochs, all_views=all_views, device=device, progress=progress)
+        built = build_cache(
+            run, epochs=epochs, all_views=all_views, device=device, progress=progress
+        )
     print(f"{built['labelled']:,} views labelled")
     for folder in built["folders"]:
         print(f"Cache: {folder}")
 
 
 @cache.command(name="inspect")
-def cache_inspect(name: str | None = None, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+def cache_inspect(
+    name: str | None = None, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False
+) -> None:
     """List the caches, or show what one was made of and how full it is.
 
     Args:
         name: a cache's folder, or the beginning of its name.
         as_json: print JSON.
     """
-    from understudy.caches import find_cache, inspect_cache, list_caches
+    from understudy.runs.warm_cache import find_cache, inspect_cache, list_caches
 
     if name is not None:
         _show_measures(inspect_cache(find_cache(name)), as_json)
@@ -379,12 +432,14 @@ def cache_verify(name: str, /, *, run: Path | None = None, device: str = "auto")
         run: the folder of a run that uses it.
         device: auto, cpu, cuda or cuda:N.
     """
-    from understudy.caches import find_cache, verify_cache
+    from understudy.runs.warm_cache import find_cache, verify_cache
 
     found = verify_cache(find_cache(name), run, device=device)
     print(f"{found['filled']:,} rows are sound, {found['empty']:,} are still empty")
     if found.get("compared"):
-        print(f"{found['compared']:,} rows compared with the live teacher: largest difference {found['largest_difference']:.2g}")
+        print(
+            f"{found['compared']:,} rows compared with the live teacher: largest difference {found['largest_difference']:.2g}"
+        )
 
 
 @cache.command(name="delete")
@@ -394,14 +449,16 @@ def cache_delete(name: str, /) -> None:
     Args:
         name: a cache's folder, or the beginning of its name.
     """
-    from understudy.caches import delete_cache, find_cache
+    from understudy.runs.warm_cache import delete_cache, find_cache
 
     folder = find_cache(name)
     print(f"{folder} deleted, {delete_cache(folder) / 2**20:,.1f} MB freed")
 
 
 @app.command
-def models(name: str | None = None, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+def models(
+    name: str | None = None, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False
+) -> None:
     """List the networks, or explain one.
 
     Args:
@@ -417,7 +474,9 @@ def models(name: str | None = None, /, *, as_json: Annotated[bool, Parameter(nam
 
 
 @app.command
-def methods(name: str | None = None, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+def methods(
+    name: str | None = None, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False
+) -> None:
     """List the distillation methods, or explain one.
 
     Args:
@@ -428,7 +487,13 @@ def methods(name: str | None = None, /, *, as_json: Annotated[bool, Parameter(na
 
     entries = {entry["name"]: entry for entry in describe_methods()}
     if name is None and not as_json:
-        _show_list([{key: value for key, value in entry.items() if key != "summary"} for entry in entries.values()], False)
+        _show_list(
+            [
+                {key: value for key, value in entry.items() if key != "summary"}
+                for entry in entries.values()
+            ],
+            False,
+        )
         print(
             "Parameters for the founding student and a teacher of 2.5 MB; cost of a step over that of plain training, measured."
         )
@@ -440,12 +505,16 @@ def methods(name: str | None = None, /, *, as_json: Annotated[bool, Parameter(na
         raise UnderstudyError(_unknown("method", name, list(entries)))
 
 
-def _load(recipe: str, overrides: Iterable[str], data: str | None, seeds: str | None) -> "RunConfig":
-    from understudy.config import load_config
+def _load(
+    recipe: str, overrides: Iterable[str], data: str | None, seeds: str | None
+) -> "RunConfig":
+    from understudy.config.recipe import load_config
 
     options = []
     if data is not None:
-        options.append(f"data.path={json.dumps(data)}")  # quoted: a path such as 2024 is not a number
+        options.append(
+            f"data.path={json.dumps(data)}"
+        )  # quoted: a path such as 2024 is not a number
     if seeds is not None:
         options.append(f"seeds=[{seeds}]")
     return load_config(recipe, [*overrides, *options])
@@ -457,17 +526,23 @@ def _check_free(target: Path, folder: Path, resume: bool) -> None:
     if os.environ.get("RANK", "0") != "0":
         return  # the first rank looks, and may have begun to write
     if not resume and target.is_dir() and any(target.iterdir()):
-        raise UnderstudyError(f"{target} already holds a run: go on with it by --resume, or choose another --out")
+        raise UnderstudyError(
+            f"{target} already holds a run: go on with it by --resume, or choose another --out"
+        )
 
 
 def _check_exists(path: Path) -> None:
     if not path.exists():
-        raise UnderstudyError(f"there is no {path}: give a folder that `understudy run` has written")
+        raise UnderstudyError(
+            f"there is no {path}: give a folder that `understudy run` has written"
+        )
 
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    return f"unknown {kind} {name!r}: " + (f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}")
+    return f"unknown {kind} {name!r}: " + (
+        f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    )
 
 
 def _summary(recipe: str) -> str:
@@ -485,7 +560,7 @@ def _show_results(results: Mapping[str, Any], folder: Path) -> None:
     from rich.console import Console
 
     from understudy.report import write_report
-    from understudy.report.table import terminal_table
+    from understudy.report.run.table import terminal_table
 
     path = write_report(folder)
     Console().print(terminal_table(results))
@@ -498,7 +573,9 @@ def _numbers(text: str, option: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise UnderstudyError(f"{option} takes whole numbers with commas between them, such as 3,4,5, not {text}") from error
+        raise UnderstudyError(
+            f"{option} takes whole numbers with commas between them, such as 3,4,5, not {text}"
+        ) from error
 
 
 def _show_sweep(results: Mapping[str, Any], folder: Path) -> None:
@@ -516,7 +593,11 @@ def _show_measures(measures: Mapping[str, Any], as_json: bool) -> None:
         _print_json(measures)
         return
     several = all(isinstance(value, Mapping) for value in measures.values())
-    rows = [{"name": name, **_flat(value)} for name, value in measures.items()] if several else [_flat(measures)]
+    rows = (
+        [{"name": name, **_flat(value)} for name, value in measures.items()]
+        if several
+        else [_flat(measures)]
+    )
     _print_table(rows)
 
 
@@ -568,7 +649,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> "Table":
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         numeric = all(isinstance(row.get(column), (int, float, type(None))) for row in rows)
-        table.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(
+            column.replace("_", " "), justify="right" if numeric else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(*(Text(_cell(row.get(column))) for column in columns))
     return table

@@ -11,29 +11,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from understudy.arm import (
-    ArmSpec,
-    arm_folder,
-    build,
-    run_arm,
-    shown_to,
-    spec_of,
-    trained_network,
-    weights_path,
-    write_history,
-    write_json,
-)
-from understudy.benchmark import count_macs, efficiency, hardware, measure_latency, model_size
-from understudy.chain import Link, chain_of, depths, needed_by
-from understudy.config import RunConfig, from_yaml, to_mapping, to_yaml
-from understudy.data.training import TrainingData, prepare_data
+from understudy.config.recipe import from_yaml, to_mapping
+from understudy.config.schema import RunConfig
+from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
-from understudy.files import write_bytes
-from understudy.loop import EpochResult, resolve_device, resolve_precision
+from understudy.evaluation.environment import hardware
+from understudy.evaluation.latency import count_macs, efficiency, measure_latency, model_size
+from understudy.evaluation.statistics import paired_gain, summarise, verdict
+from understudy.execution.workers import Job, Tell, available_cores, run_jobs
+from understudy.files import write_json
 from understudy.methods import method_config, needs_of
 from understudy.models import deployed
-from understudy.statistics import paired_gain, summarise, verdict
-from understudy.workers import Job, Tell, available_cores, run_jobs
+from understudy.runs.arm import build, run_arm, shown_to, spec_of, trained_network
+from understudy.runs.folder import ArmSpec, arm_folder, load_run, record_config, weights_path
+from understudy.runs.plan import Link, chain_of, depths, needed_by
+from understudy.runs.results import describe_data
+from understudy.training.device import resolve_device, resolve_precision
+from understudy.training.history import EpochResult, write_history
 
 Latencies = dict[str, dict[str, Any]]
 
@@ -72,7 +66,7 @@ def run_experiment(
     """
     import torch
 
-    from understudy.display import RunDisplay
+    from understudy.terminal.progress import RunDisplay
 
     began = time.perf_counter()
     on_cpu = resolve_device(device).type == "cpu"
@@ -83,27 +77,43 @@ def run_experiment(
     rank = int(os.environ.get("RANK", "0"))
     distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
     waves = _waves(config, links)
-    data, test = prepare_data(config.data)  # decoded before any worker starts, and refused here if it is not in order
-    for model, stages in {repr((link.model, link.stages)): (link.model, link.stages) for link in links.values()}.values():
+    data, test = prepare_data(
+        config.data
+    )  # decoded before any worker starts, and refused here if it is not in order
+    for model, stages in {
+        repr((link.model, link.stages)): (link.model, link.stages) for link in links.values()
+    }.values():
         build(model, data, stages)
     if rank == 0:
-        record_config(config, out, resume)  # after the checks: a run that was refused leaves no folder behind
+        record_config(
+            config, out, resume
+        )  # after the checks: a run that was refused leaves no folder behind
     cores = len(available_cores())
     side_by_side = 0 if not on_cpu or distributed or workers == 1 else (workers or cores)
     epochs = {spec.name: links[spec.arm].epochs for wave in waves for spec in wave}
     shown = RunDisplay(epochs)
 
     def stage(specs: list[ArmSpec]) -> dict[str, Any]:
-        alone = len(specs) == 1 and on_cpu and not distributed  # ranks share the cores: one thread each
+        alone = (
+            len(specs) == 1 and on_cpu and not distributed
+        )  # ranks share the cores: one thread each
         threads = (cores if alone else 1) if on_cpu else None
-        jobs = [Job(s.name, run_arm, (config, s, out, device, threads, resume, cache, True)) for s in specs]
+        jobs = [
+            Job(s.name, run_arm, (config, s, out, device, threads, resume, cache, True))
+            for s in specs
+        ]
         return run_jobs(jobs, min(side_by_side, len(specs)), tell, bind_all=alone)
 
     def companies(specs: list[ArmSpec]) -> dict[str, Any]:
-        from understudy.sweep.company import run_company
+        from understudy.execution.company import run_company
 
         parts = _companies(config, links, specs, max(side_by_side, 1))
-        jobs = [Job(part[0].name, run_company, (config, part, out, device, 1 if on_cpu else None, cache)) for part in parts]
+        jobs = [
+            Job(
+                part[0].name, run_company, (config, part, out, device, 1 if on_cpu else None, cache)
+            )
+            for part in parts
+        ]
         finished = run_jobs(jobs, min(side_by_side, len(jobs)), lambda _, news: tell(*news))
         return {name: result for company in finished.values() for name, result in company.items()}
 
@@ -130,86 +140,110 @@ def run_experiment(
     results["environment"] = hardware("cpu" if on_cpu else "cuda") | {
         "workers": max(side_by_side, 1),
         "threads_per_worker": 1 if on_cpu else None,
-        "precision": resolve_precision(config.train.precision, torch.device("cpu" if on_cpu else "cuda")),
+        "precision": resolve_precision(
+            config.train.precision, torch.device("cpu" if on_cpu else "cuda")
+        ),
     }
-    write_json(out / "environment.json", results["environment"] | {"command": command, "created": results["created"]})
+    write_json(
+        out / "environment.json",
+        results["environment"] | {"command": command, "created": results["created"]},
+    )
     write_json(out / "results.json", results)
     return results
 
 
-def _companies(config: RunConfig, links: Mapping[str, Link], specs: list[ArmSpec], parts: int) -> list[list[ArmSpec]]:
+def _companies(
+    config: RunConfig, links: Mapping[str, Link], specs: list[ArmSpec], parts: int
+) -> list[list[ArmSpec]]:
     """Students that take turns: for each seed, its arms dealt out to so many companies, those that read features evenly."""
-    arms = sorted({s.arm: None for s in specs}, key=lambda arm: needs_of(method_config(links[arm].method)) != "features")
+    arms = sorted(
+        {s.arm: None for s in specs},
+        key=lambda arm: needs_of(method_config(links[arm].method)) != "features",
+    )
     dealt = [arms[part::parts] for part in range(min(parts, len(arms)))]
-    return [[s for s in specs if s.seed == seed and s.arm in part] for seed in config.seeds for part in dealt]
+    return [
+        [s for s in specs if s.seed == seed and s.arm in part]
+        for seed in config.seeds
+        for part in dealt
+    ]
 
 
 def _waves(config: RunConfig, links: Mapping[str, Link]) -> list[list[ArmSpec]]:
     """All trainings of a run, in groups that follow each other; those of a group are independent. Seed by seed, arm by arm."""
     depth = depths(links)
     specs = dict.fromkeys(spec_of(config, arm, seed) for seed in config.seeds for arm in links)
-    return [[spec for spec in specs if depth[spec.arm] == level] for level in range(max(depth.values()) + 1)]
+    return [
+        [spec for spec in specs if depth[spec.arm] == level]
+        for level in range(max(depth.values()) + 1)
+    ]
 
 
-def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str = "auto", resume: bool = False) -> dict[str, Any]:
+def train_arm(
+    config: RunConfig, arm: str, seed: int, out: Path, *, device: str = "auto", resume: bool = False
+) -> dict[str, Any]:
     """Train one arm on one seed; what it needs (its teacher, members, assistants) is trained first where it is not there yet.
 
     Returns:
         the contents of the arm's ``result.json``, on every rank of a distributed training.
     """
-    from understudy.display import RunDisplay
+    from understudy.terminal.progress import RunDisplay
 
     resolve_device(device)  # refused before anything is written
-    first = int(os.environ.get("RANK", "0")) == 0  # of a distributed training: the one that writes and shows
+    first = (
+        int(os.environ.get("RANK", "0")) == 0
+    )  # of a distributed training: the one that writes and shows
     if first and (resume or not (out / "config.yaml").exists()):
         record_config(config, out, resume)
     elif first and from_yaml((out / "config.yaml").read_text(), str(out / "config.yaml")) != config:
         raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
     links = chain_of(config)
     own = spec_of(config, arm, seed) if arm != "teacher" else ArmSpec("teacher", seed, None)
-    needs_others = bool(links[arm].members) or needs_of(method_config(links[arm].method)) != "nothing"
+    needs_others = (
+        bool(links[arm].members) or needs_of(method_config(links[arm].method)) != "nothing"
+    )
     specs = [spec_of(config, name, seed) for name in needed_by(links, arm)] if needs_others else []
     specs.append(own)
     epochs = {s.name: links[s.arm].epochs for s in specs}
     # Before the arm itself comes its teacher: one that is there is used, not trained anew.
-    jobs = [Job(s.name, run_arm, (config, s, out, device, None, resume or s is not specs[-1], None, True)) for s in specs]
+    jobs = [
+        Job(
+            s.name,
+            run_arm,
+            (config, s, out, device, None, resume or s is not specs[-1], None, True),
+        )
+        for s in specs
+    ]
     shown = RunDisplay(epochs)
     with shown if first else contextlib.nullcontext():
-        return dict(run_jobs(jobs, 0, shown.tell if first else lambda name, message: None)[specs[-1].name])
+        return dict(
+            run_jobs(jobs, 0, shown.tell if first else lambda name, message: None)[specs[-1].name]
+        )
 
 
-def record_config(config: RunConfig, out: Path, resume: bool) -> None:
-    """Write config.yaml; on resume check first that it is the same run, but for further seeds or another place of the data."""
-    path = out / "config.yaml"
-    if resume and path.exists():
-        before, now = to_mapping(from_yaml(path.read_text(), str(path))), to_mapping(config)
-        differing = sorted(_differences(before, now))
-        if differing:
-            raise UnderstudyError(f"cannot resume {out}: {', '.join(differing)} differ from its config.yaml; give another --out")
-    write_bytes(path, to_yaml(config).encode())
-
-
-def _differences(before: Any, now: Any, where: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = dict.fromkeys([*before, *now])
-        return [d for k in keys for d in _differences(before.get(k), now.get(k), f"{where}.{k}" if where else k)]
-    return [] if before == now or where in ("data.path", "seeds") else [where]
-
-
-def _latencies(config: RunConfig, out: Path, arms: list[str], data: TrainingData, threads: int | None = None) -> Latencies:
+def _latencies(
+    config: RunConfig, out: Path, arms: list[str], data: TrainingData, threads: int | None = None
+) -> Latencies:
     """Size, multiply-adds and latency of one network per arm, the networks taking turns."""
     networks = {}
     for arm in arms:
         spec = spec_of(config, arm, config.seeds[0])
-        networks[arm] = (deployed(trained_network(config, spec, out, data)), weights_path(out, spec.name))
+        networks[arm] = (
+            deployed(trained_network(config, spec, out, data)),
+            weights_path(out, spec.name),
+        )
     settings = config.benchmark
     latency = measure_latency(
-        {arm: network for arm, (network, _) in networks.items()}, data.image_shape, settings.batch_sizes,
-        threads=threads or settings.threads, repeats=settings.repeats, warmup=settings.warmup,
-    )  # fmt: skip
+        {arm: network for arm, (network, _) in networks.items()},
+        data.image_shape,
+        settings.batch_sizes,
+        threads=threads or settings.threads,
+        repeats=settings.repeats,
+        warmup=settings.warmup,
+    )
     return {
         arm: {
-            "size": model_size(network) | {"file_bytes": path.stat().st_size, "macs": count_macs(network, data.image_shape)},
+            "size": model_size(network)
+            | {"file_bytes": path.stat().st_size, "macs": count_macs(network, data.image_shape)},
             "latency": latency[arm],
         }
         for arm, (network, path) in networks.items()
@@ -234,7 +268,8 @@ def assemble(
         speed = latencies[arm]["latency"]
         size = latencies[arm]["size"]
         summary = {
-            key: summarise([r["test"][key] for r in runs]) for key in ("accuracy", "nll", "ece", "agreement", "teacher_kl")
+            key: summarise([r["test"][key] for r in runs])
+            for key in ("accuracy", "nll", "ece", "agreement", "teacher_kl")
         }
         largest = str(max(config.benchmark.batch_sizes))
         assert summary["accuracy"] is not None
@@ -244,21 +279,38 @@ def assemble(
             "taught_by": runs[0].get("taught_by"),
             "model": runs[0]["model"],
             "method": runs[0]["method"],
-            "runs": [{k: v for k, v in r.items() if k not in ("arm", "model", "method", "taught_by")} for r in runs],
+            "runs": [
+                {k: v for k, v in r.items() if k not in ("arm", "model", "method", "taught_by")}
+                for r in runs
+            ],
             "summary": summary,
             "size": size,
             "latency": speed,
             "compression": latencies["teacher"]["size"]["size_mb"] / size["size_mb"],
-            "efficiency": efficiency(100 * summary["accuracy"]["mean"], speed[largest]["median_ms"], size["size_mb"]),
+            "efficiency": efficiency(
+                100 * summary["accuracy"]["mean"], speed[largest]["median_ms"], size["size_mb"]
+            ),
         }
     comparisons = []
     for arm, link in links.items():
         reference = _compared_with(link, links)
         if reference is not None:
-            ours, theirs = ([r["test"]["accuracy"] for r in by_arm[name]] for name in (arm, reference))
+            ours, theirs = (
+                [r["test"]["accuracy"] for r in by_arm[name]] for name in (arm, reference)
+            )
             gain = paired_gain(ours, theirs)
-            sentence = verdict(arm, gain) + (f" (against {reference})" if reference != "baseline" else "")
-            comparisons.append({"arm": arm, "reference": reference, "metric": "accuracy", **gain, "verdict": sentence})
+            sentence = verdict(arm, gain) + (
+                f" (against {reference})" if reference != "baseline" else ""
+            )
+            comparisons.append(
+                {
+                    "arm": arm,
+                    "reference": reference,
+                    "metric": "accuracy",
+                    **gain,
+                    "verdict": sentence,
+                }
+            )
     _gather_history(out, [(arm, r["seed"]) for arm, runs in by_arm.items() for r in runs])
     return {
         "schema": 1,
@@ -292,24 +344,19 @@ def _compared_with(link: Link, links: Mapping[str, Link]) -> str | None:
     if link.role not in ("generation", "distilled", "extra"):
         return None
     baseline, teacher = links["baseline"], links["teacher"]
-    if not link.generation or (link.model, link.stages, link.train) == (baseline.model, baseline.stages, baseline.train):
+    if not link.generation or (link.model, link.stages, link.train) == (
+        baseline.model,
+        baseline.stages,
+        baseline.train,
+    ):
         return "baseline"
-    same = link.model == teacher.model and teacher.seed is None and not teacher.members and teacher.path is None
+    same = (
+        link.model == teacher.model
+        and teacher.seed is None
+        and not teacher.members
+        and teacher.path is None
+    )
     return "teacher" if same else None
-
-
-def describe_data(data: TrainingData, num_test: int) -> dict[str, Any]:
-    """The ``data`` of ``results.json``."""
-    return {
-        "name": data.name,
-        "num_train": len(data.train),
-        "num_val": len(data.val),
-        "num_test": num_test,
-        "num_classes": data.num_classes,
-        "class_names": list(data.class_names),
-        "image_shape": list(data.image_shape),
-        "fingerprint": data.fingerprint,
-    }
 
 
 def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:
@@ -324,24 +371,32 @@ def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:
             }
             numbers = {
                 k: float(row[k])
-                for k in ("lr", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second", "label_seconds")
+                for k in (
+                    "lr",
+                    "train_accuracy",
+                    "val_loss",
+                    "val_accuracy",
+                    "seconds",
+                    "images_per_second",
+                    "label_seconds",
+                )
             }
-            others = {k: float(v) for k, v in row.items() if k not in {"arm", "seed", "epoch", *numbers} and v}
+            others = {
+                k: float(v)
+                for k, v in row.items()
+                if k not in {"arm", "seed", "epoch", *numbers} and v
+            }
             measures = {k: v for k, v in others.items() if not k.startswith("train_")}
-            entries.append((arm, seed, EpochResult(epoch=int(row["epoch"]), losses=losses, measures=measures, **numbers)))
+            entries.append(
+                (
+                    arm,
+                    seed,
+                    EpochResult(
+                        epoch=int(row["epoch"]), losses=losses, measures=measures, **numbers
+                    ),
+                )
+            )
     write_history(out / "history.csv", entries)
-
-
-def load_run(run: Path) -> RunConfig:
-    """The configuration of a run directory.
-
-    Raises:
-        UnderstudyError: if it is none.
-    """
-    path = run / "config.yaml"
-    if not path.is_file():
-        raise UnderstudyError(f"{run} is not a run directory: it has no config.yaml")
-    return from_yaml(path.read_text(), str(path))
 
 
 def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -> dict[str, Any]:
@@ -353,7 +408,7 @@ def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -
     Raises:
         UnderstudyError: if there is nothing to measure.
     """
-    from understudy.evaluate import metrics, predict
+    from understudy.evaluation.metrics import metrics, predict
 
     target = resolve_device(device)
     run = path if path.is_dir() else path.parent.parent
@@ -368,7 +423,9 @@ def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -
     logits = {}
     for file in files:
         arm, _, seed = file.stem.rpartition("-seed")
-        network = trained_network(config, replace(spec_of(config, arm, int(seed)), seed=int(seed)), run, prepared)
+        network = trained_network(
+            config, replace(spec_of(config, arm, int(seed)), seed=int(seed)), run, prepared
+        )
         logits[file.stem] = predict(network.to(target), test, shown_to(config, arm), target)
     taught = {}
     for name in logits:
@@ -396,7 +453,9 @@ def benchmark_run(run: Path, *, threads: int = 1) -> dict[str, Any]:
             entry |= measured[arm]
             size = entry["size"]["size_mb"]
             entry["efficiency"] = efficiency(
-                100 * entry["summary"]["accuracy"]["mean"], entry["latency"][largest]["median_ms"], size
+                100 * entry["summary"]["accuracy"]["mean"],
+                entry["latency"][largest]["median_ms"],
+                size,
             )
         results["latency_conditions"]["threads"] = threads
         write_json(path, results)

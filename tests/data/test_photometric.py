@@ -5,16 +5,22 @@ import torch
 
 from understudy.data import photometric
 
-NUMBER = {operation.__name__.strip("_"): number for number, operation in enumerate(photometric.OPERATIONS)}
+NUMBER = {
+    operation.__name__.strip("_"): number for number, operation in enumerate(photometric.OPERATIONS)
+}
 
 
 def some_pixels(num_images: int = 4) -> torch.Tensor:
-    return torch.randint(0, 256, (num_images, 6, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    return torch.randint(
+        0, 256, (num_images, 6, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2)
+    )
 
 
 def applied(name: str, pixels: torch.Tensor, strength: float) -> torch.Tensor:
     count = len(pixels)
-    return photometric.apply(pixels, torch.full((count, 1), NUMBER[name]), torch.full((count, 1), strength))
+    return photometric.apply(
+        pixels, torch.full((count, 1), NUMBER[name]), torch.full((count, 1), strength)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(set(NUMBER) - {"posterise"}))
@@ -34,12 +40,21 @@ def test_full_strength_changes_the_image_into_bytes_again(name: str, strength: f
 
 
 def test_what_the_operations_do() -> None:
-    grey = torch.tensor([60, 100, 140, 200], dtype=torch.uint8).view(1, 2, 2, 1).expand(1, 2, 2, 3).contiguous()
+    grey = (
+        torch.tensor([60, 100, 140, 200], dtype=torch.uint8)
+        .view(1, 2, 2, 1)
+        .expand(1, 2, 2, 3)
+        .contiguous()
+    )
     values = {name: applied(name, grey, 1.0)[0, :, :, 0].flatten().tolist() for name in NUMBER}
     assert values["brighten"] == [114, 190, 255, 255], "times 1.9, held at 255"
     assert values["darken"] == [6, 10, 14, 20], "times 0.1"
-    assert values["contrast"] == [2, 78, 154, 255] or values["contrast"] == [1, 78, 154, 255], "the mean, 125, stays"
-    assert values["flatten"] == [118, 122, 126, 132], "a tenth of the distance from the mean is left"
+    assert values["contrast"] == [2, 78, 154, 255] or values["contrast"] == [1, 78, 154, 255], (
+        "the mean, 125, stays"
+    )
+    assert values["flatten"] == [118, 122, 126, 132], (
+        "a tenth of the distance from the mean is left"
+    )
     assert values["desaturate"] == [60, 100, 140, 200], "grey is grey"
     assert values["posterise"] == [0, 0, 128, 128], "one bit is left"
     assert values["solarise"] == [195, 155, 115, 55], "all inverted"
@@ -61,7 +76,9 @@ def test_each_image_has_its_own_operations_in_their_order() -> None:
         for number, strength in zip(operations[row].tolist(), strengths[row].tolist(), strict=True):
             one = photometric.apply(one, torch.tensor([[number]]), torch.tensor([[strength]]))
         assert torch.equal(together[row], one[0])
-    assert not torch.equal(together[0], photometric.apply(pixels, operations.flip(1), strengths.flip(1))[0]), "order matters"
+    assert not torch.equal(
+        together[0], photometric.apply(pixels, operations.flip(1), strengths.flip(1))[0]
+    ), "order matters"
 
 
 def test_the_same_parameters_give_the_same_bytes() -> None:

@@ -17,7 +17,9 @@ def test_the_parts_are_disjoint_and_complete_and_hold_the_rows_they_name() -> No
     whole = a_split([0, 1, 2] * 20)
     train, val, train_rows, val_rows = split_train_val(whole, 0.25, seed=3)
     assert torch.equal(torch.cat([train_rows, val_rows]).sort().values, torch.arange(60))
-    assert torch.equal(train_rows, train_rows.sort().values) and torch.equal(val_rows, val_rows.sort().values)
+    assert torch.equal(train_rows, train_rows.sort().values) and torch.equal(
+        val_rows, val_rows.sort().values
+    )
     assert torch.equal(train.images[:, 0, 0, 0].long(), train_rows)
     assert torch.equal(val.labels, whole.labels[val_rows])
 
@@ -54,12 +56,16 @@ def test_fewer_images_keep_the_proportions_and_name_their_rows() -> None:
     part, rows = take_fewer(whole, 30, seed=1)
     assert part.labels.bincount().tolist() == [20, 10]
     assert torch.equal(part.images[:, 0, 0, 0].long(), rows)
-    assert torch.equal(rows, take_fewer(whole, 30, seed=1)[1]) and not torch.equal(rows, take_fewer(whole, 30, seed=2)[1])
+    assert torch.equal(rows, take_fewer(whole, 30, seed=1)[1]) and not torch.equal(
+        rows, take_fewer(whole, 30, seed=2)[1]
+    )
     assert torch.equal(take_fewer(whole, 90, seed=1)[1], torch.arange(90))
 
 
 def test_more_images_than_there_are_is_refused() -> None:
-    with pytest.raises(UnderstudyError, match=r"data.train_images asks for 91 images, but 90 are left"):
+    with pytest.raises(
+        UnderstudyError, match=r"data.train_images asks for 91 images, but 90 are left"
+    ):
         take_fewer(a_split([0] * 60 + [1] * 30), 91, seed=0)
 
 
@@ -69,5 +75,7 @@ def test_the_cut_is_that_of_each_class_shuffled_in_its_turn() -> None:
     random, cut = np.random.default_rng(4), []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        cut.append(random.permutation(rows)[: min(max(int(0.2 * len(rows) + 0.5), 1), len(rows) - 1)])
+        cut.append(
+            random.permutation(rows)[: min(max(int(0.2 * len(rows) + 0.5), 1), len(rows) - 1)]
+        )
     assert stratified_rows(labels, 0.2, seed=4)[1].tolist() == sorted(np.concatenate(cut).tolist())

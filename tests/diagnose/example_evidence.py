@@ -3,17 +3,35 @@
 from dataclasses import replace
 from typing import Any
 
-from understudy.config import RunConfig, parse
-from understudy.diagnose.evidence import Curve, Evidence, Fit, Gradients, Measured, Recorded, Standing, Targets
-from understudy.statistics import paired_gain
+from understudy.config.schema import RunConfig, parse
+from understudy.diagnose.evidence import (
+    Curve,
+    Evidence,
+    Fit,
+    Gradients,
+    Measured,
+    Recorded,
+    Standing,
+    Targets,
+)
+from understudy.evaluation.statistics import paired_gain
 
-CURVE = Curve((0.5, 1.0, 0.5, 0.0), (0.5, 0.7, 0.8, 0.85), (0.5, 0.6, 0.7, 0.75), 0.0, 0.001, {"ce": 0.3, "kd": 0.6})
+CURVE = Curve(
+    (0.5, 1.0, 0.5, 0.0),
+    (0.5, 0.7, 0.8, 0.85),
+    (0.5, 0.6, 0.7, 0.75),
+    0.0,
+    0.001,
+    {"ce": 0.3, "kd": 0.6},
+)
 FITS = {
     "teacher": Fit(0.93, 0.90, 0.93, 0.90, 0.93),
     "baseline": Fit(0.84, 0.75, 0.83, 0.76, 0.84),
     "distilled": Fit(0.84, 0.78, 0.83, 0.78, 0.84),
 }
-TARGETS = Targets(2048, 0.95, 0.9, 1.7, 0.74, 0.5, 0.1, (0.5, 0.2, *[0.0375] * 8), (0.9, 0.05, *[0.00625] * 8))
+TARGETS = Targets(
+    2048, 0.95, 0.9, 1.7, 0.74, 0.5, 0.1, (0.5, 0.2, *[0.0375] * 8), (0.9, 0.05, *[0.00625] * 8)
+)
 PULLS = Gradients({"ce": 1.0, "kd": 3.0}, {"ce": 0.25, "kd": 0.75}, 0.6, 24)
 GAINS = ([0.781, 0.780, 0.779], [0.751, 0.749, 0.750])
 
@@ -47,12 +65,18 @@ def measured(**changes: Any) -> Measured:
     return replace(whole, **changes)
 
 
-def healthy(config_: RunConfig | None = None, recorded_: Recorded | None = None, measured_: Measured | None = None) -> Evidence:
+def healthy(
+    config_: RunConfig | None = None,
+    recorded_: Recorded | None = None,
+    measured_: Measured | None = None,
+) -> Evidence:
     """All in order; any part can be given."""
     return Evidence(config_ or config(), recorded_ or recorded(), measured_ or measured())
 
 
-def without_weights(config_: RunConfig | None = None, recorded_: Recorded | None = None) -> Evidence:
+def without_weights(
+    config_: RunConfig | None = None, recorded_: Recorded | None = None
+) -> Evidence:
     return Evidence(config_ or config(), recorded_ or recorded(), None)
 
 

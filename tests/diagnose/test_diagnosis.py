@@ -11,44 +11,67 @@ import pytest
 from tests.report.page_checks import Elements
 
 from understudy import cli
-from understudy.arm import weights_path
-from understudy.checkpoint import load_weights, save_weights
-from understudy.config import RunConfig, parse
+from understudy.config.schema import RunConfig, parse
 from understudy.diagnose import Diagnosis, diagnose_run, write_diagnosis
 from understudy.experiment import run_experiment, train_arm
 from understudy.models import build_model
 from understudy.report import write_report
+from understudy.runs.folder import weights_path
+from understudy.training.weights import load_weights, save_weights
 
 RESULTS = Path(__file__).parents[2] / "results"
 TEACHER = {"name": "fast_teacher", "options": {"widths": [16, 32, 64], "logit_scale": 1.0}}
-TRAIN = {"batch_size": 8, "optimizer": "adamw", "lr": 3e-3, "weight_decay": 1e-2, "schedule": "onecycle", "precision": "fp32"}
+TRAIN = {
+    "batch_size": 8,
+    "optimizer": "adamw",
+    "lr": 3e-3,
+    "weight_decay": 1e-2,
+    "schedule": "onecycle",
+    "precision": "fp32",
+}
 
 
 def config_for(
-    teacher: Path | None = None, *, labelled: float = 0.1, epochs: int = 3, seeds: tuple[int, ...] = (0,), dropout: float = 0.0,
+    teacher: Path | None = None,
+    *,
+    labelled: float = 0.1,
+    epochs: int = 3,
+    seeds: tuple[int, ...] = (0,),
+    dropout: float = 0.0,
     **method: Any,
-) -> RunConfig:  # fmt: skip
+) -> RunConfig:
     """A student of the digits at 16 x 16 with few labelled images; its teacher has seen more of them."""
     values: dict[str, Any] = {
         "name": "digits",
         "data": {
-            "source": "digits", "image_size": 16, "val_fraction": 1 - labelled, "mean": [0.3] * 3, "std": [0.35] * 3,
+            "source": "digits",
+            "image_size": 16,
+            "val_fraction": 1 - labelled,
+            "mean": [0.3] * 3,
+            "std": [0.35] * 3,
             "augment": {"padding": 2, "flip": False, "view_seed": 0},
         },
         "teacher": {
-            "model": TEACHER, "path": teacher and str(teacher), "min_accuracy": 0.0, "train": {"epochs": 4, "batch_size": 32},
+            "model": TEACHER,
+            "path": teacher and str(teacher),
+            "min_accuracy": 0.0,
+            "train": {"epochs": 4, "batch_size": 32},
         },
-        "student": {"model": {"name": "founding_student", "options": {"dropout1": dropout, "dropout2": 0.0}}},
+        "student": {
+            "model": {"name": "founding_student", "options": {"dropout1": dropout, "dropout2": 0.0}}
+        },
         "train": TRAIN | {"epochs": epochs},
         "method": {"name": "kd", "temperature": 4, "alpha": 0.7} | method,
         "seeds": list(seeds),
         "benchmark": {"batch_sizes": [1], "repeats": 1, "warmup": 0},
-    }  # fmt: skip
+    }
     return parse(RunConfig, values)
 
 
 def run_of(config: RunConfig, folder: Path) -> Path:
-    run_experiment(config, folder, device="cpu", workers=1, display=False, cache=str(folder.parent / "cache"))
+    run_experiment(
+        config, folder, device="cpu", workers=1, display=False, cache=str(folder.parent / "cache")
+    )
     return folder
 
 
@@ -74,7 +97,9 @@ def broken_teacher(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="module")
 def healthy(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Diagnosis]:
     """Two seeds long enough to learn from a good teacher, and their diagnosis."""
-    run = run_of(config_for(teacher, epochs=6, seeds=(0, 1)), tmp_path_factory.mktemp("healthy") / "run")
+    run = run_of(
+        config_for(teacher, epochs=6, seeds=(0, 1)), tmp_path_factory.mktemp("healthy") / "run"
+    )
     return run, diagnose_run(run, device="cpu")
 
 
@@ -84,11 +109,15 @@ def causes(diagnosis: Diagnosis) -> set[str]:
 
 def test_a_healthy_run_names_no_cause(healthy: tuple[Path, Diagnosis]):
     _, diagnosis = healthy
-    assert causes(diagnosis) <= {"noise"}, "two seeds of a tiny run may be too few; nothing else is wrong"
+    assert causes(diagnosis) <= {"noise"}, (
+        "two seeds of a tiny run may be too few; nothing else is wrong"
+    )
     assert diagnosis.needs_weights == {}
     measured = diagnosis.evidence.measured
     assert measured is not None and measured.gradients is not None
-    assert set(measured.gradients.shares) == {"ce", "kd"} and sum(measured.gradients.shares.values()) == pytest.approx(1)
+    assert set(measured.gradients.shares) == {"ce", "kd"} and sum(
+        measured.gradients.shares.values()
+    ) == pytest.approx(1)
     assert measured.gradients.num_batches == 2 * 8
 
 
@@ -100,9 +129,13 @@ def test_a_healthy_run_names_no_cause(healthy: tuple[Path, Diagnosis]):
         ("gradient", "cause", {"alpha": 0}),
     ],
 )
-def test_what_was_planted_is_named(planted: str, severity: str, options: dict[str, Any], teacher: Path, tmp_path: Path):
+def test_what_was_planted_is_named(
+    planted: str, severity: str, options: dict[str, Any], teacher: Path, tmp_path: Path
+):
     diagnosis = diagnose_run(run_of(config_for(teacher, **options), tmp_path / "run"), device="cpu")
-    assert planted in {finding.key for finding in diagnosis.findings if finding.severity == severity}
+    assert planted in {
+        finding.key for finding in diagnosis.findings if finding.severity == severity
+    }
 
 
 def test_a_broken_teacher_is_named(broken_teacher: Path, tmp_path: Path):
@@ -131,10 +164,19 @@ def test_page_json_and_report_say_the_same(healthy: tuple[Path, Diagnosis], tmp_
     elements = Elements(page)
     assert elements.open == [], "every tag is closed"
     assert "<script" not in page and "&lt;script&gt;" in page
-    loaded = [value for _, attributes in elements.found for key, value in attributes.items() if key.endswith(("src", "href"))]
-    assert all(str(value).startswith(("#", "data:")) for value in loaded), "one file that needs nothing else"
+    loaded = [
+        value
+        for _, attributes in elements.found
+        for key, value in attributes.items()
+        if key.endswith(("src", "href"))
+    ]
+    assert all(str(value).startswith(("#", "data:")) for value in loaded), (
+        "one file that needs nothing else"
+    )
     saved = json.loads((run / "diagnosis.json").read_text())
-    assert saved["headline"] == diagnosis.headline and len(saved["findings"]) == len(diagnosis.findings)
+    assert saved["headline"] == diagnosis.headline and len(saved["findings"]) == len(
+        diagnosis.findings
+    )
     assert all(finding.title in html.unescape(page) for finding in diagnosis.findings)
     drawn = sorted(path.stem for path in (run / "figures").glob("diagnosis_*.png"))
     assert drawn == ["diagnosis_end", "diagnosis_fits", "diagnosis_gradients", "diagnosis_targets"]
@@ -150,7 +192,10 @@ def test_the_founding_run_names_what_changing_one_thing_at_a_time_has_shown():
     contributing = {f.key for f in diagnosis.findings if f.severity == "contributing"}
     assert {"dropout", "fit", "length", "agreement", "capacity", "noise"} <= contributing
     (dropout,) = [f for f in diagnosis.findings if f.key == "dropout"]
-    assert dropout.change == ("student.model.options.dropout1=0", "student.model.options.dropout2=0")
+    assert dropout.change == (
+        "student.model.options.dropout1=0",
+        "student.model.options.dropout2=0",
+    )
     assert "targets" in diagnosis.needs_weights
 
 
@@ -168,8 +213,14 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     run = copy_of_founding(tmp_path / "run")
     assert cli.main(["diagnose", str(run), "--json", str(tmp_path / "copy.json")]) == 0
     printed = capsys.readouterr().out
-    assert "CAUSE" in printed and "weights are not there" in printed and "diagnosis.html" in printed.replace("\n", "")
-    assert json.loads((tmp_path / "copy.json").read_text()) == json.loads((run / "diagnosis.json").read_text())
+    assert (
+        "CAUSE" in printed
+        and "weights are not there" in printed
+        and "diagnosis.html" in printed.replace("\n", "")
+    )
+    assert json.loads((tmp_path / "copy.json").read_text()) == json.loads(
+        (run / "diagnosis.json").read_text()
+    )
 
 
 def refused(run: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -196,11 +247,18 @@ def test_a_sweeps_folder_is_refused_with_the_command_that_makes_its_winner_a_run
 ):
     folder = tmp_path / "sweep"
     shutil.copytree(RESULTS / "sweep-grid", folder, ignore=shutil.ignore_patterns("figures"))
-    winner = f"`understudy run {folder}/config.yaml method.temperature=4 method.alpha=0.7 --out FOLDER`"
-    assert f"is a sweep's folder, and diagnose takes a run's: train its winner as one by {winner}" in refused(folder, capsys)
+    winner = (
+        f"`understudy run {folder}/config.yaml method.temperature=4 method.alpha=0.7 --out FOLDER`"
+    )
+    assert (
+        f"is a sweep's folder, and diagnose takes a run's: train its winner as one by {winner}"
+        in refused(folder, capsys)
+    )
     (folder / "results.json").unlink()
     (folder / "sweep.json").touch()
-    assert f"`understudy run {folder}/config.yaml KEY=VALUE --out FOLDER`" in refused(folder, capsys), "one that is under way"
+    assert f"`understudy run {folder}/config.yaml KEY=VALUE --out FOLDER`" in refused(
+        folder, capsys
+    ), "one that is under way"
 
 
 def test_missing_weights_and_other_images_are_refused(

@@ -7,12 +7,12 @@ import torch
 from tests.tiny_data import tiny_config, tiny_data, tiny_net, tiny_split
 from torch import Tensor, nn
 
-from understudy.config import RunConfig, parse
-from understudy.data.batches import Batch, plain_batches
+from understudy.config.schema import RunConfig, parse
+from understudy.data.loader import Batch, plain_batches
 from understudy.diagnose import measure
-from understudy.evaluate import predict
+from understudy.evaluation.metrics import predict
 from understudy.models.base import Outputs
-from understudy.teachers import FrozenTeacher
+from understudy.teachers.frozen import FrozenTeacher
 
 CPU = torch.device("cpu")
 
@@ -38,10 +38,14 @@ def test_ranking_is_what_the_other_classes_tell_apart():
 
 def test_temperature_softens_and_keeps_the_order():
     logits = torch.randn(50, 5, generator=torch.Generator().manual_seed(0)) * 5
-    sharp, soft = (measure.describe_targets(logits, torch.eye(5)[:1].expand(50, 5), t) for t in (1, 4))
+    sharp, soft = (
+        measure.describe_targets(logits, torch.eye(5)[:1].expand(50, 5), t) for t in (1, 4)
+    )
     assert sharp.accuracy == soft.accuracy and sharp.confidence == soft.confidence
     assert sharp.entropy < soft.entropy and sharp.profile == pytest.approx(soft.profile_at_1)
-    assert list(soft.profile) == sorted(soft.profile, reverse=True) and sum(soft.profile) == pytest.approx(1)
+    assert list(soft.profile) == sorted(soft.profile, reverse=True) and sum(
+        soft.profile
+    ) == pytest.approx(1)
 
 
 class Oracle(FrozenTeacher):
@@ -61,7 +65,11 @@ def test_a_teacher_that_knows_every_label_is_right_however_images_are_mixed(mix:
 
 
 def test_the_smaller_part_of_a_mixed_image_is_as_right_as_it_is_large():
-    labels, partners, share = torch.tensor([0, 0, 0, 1]), torch.tensor([1, 1, 1, 1]), torch.tensor([0.6, 0.6, 0.6, 0.6])
+    labels, partners, share = (
+        torch.tensor([0, 0, 0, 1]),
+        torch.tensor([1, 1, 1, 1]),
+        torch.tensor([0.6, 0.6, 0.6, 0.6]),
+    )
     shares = measure.label_shares(Batch(torch.empty(4), labels, labels, partners, share), 3)
     assert torch.allclose(shares, torch.tensor([[0.6, 0.4, 0]] * 3 + [[0, 1.0, 0]]).double())
     for named, right in ([0, 1, 2, 1], (1 + 0.4 / 0.6 + 0 + 1) / 4), ([2, 2, 2, 0], 0):
@@ -92,7 +100,9 @@ def test_without_dropout_both_are_the_same_and_batch_norm_stays_as_it_is():
     split, network = tiny_split(24), tiny_net().eval()
     before = network.bn.running_mean.clone()
     found = measure._fit(network, split, split, tiny_config(), 0, CPU)
-    assert found.dropout_accuracy == found.train_accuracy and torch.equal(before, network.bn.running_mean)
+    assert found.dropout_accuracy == found.train_accuracy and torch.equal(
+        before, network.bn.running_mean
+    )
     logits = predict(network, split, tiny_config(), CPU)
     assert found.train_confidence == pytest.approx(float(logits.softmax(1).max(1).values.mean()))
 
@@ -114,7 +124,11 @@ def test_a_gradient_is_flat_and_zero_where_a_parameter_takes_no_part():
 def stopped(**method: object) -> RunConfig:
     """Two epochs of six."""
     return parse(
-        RunConfig, {"train": {"epochs": 6, "stop_epoch": 2, "batch_size": 8}, "method": {"name": "kd", "temperature": 4} | method}
+        RunConfig,
+        {
+            "train": {"epochs": 6, "stop_epoch": 2, "batch_size": 8},
+            "method": {"name": "kd", "temperature": 4} | method,
+        },
     )
 
 
@@ -125,6 +139,7 @@ def test_after_an_early_stop_targets_and_gradients_are_of_the_last_epoch_that_wa
     assert [batch.index.tolist() for batch in measure._last_epoch(config, batches, 3)] == trained
 
     pulls, at_its_alpha = (
-        measure._gradients(each, tiny_net(0), FrozenTeacher(tiny_net(1)), data, 0, CPU) for each in (config, stopped(alpha=0.2))
+        measure._gradients(each, tiny_net(0), FrozenTeacher(tiny_net(1)), data, 0, CPU)
+        for each in (config, stopped(alpha=0.2))
     )
     assert pulls is not None and pulls == at_its_alpha and set(pulls.norms) == {"ce", "kd"}

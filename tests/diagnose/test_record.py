@@ -9,12 +9,18 @@ def rows(values: dict[int, list[float]]) -> list[dict[str, float | None]]:
     """History rows: seed -> validation accuracy by epoch."""
     return [
         {
-            "seed": seed, "epoch": float(e), "lr": 1.0 / (e + 1), "train_accuracy": 0.5, "val_accuracy": value,
-            "train_loss": 2.0, "train_ce": 1.0 + seed, "train_kd": None,
+            "seed": seed,
+            "epoch": float(e),
+            "lr": 1.0 / (e + 1),
+            "train_accuracy": 0.5,
+            "val_accuracy": value,
+            "train_loss": 2.0,
+            "train_ce": 1.0 + seed,
+            "train_kd": None,
         }
         for seed, accuracies in values.items()
         for e, value in enumerate(accuracies)
-    ]  # fmt: skip
+    ]
 
 
 def test_slope_is_that_of_the_last_third_whatever_the_level_of_a_seed():
@@ -27,7 +33,11 @@ def test_slope_is_that_of_the_last_third_whatever_the_level_of_a_seed():
 
 def test_noise_is_in_the_error_of_the_slope():
     found = _curve(rows({0: [0.5, 0.6, 0.4], 1: [0.5, 0.4, 0.6]}))
-    assert found.slope == pytest.approx(0) and found.slope_error is not None and found.slope_error > 0.03
+    assert (
+        found.slope == pytest.approx(0)
+        and found.slope_error is not None
+        and found.slope_error > 0.03
+    )
 
 
 def test_two_epochs_have_no_slope():

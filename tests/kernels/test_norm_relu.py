@@ -14,7 +14,10 @@ from understudy.models import build_model
 
 MODES = ["plain", "pool", "add"]
 SHAPES = [(32, 16, 16, 16), (40, 24, 15, 11), (1, 8, 181, 97)]
-CASES = [(shape, mode) for shape in SHAPES for mode in MODES] + [((700, 200, 1, 1), "plain"), ((700, 200, 1, 2), "add")]
+CASES = [(shape, mode) for shape in SHAPES for mode in MODES] + [
+    ((700, 200, 1, 1), "plain"),
+    ((700, 200, 1, 2), "add"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +45,18 @@ def pytorchs(bn: nn.BatchNorm2d, x: Tensor, mode: str, add: Tensor) -> Tensor:
 def results(function, bn: nn.BatchNorm2d, x: Tensor, add: Tensor) -> dict[str, Tensor]:
     x, add = x.clone().requires_grad_(), add.clone().requires_grad_()
     out = function(bn, x, add)
-    gradient = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    gradient = torch.randn(
+        out.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     gradient = gradient.to(torch.bfloat16).to(out.dtype)  # the same numbers for all
     out.backward(gradient)
-    found = {"out": out.detach(), "x": x.grad, "add": add.grad, "weight": bn.weight.grad, "bias": bn.bias.grad}
+    found = {
+        "out": out.detach(),
+        "x": x.grad,
+        "add": add.grad,
+        "weight": bn.weight.grad,
+        "bias": bn.bias.grad,
+    }
     found |= {"mean": bn.running_mean, "var": bn.running_var}
     assert bn.num_batches_tracked == 1
     return {name: value for name, value in found.items() if value is not None}
@@ -53,7 +64,9 @@ def results(function, bn: nn.BatchNorm2d, x: Tensor, add: Tensor) -> dict[str, T
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize(("shape", "mode"), CASES, ids=str)
-def test_it_is_pytorchs_function_and_gradient(shape: tuple[int, ...], dtype: torch.dtype, mode: str) -> None:
+def test_it_is_pytorchs_function_and_gradient(
+    shape: tuple[int, ...], dtype: torch.dtype, mode: str
+) -> None:
     torch.manual_seed(0)
     # In fp64 the reference is as good as exact; a mean far from zero is what a careless variance would fail at.
     x = (torch.randn(shape) + 5).to(dtype).contiguous(memory_format=torch.channels_last)
@@ -61,16 +74,27 @@ def test_it_is_pytorchs_function_and_gradient(shape: tuple[int, ...], dtype: tor
     bn = batch_norm(shape[1])
     exact = nn.BatchNorm2d(shape[1]).double()
     exact.load_state_dict(bn.state_dict())
-    ours = results(lambda b, a, c: norm_relu(b, a, pool=mode == "pool", add=c if mode == "add" else None), bn, x, add)
+    ours = results(
+        lambda b, a, c: norm_relu(b, a, pool=mode == "pool", add=c if mode == "add" else None),
+        bn,
+        x,
+        add,
+    )
     theirs = results(lambda b, a, c: pytorchs(b, a, mode, c), exact, x.double(), add.double())
     assert ours.keys() == theirs.keys()
-    assert ours["out"].dtype == dtype and ours["out"].is_contiguous(memory_format=torch.channels_last)
+    assert ours["out"].dtype == dtype and ours["out"].is_contiguous(
+        memory_format=torch.channels_last
+    )
     for name, value in ours.items():
         # One rounding at the end, or fp32 sums: nothing in between is rounded to bf16.
         step = 2**-8 if value.dtype == torch.bfloat16 else 2e-5
         scale = 1.0 if value.dtype == torch.bfloat16 else float(theirs[name].abs().max())
         torch.testing.assert_close(
-            value.double(), theirs[name], rtol=step, atol=2e-5 * max(scale, 1.0), msg=lambda m, n=name: f"{n}: {m}"
+            value.double(),
+            theirs[name],
+            rtol=step,
+            atol=2e-5 * max(scale, 1.0),
+            msg=lambda m, n=name: f"{n}: {m}",
         )
 
 
@@ -88,7 +112,9 @@ def test_a_broken_number_is_not_hidden(dtype: torch.dtype, mode: str) -> None:
     x = torch.randn(32, 16, 16, 16).to(dtype).contiguous(memory_format=torch.channels_last)
     x[3, 5, 7, 9] = float("nan")
     bn = batch_norm(16)
-    out = norm_relu(bn, x.requires_grad_(), pool=mode == "pool", add=x.detach() if mode == "add" else None)
+    out = norm_relu(
+        bn, x.requires_grad_(), pool=mode == "pool", add=x.detach() if mode == "add" else None
+    )
     assert out[:, 5].isnan().all() and bn.running_mean[5].isnan() and bn.running_var[5].isnan()
     assert out[:, 4].isfinite().all()
     out[:, 4].sum().backward()
@@ -102,14 +128,22 @@ def is_ours(out: Tensor) -> bool:
 def test_it_is_used_where_it_pays_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
     bn = batch_norm(16)
-    assert is_ours(norm_relu(bn, x)) and is_ours(norm_relu(bn, x.bfloat16())) and is_ours(norm_relu(bn, x, pool=True))
+    assert (
+        is_ours(norm_relu(bn, x))
+        and is_ours(norm_relu(bn, x.bfloat16()))
+        and is_ours(norm_relu(bn, x, pool=True))
+    )
     assert is_ours(norm_relu(bn, x, add=x))
     assert not is_ours(norm_relu(bn, x, add=x.contiguous())), "another layout"
     assert not is_ours(norm_relu(bn, x, add=x[:, :, :1, :1])), "a sum that broadcasts"
     assert not is_ours(norm_relu(bn, x.contiguous())), "channels first"
     assert not is_ours(norm_relu(bn, x[:8])), "small"
     assert not is_ours(norm_relu(batch_norm(16, torch.float64), x.double())), "fp64"
-    for other in (nn.BatchNorm2d(16, affine=False), nn.BatchNorm2d(16, momentum=None), nn.InstanceNorm2d(16)):
+    for other in (
+        nn.BatchNorm2d(16, affine=False),
+        nn.BatchNorm2d(16, momentum=None),
+        nn.InstanceNorm2d(16),
+    ):
         assert not is_ours(norm_relu(other, x.requires_grad_()))
     with torch.no_grad():
         assert not is_ours(norm_relu(bn, x))
@@ -134,16 +168,34 @@ def test_torch_func_sees_pytorchs_operations() -> None:
     bn = batch_norm(16)
     x = torch.randn(2, 32, 16, 16, 16)
     x = torch.stack([part.contiguous(memory_format=torch.channels_last) for part in x])
-    together = torch.func.vmap(lambda part: norm_relu(bn, part, pool=True).sum(), in_dims=0, randomness="same")
-    bn.track_running_stats, bn.running_mean, bn.running_var = False, None, None  # PyTorch's own condition
+    together = torch.func.vmap(
+        lambda part: norm_relu(bn, part, pool=True).sum(), in_dims=0, randomness="same"
+    )
+    bn.track_running_stats, bn.running_mean, bn.running_var = (
+        False,
+        None,
+        None,
+    )  # PyTorch's own condition
     alone = torch.stack([F.relu(F.max_pool2d(bn(part), 2)).sum() for part in x])
     torch.testing.assert_close(together(x), alone)
 
 
 @pytest.mark.parametrize(
-    "name", ["founding_student", "founding_teacher", "fast_teacher", "resnet8", "wrn_16_1", "tiny_wide", "tiny_res", "tiny_dw"]
+    "name",
+    [
+        "founding_student",
+        "founding_teacher",
+        "fast_teacher",
+        "resnet8",
+        "wrn_16_1",
+        "tiny_wide",
+        "tiny_res",
+        "tiny_dw",
+    ],
 )
-def test_networks_learn_the_same_in_both_layouts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_learn_the_same_in_both_layouts(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Channels-last takes our operation, channels-first PyTorch's: one step, the same loss and gradients."""
     monkeypatch.setattr(module, "_FEWEST_ELEMENTS", 1)
     torch.manual_seed(0)
@@ -152,22 +204,37 @@ def test_networks_learn_the_same_in_both_layouts(name: str, monkeypatch: pytest.
     networks = [build_model(name, 10, options=options) for _ in range(2)]
     networks[1].load_state_dict(networks[0].state_dict())
     used = []
-    monkeypatch.setattr(module._NormReLU, "apply", lambda *a, apply=module._NormReLU.apply: used.append(1) or apply(*a))
-    for network, layout in zip(networks, (torch.channels_last, torch.contiguous_format), strict=True):
+    monkeypatch.setattr(
+        module._NormReLU,
+        "apply",
+        lambda *a, apply=module._NormReLU.apply: used.append(1) or apply(*a),
+    )
+    for network, layout in zip(
+        networks, (torch.channels_last, torch.contiguous_format), strict=True
+    ):
         network.to(memory_format=layout).train()
         F.cross_entropy(network(images.contiguous(memory_format=layout)), labels).backward()
     assert used, "else nothing is compared"
-    for (key, ours), theirs in zip(networks[0].named_parameters(), networks[1].parameters(), strict=True):
+    for (key, ours), theirs in zip(
+        networks[0].named_parameters(), networks[1].parameters(), strict=True
+    ):
         norm = theirs.grad.norm() + 1e-3  # a bias before a batch norm has no gradient but noise
         assert (ours.grad - theirs.grad).norm() < 2e-3 * norm, key
-    for (key, ours), theirs in zip(networks[0].state_dict().items(), networks[1].state_dict().values(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4, msg=lambda m, k=key: f"{k}: {m}")
+    for (key, ours), theirs in zip(
+        networks[0].state_dict().items(), networks[1].state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(
+            ours, theirs, rtol=1e-3, atol=1e-4, msg=lambda m, k=key: f"{k}: {m}"
+        )
 
 
 def test_the_same_step_gives_the_same_bits() -> None:
     torch.manual_seed(0)
     x = torch.randn(64, 16, 16, 16).bfloat16().contiguous(memory_format=torch.channels_last)
-    first, second = (results(lambda b, a, _: norm_relu(b, a, pool=True), nn.BatchNorm2d(16), x, x) for _ in range(2))
+    first, second = (
+        results(lambda b, a, _: norm_relu(b, a, pool=True), nn.BatchNorm2d(16), x, x)
+        for _ in range(2)
+    )
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -176,7 +243,9 @@ def test_numba_waits_until_it_is_needed() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_without_a_place_for_compiled_code_it_is_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_place_for_compiled_code_it_is_compiled_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from understudy.kernels import loops
 
     asked = []

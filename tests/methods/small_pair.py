@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods import Method, MethodContext, build_method, method_config
 from understudy.models.base import Classifier, Outputs
 
@@ -51,7 +51,9 @@ def make_teacher(num_classes: int) -> SmallNet:
     return teacher.eval().requires_grad_(False)
 
 
-def make_method(name: str, num_classes: int = 5, epochs: int = 40, num_images: int = 64, **options) -> tuple[Method, SmallNet]:
+def make_method(
+    name: str, num_classes: int = 5, epochs: int = 40, num_images: int = 64, **options
+) -> tuple[Method, SmallNet]:
     """A method around a fresh student, and its teacher."""
     teacher = make_teacher(num_classes)
     torch.manual_seed(0)
@@ -60,7 +62,9 @@ def make_method(name: str, num_classes: int = 5, epochs: int = 40, num_images: i
     with torch.no_grad():
         student_example, teacher_example = student.eval().outputs(images), teacher.outputs(images)
     labels = torch.arange(num_images) % num_classes
-    context = MethodContext(num_classes, labels, epochs, 0.0, student_example, teacher_example, teacher)
+    context = MethodContext(
+        num_classes, labels, epochs, 0.0, student_example, teacher_example, teacher
+    )
     method = build_method(method_config({"name": name, **options}), student, context)
     return method.train(), teacher
 

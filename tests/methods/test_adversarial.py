@@ -10,10 +10,10 @@ from tests.methods.small_pair import SmallNet, ask, make_batch, make_method
 from tests.tiny_data import tiny_data, tiny_net
 
 import understudy
-from understudy.arm import write_history
 from understudy.errors import UnderstudyError
 from understudy.methods import method_config, needs_of
 from understudy.methods.adversarial import adversarial_loss, reverse_gradient
+from understudy.training.history import write_history
 
 
 def test_reversal_keeps_the_values_and_turns_the_gradient():
@@ -81,7 +81,9 @@ def test_the_accuracy_follows_the_discriminator():
     batch = make_batch(16, 5)
     answer = ask(teacher, batch)
     optimizer = torch.optim.Adam(method.discriminator.parameters(), 1e-2)
-    answer = answer._replace(logits=answer.logits + 3)  # easy to tell from the student's, which stands still
+    answer = answer._replace(
+        logits=answer.logits + 3
+    )  # easy to tell from the student's, which stands still
     for _ in range(60):
         method(batch, answer)[0]["adversarial"].backward()
         optimizer.step()
@@ -101,7 +103,9 @@ def test_it_goes_beside_kd():
 
 def test_features_are_needed_only_where_they_are_compared(monkeypatch):
     monkeypatch.setattr(
-        SmallNet, "outputs", lambda self, x, old=SmallNet.outputs: old(self, x)._replace(features=(), embedding=None)
+        SmallNet,
+        "outputs",
+        lambda self, x, old=SmallNet.outputs: old(self, x)._replace(features=(), embedding=None),
     )
     method, teacher = make_method("adversarial")
     batch = make_batch(8, 5)
@@ -113,12 +117,22 @@ def test_features_are_needed_only_where_they_are_compared(monkeypatch):
 def test_logits_are_enough_unless_features_are_compared():
     assert needs_of(method_config({"name": "adversarial"})) == "logits"
     assert needs_of(method_config({"name": "adversarial", "compare": "features"})) == "features"
-    assert needs_of(method_config({"name": "adversarial+kd", "adversarial": {"compare": "features"}})) == "features"
+    assert (
+        needs_of(method_config({"name": "adversarial+kd", "adversarial": {"compare": "features"}}))
+        == "features"
+    )
 
 
 def test_the_discriminators_accuracy_is_in_every_epochs_result(tmp_path: Path):
     result = understudy.distill(
-        tiny_net(1), tiny_net(2), tiny_data(), "adversarial+kd", epochs=2, batch_size=8, device="cpu", outputs="live"
+        tiny_net(1),
+        tiny_net(2),
+        tiny_data(),
+        "adversarial+kd",
+        epochs=2,
+        batch_size=8,
+        device="cpu",
+        outputs="live",
     )
     values = [epoch.measures["discriminator_accuracy"] for epoch in result.history]
     assert all(0 <= value <= 1 for value in values) and values[0] != values[1] and values[0] != 0.5

@@ -11,7 +11,14 @@ import understudy
 from understudy.errors import UnderstudyError
 from understudy.methods import method_config
 
-QUICK = {"epochs": 2, "batch_size": 16, "lr": 1e-2, "precision": "fp32", "device": "cpu", "outputs": "live"}
+QUICK = {
+    "epochs": 2,
+    "batch_size": 16,
+    "lr": 1e-2,
+    "precision": "fp32",
+    "device": "cpu",
+    "outputs": "live",
+}
 
 
 def test_one_generation_is_the_founding_loss():
@@ -19,7 +26,9 @@ def test_one_generation_is_the_founding_loss():
     values = []
     for name in ("born_again", "kd"):
         method, teacher = make_method(name, temperature=2.0, alpha=0.4)
-        values.append({k: float(v.detach()) for k, v in method(batch, ask(teacher, batch))[0].items()})
+        values.append(
+            {k: float(v.detach()) for k, v in method(batch, ask(teacher, batch))[0].items()}
+        )
     assert values[0] == values[1]
 
 
@@ -28,18 +37,36 @@ def test_a_chain_of_calls_is_a_sequence_of_single_generations(tmp_path: Path):
     seen = []
     torch.manual_seed(1)
     chain = understudy.distill(
-        tiny_net(3), tiny_net(4), tiny_data(), {"name": "born_again", "generations": 3}, checkpoint=tmp_path / "c.pt",
-        on_epoch=seen.append, seed=2, **QUICK,
-    )  # fmt: skip
+        tiny_net(3),
+        tiny_net(4),
+        tiny_data(),
+        {"name": "born_again", "generations": 3},
+        checkpoint=tmp_path / "c.pt",
+        on_epoch=seen.append,
+        seed=2,
+        **QUICK,
+    )
     assert [epoch.epoch for epoch in seen] == [0, 1] * 3 and len(chain.history) == 2
     assert {path.name for path in tmp_path.glob("*.pt")} == {"c.pt", "c-gen1.pt", "c-gen2.pt"}
-    firsts = [torch.load(tmp_path / f"c-gen{n}.pt", weights_only=True)["method"]["student.conv.weight"] for n in (1, 2)]
+    firsts = [
+        torch.load(tmp_path / f"c-gen{n}.pt", weights_only=True)["method"]["student.conv.weight"]
+        for n in (1, 2)
+    ]
     assert not torch.allclose(*firsts, atol=1e-2)
     again = understudy.distill(
-        tiny_net(3), tiny_net(4), tiny_data(), {"name": "born_again", "generations": 3}, checkpoint=tmp_path / "c.pt",
-        resume=True, seed=2, **QUICK,
-    )  # fmt: skip
-    assert all(torch.equal(a, b) for a, b in zip(chain.network.parameters(), again.network.parameters(), strict=True))
+        tiny_net(3),
+        tiny_net(4),
+        tiny_data(),
+        {"name": "born_again", "generations": 3},
+        checkpoint=tmp_path / "c.pt",
+        resume=True,
+        seed=2,
+        **QUICK,
+    )
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(chain.network.parameters(), again.network.parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("generations", [0, -1, 1.5])

@@ -11,23 +11,27 @@ from tests.somewhere_else import only_there, there
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
-from understudy.loop import _follow
 from understudy.methods import METHODS, Method, describe_methods
 from understudy.models.base import Outputs
+from understudy.training.loop import _follow
 
 NAMES = [*METHODS, "at+kd", "sp+dkd"]
 REFUSES_SINGLE_IMAGES = {"dist", "reviewkd"}
 """Methods that refuse a batch of one, by one line that names the batch."""
 
 
-def total(method: Method, teacher: SmallNet, batch: Batch, outputs: Outputs | None = None) -> Tensor:
+def total(
+    method: Method, teacher: SmallNet, batch: Batch, outputs: Outputs | None = None
+) -> Tensor:
     losses, _ = method(batch, outputs or ask(teacher, batch))
     return torch.stack(list(losses.values())).sum()
 
 
-def steps(method: Method, teacher: SmallNet, number: int, optimizer: torch.optim.Optimizer, start: int = 0) -> list[float]:
+def steps(
+    method: Method, teacher: SmallNet, number: int, optimizer: torch.optim.Optimizer, start: int = 0
+) -> list[float]:
     seen = []
     for step in range(start, start + number):
         loss = total(method, teacher, make_batch(16, 5, step % 2))
@@ -47,13 +51,19 @@ def test_everything_that_trains_gets_a_gradient_and_the_teacher_none(name: str):
         method.epoch = epoch
         method.zero_grad()
         total(method, teacher, make_batch(16, 5)).backward()
-        got |= {n for n, p in method.named_parameters() if p.grad is not None and bool(p.grad.abs().sum() > 0)}
+        got |= {
+            n
+            for n, p in method.named_parameters()
+            if p.grad is not None and bool(p.grad.abs().sum() > 0)
+        }
     # A bias before batch norm has a zero gradient in exact arithmetic; having one at all is what counts.
     missing = {n for n, p in method.named_parameters() if p.requires_grad and p.grad is None} - got
     assert not missing
     assert not teacher.training and all(p.grad is None for p in teacher.parameters())
     assert all(torch.equal(before[k], v) for k, v in teacher.state_dict().items())
-    assert not {id(p) for p in teacher.parameters()} & {id(p) for p in method.parameters() if p.requires_grad}
+    assert not {id(p) for p in teacher.parameters()} & {
+        id(p) for p in method.parameters() if p.requires_grad
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,7 +83,9 @@ def test_two_classes_and_a_thousand(name: str, classes: int):
     loss = total(method, teacher, make_batch(8, classes, num_images=1200))
     loss.backward()
     assert torch.isfinite(loss)
-    assert all(bool(torch.isfinite(p.grad).all()) for p in method.parameters() if p.grad is not None)
+    assert all(
+        bool(torch.isfinite(p.grad).all()) for p in method.parameters() if p.grad is not None
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,7 +100,9 @@ def test_extreme_logits_stay_finite(name: str):
     loss = total(method, teacher, batch, wild)
     loss.backward()
     assert torch.isfinite(loss)
-    assert all(bool(torch.isfinite(p.grad).all()) for p in method.parameters() if p.grad is not None)
+    assert all(
+        bool(torch.isfinite(p.grad).all()) for p in method.parameters() if p.grad is not None
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -116,7 +130,9 @@ def test_a_method_reads_no_more_of_the_teacher_than_it_says(name: str):
     for answer in (whole, kept):
         method.load_state_dict(state)
         torch.manual_seed(3)
-        found.append({key: float(value.detach()) for key, value in method(batch, answer)[0].items()})
+        found.append(
+            {key: float(value.detach()) for key, value in method(batch, answer)[0].items()}
+        )
     assert found[0] == found[1]
 
 
@@ -221,4 +237,6 @@ def test_compiles(name: str):
     torch.compiler.reset()
     compiled, _ = torch.compile(method, backend="eager", dynamic=False)(batch, answer)
     for key, value in eager.items():
-        assert math.isclose(float(value.detach()), float(compiled[key].detach()), rel_tol=1e-4, abs_tol=1e-5), key
+        assert math.isclose(
+            float(value.detach()), float(compiled[key].detach()), rel_tol=1e-4, abs_tol=1e-5
+        ), key

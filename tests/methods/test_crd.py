@@ -14,11 +14,16 @@ from understudy.methods.crd import NegativeSampler, _of_all_ranks, nce_loss
 
 def test_agrees_with_the_definition_in_probabilities():
     rng = torch.Generator().manual_seed(0)
-    positive, negative = torch.randn(3, generator=rng).double(), torch.randn(3, 7, generator=rng).double()
+    positive, negative = (
+        torch.randn(3, generator=rng).double(),
+        torch.randn(3, 7, generator=rng).double(),
+    )
     normaliser, images = 20.0, 50
     p, q, noise = positive.exp() / normaliser, negative.exp() / normaliser, 7 / images
     expected = -((p / (p + noise)).log() + (noise / (q + noise)).log().sum(1)).mean()
-    torch.testing.assert_close(nce_loss(positive, negative, torch.tensor(normaliser).double().log(), images), expected)
+    torch.testing.assert_close(
+        nce_loss(positive, negative, torch.tensor(normaliser).double().log(), images), expected
+    )
 
 
 def test_without_knowledge_it_is_the_entropy_of_the_draw():
@@ -69,7 +74,9 @@ def test_banks_move_towards_the_newest_embeddings_of_this_batch_only():
         newest = torch.nn.functional.normalize(method.project_student(outputs.embedding), dim=1)
     method(batch, ask(teacher, batch))
     mixed = 0.25 * before[batch.index] + 0.75 * newest
-    torch.testing.assert_close(method.student_bank[batch.index], mixed / mixed.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(
+        method.student_bank[batch.index], mixed / mixed.norm(dim=1, keepdim=True)
+    )
     rest = torch.ones(32, dtype=torch.bool)
     rest[batch.index] = False
     assert torch.equal(method.student_bank[rest], before[rest])
@@ -114,14 +121,19 @@ def test_gradients_see_the_banks_as_they_were_before_the_update():
 
 def test_banks_and_normalisers_are_in_the_checkpoint_and_the_class_lists_are_not():
     method, _ = make_method("crd")
-    buffers = {name for name in method.state_dict() if not name.startswith(("student.", "project_"))}
+    buffers = {
+        name for name in method.state_dict() if not name.startswith(("student.", "project_"))
+    }
     assert buffers == {"student_bank", "teacher_bank", "student_normaliser", "teacher_normaliser"}
     assert method.student_bank.shape == (64, 128)
 
 
 def test_the_pair_is_pulled_together_and_the_others_apart():
     rng = torch.Generator().manual_seed(0)
-    positive, negative = torch.randn(3, generator=rng).requires_grad_(), torch.randn(3, 7, generator=rng).requires_grad_()
+    positive, negative = (
+        torch.randn(3, generator=rng).requires_grad_(),
+        torch.randn(3, 7, generator=rng).requires_grad_(),
+    )
     nce_loss(positive, negative, torch.tensor(3.0), 50).backward()
     assert (positive.grad < 0).all() and (negative.grad > 0).all()
     # A score at which pair and noise are equally likely leaves a probability of 1 / 2 to be gained.
@@ -136,7 +148,11 @@ def test_ranks_with_unequal_batches_exchange_rows_in_order(monkeypatch):
     theirs = {0: (torch.tensor([7]), torch.tensor([[9.0, 9.0]]))}
 
     def all_gather(parts, own):
-        other = torch.tensor([1]) if own.shape == (1,) else next(t for t in theirs[0] if t.ndim == own.ndim)
+        other = (
+            torch.tensor([1])
+            if own.shape == (1,)
+            else next(t for t in theirs[0] if t.ndim == own.ndim)
+        )
         parts[0].copy_(own)
         parts[1].zero_()
         parts[1][: len(other)] = other

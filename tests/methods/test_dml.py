@@ -21,7 +21,11 @@ def test_each_peer_has_the_mean_of_its_divergences(peers):
     all_logits = logits(peers)
     expected = 0.0
     for own in range(peers):
-        others = [kd_loss(all_logits[own], all_logits[other], 2.0) for other in range(peers) if other != own]
+        others = [
+            kd_loss(all_logits[own], all_logits[other], 2.0)
+            for other in range(peers)
+            if other != own
+        ]
         expected += sum(others) / len(others)
     torch.testing.assert_close(dml_loss(all_logits, 2.0), expected)
 
@@ -39,7 +43,9 @@ def test_the_other_peer_is_a_target_not_a_pupil():
     dml_loss([first, second], 1.0).backward()
     own = first.detach().clone().requires_grad_()
     kd_loss(own, second, 1.0).backward()
-    torch.testing.assert_close(first.grad, own.grad)  # nothing from the divergence in which it is the target
+    torch.testing.assert_close(
+        first.grad, own.grad
+    )  # nothing from the divergence in which it is the target
 
 
 def test_extreme_logits_are_finite():
@@ -57,7 +63,9 @@ def test_peers_are_alike_in_shape_and_different_in_weights(peers):
         assert not torch.equal(one.stages[0][0].weight, other.stages[0][0].weight)
         assert not torch.equal(one.head.weight, other.head.weight)
     again, _ = make_method("dml", peers=peers)
-    assert all(torch.equal(v, again.state_dict()[k]) for k, v in method.state_dict().items())  # one seed fixes all
+    assert all(
+        torch.equal(v, again.state_dict()[k]) for k, v in method.state_dict().items()
+    )  # one seed fixes all
 
 
 def test_the_student_is_left_as_it_is():

@@ -40,7 +40,10 @@ def gradients(method, teacher, epoch):
     losses, _ = method(batch, ask(teacher, batch))
     torch.stack(list(losses.values())).sum().backward()
     parts = ("encoder", "decoder", "translator")
-    return list(losses), {p: sum(float(w.grad.abs().sum()) for w in getattr(method.factors[0], p).parameters()) for p in parts}
+    return list(losses), {
+        p: sum(float(w.grad.abs().sum()) for w in getattr(method.factors[0], p).parameters())
+        for p in parts
+    }
 
 
 def test_first_the_paraphraser_then_the_translator():
@@ -76,8 +79,12 @@ def test_the_paraphraser_learns_and_then_stands_still_under_decay_and_momentum()
     moved = method.factors[0].encoder[0].weight.detach().clone()
     factor = [step() for _ in range(10)]
     assert factor[-1] < factor[0]
-    assert all(torch.equal(before[k], v) for k, v in method.factors[0].paraphraser.state_dict().items())
-    assert not torch.equal(moved, method.factors[0].encoder[0].weight)  # the optimizer's own copy decays; nobody reads it
+    assert all(
+        torch.equal(before[k], v) for k, v in method.factors[0].paraphraser.state_dict().items()
+    )
+    assert not torch.equal(
+        moved, method.factors[0].encoder[0].weight
+    )  # the optimizer's own copy decays; nobody reads it
 
 
 def test_what_is_transferred_is_what_was_learnt():
@@ -85,7 +92,9 @@ def test_what_is_transferred_is_what_was_learnt():
     batch = make_batch(8, 5)
     method(batch, ask(teacher, batch))
     learnt, kept = method.factors[0].encoder, method.factors[0].paraphraser
-    assert all(torch.equal(a, b) for a, b in zip(learnt.parameters(), kept.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(learnt.parameters(), kept.parameters(), strict=True)
+    )
     assert not any(p.requires_grad for p in kept.parameters())
 
 

@@ -22,7 +22,10 @@ def cells(feature_map, size):
     ("side", "weights"),
     [
         (8, {8: 1, 4: 1 / 2, 2: 1 / 4, 1: 1 / 8}),
-        (4, {4: 1, 2: 1 / 2, 1: 1 / 4}),  # sizes not below the map's are left out and take no weight
+        (
+            4,
+            {4: 1, 2: 1 / 2, 1: 1 / 4},
+        ),  # sizes not below the map's are left out and take no weight
         (2, {2: 1, 1: 1 / 2}),
         (1, {1: 1}),
     ],
@@ -30,7 +33,9 @@ def cells(feature_map, size):
 def test_agrees_with_the_definition(side, weights):
     student, teacher = random_map(2, 3, side, side), random_map(2, 3, side, side, seed=1)
     difference = student.double() - teacher.double()
-    expected = sum(w * cells(difference, s).square().mean() for s, w in weights.items()) / sum(weights.values())
+    expected = sum(w * cells(difference, s).square().mean() for s, w in weights.items()) / sum(
+        weights.values()
+    )
     torch.testing.assert_close(hcl_loss(student, teacher).double(), expected)
 
 
@@ -54,7 +59,10 @@ def test_fusion_weighs_both_maps_place_by_place_and_enlarges_by_nearest():
     student_map, deeper = random_map(2, 3, 4, 4), random_map(2, 2, 2, 2, seed=1)
     reviewed, fused = fusion(student_map, deeper, torch.Size((8, 8)))
     assert reviewed.shape == (2, 5, 8, 8) and fused.shape == (2, 2, 8, 8)
-    narrow, large = fusion.narrow(student_map), deeper.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    narrow, large = (
+        fusion.narrow(student_map),
+        deeper.repeat_interleave(2, 2).repeat_interleave(2, 3),
+    )
     share = torch.sigmoid(fusion.attention(torch.cat([narrow, large], 1)))
     expected = narrow * share[:, :1] + large * share[:, 1:]
     torch.testing.assert_close(fused, expected.repeat_interleave(2, 2).repeat_interleave(2, 3))
@@ -87,7 +95,9 @@ def test_the_weight_warms_up():
     for epoch in range(6):
         method.epoch = epoch
         values.append(method(batch, answer)[0]["reviewkd"].detach())
-    torch.testing.assert_close(torch.stack(values) / values[-1], torch.tensor([0.25, 0.5, 0.75, 1, 1, 1]))
+    torch.testing.assert_close(
+        torch.stack(values) / values[-1], torch.tensor([0.25, 0.5, 0.75, 1, 1, 1])
+    )
     without, _ = make_method("reviewkd", weight=3.0, warmup_epochs=0)
     torch.testing.assert_close(without(batch, answer)[0]["reviewkd"].detach(), values[-1])
 

@@ -12,7 +12,7 @@ from understudy.errors import UnderstudyError
 from understudy.methods.simkd import ReusedHead, TeacherHead, simkd_loss
 from understudy.models.fast import FastNet
 from understudy.models.foreign import ForeignClassifier
-from understudy.models.founding import founding_student
+from understudy.models.legacy import founding_student
 from understudy.models.resnet import ResNet
 
 
@@ -61,7 +61,10 @@ def foreign():
     [
         (lambda: make_teacher(5), ["head"]),
         (lambda: ResNet((1, 1), (4, 4, 6), 5), ["fc"]),
-        (lambda: FastNet(5, widths=(4, 6, 8), stem_width=3), ["fc"]),  # its logits are scaled beside the layer
+        (
+            lambda: FastNet(5, widths=(4, 6, 8), stem_width=3),
+            ["fc"],
+        ),  # its logits are scaled beside the layer
         (lambda: founding_student(5), ["fc1", "fc2"]),  # two layers, with dropout and ReLU
         (lambda: ForeignClassifier(foreign(), 5, name="foreign", stages=("0",)), ["model.3"]),
     ],
@@ -78,17 +81,25 @@ def test_the_head_is_the_teachers_and_nothing_more(make, layers):
     teacher.eval()
     torch.testing.assert_close(head(embedding), teacher.classify(embedding))
     head.train()
-    torch.testing.assert_close(head(embedding), teacher.classify(embedding))  # no dropout: it stays in eval mode
+    torch.testing.assert_close(
+        head(embedding), teacher.classify(embedding)
+    )  # no dropout: it stays in eval mode
     assert not any(p.requires_grad for p in head.parameters())
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.zero_()
-    assert all(torch.equal(before[k], v) for k, v in teacher.state_dict().items())  # a copy, not a view
+    assert all(
+        torch.equal(before[k], v) for k, v in teacher.state_dict().items()
+    )  # a copy, not a view
 
 
-@pytest.mark.parametrize("student", [lambda: founding_student(5), lambda: ResNet((1, 1), (4, 4, 6), 5)])
 @pytest.mark.parametrize(
-    "teacher", [lambda: ResNet((1, 1), (4, 6, 8), 5), lambda: FastNet(5, widths=(4, 6, 8), stem_width=3)], ids=["mean", "max"]
+    "student", [lambda: founding_student(5), lambda: ResNet((1, 1), (4, 4, 6), 5)]
+)
+@pytest.mark.parametrize(
+    "teacher",
+    [lambda: ResNet((1, 1), (4, 6, 8), 5), lambda: FastNet(5, widths=(4, 6, 8), stem_width=3)],
+    ids=["mean", "max"],
 )
 def test_pairs_of_other_networks(student, teacher):
     torch.manual_seed(0)
@@ -105,7 +116,10 @@ def test_pairs_of_other_networks(student, teacher):
     torch.testing.assert_close(outputs.logits, teacher.classify(outputs.embedding))
     assert outputs.features[-1].shape[1] == teacher.feature_channels[-1]
     network.train()(images).sum().backward()
-    assert all(p.grad is not None for p in itertools.chain(student.parameters(), network.projector.parameters()))
+    assert all(
+        p.grad is not None
+        for p in itertools.chain(student.parameters(), network.projector.parameters())
+    )
 
 
 def test_what_is_deployed_needs_neither_teacher_nor_method():
@@ -119,12 +133,18 @@ def test_what_is_deployed_needs_neither_teacher_nor_method():
     torch.testing.assert_close(deployed(images), expected)
     # Student without its head 4-6-8, projector 8-6-6-12 with its norms, the teacher's head 12-5.
     convolutions = sum(i * o * 9 + 3 * o for i, o in ((3, 4), (4, 6), (6, 8)))
-    assert parameters(deployed) == convolutions + (8 * 6 + 6 * 6 * 9 + 6 * 12) + 2 * (6 + 6 + 12) + (12 * 5 + 5)
+    assert parameters(deployed) == convolutions + (8 * 6 + 6 * 6 * 9 + 6 * 12) + 2 * (
+        6 + 6 + 12
+    ) + (12 * 5 + 5)
 
 
 def test_a_teacher_that_pools_otherwise_is_refused(monkeypatch):
     monkeypatch.setattr(
-        SmallNet, "outputs", lambda self, x, old=SmallNet.outputs: old(self, x)._replace(embedding=7 + old(self, x).embedding)
+        SmallNet,
+        "outputs",
+        lambda self, x, old=SmallNet.outputs: old(self, x)._replace(
+            embedding=7 + old(self, x).embedding
+        ),
     )
     with pytest.raises(UnderstudyError, match="pooled by mean or maximum"):
         make_method("simkd")

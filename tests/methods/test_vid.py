@@ -16,22 +16,34 @@ def random_map(*shape, seed=0):
 
 
 def test_is_the_normal_likelihood_without_its_constant():
-    mean, teacher, rho = random_map(2, 3, 4, 4), random_map(2, 3, 4, 4, seed=1), random_map(3, seed=2)
+    mean, teacher, rho = (
+        random_map(2, 3, 4, 4),
+        random_map(2, 3, 4, 4, seed=1),
+        random_map(3, seed=2),
+    )
     std = (F.softplus(rho) + 1e-5).sqrt().view(1, 3, 1, 1).expand_as(mean)
-    expected = -torch.distributions.Normal(mean, std).log_prob(teacher).mean() - 0.5 * math.log(2 * math.pi)
+    expected = -torch.distributions.Normal(mean, std).log_prob(teacher).mean() - 0.5 * math.log(
+        2 * math.pi
+    )
     torch.testing.assert_close(vid_loss(mean, teacher, rho), expected)
 
 
 @pytest.mark.parametrize("variance", [5.0, 0.01, 1000.0])
 def test_the_variance_starts_where_it_should(variance):
     rho = Predictor(2, 3, variance).rho.detach().double()
-    torch.testing.assert_close(F.softplus(rho) + 1e-5, torch.full((3,), variance, dtype=torch.float64), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        F.softplus(rho) + 1e-5, torch.full((3,), variance, dtype=torch.float64), rtol=1e-6, atol=0
+    )
 
 
 def test_a_perfect_prediction_leaves_half_the_log_variance_and_may_be_negative():
     teacher = random_map(2, 3, 4, 4)
-    assert vid_loss(teacher, teacher, Predictor(2, 3, 5.0).rho).item() == pytest.approx(0.5 * math.log(5), rel=1e-6)
-    assert vid_loss(teacher, teacher, Predictor(2, 3, 0.1).rho).item() == pytest.approx(0.5 * math.log(0.1), rel=1e-5)
+    assert vid_loss(teacher, teacher, Predictor(2, 3, 5.0).rho).item() == pytest.approx(
+        0.5 * math.log(5), rel=1e-6
+    )
+    assert vid_loss(teacher, teacher, Predictor(2, 3, 0.1).rho).item() == pytest.approx(
+        0.5 * math.log(0.1), rel=1e-5
+    )
 
 
 def test_the_best_variance_is_the_mean_squared_error_of_the_channel():

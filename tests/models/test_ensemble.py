@@ -16,7 +16,9 @@ def random_logits(seed: int, num: int = 6) -> torch.Tensor:
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 @pytest.mark.parametrize("shares", [(1 / 3, 1 / 3, 1 / 3), (0.75, 0.25, 0.0)])
-def test_the_mean_is_that_of_the_probabilities(temperature: float, shares: tuple[float, ...]) -> None:
+def test_the_mean_is_that_of_the_probabilities(
+    temperature: float, shares: tuple[float, ...]
+) -> None:
     said = [random_logits(seed) for seed in range(3)]
     answer = pooled([Outputs(z) for z in said], shares, temperature)
     mean = sum(share * (z / temperature).softmax(1) for share, z in zip(shares, said, strict=True))
@@ -25,13 +27,17 @@ def test_the_mean_is_that_of_the_probabilities(temperature: float, shares: tuple
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_the_mean_of_the_members_kl_terms_has_the_gradient_of_the_mean_of_their_probabilities(temperature: float) -> None:
+def test_the_mean_of_the_members_kl_terms_has_the_gradient_of_the_mean_of_their_probabilities(
+    temperature: float,
+) -> None:
     """The identity that lets one cache of the members' logits serve every temperature."""
     said, shares = [random_logits(seed) for seed in range(3)], (0.5, 0.3, 0.2)
     student = random_logits(9).requires_grad_()
     pool = pooled([Outputs(z) for z in said], shares, temperature).logits
     (of_the_mean,) = torch.autograd.grad(kd_loss(student, pool, temperature), student)
-    separate = sum(share * kd_loss(student, z, temperature) for share, z in zip(shares, said, strict=True))
+    separate = sum(
+        share * kd_loss(student, z, temperature) for share, z in zip(shares, said, strict=True)
+    )
     (of_the_members,) = torch.autograd.grad(separate, student)
     torch.testing.assert_close(of_the_mean, of_the_members, rtol=1e-5, atol=1e-6)
 
@@ -66,7 +72,9 @@ def test_each_member_sees_its_own_normalisation() -> None:
 
 
 def test_outputs_in_fp32_are_so_for_the_members_too() -> None:
-    half = Outputs(torch.zeros(2, 3).bfloat16(), members=(Outputs(torch.zeros(2, 3).bfloat16()),)).float()
+    half = Outputs(
+        torch.zeros(2, 3).bfloat16(), members=(Outputs(torch.zeros(2, 3).bfloat16()),)
+    ).float()
     assert half.logits.dtype == half.members[0].logits.dtype == torch.float32
 
 
@@ -81,5 +89,9 @@ def test_an_impossible_ensemble_is_refused() -> None:
 
 
 def test_the_weights_decide_nothing_that_is_saved() -> None:
-    states = [Ensemble([tiny_net(0), tiny_net(1)], weights).state_dict() for weights in ([1, 1], [1, 9])]
-    assert set(states[0]) == set(states[1]) and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    states = [
+        Ensemble([tiny_net(0), tiny_net(1)], weights).state_dict() for weights in ([1, 1], [1, 9])
+    ]
+    assert set(states[0]) == set(states[1]) and all(
+        torch.equal(states[0][k], states[1][k]) for k in states[0]
+    )

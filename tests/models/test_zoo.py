@@ -8,10 +8,26 @@ import torch
 from torch.nn import functional as F
 
 from understudy.errors import UnderstudyError
-from understudy.models import MODELS, build_model, deployed, describe_model, describe_models, model_options
+from understudy.models import (
+    MODELS,
+    build_model,
+    deployed,
+    describe_model,
+    describe_models,
+    model_options,
+)
 
 # Too slow to run here on one core: their small relatives run the same code.
-LARGE = {"resnet44", "resnet56", "resnet110", "resnet32x4", "wrn_16_4", "wrn_28_10", "wrn_40_1", "wrn_40_2"}
+LARGE = {
+    "resnet44",
+    "resnet56",
+    "resnet110",
+    "resnet32x4",
+    "wrn_16_4",
+    "wrn_28_10",
+    "wrn_40_1",
+    "wrn_40_2",
+}
 SMALL = sorted(set(MODELS) - LARGE)
 
 # Parameters at 100 classes as the distillation literature prints them (CRD and its successors), at 10 where the issue does.
@@ -97,7 +113,9 @@ def test_every_parameter_gets_a_gradient(name):
     gradients = {key: parameter.grad for key, parameter in model.named_parameters()}
     assert [key for key, gradient in gradients.items() if gradient is None] == []
     # A bias before a batch norm is subtracted again by it, so that its gradient is zero up to rounding.
-    assert [key for key, gradient in gradients.items() if key.endswith("weight") and not gradient.any()] == []
+    assert [
+        key for key, gradient in gradients.items() if key.endswith("weight") and not gradient.any()
+    ] == []
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -117,11 +135,16 @@ def test_memory_order_does_not_change_the_function(name):
     batch = images().double()
     with torch.no_grad():
         contiguous = model(batch)
-        channels_last = model.to(memory_format=torch.channels_last)(batch.contiguous(memory_format=torch.channels_last))
+        channels_last = model.to(memory_format=torch.channels_last)(
+            batch.contiguous(memory_format=torch.channels_last)
+        )
     torch.testing.assert_close(channels_last, contiguous)
 
 
-@pytest.mark.parametrize("name", ["founding_teacher", "founding_student", "fast_teacher", "tiny_dw", "resnet8", "wrn_16_1"])
+@pytest.mark.parametrize(
+    "name",
+    ["founding_teacher", "founding_student", "fast_teacher", "tiny_dw", "resnet8", "wrn_16_1"],
+)
 @pytest.mark.parametrize("size", [16, 24, 48])
 def test_other_image_sizes_and_grey_images(name, size):
     model = build_model(name, 4, in_channels=1, image_size=size).eval()
@@ -141,10 +164,18 @@ def test_one_seed_gives_one_set_of_weights():
     [
         ("resnet2O", {}, "did you mean .*resnet20"),
         ("founding_studnet", {}, "did you mean founding_student"),
-        ("founding_student", {"dropuot1": 0.1}, r"did you mean dropout1\? known: dropout1, dropout2, pool_first"),
+        (
+            "founding_student",
+            {"dropuot1": 0.1},
+            r"did you mean dropout1\? known: dropout1, dropout2, pool_first",
+        ),
         ("resnet20", {"width": 2}, "no option 'width': known: none"),
         ("founding_student", {"num_classes": 3}, "no option 'num_classes'"),
-        ("founding_student", {"dropout1": "a lot"}, "option dropout1 must be like 0.5, not 'a lot'"),
+        (
+            "founding_student",
+            {"dropout1": "a lot"},
+            "option dropout1 must be like 0.5, not 'a lot'",
+        ),
         ("founding_student", {"dropout1": True}, "must be like 0.5"),
         ("founding_student", {"dropout1": 2.0}, "between 0 and 1"),
         ("founding_student", {"pool_first": 1}, "must be like True"),
@@ -168,9 +199,15 @@ def test_impossible_tasks_are_refused():
 
 
 def test_options_reach_the_constructor():
-    assert model_options("founding_student") == {"dropout1": 0.5, "dropout2": 0.3, "pool_first": True}
+    assert model_options("founding_student") == {
+        "dropout1": 0.5,
+        "dropout2": 0.3,
+        "pool_first": True,
+    }
     assert build_model("founding_student", 10, options={"dropout1": False}).dropout1.p == 0
-    assert build_model("fast_teacher", 10, options={"widths": [8, 16, 32], "stem_width": 4}).feature_channels == (4, 8, 16, 32)
+    assert build_model(
+        "fast_teacher", 10, options={"widths": [8, 16, 32], "stem_width": 4}
+    ).feature_channels == (4, 8, 16, 32)
 
 
 def test_the_table_is_read_without_torch():

@@ -8,15 +8,22 @@ from typing import Any
 
 from torch import Tensor
 
-from understudy.config import RunConfig, parse
+from understudy.config.schema import RunConfig, parse
 from understudy.methods.kd import KD, KDConfig
 
 
 def small_config(images: Path, **changes: Any) -> RunConfig:
     values: dict[str, Any] = {
         "name": "colours",
-        "data": {"source": "npz", "path": str(images), "val_fraction": 0.3, "augment": {"padding": 1, "view_seed": 0}},
-        "teacher": {"model": {"name": "fast_teacher", "options": {"widths": [4, 4, 4], "stem_width": 4}}},
+        "data": {
+            "source": "npz",
+            "path": str(images),
+            "val_fraction": 0.3,
+            "augment": {"padding": 1, "view_seed": 0},
+        },
+        "teacher": {
+            "model": {"name": "fast_teacher", "options": {"widths": [4, 4, 4], "stem_width": 4}}
+        },
         "student": {"model": {"name": "founding_student"}},
         "train": {"epochs": 2, "batch_size": 21, "lr": 3e-3},
         "seeds": [0, 1],
@@ -82,7 +89,22 @@ def epochs_of(diary: Path) -> list[str]:
 def figures(results: dict[str, Any]) -> dict[str, Any]:
     """What must not depend on how the work was spread, nor on whether it was interrupted."""
     trials = [
-        (t["number"], t["values"], t["state"], t["summary"], t["gain"], [r["val"] for r in t["runs"]]) for t in results["trials"]
+        (
+            t["number"],
+            t["values"],
+            t["state"],
+            t["summary"],
+            t["gain"],
+            [r["val"] for r in t["runs"]],
+        )
+        for t in results["trials"]
     ]
-    plain = [(b["values"], b["summary"], [r["val"] for r in b["runs"]]) for b in results["baselines"]]
-    return {"trials": trials, "baselines": plain, "best": results["best"], "final": results["final"]}
+    plain = [
+        (b["values"], b["summary"], [r["val"] for r in b["runs"]]) for b in results["baselines"]
+    ]
+    return {
+        "trials": trials,
+        "baselines": plain,
+        "best": results["best"],
+        "final": results["final"],
+    }

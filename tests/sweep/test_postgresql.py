@@ -21,9 +21,9 @@ pytest.importorskip("optuna")
 from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config
 
+from understudy.sweep.driver import run_sweep
 from understudy.sweep.search import Search, make_plan
 from understudy.sweep.space import make_space
-from understudy.sweep.sweep import run_sweep
 
 SPACE = {"method.temperature": [1, 2, 4], "method.alpha": [0.5, 0.9]}
 
@@ -45,18 +45,44 @@ def database() -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {"LC_ALL": "C", "HOME": str(folder)}
-    make = [programs_folder / "initdb", "-D", folder / "data", "-A", "trust", "-U", "sweeper", "-E", "UTF8", "--no-sync"]
+    make = [
+        programs_folder / "initdb",
+        "-D",
+        folder / "data",
+        "-A",
+        "trust",
+        "-U",
+        "sweeper",
+        "-E",
+        "UTF8",
+        "--no-sync",
+    ]
     subprocess.run(make, check=True, capture_output=True, cwd=folder, env=environment, **as_user)
-    serve = [programs_folder / "postgres", "-D", folder / "data", "-h", "127.0.0.1", "-p", str(port), "-k", folder, "-F"]
+    serve = [
+        programs_folder / "postgres",
+        "-D",
+        folder / "data",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "-k",
+        folder,
+        "-F",
+    ]
     with open(folder / "log", "wb") as log:
-        server = subprocess.Popen(serve, stdout=log, stderr=log, cwd=folder, env=environment, **as_user)
+        server = subprocess.Popen(
+            serve, stdout=log, stderr=log, cwd=folder, env=environment, **as_user
+        )
     try:
         deadline = time.monotonic() + 120
         while True:
             with contextlib.suppress(psycopg.OperationalError):
                 psycopg.connect(f"host=127.0.0.1 port={port} user=sweeper dbname=postgres").close()
                 break
-            assert server.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+            assert server.poll() is None and time.monotonic() < deadline, (
+                folder / "log"
+            ).read_text()
             time.sleep(0.1)
         yield f"postgresql+psycopg://sweeper@127.0.0.1:{port}/postgres"
     finally:
@@ -94,7 +120,7 @@ def test_two_machines_share_a_sweep(database: str, tmp_path: Path, monkeypatch: 
     program = f"""
 import sys
 from pathlib import Path
-import understudy.sweep.sweep as s
+import understudy.sweep.driver as s
 from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, small_config
 s.available_cores = lambda: [0]
@@ -103,9 +129,16 @@ s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="
             storage={database!r}, cache={str(tmp_path / "cache")!r})
 """
     root = Path(__file__).parents[2]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+    }
     machines = [
-        subprocess.Popen([sys.executable, "-c", program, str(tmp_path / name)], env=environment, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / name)],
+            env=environment,
+            stderr=subprocess.PIPE,
+        )
         for name in ("one", "two")
     ]
     for machine in machines:
@@ -115,12 +148,22 @@ s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="
     one, two = (without_gains(result) for result in both)
     assert one == two
     assert [t["number"] for t in both[0]["trials"]] == list(range(6))
-    assert sum(result["final"] is not None for result in both) == 1, "the one that made the study opens the test split"
+    assert sum(result["final"] is not None for result in both) == 1, (
+        "the one that made the study opens the test split"
+    )
     diary = epochs_of(tmp_path / "diary")
-    assert len(diary) == (6 + 1) * 2, "six trials and the winner's final training, of two epochs each"
-    monkeypatch.setattr("understudy.sweep.sweep.available_cores", lambda: [0])
+    assert len(diary) == (6 + 1) * 2, (
+        "six trials and the winner's final training, of two epochs each"
+    )
+    monkeypatch.setattr("understudy.sweep.driver.available_cores", lambda: [0])
     alone = run_sweep(
-        config, SPACE, tmp_path / "alone", backend="sequential", device="cpu", workers=1, display=False,
+        config,
+        SPACE,
+        tmp_path / "alone",
+        backend="sequential",
+        device="cpu",
+        workers=1,
+        display=False,
         cache=str(tmp_path / "cache"),
-    )  # fmt: skip
+    )
     assert without_gains(alone) == one

@@ -14,7 +14,13 @@ from understudy.errors import UnderstudyError
 from understudy.sweep.search import Plan, Search, _quiet, default_storage, hide_password, make_plan
 from understudy.sweep.space import make_space
 
-GRID = make_plan(make_space({"method.temperature": [1, 2], "train.step_milestones": [[1], [2]]}), "grid", "none", None, 3)
+GRID = make_plan(
+    make_space({"method.temperature": [1, 2], "train.step_milestones": [[1], [2]]}),
+    "grid",
+    "none",
+    None,
+    3,
+)
 
 
 def join(folder: Path, plan: Plan = GRID, driver: str = "here", **options: Any) -> Search:
@@ -32,11 +38,15 @@ def drain(search: Search) -> list[dict[str, Any]]:
 
 def test_a_grid_is_walked_once_in_order_and_a_finished_one_has_nothing_left(tmp_path: Path):
     search = join(tmp_path)
-    assert drain(search) == [{"method.temperature": t, "train.step_milestones": m} for t in (1, 2) for m in ([1], [2])]
+    assert drain(search) == [
+        {"method.temperature": t, "train.step_milestones": m} for t in (1, 2) for m in ([1], [2])
+    ]
     search.close()
     again = join(tmp_path)
     assert again.take() is None and again.left() == 0
-    assert [(r.number, r.state, r.value) for r in again.records()] == [(n, "complete", float(n)) for n in range(4)]
+    assert [(r.number, r.state, r.value) for r in again.records()] == [
+        (n, "complete", float(n)) for n in range(4)
+    ]
     assert again.records()[1].values == {"method.temperature": 1, "train.step_milestones": [2]}
     again.close()
 
@@ -51,7 +61,12 @@ search.take()
 search.report(search.take(), 0, 0.5)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=False).returncode == -9
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=False
+        ).returncode
+        == -9
+    )
     other = join(tmp_path, driver="elsewhere")
     assert not other.leads
     assert other.take().number == 2
@@ -62,7 +77,9 @@ os.kill(os.getpid(), signal.SIGKILL)
     mine.close(), other.close()
 
 
-def test_a_trial_of_a_machine_that_has_fallen_silent_is_queued_again_under_its_number(tmp_path: Path, monkeypatch):
+def test_a_trial_of_a_machine_that_has_fallen_silent_is_queued_again_under_its_number(
+    tmp_path: Path, monkeypatch
+):
     monkeypatch.setattr(Search, "_beat", lambda self: None)
     silent = join(tmp_path, driver="gone", heartbeat=1)
     assert silent.take().number == 0
@@ -76,7 +93,9 @@ def test_a_trial_of_a_machine_that_has_fallen_silent_is_queued_again_under_its_n
     silent.close(), other.close()
 
 
-def test_a_trial_whose_machine_died_before_its_first_sign_of_life_is_queued_again_too(tmp_path: Path, monkeypatch):
+def test_a_trial_whose_machine_died_before_its_first_sign_of_life_is_queued_again_too(
+    tmp_path: Path, monkeypatch
+):
     """Optuna leaves out of account whoever has never been heard of: such a trial would be waited for without end."""
     monkeypatch.setattr(Search, "_beat", lambda self: None)
     silent = join(tmp_path, driver="gone", heartbeat=1)
@@ -89,12 +108,16 @@ def test_a_trial_whose_machine_died_before_its_first_sign_of_life_is_queued_agai
         database.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
     assert len(ids) == 1, "one was given in its stead"
     other.revive()
-    assert sorted(v["method.temperature"] for v in drain(other)) == [1, 1, 2, 2] and other.left() == 0
+    assert (
+        sorted(v["method.temperature"] for v in drain(other)) == [1, 1, 2, 2] and other.left() == 0
+    )
     silent.close(), other.close()
 
 
 def test_random_draws_differ_from_each_other_and_are_the_same_every_time(tmp_path: Path):
-    space = make_space({"train.lr": "log:1e-4..1e-2", "train.epochs": "1..9", "method.temperature": [1, 2]})
+    space = make_space(
+        {"train.lr": "log:1e-4..1e-2", "train.epochs": "1..9", "method.temperature": [1, 2]}
+    )
     plan = make_plan(space, "random", "none", 6, 3)
     seen = []
     for folder in (tmp_path / "a", tmp_path / "b"):
@@ -103,7 +126,9 @@ def test_random_draws_differ_from_each_other_and_are_the_same_every_time(tmp_pat
         seen.append(drain(search))
         search.close()
     assert seen[0] == seen[1]
-    assert len(seen[0]) == 6 and all(1e-4 <= v["train.lr"] <= 1e-2 and 1 <= v["train.epochs"] <= 9 for v in seen[0])
+    assert len(seen[0]) == 6 and all(
+        1e-4 <= v["train.lr"] <= 1e-2 and 1 <= v["train.epochs"] <= 9 for v in seen[0]
+    )
     small = make_plan(make_space({"train.epochs": "1..3"}), "random", "none", 4, 3)
     (tmp_path / "c").mkdir()
     with pytest.raises(UnderstudyError, match="about 3 different trials"):
@@ -135,14 +160,22 @@ def test_the_median_pruner_ends_what_lags_behind(tmp_path: Path):
         assert not any(search.report(good, epoch, 0.8) for epoch in range(4))
         search.complete(good, [], 0.8)
     bad = search.take()
-    assert search.report(bad, 0, 0.1) and search.report(bad, 0, 0.1), "an epoch may be told again after a resume"
+    assert search.report(bad, 0, 0.1) and search.report(bad, 0, 0.1), (
+        "an epoch may be told again after a resume"
+    )
     search.give_up(bad, "pruned", "too low", [])
     assert [(r.state, r.reason) for r in search.records()][3] == ("pruned", "too low")
     search.close()
 
 
 def test_importance_names_what_matters(tmp_path: Path):
-    plan = make_plan(make_space({"train.lr": [1.0, 2.0, 3.0], "method.temperature": [1, 2]}), "grid", "none", None, 3)
+    plan = make_plan(
+        make_space({"train.lr": [1.0, 2.0, 3.0], "method.temperature": [1, 2]}),
+        "grid",
+        "none",
+        None,
+        3,
+    )
     search = join(tmp_path, plan)
     assert search.importance() is None
     while taken := search.take():
@@ -159,7 +192,13 @@ def test_a_study_of_another_sweep_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "url", ["no url", "nosuchdatabase://x/y", "sqlite:////nowhere/at/all.db", "postgresql+psycopg://a:secret@127.0.0.1:1/x"]
+    "url",
+    [
+        "no url",
+        "nosuchdatabase://x/y",
+        "sqlite:////nowhere/at/all.db",
+        "postgresql+psycopg://a:secret@127.0.0.1:1/x",
+    ],
 )
 def test_a_database_that_cannot_be_used_gets_one_line_without_its_password(url: str):
     with pytest.raises(UnderstudyError, match="cannot use the database") as caught:
@@ -168,7 +207,10 @@ def test_a_database_that_cannot_be_used_gets_one_line_without_its_password(url: 
 
 
 def test_passwords_are_hidden():
-    assert hide_password("postgresql+psycopg://me:secret@host/db") == "postgresql+psycopg://me:***@host/db"
+    assert (
+        hide_password("postgresql+psycopg://me:secret@host/db")
+        == "postgresql+psycopg://me:***@host/db"
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,6 +223,8 @@ def test_passwords_are_hidden():
         ("random", "none", 0, "at least 1"),
     ],
 )
-def test_plans_that_make_no_sense_are_refused(search: str, pruner: str, trials: int | None, says: str):
+def test_plans_that_make_no_sense_are_refused(
+    search: str, pruner: str, trials: int | None, says: str
+):
     with pytest.raises(UnderstudyError, match=says):
         make_plan(GRID.space, search, pruner, trials, 3)

@@ -40,7 +40,14 @@ def test_dimensions_are_read(text: str, dimension: Choice | Range):
 
 
 @pytest.mark.parametrize(
-    "text", ["train.lr=1e-3", "data.path=../images", "data.mean=[0.1,0.2,0.3]", 'data.path="a,b"', "method=dkd"]
+    "text",
+    [
+        "train.lr=1e-3",
+        "data.path=../images",
+        "data.mean=[0.1,0.2,0.3]",
+        'data.path="a,b"',
+        "method=dkd",
+    ],
 )
 def test_one_value_stays_a_plain_override(text: str):
     assert split_overrides([text]) == ([], [text])
@@ -78,7 +85,9 @@ def test_malformed_dimensions_are_refused(text: str, says: str):
         ({}, "nothing to sweep"),
     ],
 )
-def test_what_the_trials_share_and_what_the_recipe_refuses_cannot_be_swept(space: dict[str, Any], says: str):
+def test_what_the_trials_share_and_what_the_recipe_refuses_cannot_be_swept(
+    space: dict[str, Any], says: str
+):
     with pytest.raises(UnderstudyError, match=says):
         check_space(CONFIG, make_space(space))
 
@@ -98,36 +107,54 @@ def test_a_key_is_swept_once():
         (["train.lr=1e-3", "train.lr=log:1e-4..1e-2"], "train.lr is swept, and train.lr is set"),
         (["method=dkd,kd", "method.name=at"], "method is swept, and method.name is set"),
         (["method=dkd,kd", "method=at"], "method is swept, and method is set"),
-        (["method.temperature=3", "method={name: kd},{name: dkd}"], r"such as method=\{name: kd, temperature: ...\},\{...\}$"),
+        (
+            ["method.temperature=3", "method={name: kd},{name: dkd}"],
+            r"such as method=\{name: kd, temperature: ...\},\{...\}$",
+        ),
         (
             ["method.name=kd,dkd", "method.temperature=3"],
             "method.temperature is set, but the values of method.name take its place",
         ),
         (["method.name=kd,dkd", "method=at"], "method.name is swept, and method is set"),
-        (["data.augment={padding: 1},{flip: true}", "data.augment.mix=cutmix"], r"such as data.augment=\{mix: ...\},\{...\}$"),
+        (
+            ["data.augment={padding: 1},{flip: true}", "data.augment.mix=cutmix"],
+            r"such as data.augment=\{mix: ...\},\{...\}$",
+        ),
     ],
 )
-def test_a_plain_override_that_swept_values_would_replace_is_refused(overrides: list[str], says: str):
+def test_a_plain_override_that_swept_values_would_replace_is_refused(
+    overrides: list[str], says: str
+):
     with pytest.raises(UnderstudyError, match=says):
         split_overrides(overrides)
 
 
 def test_a_plain_override_beside_or_above_what_is_swept_stays():
     beside = ["method=dkd", "method.beta=2", "data.augment.padding=1"]
-    assert split_overrides([*beside, "method.temperature=1,2", "data.augment.flip=true,false"])[1] == beside
+    assert (
+        split_overrides([*beside, "method.temperature=1,2", "data.augment.flip=true,false"])[1]
+        == beside
+    )
 
 
 def test_views_may_be_swept_because_the_teacher_labels_each_once():
-    check_space(CONFIG, make_space({"data.augment.padding": [0, 1], "data.augment.flip": [True, False]}))
+    check_space(
+        CONFIG, make_space({"data.augment.padding": [0, 1], "data.augment.flip": [True, False]})
+    )
 
 
 def test_views_may_be_swept_as_a_whole_and_a_key_in_them_beside():
-    space, _ = split_overrides(["data.augment.flip=true,false", "data.augment={padding: 0},{padding: 2, mix: cutmix}"])
+    space, _ = split_overrides(
+        ["data.augment.flip=true,false", "data.augment={padding: 0},{padding: 2, mix: cutmix}"]
+    )
     check_space(CONFIG, space)
     seen = [configured(CONFIG, values).data.augment for values in grid_cells(space)]
     assert [(a.flip, a.padding, a.mix) for a in seen] == [
-        (True, 0, "none"), (True, 2, "cutmix"), (False, 0, "none"), (False, 2, "cutmix"),
-    ]  # fmt: skip
+        (True, 0, "none"),
+        (True, 2, "cutmix"),
+        (False, 0, "none"),
+        (False, 2, "cutmix"),
+    ]
     with pytest.raises(UnderstudyError, match=r"data\.augment"):
         check_space(CONFIG, make_space({"data.augment": [1, 2]}))
 
@@ -148,7 +175,10 @@ def test_another_method_drops_the_recipes_options_whatever_the_order_of_the_valu
 def test_a_grid_has_every_combination_once():
     cells = grid_cells(make_space({"train.epochs": "1..3", "method.alpha": [0.1, 0.9]}))
     assert len(cells) == 6 == len({tuple(c.items()) for c in cells})
-    assert cells[:2] == [{"train.epochs": 1, "method.alpha": 0.1}, {"train.epochs": 1, "method.alpha": 0.9}]
+    assert cells[:2] == [
+        {"train.epochs": 1, "method.alpha": 0.1},
+        {"train.epochs": 1, "method.alpha": 0.9},
+    ]
     with pytest.raises(UnderstudyError, match="a grid cannot walk through"):
         grid_cells(make_space({"train.lr": "0.1..0.9"}))
 

@@ -9,7 +9,7 @@ from understudy.errors import UnderstudyError
 
 if TYPE_CHECKING:
     from understudy.data.dataset import Dataset
-    from understudy.data.source import Arrays, NewArray
+    from understudy.data.sources.base import Arrays, NewArray
 
 SOURCES: dict[str, str] = {
     "digits": "1,797 handwritten digits embedded in scikit-learn, as 32x32 RGB; needs no files",
@@ -51,8 +51,8 @@ def load_dataset(
     import importlib
 
     from understudy.data.dataset import Dataset, SealedSplit, Split
-    from understudy.data.memmap import cache_key, cache_root, open_or_build
-    from understudy.data.source import no_progress
+    from understudy.data.image_cache import cache_key, cache_root, open_or_build
+    from understudy.data.sources.base import no_progress
 
     if path is None and source != "digits":
         path = os.environ.get("UNDERSTUDY_DATA") or None
@@ -64,7 +64,9 @@ def load_dataset(
         raise UnderstudyError(f"cannot read {place}: {error}") from error
 
     def build(new_array: "NewArray") -> "Arrays":
-        arrays: Arrays = found.load(image_size=image_size, new_array=new_array, progress=progress or no_progress)
+        arrays: Arrays = found.load(
+            image_size=image_size, new_array=new_array, progress=progress or no_progress
+        )
         _check(arrays)  # before the cache keeps it
         return arrays
 
@@ -82,8 +84,14 @@ def load_dataset(
 def _check(arrays: "Arrays") -> None:
     from understudy.data.dataset import Split, check_split
 
-    check_split("train", Split.from_arrays(arrays.train_images, arrays.train_labels), len(arrays.class_names))
-    check_split("test", Split.from_arrays(arrays.test_images, arrays.test_labels), len(arrays.class_names))
+    check_split(
+        "train",
+        Split.from_arrays(arrays.train_images, arrays.train_labels),
+        len(arrays.class_names),
+    )
+    check_split(
+        "test", Split.from_arrays(arrays.test_images, arrays.test_labels), len(arrays.class_names)
+    )
     first = int(arrays.train_labels[0])
     if (arrays.train_labels == first).all():
         raise UnderstudyError(

@@ -37,12 +37,16 @@ class Split:
 
     def gather(self, index: Tensor) -> Tensor:
         """uint8 ``[M, H, W, C]``: the images at these positions (int64 ``[M]``) of the split, in memory."""
-        return self.images.permute(0, 2, 3, 1).index_select(0, index if self.rows is None else self.rows[index])
+        return self.images.permute(0, 2, 3, 1).index_select(
+            0, index if self.rows is None else self.rows[index]
+        )
 
     def take(self, rows: Tensor) -> "Split":
         """The split made of these positions (int64 ``[M]``): copied into memory, or by reference above 1 GiB."""
         if len(rows) * self.images[0].numel() > LARGEST_COPY:
-            return Split(self.images, self.labels[rows], rows if self.rows is None else self.rows[rows])
+            return Split(
+                self.images, self.labels[rows], rows if self.rows is None else self.rows[rows]
+            )
         return Split(self.gather(rows).permute(0, 3, 1, 2), self.labels[rows])
 
     @classmethod
@@ -108,7 +112,9 @@ def check_split(name: str, split: Split, num_classes: int) -> None:
             f"the {name} images must be uint8 [N, C, H, W], not {split.images.dtype} {tuple(split.images.shape)}"
         )
     if split.images.shape[0] != len(split):
-        raise UnderstudyError(f"the {name} split has {split.images.shape[0]} images but {len(split)} labels")
+        raise UnderstudyError(
+            f"the {name} split has {split.images.shape[0]} images but {len(split)} labels"
+        )
     low, high = int(split.labels.min()), int(split.labels.max())
     if low < 0 or high >= num_classes:
         bad = low if low < 0 else high

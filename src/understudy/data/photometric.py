@@ -47,8 +47,15 @@ def _stretch(x: Tensor, strength: Tensor) -> Tensor:
 
 
 OPERATIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
-    _brighten, _darken, _contrast, _flatten, _desaturate, _posterise, _solarise, _stretch,
-)  # fmt: skip
+    _brighten,
+    _darken,
+    _contrast,
+    _flatten,
+    _desaturate,
+    _posterise,
+    _solarise,
+    _stretch,
+)
 
 
 def apply(pixels: Tensor, operations: Tensor, strengths: Tensor) -> Tensor:

@@ -8,7 +8,9 @@ from understudy.data.dataset import Split
 from understudy.errors import UnderstudyError
 
 
-def stratified_rows(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified_rows(
+    labels: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Cut rows in two, class by class.
 
     Args:
@@ -24,7 +26,9 @@ def stratified_rows(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.
         UnderstudyError: if there are fewer than two classes, or a class has a single image.
     """
     if not 0 < fraction < 1:
-        raise UnderstudyError(f"the share of images to cut off must lie between 0 and 1, not {fraction}")
+        raise UnderstudyError(
+            f"the share of images to cut off must lie between 0 and 1, not {fraction}"
+        )
     classes, kinds, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
         held = f"of class {classes[0]} alone" if len(classes) else "missing"
@@ -46,7 +50,9 @@ def stratified_rows(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.
     return np.flatnonzero(~is_cut), np.flatnonzero(is_cut)
 
 
-def split_train_val(train: Split, val_fraction: float, seed: int) -> tuple[Split, Split, Tensor, Tensor]:
+def split_train_val(
+    train: Split, val_fraction: float, seed: int
+) -> tuple[Split, Split, Tensor, Tensor]:
     """Cut a stratified validation split from the training images.
 
     Args:
@@ -60,7 +66,9 @@ def split_train_val(train: Split, val_fraction: float, seed: int) -> tuple[Split
     Raises:
         UnderstudyError: if there are fewer than two classes, or a class has a single image.
     """
-    kept, cut = (torch.from_numpy(rows) for rows in stratified_rows(train.labels.numpy(), val_fraction, seed))
+    kept, cut = (
+        torch.from_numpy(rows) for rows in stratified_rows(train.labels.numpy(), val_fraction, seed)
+    )
     return train.take(kept), train.take(cut), kept, cut
 
 
@@ -84,5 +92,8 @@ def take_fewer(train: Split, num_images: int, seed: int) -> tuple[Split, Tensor]
         raise UnderstudyError(
             f"data.train_images asks for {num_images} images, but {len(train)} are left after validation was cut off"
         )
-    _, kept = (torch.from_numpy(rows) for rows in stratified_rows(train.labels.numpy(), num_images / len(train), seed))
+    _, kept = (
+        torch.from_numpy(rows)
+        for rows in stratified_rows(train.labels.numpy(), num_images / len(train), seed)
+    )
     return train.take(kept), kept

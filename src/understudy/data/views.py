@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.config import AugmentConfig
+from understudy.config.schema import AugmentConfig
 from understudy.data import photometric
 
 
@@ -42,11 +42,15 @@ class Views:
 
     def __getitem__(self, rows: Tensor) -> "Views":
         """The views of these images (int64 ``[M]``)."""
-        return Views(*(None if (v := getattr(self, f.name)) is None else v[rows] for f in fields(self)))
+        return Views(
+            *(None if (v := getattr(self, f.name)) is None else v[rows] for f in fields(self))
+        )
 
     def to(self, device: torch.device) -> "Views":
         """The same parameters on ``device``."""
-        return Views(*(None if (v := getattr(self, f.name)) is None else v.to(device) for f in fields(self)))
+        return Views(
+            *(None if (v := getattr(self, f.name)) is None else v.to(device) for f in fields(self))
+        )
 
 
 def generator_for(*key: object) -> torch.Generator:
@@ -65,7 +69,9 @@ class ViewPolicy:
         image_shape: (channels, height, width).
     """
 
-    def __init__(self, config: AugmentConfig, seed: int, num_images: int, image_shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, config: AugmentConfig, seed: int, num_images: int, image_shape: tuple[int, int, int]
+    ) -> None:
         self.config = config
         self.seed = seed if config.view_seed is None else config.view_seed
         self.num_images = num_images
@@ -82,7 +88,9 @@ class ViewPolicy:
     @property
     def fingerprint(self) -> str:
         """Hex digest of all that determines which views there are (and, for an endless policy, which come when)."""
-        content: dict[str, object] = {k: v for k, v in asdict(self.config).items() if k != "view_seed"}
+        content: dict[str, object] = {
+            k: v for k, v in asdict(self.config).items() if k != "view_seed"
+        }
         content |= {"version": 1, "images": self.num_images, "shape": self.image_shape}
         if self.num_views is None:
             content["seed"] = self.seed
@@ -95,7 +103,11 @@ class ViewPolicy:
         views = Views()
         if config.padding:
             side = 2 * config.padding + 1
-            views = replace(views, top=torch.randint(side, (n,), generator=rng), left=torch.randint(side, (n,), generator=rng))
+            views = replace(
+                views,
+                top=torch.randint(side, (n,), generator=rng),
+                left=torch.randint(side, (n,), generator=rng),
+            )
         if config.flip:
             views = replace(views, flip=torch.rand(n, generator=rng) < 0.5)
         if config.randaugment:
@@ -113,8 +125,12 @@ class ViewPolicy:
         n, (_, height, width) = self.num_images, self.image_shape
         partner = torch.randperm(n, generator=rng)
         # torch's Beta takes no generator; numpy's does, and is stable across platforms.
-        numpy_rng = np.random.Generator(np.random.PCG64(int(torch.randint(2**62, (1,), generator=rng))))
-        share = torch.from_numpy(numpy_rng.beta(self.config.mix_alpha, self.config.mix_alpha, n).astype(np.float32))
+        numpy_rng = np.random.Generator(
+            np.random.PCG64(int(torch.randint(2**62, (1,), generator=rng)))
+        )
+        share = torch.from_numpy(
+            numpy_rng.beta(self.config.mix_alpha, self.config.mix_alpha, n).astype(np.float32)
+        )
         if self.config.mix == "mixup":
             return replace(views, partner=partner, share=share)
         side = (1 - share).sqrt()
@@ -125,11 +141,15 @@ class ViewPolicy:
         left, right = (centre_x - half_x).clamp(0, width), (centre_x + half_x).clamp(0, width)
         # The label's share follows the patch as it was clipped by the border, as in the paper's own code.
         share = 1 - ((bottom - top) * (right - left)).float() / (height * width)
-        return replace(views, partner=partner, share=share, box=torch.stack((top, left, bottom, right), 1))
+        return replace(
+            views, partner=partner, share=share, box=torch.stack((top, left, bottom, right), 1)
+        )
 
     def plain(self) -> Views:
         """Every image as it is, neither cropped, flipped, mixed nor varied otherwise; a finite policy numbers this view, too."""
-        middle = torch.full((self.num_images,), self.config.padding) if self.config.padding else None
+        middle = (
+            torch.full((self.num_images,), self.config.padding) if self.config.padding else None
+        )
         flip = torch.zeros(self.num_images, dtype=torch.bool) if self.config.flip else None
         return Views(top=middle, left=middle, flip=flip)
 
@@ -157,7 +177,9 @@ class ViewPolicy:
 class Normalise:
     """Bytes to floats: ``(x / 255 - mean) / std`` per channel, as one multiply-add over rows of pixels."""
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device) -> None:
+    def __init__(
+        self, mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
+    ) -> None:
         self.mean, self.std = mean, std
         scale = 1.0 / (255.0 * torch.tensor(std, dtype=torch.float64))
         shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
@@ -173,7 +195,9 @@ class Normalise:
         return floats.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
-def render(images: Tensor, rows: Tensor, views: Views, policy: ViewPolicy, normalise: Normalise) -> Tensor:
+def render(
+    images: Tensor, rows: Tensor, views: Views, policy: ViewPolicy, normalise: Normalise
+) -> Tensor:
     """Normalised images of some rows under given views.
 
     Args:
@@ -194,7 +218,9 @@ def render(images: Tensor, rows: Tensor, views: Views, policy: ViewPolicy, norma
             share = views.share.view(-1, 1, 1, 1)
             pixels = pixels.float() * share + other.float() * (1 - share)
         else:
-            pixels = torch.where(_inside(views.box, pixels.shape[1], pixels.shape[2]), other, pixels)
+            pixels = torch.where(
+                _inside(views.box, pixels.shape[1], pixels.shape[2]), other, pixels
+            )
     return normalise(pixels)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from understudy.config import to_mapping
+from understudy.config.recipe import to_mapping
 from understudy.diagnose.evidence import Evidence
 from understudy.diagnose.findings import NEED_WEIGHTS, diagnose
 from understudy.diagnose.findings.finding import Finding
@@ -39,18 +39,26 @@ class Diagnosis:
         """One sentence: how many causes, and which."""
         causes = [f.title for f in self.findings if f.severity == "cause"]
         if causes:
-            return f"{len(causes)} likely cause{'s' if len(causes) > 1 else ''}: {'; '.join(causes)}."
+            return (
+                f"{len(causes)} likely cause{'s' if len(causes) > 1 else ''}: {'; '.join(causes)}."
+            )
         gain = self.evidence.recorded.gain
         if gain["low"] is not None and float(gain["low"]) > 0:  # type: ignore[arg-type]
             return "Distillation helped: there is no cause to look for."
         parts = [f.title for f in self.findings if f.severity == "contributing"]
-        return f"No single cause found; contributing: {'; '.join(parts)}." if parts else "No cause found."
+        return (
+            f"No single cause found; contributing: {'; '.join(parts)}."
+            if parts
+            else "No cause found."
+        )
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as ``diagnosis.json`` holds them."""
         evidence = {
             "recorded": dataclasses.asdict(self.evidence.recorded),
-            "measured": None if self.evidence.measured is None else dataclasses.asdict(self.evidence.measured),
+            "measured": None
+            if self.evidence.measured is None
+            else dataclasses.asdict(self.evidence.measured),
             "config": to_mapping(self.evidence.config),
         }
         return {
@@ -78,10 +86,10 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
     """
     from understudy.diagnose.measure import has_weights, measure
     from understudy.diagnose.record import read_recorded
-    from understudy.experiment import load_run
-    from understudy.loop import resolve_device
-    from understudy.report.page import read_results
-    from understudy.statistics import verdict
+    from understudy.evaluation.statistics import verdict
+    from understudy.runs.folder import load_run
+    from understudy.runs.results import read_results
+    from understudy.training.device import resolve_device
 
     where = resolve_device(device)
     config = load_run(run)
@@ -90,7 +98,7 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
     recorded = read_recorded(run, config, results)
     measured = None
     if has_weights(run, config):
-        from understudy.data.training import prepare_data
+        from understudy.data.prepare import prepare_data
 
         if data is not None:
             config = replace(config, data=replace(config.data, path=data))
@@ -112,13 +120,15 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
 
 def _refuse_sweep(run: Path) -> None:
     """A sweep has no results of teacher, plain and distilled student seed by seed: only a run can be diagnosed."""
-    from understudy.report.page import load_results
+    from understudy.runs.results import load_results
 
     results = load_results(run) if (run / "results.json").exists() else {}
     if results.get("kind") != "sweep" and not (run / "sweep.json").exists():
         return
     values = (results.get("best") or {}).get("values") or {}
-    winner = shlex.join(f"{key}={json.dumps(value)}" for key, value in values.items()) or "KEY=VALUE"
+    winner = (
+        shlex.join(f"{key}={json.dumps(value)}" for key, value in values.items()) or "KEY=VALUE"
+    )
     raise UnderstudyError(
         f"{run} is a sweep's folder, and diagnose takes a run's: train its winner as one by "
         f"`understudy run {shlex.quote(str(run / 'config.yaml'))} {winner} --out FOLDER`, then diagnose FOLDER"
@@ -132,7 +142,9 @@ def write_diagnosis(diagnosis: Diagnosis, run: Path) -> Path:
 
     write_bytes(run / "diagnosis.json", as_json(diagnosis).encode())
     page = run / "diagnosis.html"
-    write_bytes(page, render_page(diagnosis, draw_diagnosis(diagnosis.evidence, run / "figures")).encode())
+    write_bytes(
+        page, render_page(diagnosis, draw_diagnosis(diagnosis.evidence, run / "figures")).encode()
+    )
     return page
 
 

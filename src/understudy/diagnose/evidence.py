@@ -6,7 +6,7 @@ Accuracies, confidences and shares lie in [0, 1], entropies and divergences are 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from understudy.config import RunConfig
+from understudy.config.schema import RunConfig
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Recorded:
     """Everything that needs no weights.
 
     Attributes:
-        gain: of the distilled student over the plain one, as :func:`understudy.statistics.paired_gain` gives it.
+        gain: of the distilled student over the plain one, as :func:`understudy.evaluation.statistics.paired_gain` gives it.
         num_val, num_test, num_classes: sizes.
         temperature, alpha: of the distilled arm's method, its defaults included.
         arms: by role: ``teacher``, ``baseline``, ``distilled``.

@@ -11,9 +11,20 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from understudy.diagnose.evidence import Curve, Evidence, Fit, Gradients, Targets
-from understudy.report.drawing import INK, PAPER, WIDTH, Drawing, bars_figure, legend_below, name_rows, save, short, styled
-from understudy.report.figures import COLOURS, MARKERS
-from understudy.report.sweep_colours import MUTED
+from understudy.report.drawing import (
+    INK,
+    PAPER,
+    WIDTH,
+    Drawing,
+    bars_figure,
+    legend_below,
+    name_rows,
+    save,
+    short,
+    styled,
+)
+from understudy.report.run.figures import COLOURS, MARKERS
+from understudy.report.sweep.colours import MUTED
 
 RANKS = 10
 """Classes shown of the teacher's answer: of a thousand the rest is too small to see."""
@@ -22,33 +33,56 @@ RANKS = 10
 def draw_diagnosis(evidence: Evidence, folder: Path) -> list[Drawing]:
     """Draw every figure there is evidence for and write ``folder/diagnosis_<name>.png`` and ``.svg``."""
     with styled():
-        return [save(figure, f"diagnosis_{name}", title, caption, folder) for name, figure, title, caption in _figures(evidence)]
+        return [
+            save(figure, f"diagnosis_{name}", title, caption, folder)
+            for name, figure, title, caption in _figures(evidence)
+        ]
 
 
 def _figures(evidence: Evidence) -> Iterator[tuple[str, Figure, str, str]]:
     """Name, figure, title and one line on how to read it, in the order of the page."""
     measured, recorded = evidence.measured, evidence.recorded
     if measured is not None:
-        yield "fits", draw_fits(measured.fits), "Who fits what", (
-            f"Accuracy on {measured.num_train:,} training images as they are and on validation (fainter), kept weights, mean "
-            "over seeds. Training far above validation: over-fitting. Both low and alike: under-fitting."
-        )  # fmt: skip
-        yield "targets", draw_targets(measured.targets, recorded.temperature), "What the student is told", (
-            f"The teacher's mean probability of its first, second, ... class on {measured.targets.num_images:,} training views, "
-            "as it is (T = 1) and as the student is told. All near the dashed line: washed out. One bar only: it repeats the "
-            "labels."
-        )  # fmt: skip
+        yield (
+            "fits",
+            draw_fits(measured.fits),
+            "Who fits what",
+            (
+                f"Accuracy on {measured.num_train:,} training images as they are and on validation (fainter), kept weights, mean "
+                "over seeds. Training far above validation: over-fitting. Both low and alike: under-fitting."
+            ),
+        )
+        yield (
+            "targets",
+            draw_targets(measured.targets, recorded.temperature),
+            "What the student is told",
+            (
+                f"The teacher's mean probability of its first, second, ... class on {measured.targets.num_images:,} training views, "
+                "as it is (T = 1) and as the student is told. All near the dashed line: washed out. One bar only: it repeats the "
+                "labels."
+            ),
+        )
     if measured is not None and measured.gradients is not None:
         pulls = measured.gradients
-        yield "gradients", draw_gradients(pulls), "Who pulls at the student", (
-            "Share of each weighted term in the gradient's norm on the distilled student's weights, over "
-            f"{pulls.num_batches} training batches.{f' Not measured: {pulls.left_out}.' if pulls.left_out else ''}"
-        )  # fmt: skip
+        yield (
+            "gradients",
+            draw_gradients(pulls),
+            "Who pulls at the student",
+            (
+                "Share of each weighted term in the gradient's norm on the distilled student's weights, over "
+                f"{pulls.num_batches} training batches.{f' Not measured: {pulls.left_out}.' if pulls.left_out else ''}"
+            ),
+        )
     if recorded.curves:
-        yield "end", draw_end(recorded.curves), "How the training ended", (
-            "Mean over seeds; the number beside a name is its last accuracy. An accuracy that still rises at the right edge was "
-            "cut off if the learning rate is still high there; if the rate has come down, it is the schedule at work."
-        )  # fmt: skip
+        yield (
+            "end",
+            draw_end(recorded.curves),
+            "How the training ended",
+            (
+                "Mean over seeds; the number beside a name is its last accuracy. An accuracy that still rises at the right edge was "
+                "cut off if the learning rate is still high there; if the rate has come down, it is the schedule at work."
+            ),
+        )
 
 
 def draw_fits(fits: Mapping[str, Fit]) -> Figure:
@@ -65,7 +99,10 @@ def draw_fits(fits: Mapping[str, Fit]) -> Figure:
 def draw_gradients(gradients: Gradients) -> Figure:
     """Horizontal bars of each term's share of the gradient; the labels' term in the plain student's colour."""
     shares = gradients.shares.items()
-    bars = [Bar(short(name, 18), share, COLOURS["baseline" if name == "ce" else "teacher"]) for name, share in shares]
+    bars = [
+        Bar(short(name, 18), share, COLOURS["baseline" if name == "ce" else "teacher"])
+        for name, share in shares
+    ]
     return _share_bars(bars, "share of the gradient's norm, %")
 
 
@@ -81,7 +118,9 @@ def draw_targets(targets: Targets, temperature: float) -> Figure:
         left = [rank - 0.4 + (number + 0.5) * width for rank in range(1, shown + 1)]
         axes.bar(left, [100 * p for p in profile[:shown]], width=width, color=colour, label=label)
     uniform = 100 / len(targets.profile)
-    axes.axhline(uniform, color=INK, linewidth=1, linestyle="--", alpha=0.7, label="all classes alike")
+    axes.axhline(
+        uniform, color=INK, linewidth=1, linestyle="--", alpha=0.7, label="all classes alike"
+    )
     axes.set_xticks(range(1, shown + 1))
     axes.set_xlabel("classes, the teacher's most probable first")
     axes.set_ylabel("mean probability, %")
@@ -98,10 +137,20 @@ def draw_end(curves: Mapping[str, Curve]) -> Figure:
     for (role, curve), width in zip(curves.items(), (6.6, 4.0, 1.4), strict=False):
         epochs = range(1, len(curve.lr) + 1)
         accuracy.plot(
-            epochs, [100 * value for value in curve.val_accuracy], color=COLOURS[role], marker=MARKERS[role], markersize=4.5,
-            markevery=max(1, len(epochs) // 5), label=f"{role} {100 * curve.val_accuracy[-1]:.1f}",
-        )  # fmt: skip
-        rate.plot(epochs, [100 * value / max(curve.lr) for value in curve.lr], color=COLOURS[role], linewidth=width)
+            epochs,
+            [100 * value for value in curve.val_accuracy],
+            color=COLOURS[role],
+            marker=MARKERS[role],
+            markersize=4.5,
+            markevery=max(1, len(epochs) // 5),
+            label=f"{role} {100 * curve.val_accuracy[-1]:.1f}",
+        )
+        rate.plot(
+            epochs,
+            [100 * value / max(curve.lr) for value in curve.lr],
+            color=COLOURS[role],
+            linewidth=width,
+        )
     accuracy.set_title("validation accuracy, %")
     rate.set_title("learning rate, % of its peak")
     rate.set_ylim(0, 105)
@@ -131,7 +180,14 @@ def _share_bars(bars: Sequence[Bar], label: str) -> Figure:
         if bar.faint:  # the grid must not show through
             axes.barh(row, end, height=0.62, color=PAPER)
         axes.barh(row, end, height=0.62, color=bar.colour, alpha=0.55 if bar.faint else 1)
-        axes.annotate(f"{end:.1f}", (end, row), (5, 0), textcoords="offset points", va="center", fontweight="bold")
+        axes.annotate(
+            f"{end:.1f}",
+            (end, row),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            fontweight="bold",
+        )
     axes.set_xlim(0, 118)
     axes.set_xticks(range(0, 101, 20))
     axes.set_xlabel(label)

@@ -12,20 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from understudy.arm import ArmSpec, load_teacher, method_of, shown_to, spec_of, trained_network, weights_path
-from understudy.config import DataConfig, RunConfig
-from understudy.data.batches import Batch, TrainBatches
+from understudy.config.schedules import value_at
+from understudy.config.schema import DataConfig, RunConfig
 from understudy.data.dataset import Split
-from understudy.data.training import TrainingData
+from understudy.data.loader import Batch, TrainBatches
+from understudy.data.prepare import TrainingData
 from understudy.diagnose.evidence import Fit, Gradients, Measured, Targets
 from understudy.diagnose.record import ROLES, is_dropout
 from understudy.errors import UnderstudyError
-from understudy.evaluate import accuracy, predict
+from understudy.evaluation.metrics import accuracy, predict
 from understudy.methods import build_method, method_class, method_config, needs_of
-from understudy.methods.schedule import value_at
 from understudy.models.base import Classifier
-from understudy.teachers import FrozenTeacher
-from understudy.train import make_context
+from understudy.runs.arm import load_teacher, method_of, shown_to, spec_of, trained_network
+from understudy.runs.folder import ArmSpec, weights_path
+from understudy.teachers.frozen import FrozenTeacher
+from understudy.training.setup import make_context
 
 SAMPLE = 5000
 """Training images looked at: the standard error of an accuracy is then below 0.71 points, small beside every threshold on one."""
@@ -50,7 +51,9 @@ def has_weights(run: Path, config: RunConfig) -> bool:
     """
     if not any((run / "models").glob("*.safetensors")):
         return False
-    needed = [weights_path(run, spec.name) for seed in config.seeds for spec in _specs(config, seed)]
+    needed = [
+        weights_path(run, spec.name) for seed in config.seeds for spec in _specs(config, seed)
+    ]
     missing = sorted({str(path) for path in needed if not path.is_file()})
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -79,8 +82,20 @@ def measure(run: Path, config: RunConfig, data: TrainingData, device: torch.devi
         teacher = load_teacher(config, distilled_spec, run, data, device)
         if config.teacher.per_seed or seed == config.seeds[0]:
             targets.append(_targets(config, teacher, data, seed, device))
-            fits["teacher"].append(_fit(teacher.model, sample, data.val, shown_to(config, teacher_spec.arm), seed, device))
-        students = {spec.arm: trained_network(config, spec, run, data).to(device) for spec in (baseline_spec, distilled_spec)}
+            fits["teacher"].append(
+                _fit(
+                    teacher.model,
+                    sample,
+                    data.val,
+                    shown_to(config, teacher_spec.arm),
+                    seed,
+                    device,
+                )
+            )
+        students = {
+            spec.arm: trained_network(config, spec, run, data).to(device)
+            for spec in (baseline_spec, distilled_spec)
+        }
         for arm, student in students.items():
             fits[arm].append(_fit(student, sample, data.val, shown_to(config, arm), seed, device))
         gradients.append(_gradients(config, students["distilled"], teacher, data, seed, device))
@@ -92,7 +107,9 @@ def measure(run: Path, config: RunConfig, data: TrainingData, device: torch.devi
         gradients=_mean_gradients([g for g in gradients if g is not None]),
         input_mean=tuple(own.mean(1).tolist()),
         input_std=tuple(own.std(1).tolist()),
-        normalisations=_normalisations(config, teacher, data, device),  # of a given teacher, the same for every seed
+        normalisations=_normalisations(
+            config, teacher, data, device
+        ),  # of a given teacher, the same for every seed
     )
 
 
@@ -104,7 +121,9 @@ def _specs(config: RunConfig, seed: int) -> list[ArmSpec]:
 # -- networks on images as they are ---------------------------------------------------------------------------------------
 
 
-def _fit(network: nn.Module, train: Split, val: Split, view: DataConfig, seed: int, device: torch.device) -> Fit:
+def _fit(
+    network: nn.Module, train: Split, val: Split, view: DataConfig, seed: int, device: torch.device
+) -> Fit:
     on_train, on_val = predict(network, train, view, device), predict(network, val, view, device)
     with_dropout = _predict_with_dropout(network, train, view, seed, device)
     return Fit(
@@ -116,7 +135,9 @@ def _fit(network: nn.Module, train: Split, val: Split, view: DataConfig, seed: i
     )
 
 
-def _predict_with_dropout(network: nn.Module, split: Split, view: DataConfig, seed: int, device: torch.device) -> Tensor | None:
+def _predict_with_dropout(
+    network: nn.Module, split: Split, view: DataConfig, seed: int, device: torch.device
+) -> Tensor | None:
     """Logits with the dropout layers switched on and all else (batch norm) in eval mode; None without such layers."""
     layers = [module for module in network.modules() if is_dropout(module)]
     if not layers:
@@ -148,11 +169,16 @@ def _confidence(logits: Tensor) -> float:
 
 def _pixels(sample: Split, view: DataConfig) -> Tensor:
     """``[C, P]``: the normalised pixels of up to 1,000 images."""
-    block = sample.gather(torch.arange(min(len(sample), 1000))).reshape(-1, len(view.mean)).T.float() / 255
+    block = (
+        sample.gather(torch.arange(min(len(sample), 1000))).reshape(-1, len(view.mean)).T.float()
+        / 255
+    )
     return (block - torch.tensor(view.mean)[:, None]) / torch.tensor(view.std)[:, None]
 
 
-def _normalisations(config: RunConfig, teacher: FrozenTeacher, data: TrainingData, device: torch.device) -> dict[str, float]:
+def _normalisations(
+    config: RunConfig, teacher: FrozenTeacher, data: TrainingData, device: torch.device
+) -> dict[str, float]:
     """Accuracy of a given teacher on up to 1,000 validation images under other normalisations than the configured one."""
     if config.teacher.path is None:
         return {}
@@ -162,13 +188,18 @@ def _normalisations(config: RunConfig, teacher: FrozenTeacher, data: TrainingDat
     for name, (mean, std) in NORMALISATIONS.items():
         if len(mean) == data.image_shape[0] and (mean, std) != (tuple(view.mean), tuple(view.std)):
             views[name] = DataConfig(mean=mean, std=std)
-    return {name: accuracy(predict(teacher.model, part, each, device), part.labels) for name, each in views.items()}
+    return {
+        name: accuracy(predict(teacher.model, part, each, device), part.labels)
+        for name, each in views.items()
+    }
 
 
 # -- what the student is told -----------------------------------------------------------------------------------------------
 
 
-def _targets(config: RunConfig, teacher: FrozenTeacher, data: TrainingData, seed: int, device: torch.device) -> Targets:
+def _targets(
+    config: RunConfig, teacher: FrozenTeacher, data: TrainingData, seed: int, device: torch.device
+) -> Targets:
     batches = _batches(config, data, seed, device)
     number = math.ceil(TARGET_IMAGES / min(config.train.batch_size, len(data.train)))
     logits, shares = [], []
@@ -185,7 +216,11 @@ def label_shares(batch: Batch, num_classes: int) -> Tensor:
     own = nn.functional.one_hot(batch.labels, num_classes).double()
     if batch.partner_labels is None or batch.share is None:
         return own
-    return torch.lerp(nn.functional.one_hot(batch.partner_labels, num_classes).double(), own, batch.share.double()[:, None])
+    return torch.lerp(
+        nn.functional.one_hot(batch.partner_labels, num_classes).double(),
+        own,
+        batch.share.double()[:, None],
+    )
 
 
 def describe_targets(logits: Tensor, shares: Tensor, temperature: float) -> Targets:
@@ -202,7 +237,9 @@ def describe_targets(logits: Tensor, shares: Tensor, temperature: float) -> Targ
     return Targets(
         num_images=len(logits),
         # A mixed image has two right classes, one more than the other.
-        accuracy=float((shares.gather(1, logits.argmax(1, keepdim=True))[:, 0] / shares.max(1).values).mean()),
+        accuracy=float(
+            (shares.gather(1, logits.argmax(1, keepdim=True))[:, 0] / shares.max(1).values).mean()
+        ),
         confidence=float(plain.max(1).values.mean()),
         entropy=entropy,
         entropy_share=entropy / math.log(num_classes),
@@ -221,7 +258,12 @@ def _entropy(probabilities: Tensor) -> Tensor:
 
 
 def _gradients(
-    config: RunConfig, student: Classifier, teacher: FrozenTeacher, data: TrainingData, seed: int, device: torch.device
+    config: RunConfig,
+    student: Classifier,
+    teacher: FrozenTeacher,
+    data: TrainingData,
+    seed: int,
+    device: torch.device,
 ) -> Gradients | None:
     """Norms and angle of the terms' gradients on a copy of the student; None where its method cannot be built around it."""
     options = method_config(method_of(config, "distilled"))
@@ -229,7 +271,9 @@ def _gradients(
         return None
     student = copy.deepcopy(student)  # training mode moves its batch-norm statistics
     listens = teacher if needs_of(options) != "nothing" else None
-    method = build_method(options, student, make_context(student, data, config.train, listens, device)).to(device)
+    method = build_method(
+        options, student, make_context(student, data, config.train, listens, device)
+    ).to(device)
     method.train()
     method.epoch = config.train.epochs_run - 1
     kept = {id(p) for p in student.parameters()}
@@ -241,26 +285,37 @@ def _gradients(
     with _own_random_numbers(seed, device):
         for batch in _last_epoch(config, _batches(config, data, seed, device), GRADIENT_BATCHES):
             losses, _ = method(batch, None if listens is None else listens.outputs(batch))
-            terms = {name: loss for name, loss in losses.items() if name in ("ce", "kd") or not own_parts}
+            terms = {
+                name: loss for name, loss in losses.items() if name in ("ce", "kd") or not own_parts
+            }
             pulls = {name: _flat_gradient(loss, parameters) for name, loss in terms.items()}
             for name, pull in pulls.items():
                 norms[name] = norms.get(name, 0.0) + float(pull.norm())
             others = [pull for name, pull in pulls.items() if name != "ce"]
             if "ce" in pulls and others:
-                cosines.append(float(torch.cosine_similarity(pulls["ce"], torch.stack(others).sum(0), dim=0)))
+                cosines.append(
+                    float(torch.cosine_similarity(pulls["ce"], torch.stack(others).sum(0), dim=0))
+                )
             number += 1
     return Gradients(
         norms={name: total / number for name, total in norms.items()},
         shares=_shares(norms),
         cosine=math.fsum(cosines) / len(cosines) if cosines else None,
         num_batches=number,
-        left_out=f"the terms of {options.name} that pass through parts not kept with the student" if own_parts else "",
+        left_out=f"the terms of {options.name} that pass through parts not kept with the student"
+        if own_parts
+        else "",
     )
 
 
 def _flat_gradient(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(parameters, found, strict=True)])
+    return torch.cat(
+        [
+            (torch.zeros_like(p) if g is None else g).flatten()
+            for p, g in zip(parameters, found, strict=True)
+        ]
+    )
 
 
 def _shares(norms: Mapping[str, float]) -> dict[str, float]:
@@ -285,8 +340,17 @@ def _mean_gradients(found: Sequence[Gradients]) -> Gradients | None:
 # -- shared -------------------------------------------------------------------------------------------------------------------
 
 
-def _batches(config: RunConfig, data: TrainingData, seed: int, device: torch.device) -> TrainBatches:
-    return TrainBatches(data.train, data.config, config.train.batch_size, seed, device, drop_last=config.train.drop_last)
+def _batches(
+    config: RunConfig, data: TrainingData, seed: int, device: torch.device
+) -> TrainBatches:
+    return TrainBatches(
+        data.train,
+        data.config,
+        config.train.batch_size,
+        seed,
+        device,
+        drop_last=config.train.drop_last,
+    )
 
 
 def _last_epoch(config: RunConfig, batches: TrainBatches, number: int) -> Iterator[Batch]:

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from understudy.arm import method_of
-from understudy.config import RunConfig
+from understudy.config.schedules import value_at
+from understudy.config.schema import RunConfig
 from understudy.diagnose.evidence import Curve, Recorded, Standing
 from understudy.errors import UnderstudyError
+from understudy.evaluation.statistics import paired_gain, summarise
 from understudy.methods import method_config
-from understudy.methods.schedule import value_at
-from understudy.report.page import read_history
-from understudy.report.table import arm_of_role
-from understudy.statistics import paired_gain, summarise
+from understudy.report.run.table import arm_of_role
+from understudy.runs.arm import method_of
+from understudy.runs.results import read_history
 
 ROLES = ("teacher", "baseline", "distilled")
 
@@ -33,18 +33,31 @@ def read_recorded(run: Path, config: RunConfig, results: Mapping[str, Any]) -> R
     for role in ROLES:
         name = arm_of_role(results, role)
         if name is None:
-            raise UnderstudyError(f"{run} has no {role} arm: a diagnosis compares teacher, baseline and distilled")
+            raise UnderstudyError(
+                f"{run} has no {role} arm: a diagnosis compares teacher, baseline and distilled"
+            )
         arms[role] = results["arms"][name]
-    by_seed = {role: {r["seed"]: r["test"]["accuracy"] for r in arms[role]["runs"]} for role in ("baseline", "distilled")}
+    by_seed = {
+        role: {r["seed"]: r["test"]["accuracy"] for r in arms[role]["runs"]}
+        for role in ("baseline", "distilled")
+    }
     if by_seed["baseline"].keys() != by_seed["distilled"].keys():
-        raise UnderstudyError(f"{run}: baseline and distilled were trained on different seeds: run again with --resume")
+        raise UnderstudyError(
+            f"{run}: baseline and distilled were trained on different seeds: run again with --resume"
+        )
     seeds = sorted(by_seed["baseline"])
-    gain = paired_gain([by_seed["distilled"][s] for s in seeds], [by_seed["baseline"][s] for s in seeds])
+    gain = paired_gain(
+        [by_seed["distilled"][s] for s in seeds], [by_seed["baseline"][s] for s in seeds]
+    )
     data = results["data"]
     options = method_config(method_of(config, "distilled"))
     dropout, dropout_options = _dropout(config, data)
     history = read_history(run)
-    curves = {role: _curve([r for r in history if r["arm"] == role]) for role in ROLES if any(r["arm"] == role for r in history)}
+    curves = {
+        role: _curve([r for r in history if r["arm"] == role])
+        for role in ROLES
+        if any(r["arm"] == role for r in history)
+    }
     return Recorded(
         gain=gain,
         num_val=data["num_val"],
@@ -67,7 +80,9 @@ def _standing(arm: Mapping[str, Any]) -> Standing:
 
     val, test = mean("val", "accuracy"), mean("test", "accuracy")
     if val is None or test is None:
-        raise UnderstudyError("results.json holds no validation accuracy: run again with --resume to write it anew")
+        raise UnderstudyError(
+            "results.json holds no validation accuracy: run again with --resume to write it anew"
+        )
     parameters = (arm.get("size") or {}).get("parameters")
     return Standing(val, test, mean("val", "agreement"), mean("val", "teacher_kl"), parameters)
 
@@ -81,10 +96,18 @@ def _curve(rows: Sequence[Mapping[str, Any]]) -> Curve:
         return tuple(math.fsum(row[column] for row in at[e]) / len(at[e]) for e in epochs)
 
     window = epochs[-max(3, math.ceil(len(epochs) / 3)) :]
-    slope, error = _slope([(e, [row["val_accuracy"] for row in at[e]]) for e in window]) if len(epochs) >= 3 else (None, None)
+    slope, error = (
+        _slope([(e, [row["val_accuracy"] for row in at[e]]) for e in window])
+        if len(epochs) >= 3
+        else (None, None)
+    )
     last = at[epochs[-1]]
-    columns = [c for c in last[0] if c.startswith("train_") and c not in ("train_accuracy", "train_loss")]
-    terms = {c.removeprefix("train_"): [row[c] for row in last if row[c] is not None] for c in columns}
+    columns = [
+        c for c in last[0] if c.startswith("train_") and c not in ("train_accuracy", "train_loss")
+    ]
+    terms = {
+        c.removeprefix("train_"): [row[c] for row in last if row[c] is not None] for c in columns
+    }
     return Curve(
         lr=means("lr"),
         train_accuracy=means("train_accuracy"),
@@ -101,13 +124,24 @@ def _slope(points: Sequence[tuple[int, list[float]]]) -> tuple[float, float]:
     middle = math.fsum(e for e, _ in points) / len(points)
     spread = num_seeds * math.fsum((e - middle) ** 2 for e, _ in points)
     level = [math.fsum(values[s] for _, values in points) / len(points) for s in range(num_seeds)]
-    slope = math.fsum((e - middle) * (values[s] - level[s]) for e, values in points for s in range(num_seeds)) / spread
-    rest = [(values[s] - level[s] - slope * (e - middle)) ** 2 for e, values in points for s in range(num_seeds)]
+    slope = (
+        math.fsum(
+            (e - middle) * (values[s] - level[s]) for e, values in points for s in range(num_seeds)
+        )
+        / spread
+    )
+    rest = [
+        (values[s] - level[s] - slope * (e - middle)) ** 2
+        for e, values in points
+        for s in range(num_seeds)
+    ]
     freedom = max(len(rest) - num_seeds - 1, 1)
     return slope, math.sqrt(math.fsum(rest) / freedom / spread)
 
 
-def _dropout(config: RunConfig, data: Mapping[str, Any]) -> tuple[dict[str, float], tuple[str, ...]]:
+def _dropout(
+    config: RunConfig, data: Mapping[str, Any]
+) -> tuple[dict[str, float], tuple[str, ...]]:
     """The student's active dropout layers, and the constructor options that may set them: from the network itself."""
     import torch
 
@@ -115,7 +149,9 @@ def _dropout(config: RunConfig, data: Mapping[str, Any]) -> tuple[dict[str, floa
 
     channels, height, _ = data["image_shape"]
     model = config.student.model
-    with torch.random.fork_rng(devices=[]):  # building draws weights: whoever calls us keeps their random numbers
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # building draws weights: whoever calls us keeps their random numbers
         network = build_model(
             model.name,
             len(data["class_names"]),
@@ -125,8 +161,13 @@ def _dropout(config: RunConfig, data: Mapping[str, Any]) -> tuple[dict[str, floa
             options=model.options,
         )
     active = {name: float(m.p) for name, m in network.named_modules() if is_dropout(m) and m.p > 0}
-    known = {**(describe_model(model.name)["options"] if model.name in MODELS else {}), **model.options}
-    return active, tuple(name for name, value in known.items() if "drop" in name and model.options.get(name, value))
+    known = {
+        **(describe_model(model.name)["options"] if model.name in MODELS else {}),
+        **model.options,
+    }
+    return active, tuple(
+        name for name, value in known.items() if "drop" in name and model.options.get(name, value)
+    )
 
 
 def is_dropout(module: Any) -> bool:

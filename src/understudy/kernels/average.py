@@ -12,6 +12,10 @@ def global_average(x: Tensor) -> Tensor:
     comes back spread out and costs six times as much to bring into a map's order. The exported network keeps the pooling
     that every runtime knows.
     """
-    if x.device.type == "cpu" and x.requires_grad and x.is_contiguous(memory_format=torch.channels_last):
+    if (
+        x.device.type == "cpu"
+        and x.requires_grad
+        and x.is_contiguous(memory_format=torch.channels_last)
+    ):
         return x.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
     return F.adaptive_avg_pool2d(x, 1).flatten(1)

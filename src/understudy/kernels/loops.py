@@ -54,9 +54,18 @@ def _store(value, array):  # type: ignore[no-untyped-def]
 
 @_compiled
 def forward(
-    x: Any, add: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, momentum: float, eps: float,
-    norm: Any, picked: Any, out: Any,
-) -> None:  # fmt: skip
+    x: Any,
+    add: Any,
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    momentum: float,
+    eps: float,
+    norm: Any,
+    picked: Any,
+    out: Any,
+) -> None:
     """Batch norm with the batch's statistics, then the pool or the sum, then ReLU.
 
     Args:
@@ -85,7 +94,15 @@ def forward(
 
 @_compiled
 def backward(
-    x: Any, picked: Any, out: Any, gradient: Any, norm: Any, passed: Any, by_x: Any, by_weight: Any, by_bias: Any
+    x: Any,
+    picked: Any,
+    out: Any,
+    gradient: Any,
+    norm: Any,
+    passed: Any,
+    by_x: Any,
+    by_weight: Any,
+    by_bias: Any,
 ) -> None:
     """Gradients of :func:`forward` (batch norm's: Ioffe & Szegedy 2015, section 3).
 
@@ -107,7 +124,9 @@ def backward(
     if picked is None:
         _norm_relu_gradient(x, out, gradient, norm[0], norm[1], offset, slope, by_x)
     else:
-        _norm_pool_relu_gradient(x, picked, out, gradient, norm[0].astype(np.float32), norm[1], offset, slope, by_x)
+        _norm_pool_relu_gradient(
+            x, picked, out, gradient, norm[0].astype(np.float32), norm[1], offset, slope, by_x
+        )
 
 
 @_compiled
@@ -227,12 +246,17 @@ def _gradient_sums(maps: Any, result: Any, come: Any, through: Any, mean: Any, i
 
 
 @_compiled
-def _norm_relu_gradient(maps: Any, result: Any, come: Any, scale: Any, mean: Any, offset: Any, slope: Any, by_maps: Any) -> None:
+def _norm_relu_gradient(
+    maps: Any, result: Any, come: Any, scale: Any, mean: Any, offset: Any, slope: Any, by_maps: Any
+) -> None:
     """``scale * g - offset - slope * (x - mean)``, where ``g`` is what ReLU lets through of the gradient."""
     images, height, width, channels = maps.shape
     length = width * channels
     x, out = maps.reshape((images, height, length)), result.reshape((images, height, length))
-    gradient, by_x = come.reshape((images, height, length)), by_maps.reshape((images, height, length))
+    gradient, by_x = (
+        come.reshape((images, height, length)),
+        by_maps.reshape((images, height, length)),
+    )
     scales, means, zero = _along_row(scale, length), _along_row(mean, length), np.float32(0)
     offsets, slopes = _along_row(offset, length), _along_row(slope, length)
     for n in range(images):
@@ -246,7 +270,15 @@ def _norm_relu_gradient(maps: Any, result: Any, come: Any, scale: Any, mean: Any
 
 @_compiled
 def _norm_pool_relu_gradient(
-    maps: Any, picked: Any, out: Any, gradient: Any, scale: Any, mean: Any, offset: Any, slope: Any, by_maps: Any
+    maps: Any,
+    picked: Any,
+    out: Any,
+    gradient: Any,
+    scale: Any,
+    mean: Any,
+    offset: Any,
+    slope: Any,
+    by_maps: Any,
 ) -> None:
     """:func:`_norm_relu_gradient` behind the pool: of a window's four, the first that equals what was kept gets the gradient.
 
@@ -255,9 +287,16 @@ def _norm_pool_relu_gradient(
     images, height, width, channels = out.shape
     zero, rows, length = np.float32(0), maps.shape[1], maps.shape[2] * channels
     x, by_x = maps.reshape((images, rows, length)), by_maps.reshape((images, rows, length))
-    means, offsets, slopes = _along_row(mean, length), _along_row(offset, length), _along_row(slope, length)
+    means, offsets, slopes = (
+        _along_row(mean, length),
+        _along_row(offset, length),
+        _along_row(slope, length),
+    )
     # A last column that no window covers (odd width) stays zero here: the pool gives it nothing.
-    top, bottom = np.zeros((maps.shape[2], channels), np.float32), np.zeros((maps.shape[2], channels), np.float32)
+    top, bottom = (
+        np.zeros((maps.shape[2], channels), np.float32),
+        np.zeros((maps.shape[2], channels), np.float32),
+    )
     above, below = top.reshape(length), bottom.reshape(length)
     for n in range(images):
         for h in range(height):

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _MOST_THREADS = 2  # ours run on one thread; with more than two PyTorch's several are faster
-_FEWEST_ELEMENTS = 1 << 17  # below, what a call costs outweighs what it saves, and loading Numba never pays
+_FEWEST_ELEMENTS = (
+    1 << 17
+)  # below, what a call costs outweighs what it saves, and loading Numba never pays
 
 
 def norm_relu(bn: Any, x: Tensor, *, pool: bool = False, add: Tensor | None = None) -> Tensor:
@@ -44,7 +46,9 @@ def norm_relu(bn: Any, x: Tensor, *, pool: bool = False, add: Tensor | None = No
     """
     if pool and add is not None:
         raise ValueError("norm_relu can pool or add, not both")
-    if _fits(bn, x) and (pool or add is None or (_is_map(add) and add.shape == x.shape and add.dtype == x.dtype)):
+    if _fits(bn, x) and (
+        pool or add is None or (_is_map(add) and add.shape == x.shape and add.dtype == x.dtype)
+    ):
         bn.num_batches_tracked.add_(1)
         out: Tensor = _NormReLU.apply(x, bn.weight.flatten(), bn.bias.flatten(), add, bn, pool)
         return out
@@ -60,13 +64,26 @@ def by_pytorch(bn: Any, x: Tensor, *, pool: bool = False, add: Tensor | None = N
 
 
 def _fits(bn: Any, x: Tensor) -> bool:
-    if x.device.type != "cpu" or x.numel() < _FEWEST_ELEMENTS or not (bn.training and torch.is_grad_enabled()):
+    if (
+        x.device.type != "cpu"
+        or x.numel() < _FEWEST_ELEMENTS
+        or not (bn.training and torch.is_grad_enabled())
+    ):
         return False
     if not (type(bn) is nn.BatchNorm2d or getattr(bn, "is_batch_norm", False)):
         return False
-    if bn.weight is None or bn.running_mean is None or bn.momentum is None or bn.weight.dtype != torch.float32:
+    if (
+        bn.weight is None
+        or bn.running_mean is None
+        or bn.momentum is None
+        or bn.weight.dtype != torch.float32
+    ):
         return False
-    if torch.get_num_threads() > _MOST_THREADS or torch.compiler.is_compiling() or _is_transformed(x):
+    if (
+        torch.get_num_threads() > _MOST_THREADS
+        or torch.compiler.is_compiling()
+        or _is_transformed(x)
+    ):
         return False
     # Of one value a channel has no variance; PyTorch says so.
     return x.dtype in (torch.float32, torch.bfloat16) and _is_map(x) and x.numel() > x.shape[1]
@@ -84,25 +101,41 @@ def _is_transformed(x: Tensor) -> bool:
 def _nhwc(x: Tensor) -> NDArray[Any]:
     """``[N, H, W, C]`` over the memory of a channels-last map; bf16 as its bits."""
     x = x.detach()
-    array: NDArray[Any] = (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).permute(0, 2, 3, 1).numpy()
+    array: NDArray[Any] = (
+        (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).permute(0, 2, 3, 1).numpy()
+    )
     return array
 
 
 class _NormReLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, add: Tensor | None, bn: Any, pool: bool) -> Tensor:
-        from understudy.kernels import loops  # Numba takes a while to import and not every command trains
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, add: Tensor | None, bn: Any, pool: bool
+    ) -> Tensor:
+        from understudy.kernels import (
+            loops,  # Numba takes a while to import and not every command trains
+        )
 
         images, channels, height, width = x.shape
         size = (height // 2, width // 2) if pool else (height, width)
-        out = torch.empty((images, channels, *size), dtype=x.dtype, memory_format=torch.channels_last)
+        out = torch.empty(
+            (images, channels, *size), dtype=x.dtype, memory_format=torch.channels_last
+        )
         picked = torch.empty_like(out) if pool else None
         norm = np.empty((3, channels))
         loops.forward(
-            _nhwc(x), None if add is None else _nhwc(add), weight.detach().numpy(), bias.detach().numpy(),
-            bn.running_mean.view(-1).numpy(), bn.running_var.view(-1).numpy(), bn.momentum, bn.eps,
-            norm, None if picked is None else _nhwc(picked), _nhwc(out),
-        )  # fmt: skip
+            _nhwc(x),
+            None if add is None else _nhwc(add),
+            weight.detach().numpy(),
+            bias.detach().numpy(),
+            bn.running_mean.view(-1).numpy(),
+            bn.running_var.view(-1).numpy(),
+            bn.momentum,
+            bn.eps,
+            norm,
+            None if picked is None else _nhwc(picked),
+            _nhwc(out),
+        )
         ctx.save_for_backward(x, picked, out)
         ctx.norm, ctx.adds = norm, add is not None
         return out
@@ -117,7 +150,13 @@ class _NormReLU(torch.autograd.Function):
         by_x, by_parameters = torch.empty_like(x), torch.empty((2, x.shape[1]))
         by_add = torch.empty_like(out) if ctx.adds else None
         loops.backward(
-            _nhwc(x), None if picked is None else _nhwc(picked), _nhwc(out), _nhwc(gradient), ctx.norm,
-            None if by_add is None else _nhwc(by_add), _nhwc(by_x), *by_parameters.numpy(),
-        )  # fmt: skip
+            _nhwc(x),
+            None if picked is None else _nhwc(picked),
+            _nhwc(out),
+            _nhwc(gradient),
+            ctx.norm,
+            None if by_add is None else _nhwc(by_add),
+            _nhwc(by_x),
+            *by_parameters.numpy(),
+        )
         return by_x, *by_parameters.unbind(), by_add, None, None

@@ -4,7 +4,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from understudy.config import parse, unknown_key
+from understudy.config.schedules import extremes
+from understudy.config.schema import parse, unknown_key
 from understudy.errors import UnderstudyError
 from understudy.methods.adversarial import Adversarial
 from understudy.methods.at import AT, at_loss
@@ -22,12 +23,11 @@ from understudy.methods.fitnets import FitNets
 from understudy.methods.ft import FT
 from understudy.methods.kd import KD, kd_loss
 from understudy.methods.lskd import LSKD, lskd_loss
+from understudy.methods.multi_teacher import ManyTeachers
 from understudy.methods.nst import NST, nst_loss
 from understudy.methods.pkt import PKT, pkt_loss
 from understudy.methods.reviewkd import ReviewKD, hcl_loss
 from understudy.methods.rkd import RKD, rkd_loss
-from understudy.methods.schedule import extremes
-from understudy.methods.several import ManyTeachers
 from understudy.methods.simkd import SimKD
 from understudy.methods.sp import SP, sp_loss
 from understudy.methods.vid import VID
@@ -90,7 +90,9 @@ def method_class(name: str) -> type[Method]:
         return METHODS[name]
     module_name, _, class_name = name.replace(":", ".").rpartition(".")
     if not module_name:
-        raise UnderstudyError(unknown_key(name, name, METHODS).replace("unknown key", "unknown method"))
+        raise UnderstudyError(
+            unknown_key(name, name, METHODS).replace("unknown key", "unknown method")
+        )
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
@@ -115,11 +117,20 @@ def method_config(values: Mapping[str, Any]) -> MethodConfig:
     for name in names:
         own = values.get(name, {})
         if not isinstance(own, Mapping):
-            raise UnderstudyError(f"method.{name} must be a section of {name}'s options, not {own!r}")
-        parts[name] = parse(method_class(name).config_class, {"name": name, **own}, f"method.{name}")
+            raise UnderstudyError(
+                f"method.{name} must be a section of {name}'s options, not {own!r}"
+            )
+        parts[name] = parse(
+            method_class(name).config_class, {"name": name, **own}, f"method.{name}"
+        )
     shared = {key: value for key, value in values.items() if key not in parts}
-    shared.setdefault("alpha", max((part.alpha for part in parts.values()), key=lambda alpha: extremes(alpha)[1]))
-    shared.setdefault("ce_weight", next((part.ce_weight for part in parts.values() if part.ce_weight is not None), None))
+    shared.setdefault(
+        "alpha", max((part.alpha for part in parts.values()), key=lambda alpha: extremes(alpha)[1])
+    )
+    shared.setdefault(
+        "ce_weight",
+        next((part.ce_weight for part in parts.values() if part.ce_weight is not None), None),
+    )
     return parse(CombinedConfig, shared | {"parts": parts}, "method")
 
 
@@ -132,13 +143,17 @@ def build_method(config: MethodConfig, student: Classifier, context: MethodConte
     """The method named by ``config`` around a student; for an ensemble of teachers, around each of them."""
     kind = _class_of(config)
     several = isinstance(context.teacher, Ensemble)
-    return ManyTeachers(kind, student, config, context) if several else kind(student, config, context)
+    return (
+        ManyTeachers(kind, student, config, context) if several else kind(student, config, context)
+    )
 
 
 def _class_of(config: MethodConfig) -> type[Method]:
     if not isinstance(config, CombinedConfig):
         return method_class(config.name)
-    return combination(config.name, {name: method_class(name) for name in config.parts}, config.parts)
+    return combination(
+        config.name, {name: method_class(name) for name in config.parts}, config.parts
+    )
 
 
 def describe_methods() -> list[dict[str, Any]]:

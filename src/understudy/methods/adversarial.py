@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.config.schedules import Schedule
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import Method, MethodConfig, MethodContext, Needs, require_features
-from understudy.methods.schedule import Schedule
 from understudy.models.base import Classifier, Outputs
 
 
@@ -72,7 +72,9 @@ class Adversarial(Method):
     needs = "logits"
     reference = "Xu et al. 2018, Training Shallow and Thin Networks with Conditional Adversarial Networks; Shen et al. 2019, MEAL"
 
-    def __init__(self, student: Classifier, config: AdversarialConfig, context: MethodContext) -> None:
+    def __init__(
+        self, student: Classifier, config: AdversarialConfig, context: MethodContext
+    ) -> None:
         super().__init__(student, config, context)
         self.weight, self.reversal, self.compare = config.weight, config.reversal, config.compare
         self.align: nn.Module = nn.Identity()
@@ -115,6 +117,8 @@ class Adversarial(Method):
         teacher_scores = self.discriminator(theirs)
         if self.training:
             with torch.no_grad():
-                right = 0.5 * ((student_scores < 0).float().mean() + (teacher_scores > 0).float().mean())
+                right = 0.5 * (
+                    (student_scores < 0).float().mean() + (teacher_scores > 0).float().mean()
+                )
                 self.discriminator_accuracy.lerp_(right, 0.01)
         return {"adversarial": self.weight * adversarial_loss(student_scores, teacher_scores)}

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.stages import StagesConfig, paired_stages, same_size, unit
+from understudy.methods.feature_pairs import StagesConfig, paired_stages, same_size, unit
 from understudy.models.base import Classifier, Outputs
 
 
@@ -57,5 +57,8 @@ class AT(Method):
         self.stages = paired_stages(config, context)
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        parts = [share * at_loss(student.features[stage], teacher.features[stage]) for stage, share in self.stages]
+        parts = [
+            share * at_loss(student.features[stage], teacher.features[stage])
+            for stage, share in self.stages
+        ]
         return {"at": self.config.weight * torch.stack(parts).sum()}

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.config.schedules import Curriculum, Schedule, extremes, value_at
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.divergence import kd_loss
-from understudy.methods.schedule import Curriculum, Schedule, extremes, value_at
 from understudy.models.base import Classifier, Outputs
 
 Needs = Literal["nothing", "logits", "embedding", "features"]
@@ -43,10 +43,14 @@ class MethodConfig:
             raise ValueError("method.temperature must be above 0")
         if not 0 <= extremes(self.alpha)[0] <= extremes(self.alpha)[1] <= 1:
             raise ValueError("method.alpha must lie in [0, 1]")
-        for field in fields(self):  # weight, ce_weight, stage_weights and any other weight of a method
+        for field in fields(
+            self
+        ):  # weight, ce_weight, stage_weights and any other weight of a method
             value = getattr(self, field.name)
             several = value if isinstance(value, tuple) else (value,)
-            if field.name.endswith(("weight", "weights")) and not all(one is None or 0 <= one < math.inf for one in several):
+            if field.name.endswith(("weight", "weights")) and not all(
+                one is None or 0 <= one < math.inf for one in several
+            ):
                 raise ValueError(f"method.{field.name} must be at least 0")
 
 
@@ -136,13 +140,17 @@ class Method(nn.Module, ABC):
             hard = cross_entropy(student.logits, batch, self.label_smoothing)
             result["ce"] = hard if ce_weight == 1 else ce_weight * hard
         if teacher is not None:
-            if alpha or isinstance(config.alpha, Schedule):  # a schedule that passes 0 keeps its column
+            if alpha or isinstance(
+                config.alpha, Schedule
+            ):  # a schedule that passes 0 keeps its column
                 result["kd"] = alpha * kd_loss(student.logits, teacher.logits, self.temperature_now)
             result |= self.terms(student, teacher, batch)
         assert result, f"{config.name} has no loss: alpha, ce_weight and weight are all 0"
         return result
 
-    def forward(self, batch: Batch, teacher: Outputs | None = None) -> tuple[dict[str, Tensor], Tensor]:
+    def forward(
+        self, batch: Batch, teacher: Outputs | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Run the student on a batch: the losses, and its logits ``[B, K]``."""
         student = self.student.outputs(batch.images)
         # Losses in fp32 whatever the network computed in: softmax tails and T^2 do not fit bf16.
@@ -180,8 +188,12 @@ def cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float) -> Tenso
     """Mean cross-entropy of ``[B, K]`` logits with the batch's labels, shared between partners where images are mixed."""
     if batch.partner_labels is None or batch.share is None:
         return nn.functional.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
-    own = nn.functional.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing, reduction="none")
-    other = nn.functional.cross_entropy(logits, batch.partner_labels, label_smoothing=label_smoothing, reduction="none")
+    own = nn.functional.cross_entropy(
+        logits, batch.labels, label_smoothing=label_smoothing, reduction="none"
+    )
+    other = nn.functional.cross_entropy(
+        logits, batch.partner_labels, label_smoothing=label_smoothing, reduction="none"
+    )
     return (batch.share * own + (1 - batch.share) * other).mean()
 
 
@@ -231,9 +243,14 @@ def require_features(name: str, context: MethodContext) -> None:
     Raises:
         UnderstudyError: naming the setting to change.
     """
-    for role, example in (("student", context.student_example), ("teacher", context.teacher_example)):
+    for role, example in (
+        ("student", context.student_example),
+        ("teacher", context.teacher_example),
+    ):
         if example is None or not example.features:
-            raise UnderstudyError(f"{name} compares feature maps, but the {role} shows none: set {role}.stages to its modules")
+            raise UnderstudyError(
+                f"{name} compares feature maps, but the {role} shows none: set {role}.stages to its modules"
+            )
 
 
 def require_embeddings(name: str, context: MethodContext) -> None:
@@ -242,6 +259,11 @@ def require_embeddings(name: str, context: MethodContext) -> None:
     Raises:
         UnderstudyError: naming the setting to change.
     """
-    for role, example in (("student", context.student_example), ("teacher", context.teacher_example)):
+    for role, example in (
+        ("student", context.student_example),
+        ("teacher", context.teacher_example),
+    ):
         if example is None or example.embedding is None:
-            raise UnderstudyError(f"{name} compares embeddings, but the {role} shows none: set {role}.stages to its modules")
+            raise UnderstudyError(
+                f"{name} compares embeddings, but the {role} shows none: set {role}.stages to its modules"
+            )

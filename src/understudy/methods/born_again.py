@@ -13,9 +13,9 @@ Reference: Furlanello, Lipton, Tschannen, Itti and Anandkumar 2018, Born-Again N
 
 from dataclasses import dataclass
 
-from understudy.chain import GENERATIONS
+from understudy.config.schedules import Schedule
 from understudy.methods.base import Method, MethodConfig
-from understudy.methods.schedule import Schedule
+from understudy.runs.plan import GENERATIONS
 
 
 @dataclass(frozen=True)

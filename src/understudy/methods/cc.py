@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_embeddings
-from understudy.methods.stages import unit
+from understudy.methods.feature_pairs import unit
 from understudy.models.base import Classifier, Outputs
 
 
@@ -39,7 +39,9 @@ class CCConfig(MethodConfig):
             raise ValueError("method.order must be at least 1")
 
 
-def cc_loss(student_embedding: Tensor, teacher_embedding: Tensor, gamma: float, order: int) -> Tensor:
+def cc_loss(
+    student_embedding: Tensor, teacher_embedding: Tensor, gamma: float, order: int
+) -> Tensor:
     """Mean squared difference of the batch's expanded RBF correlation matrices (Peng et al. 2019).
 
     Three unequal losses go by this name in public code: a linear map of the embeddings and products of neighbours in the
@@ -55,7 +57,9 @@ def cc_loss(student_embedding: Tensor, teacher_embedding: Tensor, gamma: float, 
         single image. A zero embedding has cosine 0 with all.
     """
     student, teacher = unit(student_embedding.float()), unit(teacher_embedding.float())
-    difference = _correlations(student @ student.T, gamma, order) - _correlations(teacher @ teacher.T, gamma, order)
+    difference = _correlations(student @ student.T, gamma, order) - _correlations(
+        teacher @ teacher.T, gamma, order
+    )
     return difference.square().mean()
 
 
@@ -82,4 +86,7 @@ class CC(Method):
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         assert student.embedding is not None and teacher.embedding is not None
         config = self.config
-        return {"cc": config.weight * cc_loss(student.embedding, teacher.embedding, config.gamma, config.order)}
+        return {
+            "cc": config.weight
+            * cc_loss(student.embedding, teacher.embedding, config.gamma, config.order)
+        }

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import NEEDS, Method, MethodConfig, MethodContext, adopt
 from understudy.models.base import Classifier, Outputs
@@ -42,7 +42,9 @@ class Combined(Method):
         for name, kind in self.kinds.items():
             part = kind(student, self.configs[name], context)
             if kind.keeps_adapter:
-                raise UnderstudyError(f"method {config.name}: {name} replaces the student's own head and cannot be combined")
+                raise UnderstudyError(
+                    f"method {config.name}: {name} replaces the student's own head and cannot be combined"
+                )
             adopt(self, f"part_{name}", part)
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
@@ -63,7 +65,9 @@ class Combined(Method):
         return result
 
 
-def combination(name: str, classes: Mapping[str, type[Method]], configs: Mapping[str, MethodConfig]) -> type[Combined]:
+def combination(
+    name: str, classes: Mapping[str, type[Method]], configs: Mapping[str, MethodConfig]
+) -> type[Combined]:
     """The class that sums these methods.
 
     Args:
@@ -75,8 +79,14 @@ def combination(name: str, classes: Mapping[str, type[Method]], configs: Mapping
         UnderstudyError: for a method that replaces the student's forward pass and so cannot be summed.
     """
     for part, kind in classes.items():
-        if kind.forward is not Method.forward or kind.losses is not Method.losses or kind.deployed is not Method.deployed:
-            raise UnderstudyError(f"method {name}: {part} has a forward pass of its own and cannot be combined")
+        if (
+            kind.forward is not Method.forward
+            or kind.losses is not Method.losses
+            or kind.deployed is not Method.deployed
+        ):
+            raise UnderstudyError(
+                f"method {name}: {part} has a forward pass of its own and cannot be combined"
+            )
     needs = max((kind.needs_with(configs[part]) for part, kind in classes.items()), key=NEEDS.index)
     terms = {part: kind for part, kind in classes.items() if kind.terms is not Method.terms}
     return type("Combined", (Combined,), {"kinds": terms, "configs": dict(configs), "needs": needs})

@@ -32,7 +32,9 @@ def example_of(kind: type[Method], name: str) -> tuple[Method, MethodContext]:
     student, (teacher, answer) = build_model(STUDENT, NUM_CLASSES).eval(), _teacher()
     with torch.no_grad():
         own = student.outputs(_IMAGES)
-    context = MethodContext(NUM_CLASSES, torch.arange(NUM_IMAGES) % NUM_CLASSES, 40, 0.0, own, answer, teacher)
+    context = MethodContext(
+        NUM_CLASSES, torch.arange(NUM_IMAGES) % NUM_CLASSES, 40, 0.0, own, answer, teacher
+    )
     config: MethodConfig = kind.config_class(name)
     return kind(student, config, context), context
 

@@ -21,10 +21,10 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
-from understudy.methods.stages import unit
+from understudy.methods.feature_pairs import unit
 from understudy.models.base import Classifier, Outputs
 
 
@@ -97,7 +97,11 @@ class NegativeSampler(nn.Module):
         """int64 ``[B, number]``: positions of images whose labels differ from ``labels`` (int64 ``[B]``), drawn uniformly."""
         own, start = self.counts[labels][:, None], self.starts[labels][:, None]
         others = len(self.order) - own
-        drawn = (torch.rand(len(labels), number, device=labels.device) * others).long().minimum(others - 1)
+        drawn = (
+            (torch.rand(len(labels), number, device=labels.device) * others)
+            .long()
+            .minimum(others - 1)
+        )
         return self.order[drawn + own * (drawn >= start)]
 
 
@@ -114,12 +118,20 @@ class CRD(Method):
         assert context.teacher_example is not None
         ours, theirs = context.student_example.embedding, context.teacher_example.embedding
         if ours is None or theirs is None:
-            raise UnderstudyError("crd compares pooled embeddings, which one of the networks does not show")
-        self.weight, self.tau, self.momentum = config.weight, config.nce_temperature, config.momentum
+            raise UnderstudyError(
+                "crd compares pooled embeddings, which one of the networks does not show"
+            )
+        self.weight, self.tau, self.momentum = (
+            config.weight,
+            config.nce_temperature,
+            config.momentum,
+        )
         self.num_images = len(context.labels)
         self.sampler = NegativeSampler(context.labels, context.num_classes)
         if self.sampler.fewest < 1:
-            raise UnderstudyError("crd needs negatives of other classes, but all training images have one label")
+            raise UnderstudyError(
+                "crd needs negatives of other classes, but all training images have one label"
+            )
         self.negatives = min(config.negatives, self.sampler.fewest)
         self.project_student = nn.Linear(ours.shape[1], config.dimension)
         self.project_teacher = nn.Linear(theirs.shape[1], config.dimension)
@@ -129,7 +141,10 @@ class CRD(Method):
         self.teacher_normaliser: Tensor
         bound = math.sqrt(3 / config.dimension)  # vectors of about unit length
         for side in ("student", "teacher"):
-            self.register_buffer(f"{side}_bank", torch.empty(self.num_images, config.dimension).uniform_(-bound, bound))
+            self.register_buffer(
+                f"{side}_bank",
+                torch.empty(self.num_images, config.dimension).uniform_(-bound, bound),
+            )
             self.register_buffer(f"{side}_normaliser", torch.zeros(()))  # 0: not known yet
         # Data-parallel wrapping would send the banks from rank to rank in every step; they are kept equal by `_remember`.
         self._ddp_params_and_buffers_to_ignore = ["student_bank", "teacher_bank"]
@@ -145,7 +160,9 @@ class CRD(Method):
             self._remember(batch.index, ours.detach(), theirs.detach())
         return {"crd": self.weight * loss}
 
-    def _contrast(self, vectors: Tensor, bank: Tensor, normaliser: Tensor, chosen: Tensor) -> Tensor:
+    def _contrast(
+        self, vectors: Tensor, bank: Tensor, normaliser: Tensor, chosen: Tensor
+    ) -> Tensor:
         # A copy of the bank: the backward pass needs it as it was, and it is written to before that.
         scores = (vectors @ bank.clone().t()).gather(1, chosen) / self.tau
         with torch.no_grad():
@@ -175,5 +192,7 @@ def _of_all_ranks(index: Tensor, *vectors: Tensor) -> list[Tensor]:
         padded = torch.cat([rows, rows.new_zeros(max(lengths) - len(rows), *rows.shape[1:])])
         parts = [torch.empty_like(padded) for _ in range(world)]
         dist.all_gather(parts, padded)
-        gathered.append(torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)]))
+        gathered.append(
+            torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+        )
     return gathered

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import Method, MethodConfig
 from understudy.models.base import Outputs
@@ -40,7 +40,9 @@ class DISTConfig(MethodConfig):
             raise ValueError("method.beta and method.gamma must be at least 0")
 
 
-def dist_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float, beta: float, gamma: float) -> Tensor:
+def dist_loss(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float, beta: float, gamma: float
+) -> Tensor:
     """``T^2 * (beta * inter + gamma * intra)``, each 1 minus a mean Pearson correlation (Huang et al. 2022).
 
     Args:
@@ -57,7 +59,9 @@ def dist_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float
         UnderstudyError: for a single image, over which nothing correlates.
     """
     if len(student_logits) < 2:
-        raise UnderstudyError("dist needs at least two images in every batch: set train.drop_last, or another train.batch_size")
+        raise UnderstudyError(
+            "dist needs at least two images in every batch: set train.drop_last, or another train.batch_size"
+        )
     student = (student_logits / temperature).softmax(1)
     teacher = (teacher_logits / temperature).softmax(1)
     inter = 1 - pearson(student, teacher).mean()
@@ -87,5 +91,7 @@ class DIST(Method):
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         config = self.config
-        loss = dist_loss(student.logits, teacher.logits.float(), self.temperature_now, config.beta, config.gamma)
+        loss = dist_loss(
+            student.logits, teacher.logits.float(), self.temperature_now, config.beta, config.gamma
+        )
         return {"dist": config.weight * loss}

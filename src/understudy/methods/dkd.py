@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodConfig
 from understudy.models.base import Outputs
 
@@ -43,7 +43,12 @@ class DKDConfig(MethodConfig):
 
 
 def dkd_loss(
-    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float, alpha: float, beta: float
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    temperature: float,
+    alpha: float,
+    beta: float,
 ) -> Tensor:
     """``T^2 * (alpha * TCKD + beta * NCKD)``, averaged over the batch (Zhao et al. 2022).
 
@@ -62,7 +67,12 @@ def dkd_loss(
 
 
 def dkd_per_image(
-    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float, alpha: float, beta: float
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    temperature: float,
+    alpha: float,
+    beta: float,
 ) -> Tensor:
     """:func:`dkd_loss` before the mean: ``[B]``."""
     student_binary, student_others = _split(student_logits / temperature, labels)

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.config.schedules import Schedule
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import Method, MethodConfig, MethodContext, cross_entropy
 from understudy.methods.divergence import kd_loss
-from understudy.methods.schedule import Schedule
 from understudy.models.base import Classifier, Outputs
 
 
@@ -42,7 +42,9 @@ class DMLConfig(MethodConfig):
         if self.peers < 2:
             raise ValueError("method.peers must be at least 2")
         if self.alpha:
-            raise ValueError("method.alpha must be 0: dml has no teacher, the peers' term is weighted by method.weight")
+            raise ValueError(
+                "method.alpha must be 0: dml has no teacher, the peers' term is weighted by method.weight"
+            )
 
 
 def dml_loss(logits: Sequence[Tensor], temperature: float) -> Tensor:
@@ -75,8 +77,13 @@ def fresh_copy(student: Classifier) -> Classifier:
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):
             reset()
-    if all(torch.equal(new, old) for new, old in zip(peer.parameters(), student.parameters(), strict=True)):
-        raise UnderstudyError("fresh copies are drawn by reset_parameters, but no layer of this student has it")
+    if all(
+        torch.equal(new, old)
+        for new, old in zip(peer.parameters(), student.parameters(), strict=True)
+    ):
+        raise UnderstudyError(
+            "fresh copies are drawn by reset_parameters, but no layer of this student has it"
+        )
     return peer
 
 
@@ -93,10 +100,14 @@ class DML(Method):
         self.ce_weight = 1.0 if config.ce_weight is None else config.ce_weight
         self.peers = nn.ModuleList(fresh_copy(student) for _ in range(config.peers - 1))
 
-    def forward(self, batch: Batch, teacher: Outputs | None = None) -> tuple[dict[str, Tensor], Tensor]:
+    def forward(
+        self, batch: Batch, teacher: Outputs | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Run all peers on a batch: the losses, and the student's logits ``[B, K]``."""
         logits = [network(batch.images).float() for network in (self.student, *self.peers)]
         with torch.autocast(batch.images.device.type, enabled=False):
-            own, *others = [self.ce_weight * cross_entropy(peer, batch, self.label_smoothing) for peer in logits]
+            own, *others = [
+                self.ce_weight * cross_entropy(peer, batch, self.label_smoothing) for peer in logits
+            ]
             mutual = self.weight * dml_loss(logits, self.temperature_now)
             return {"ce": own, "peers_ce": torch.stack(others).sum(), "mutual": mutual}, logits[0]

@@ -18,9 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.stages import StagesConfig, paired_stages, require_norm_samples, same_size
+from understudy.methods.feature_pairs import (
+    StagesConfig,
+    paired_stages,
+    require_norm_samples,
+    same_size,
+)
 from understudy.models.base import Classifier, Outputs
 
 
@@ -57,7 +62,10 @@ class Regressor(nn.Module):
     def __init__(self, student_map: Tensor, teacher_map: Tensor) -> None:
         super().__init__()
         before, after = student_map.shape[1], teacher_map.shape[1]
-        (height, width), (target_height, target_width) = student_map.shape[2:], teacher_map.shape[2:]
+        (height, width), (target_height, target_width) = (
+            student_map.shape[2:],
+            teacher_map.shape[2:],
+        )
         self.size: tuple[int, int] | None = None
         self.conv: nn.Module
         if height % target_height == 0 and width % target_width == 0:
@@ -66,7 +74,9 @@ class Regressor(nn.Module):
             self.conv = nn.Conv2d(before, after, _kernel(stride, 1), stride, _padding(stride))
         elif target_height % height == 0 and target_width % width == 0:
             stride = (target_height // height, target_width // width)
-            self.conv = nn.ConvTranspose2d(before, after, _kernel(stride, 2), stride, _padding(stride))
+            self.conv = nn.ConvTranspose2d(
+                before, after, _kernel(stride, 2), stride, _padding(stride)
+            )
         else:
             self.size = (min(height, target_height), min(width, target_width))
             self.conv = nn.Conv2d(before, after, 1)
@@ -74,7 +84,9 @@ class Regressor(nn.Module):
 
     def forward(self, student_map: Tensor) -> Tensor:
         """``[B, C_s, H_s, W_s]`` to ``[B, C_t, H_t, W_t]``, or to the smaller size where the sizes are not related."""
-        hidden = self.conv(student_map if self.size is None else F.adaptive_avg_pool2d(student_map, self.size))
+        hidden = self.conv(
+            student_map if self.size is None else F.adaptive_avg_pool2d(student_map, self.size)
+        )
         if self.training:
             require_norm_samples("fitnets", hidden)
         return F.relu(self.bn(hidden))
@@ -101,11 +113,16 @@ class FitNets(Method):
         self.stages = paired_stages(config, context)
         assert context.teacher_example is not None
         ours, theirs = context.student_example.features, context.teacher_example.features
-        self.regressors = nn.ModuleList(Regressor(ours[stage], theirs[stage]) for stage, _ in self.stages)
+        self.regressors = nn.ModuleList(
+            Regressor(ours[stage], theirs[stage]) for stage, _ in self.stages
+        )
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         parts = [
-            share * fitnets_loss(regressor(student.features[stage].float()), teacher.features[stage].float())
+            share
+            * fitnets_loss(
+                regressor(student.features[stage].float()), teacher.features[stage].float()
+            )
             for regressor, (stage, share) in zip(self.regressors, self.stages, strict=True)
         ]
         return {"fitnets": self.config.weight * torch.stack(parts).sum()}

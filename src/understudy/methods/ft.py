@@ -22,10 +22,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.stages import StagesConfig, paired_stages, require_norm_samples, same_size, unit
+from understudy.methods.feature_pairs import (
+    StagesConfig,
+    paired_stages,
+    require_norm_samples,
+    same_size,
+    unit,
+)
 from understudy.models.base import Classifier, Outputs
 
 
@@ -48,7 +54,9 @@ class FTConfig(StagesConfig):
         if self.rate <= 0:
             raise ValueError("method.rate must be above 0")
         if self.paraphraser_epochs is not None and self.paraphraser_epochs < 1:
-            raise ValueError("method.paraphraser_epochs must be at least 1: an untrained paraphraser has nothing to say")
+            raise ValueError(
+                "method.paraphraser_epochs must be at least 1: an untrained paraphraser has nothing to say"
+            )
 
 
 def ft_loss(student_factor: Tensor, teacher_factor: Tensor) -> Tensor:
@@ -67,7 +75,11 @@ def ft_loss(student_factor: Tensor, teacher_factor: Tensor) -> Tensor:
 def _encoder(in_channels: int, factors: int, *, norm: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in ((in_channels, in_channels), (in_channels, factors), (factors, factors)):
-        layers += [nn.Conv2d(before, after, 3, 1, 1), nn.BatchNorm2d(after) if norm else nn.Identity(), nn.LeakyReLU(0.1)]
+        layers += [
+            nn.Conv2d(before, after, 3, 1, 1),
+            nn.BatchNorm2d(after) if norm else nn.Identity(),
+            nn.LeakyReLU(0.1),
+        ]
     return nn.Sequential(*layers)
 
 
@@ -89,7 +101,10 @@ class Factors(nn.Module):
     def __init__(self, student_channels: int, teacher_channels: int, rate: float) -> None:
         super().__init__()
         factors = max(1, int(teacher_channels * rate))
-        self.encoder, self.decoder = _encoder(teacher_channels, factors, norm=False), _decoder(teacher_channels, factors)
+        self.encoder, self.decoder = (
+            _encoder(teacher_channels, factors, norm=False),
+            _decoder(teacher_channels, factors),
+        )
         self.translator = _encoder(student_channels, factors, norm=True)
         # What the second stage reads. The optimizer does not know this copy, so neither weight decay nor momentum moves it.
         self.paraphraser = copy.deepcopy(self.encoder).requires_grad_(False)
@@ -98,9 +113,13 @@ class Factors(nn.Module):
         """The autoencoder's mean squared error on ``[B, C_t, H, W]``."""
         if self.training:
             with torch.no_grad():
-                for kept, trained in zip(self.paraphraser.parameters(), self.encoder.parameters(), strict=True):
+                for kept, trained in zip(
+                    self.paraphraser.parameters(), self.encoder.parameters(), strict=True
+                ):
                     kept.copy_(trained)
-        return F.mse_loss(self.decoder(self.encoder(teacher_map)), teacher_map) + _nothing_of(self.translator)
+        return F.mse_loss(self.decoder(self.encoder(teacher_map)), teacher_map) + _nothing_of(
+            self.translator
+        )
 
     def transfer(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:
         """The factor loss of ``[B, C_s, h, w]`` against ``[B, C_t, H, W]``."""
@@ -123,7 +142,9 @@ class FT(Method):
     config_class = FTConfig
     config: FTConfig
     needs = "features"
-    reference = "Kim et al. 2018, Paraphrasing Complex Network: Network Compression via Factor Transfer"
+    reference = (
+        "Kim et al. 2018, Paraphrasing Complex Network: Network Compression via Factor Transfer"
+    )
 
     def __init__(self, student: Classifier, config: FTConfig, context: MethodContext) -> None:
         super().__init__(student, config, context)
@@ -137,7 +158,8 @@ class FT(Method):
         assert context.teacher_example is not None
         ours, theirs = context.student_example.features, context.teacher_example.features
         self.factors = nn.ModuleList(
-            Factors(ours[stage].shape[1], theirs[stage].shape[1], config.rate) for stage, _ in self.stages
+            Factors(ours[stage].shape[1], theirs[stage].shape[1], config.rate)
+            for stage, _ in self.stages
         )
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
@@ -149,5 +171,9 @@ class FT(Method):
             if first:
                 parts.append(factors.reconstruction(teacher_map))
             else:
-                parts.append(self.config.weight * share * factors.transfer(student.features[stage].float(), teacher_map))
+                parts.append(
+                    self.config.weight
+                    * share
+                    * factors.transfer(student.features[stage].float(), teacher_map)
+                )
         return {"reconstruction" if first else "ft": torch.stack(parts).sum()}

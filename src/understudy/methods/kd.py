@@ -11,9 +11,9 @@ Reference: Hinton, Vinyals and Dean 2015, Distilling the Knowledge in a Neural N
 
 from dataclasses import dataclass
 
+from understudy.config.schedules import Schedule
 from understudy.methods.base import Method, MethodConfig
 from understudy.methods.divergence import kd_loss
-from understudy.methods.schedule import Schedule
 
 __all__ = ["KD", "KDConfig", "kd_loss"]
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from understudy.data.batches import Batch
+from understudy.config.schedules import Schedule
+from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodConfig
 from understudy.methods.divergence import kd_loss
-from understudy.methods.schedule import Schedule
 from understudy.models.base import Outputs
 
 
@@ -66,4 +66,6 @@ class LSKD(Method):
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         weight = self.config.weight
-        return {"lskd": weight * lskd_loss(student.logits, teacher.logits.float(), self.temperature_now)}
+        return {
+            "lskd": weight * lskd_loss(student.logits, teacher.logits.float(), self.temperature_now)
+        }

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.stages import StagesConfig, paired_stages, same_size, unit
+from understudy.methods.feature_pairs import StagesConfig, paired_stages, same_size, unit
 from understudy.models.base import Classifier, Outputs
 
 
@@ -64,12 +64,17 @@ class NST(Method):
     config_class = NSTConfig
     config: NSTConfig
     needs = "features"
-    reference = "Huang and Wang 2017, Like What You Like: Knowledge Distill via Neuron Selectivity Transfer"
+    reference = (
+        "Huang and Wang 2017, Like What You Like: Knowledge Distill via Neuron Selectivity Transfer"
+    )
 
     def __init__(self, student: Classifier, config: NSTConfig, context: MethodContext) -> None:
         super().__init__(student, config, context)
         self.stages = paired_stages(config, context)
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        parts = [share * nst_loss(student.features[stage], teacher.features[stage]) for stage, share in self.stages]
+        parts = [
+            share * nst_loss(student.features[stage], teacher.features[stage])
+            for stage, share in self.stages
+        ]
         return {"nst": self.config.weight * torch.stack(parts).sum()}

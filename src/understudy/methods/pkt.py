@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_embeddings
-from understudy.methods.stages import unit
+from understudy.methods.feature_pairs import unit
 from understudy.models.base import Classifier, Outputs
 
 _EPS = 1e-7
@@ -37,7 +37,10 @@ def pkt_loss(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
     Returns:
         scalar, at least 0 up to rounding; the same for any positive scale and any rotation of either; 0 for a single image.
     """
-    student, teacher = _neighbours(student_embedding.float()), _neighbours(teacher_embedding.float())
+    student, teacher = (
+        _neighbours(student_embedding.float()),
+        _neighbours(teacher_embedding.float()),
+    )
     return (teacher * ((teacher + _EPS) / (student + _EPS)).log()).mean()
 
 

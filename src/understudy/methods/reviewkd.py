@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.stages import StagesConfig, paired_stages, require_norm_samples
+from understudy.methods.feature_pairs import StagesConfig, paired_stages, require_norm_samples
 from understudy.models.base import Classifier, Outputs
 
 
@@ -75,14 +75,19 @@ class Fusion(nn.Module):
 
     def __init__(self, channels: int, mid_channels: int, out_channels: int, *, fuse: bool) -> None:
         super().__init__()
-        narrow, out = nn.Conv2d(channels, mid_channels, 1, bias=False), nn.Conv2d(mid_channels, out_channels, 3, 1, 1, bias=False)
+        narrow, out = (
+            nn.Conv2d(channels, mid_channels, 1, bias=False),
+            nn.Conv2d(mid_channels, out_channels, 3, 1, 1, bias=False),
+        )
         for convolution in (narrow, out):
             nn.init.kaiming_uniform_(convolution.weight, a=1)
         self.narrow = nn.Sequential(narrow, nn.BatchNorm2d(mid_channels))
         self.attention = nn.Conv2d(2 * mid_channels, 2, 1) if fuse else None
         self.out = nn.Sequential(out, nn.BatchNorm2d(out_channels))
 
-    def forward(self, student_map: Tensor, deeper: Tensor | None, size: torch.Size) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, student_map: Tensor, deeper: Tensor | None, size: torch.Size
+    ) -> tuple[Tensor, Tensor]:
         """The map of the teacher's shape, and the fused map for the next shallower level.
 
         Args:
@@ -111,7 +116,9 @@ class ReviewKD(Method):
 
     def __init__(self, student: Classifier, config: ReviewKDConfig, context: MethodContext) -> None:
         super().__init__(student, config, context)
-        self.stages = sorted(paired_stages(config, context), reverse=True)  # deep to shallow, as they are reviewed
+        self.stages = sorted(
+            paired_stages(config, context), reverse=True
+        )  # deep to shallow, as they are reviewed
         assert context.teacher_example is not None
         ours, theirs = context.student_example, context.teacher_example
         if config.pooled and (ours.embedding is None or theirs.embedding is None):

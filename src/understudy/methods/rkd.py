@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_embeddings
-from understudy.methods.stages import unit
+from understudy.methods.feature_pairs import unit
 from understudy.models.base import Classifier, Outputs
 
 
@@ -33,7 +33,12 @@ class RKDConfig(MethodConfig):
     """Weight of the angles; 0 saves their B^3 memory."""
 
 
-def rkd_loss(student_embedding: Tensor, teacher_embedding: Tensor, distance_weight: float, angle_weight: float) -> Tensor:
+def rkd_loss(
+    student_embedding: Tensor,
+    teacher_embedding: Tensor,
+    distance_weight: float,
+    angle_weight: float,
+) -> Tensor:
     """``distance_weight * D + angle_weight * A``, smooth L1 means over ``B^2`` pairs and ``B^3`` triples (Park et al. 2019).
 
     Args:
@@ -84,5 +89,7 @@ class RKD(Method):
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         assert student.embedding is not None and teacher.embedding is not None
         config = self.config
-        loss = rkd_loss(student.embedding, teacher.embedding, config.distance_weight, config.angle_weight)
+        loss = rkd_loss(
+            student.embedding, teacher.embedding, config.distance_weight, config.angle_weight
+        )
         return {"rkd": config.weight * loss}

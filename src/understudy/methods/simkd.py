@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
-from understudy.methods.stages import require_norm_samples, same_size
+from understudy.methods.feature_pairs import require_norm_samples, same_size
 from understudy.models.base import Classifier, Outputs
 
 
@@ -73,7 +73,11 @@ class TeacherHead(nn.Module):
     def __init__(self, teacher: Classifier, embedding: Tensor) -> None:
         super().__init__()
         called = called_modules(teacher, embedding)
-        above = {".".join(path[:depth]) for path in (name.split(".") for name in called) for depth in range(1, len(path))}
+        above = {
+            ".".join(path[:depth])
+            for path in (name.split(".") for name in called)
+            for depth in range(1, len(path))
+        }
         below = tuple(name + "." for name in called)
         left_out = {
             id(module): nn.Identity()
@@ -90,7 +94,9 @@ class TeacherHead(nn.Module):
         with torch.no_grad():
             kept, original = self(embedding), _in_eval_mode(teacher, embedding)
         if not torch.allclose(kept, original, rtol=1e-4, atol=1e-5):
-            raise UnderstudyError("simkd cannot take the teacher's classifier out of the teacher: use another method with it")
+            raise UnderstudyError(
+                "simkd cannot take the teacher's classifier out of the teacher: use another method with it"
+            )
 
     def train(self, mode: bool = True) -> "TeacherHead":
         """Stay in eval mode: the classifier is the teacher's."""
@@ -108,7 +114,9 @@ def called_modules(model: Classifier, embedding: Tensor) -> set[str]:
     def note(name: str) -> Any:
         return lambda module, args, output: called.add(name)
 
-    handles = [module.register_forward_hook(note(name)) for name, module in model.named_modules() if name]
+    handles = [
+        module.register_forward_hook(note(name)) for name, module in model.named_modules() if name
+    ]
     try:
         with torch.no_grad():
             _in_eval_mode(model, embedding)
@@ -157,7 +165,12 @@ class ReusedHead(Classifier):
     """
 
     def __init__(
-        self, student: Classifier, teacher: Classifier, student_example: Outputs, teacher_example: Outputs, reduction: int
+        self,
+        student: Classifier,
+        teacher: Classifier,
+        student_example: Outputs,
+        teacher_example: Outputs,
+        reduction: int,
     ) -> None:
         super().__init__()
         assert student_example.embedding is not None and teacher_example.embedding is not None
@@ -171,8 +184,16 @@ class ReusedHead(Classifier):
         self.size = (min(ours.shape[2], theirs.shape[2]), min(ours.shape[3], theirs.shape[3]))
         inner = max(1, theirs.shape[1] // reduction)
         layers: list[nn.Module] = []
-        for before, after, kernel in ((ours.shape[1], inner, 1), (inner, inner, 3), (inner, theirs.shape[1], 1)):
-            layers += [nn.Conv2d(before, after, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        for before, after, kernel in (
+            (ours.shape[1], inner, 1),
+            (inner, inner, 3),
+            (inner, theirs.shape[1], 1),
+        ):
+            layers += [
+                nn.Conv2d(before, after, kernel, padding=kernel // 2, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            ]
         self.projector = nn.Sequential(*layers)
 
     def outputs(self, images: Tensor) -> Outputs:
@@ -193,7 +214,9 @@ class ReusedHead(Classifier):
 def _pools_by_maximum(teacher_map: Tensor, embedding: Tensor) -> bool:
     for maximum, pooled in ((False, teacher_map.mean((2, 3))), (True, teacher_map.amax((2, 3)))):
         # Wide enough for features in bf16, far narrower than the gap between a mean and a maximum.
-        if pooled.shape == embedding.shape and torch.allclose(pooled, embedding, rtol=0.02, atol=1e-3):
+        if pooled.shape == embedding.shape and torch.allclose(
+            pooled, embedding, rtol=0.02, atol=1e-3
+        ):
             return maximum
     raise UnderstudyError(
         "simkd needs a teacher whose classifier reads its last map pooled by mean or maximum: set teacher.stages so that "
@@ -212,11 +235,22 @@ class SimKD(Method):
     def __init__(self, student: Classifier, config: SimKDConfig, context: MethodContext) -> None:
         require_features(config.name, context)
         if context.teacher is None:
-            raise UnderstudyError("simkd borrows its one teacher's classifier, but no single teacher network runs live here")
+            raise UnderstudyError(
+                "simkd borrows its one teacher's classifier, but no single teacher network runs live here"
+            )
         assert context.teacher_example is not None
-        reused = ReusedHead(student, context.teacher, context.student_example, context.teacher_example, config.reduction)
+        reused = ReusedHead(
+            student,
+            context.teacher,
+            context.student_example,
+            context.teacher_example,
+            config.reduction,
+        )
         super().__init__(reused, config, context)
         self.weight = config.weight
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        return {"simkd": self.weight * simkd_loss(student.features[-1].float(), teacher.features[-1].float())}
+        return {
+            "simkd": self.weight
+            * simkd_loss(student.features[-1].float(), teacher.features[-1].float())
+        }

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.stages import StagesConfig, paired_stages, unit
+from understudy.methods.feature_pairs import StagesConfig, paired_stages, unit
 from understudy.models.base import Classifier, Outputs
 
 
@@ -58,5 +58,8 @@ class SP(Method):
         self.stages = paired_stages(config, context)
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        parts = [share * sp_loss(student.features[stage], teacher.features[stage]) for stage, share in self.stages]
+        parts = [
+            share * sp_loss(student.features[stage], teacher.features[stage])
+            for stage, share in self.stages
+        ]
         return {"sp": self.config.weight * torch.stack(parts).sum()}

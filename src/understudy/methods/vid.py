@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.stages import StagesConfig, paired_stages, same_size
+from understudy.methods.feature_pairs import StagesConfig, paired_stages, same_size
 from understudy.models.base import Classifier, Outputs
 
 LEAST_VARIANCE = 1e-5
@@ -65,7 +65,9 @@ class Predictor(nn.Module):
         initial_variance: of every channel.
     """
 
-    def __init__(self, student_channels: int, teacher_channels: int, initial_variance: float) -> None:
+    def __init__(
+        self, student_channels: int, teacher_channels: int, initial_variance: float
+    ) -> None:
         super().__init__()
         self.mean = nn.Sequential(
             nn.Conv2d(student_channels, teacher_channels, 1, bias=False),
@@ -76,7 +78,9 @@ class Predictor(nn.Module):
         )
         # The inverse of the softplus, written so that large variances do not overflow.
         above = initial_variance - LEAST_VARIANCE
-        self.rho = nn.Parameter(torch.full((teacher_channels,), above + math.log(-math.expm1(-above))))
+        self.rho = nn.Parameter(
+            torch.full((teacher_channels,), above + math.log(-math.expm1(-above)))
+        )
 
 
 class VID(Method):
@@ -93,7 +97,8 @@ class VID(Method):
         assert context.teacher_example is not None
         ours, theirs = context.student_example.features, context.teacher_example.features
         self.predictors = nn.ModuleList(
-            Predictor(ours[stage].shape[1], theirs[stage].shape[1], config.initial_variance) for stage, _ in self.stages
+            Predictor(ours[stage].shape[1], theirs[stage].shape[1], config.initial_variance)
+            for stage, _ in self.stages
         )
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
@@ -101,6 +106,8 @@ class VID(Method):
         for predictor, (stage, share) in zip(self.predictors, self.stages, strict=True):
             assert isinstance(predictor, Predictor)
             # Pooled before the convolutions, which are 1x1: less work where the student's map is the larger.
-            student_map, teacher_map = same_size(student.features[stage].float(), teacher.features[stage].float())
+            student_map, teacher_map = same_size(
+                student.features[stage].float(), teacher.features[stage].float()
+            )
             parts.append(share * vid_loss(predictor.mean(student_map), teacher_map, predictor.rho))
         return {"vid": self.config.weight * torch.stack(parts).sum()}

@@ -18,13 +18,34 @@ if TYPE_CHECKING:
     from understudy.models.base import Classifier
 
 MODELS: dict[str, tuple[str, str]] = {
-    "founding_teacher": ("understudy.models.founding:founding_teacher", "the founding teacher: seven convolutions, no shortcut"),
-    "founding_student": ("understudy.models.founding:founding_student", "the founding student: four convolutions"),
-    "fast_teacher": ("understudy.models.fast:fast_teacher", "fast plain CNN in the manner of the CIFAR-10 speed records"),
-    "tiny_wide": ("understudy.models.tiny:tiny_wide", "founding student's layout and size, the head's parameters spent on width"),
-    "tiny_res": ("understudy.models.tiny:tiny_res", "founding student's size and cost, seven convolutions, residual"),
-    "tiny_dw": ("understudy.models.tiny:tiny_dw", "founding student's size, depthwise-separable convolutions"),
-    "tiny_large": ("understudy.models.tiny:tiny_large", "tiny_wide with half as many parameters again"),
+    "founding_teacher": (
+        "understudy.models.legacy:founding_teacher",
+        "the founding teacher: seven convolutions, no shortcut",
+    ),
+    "founding_student": (
+        "understudy.models.legacy:founding_student",
+        "the founding student: four convolutions",
+    ),
+    "fast_teacher": (
+        "understudy.models.fast:fast_teacher",
+        "fast plain CNN in the manner of the CIFAR-10 speed records",
+    ),
+    "tiny_wide": (
+        "understudy.models.tiny:tiny_wide",
+        "founding student's layout and size, the head's parameters spent on width",
+    ),
+    "tiny_res": (
+        "understudy.models.tiny:tiny_res",
+        "founding student's size and cost, seven convolutions, residual",
+    ),
+    "tiny_dw": (
+        "understudy.models.tiny:tiny_dw",
+        "founding student's size, depthwise-separable convolutions",
+    ),
+    "tiny_large": (
+        "understudy.models.tiny:tiny_large",
+        "tiny_wide with half as many parameters again",
+    ),
     "resnet8": ("understudy.models.resnet:resnet8", "CIFAR ResNet, 8 layers"),
     "resnet14": ("understudy.models.resnet:resnet14", "CIFAR ResNet, 14 layers"),
     "resnet20": ("understudy.models.resnet:resnet20", "CIFAR ResNet, 20 layers"),
@@ -32,8 +53,14 @@ MODELS: dict[str, tuple[str, str]] = {
     "resnet44": ("understudy.models.resnet:resnet44", "CIFAR ResNet, 44 layers"),
     "resnet56": ("understudy.models.resnet:resnet56", "CIFAR ResNet, 56 layers"),
     "resnet110": ("understudy.models.resnet:resnet110", "CIFAR ResNet, 110 layers"),
-    "resnet8x4": ("understudy.models.resnet:resnet8x4", "CIFAR ResNet, 8 layers, four times as wide"),
-    "resnet32x4": ("understudy.models.resnet:resnet32x4", "CIFAR ResNet, 32 layers, four times as wide"),
+    "resnet8x4": (
+        "understudy.models.resnet:resnet8x4",
+        "CIFAR ResNet, 8 layers, four times as wide",
+    ),
+    "resnet32x4": (
+        "understudy.models.resnet:resnet32x4",
+        "CIFAR ResNet, 32 layers, four times as wide",
+    ),
     "resnet18": ("understudy.models.resnet:resnet18", "ResNet-18 with a stem for 32x32 images"),
     "wrn_16_1": ("understudy.models.wrn:wrn_16_1", "Wide ResNet, 16 layers, width 1"),
     "wrn_16_2": ("understudy.models.wrn:wrn_16_2", "Wide ResNet, 16 layers, width 2"),
@@ -74,7 +101,9 @@ def build_model(
     """
     options = dict(options or {})
     if num_classes < 2:
-        raise UnderstudyError(f"model {name}: {num_classes} class is nothing to choose from; at least 2 are needed")
+        raise UnderstudyError(
+            f"model {name}: {num_classes} class is nothing to choose from; at least 2 are needed"
+        )
     if image_size < MIN_IMAGE_SIZE:
         raise UnderstudyError(
             f"model {name}: {image_size}-pixel images are too small; set data.image_size={MIN_IMAGE_SIZE} or more"
@@ -82,10 +111,19 @@ def build_model(
     if name not in MODELS and (":" in name or "." in name):
         from understudy.models.foreign import build_foreign
 
-        return build_foreign(name, num_classes, in_channels=in_channels, image_size=image_size, stages=stages, options=options)
+        return build_foreign(
+            name,
+            num_classes,
+            in_channels=in_channels,
+            image_size=image_size,
+            stages=stages,
+            options=options,
+        )
     constructor = _constructor(name)
     if stages:
-        raise UnderstudyError(f"model {name} has its own stages: remove `stages`, which is for foreign models")
+        raise UnderstudyError(
+            f"model {name} has its own stages: remove `stages`, which is for foreign models"
+        )
     checked = _check_options(name, constructor, options)
     try:
         model: Classifier = constructor(num_classes, in_channels=in_channels, **checked)
@@ -154,14 +192,18 @@ def _defaults(constructor: Callable[..., Any]) -> dict[str, Any]:
     return {key: parameter.default for key, parameter in parameters.items() if key not in _GIVEN}
 
 
-def _check_options(name: str, constructor: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def _check_options(
+    name: str, constructor: Callable[..., Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
     known = _defaults(constructor)
     checked = {}
     for key, value in options.items():
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             guess = f"did you mean {close[0]}? " if close else ""
-            raise UnderstudyError(f"model {name} has no option {key!r}: {guess}known: {', '.join(known) or 'none'}")
+            raise UnderstudyError(
+                f"model {name} has no option {key!r}: {guess}known: {', '.join(known) or 'none'}"
+            )
         checked[key] = _check_value(f"model {name}: option {key}", value, known[key])
     return checked
 
@@ -175,7 +217,9 @@ def _check_value(where: str, value: Any, default: Any) -> Any:
         value = float(value) if fits else value
     elif isinstance(default, tuple):
         fits = (
-            isinstance(value, Sequence) and len(value) == len(default) and all(type(item) is int and item > 0 for item in value)
+            isinstance(value, Sequence)
+            and len(value) == len(default)
+            and all(type(item) is int and item > 0 for item in value)
         )
         value = tuple(value) if fits else value
     elif isinstance(default, int):
@@ -183,6 +227,10 @@ def _check_value(where: str, value: Any, default: Any) -> Any:
     else:
         fits = isinstance(value, type(default))
     if not fits:
-        kind = f"{len(default)} positive whole numbers" if isinstance(default, tuple) else f"like {default!r}"
+        kind = (
+            f"{len(default)} positive whole numbers"
+            if isinstance(default, tuple)
+            else f"like {default!r}"
+        )
         raise UnderstudyError(f"{where} must be {kind}, not {value!r}")
     return value

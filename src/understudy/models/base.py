@@ -24,7 +24,12 @@ class Outputs(NamedTuple):
 
     def float(self) -> "Outputs":
         """The same with logits in fp32, the members' as well."""
-        return Outputs(self.logits.float(), self.features, self.embedding, tuple(member.float() for member in self.members))
+        return Outputs(
+            self.logits.float(),
+            self.features,
+            self.embedding,
+            tuple(member.float() for member in self.members),
+        )
 
 
 class Classifier(nn.Module, ABC):

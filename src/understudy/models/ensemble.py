@@ -39,7 +39,9 @@ class Ensemble(Classifier):
             raise UnderstudyError("an ensemble needs at least one teacher")
         weights = [1.0] * len(networks) if weights is None else list(weights)
         if len(weights) != len(networks) or min(weights) < 0 or sum(weights) <= 0:
-            raise UnderstudyError("an ensemble needs one weight of at least 0 for each teacher, not all 0")
+            raise UnderstudyError(
+                "an ensemble needs one weight of at least 0 for each teacher, not all 0"
+            )
         self.networks = nn.ModuleList(networks)
         self.shares = tuple(weight / sum(weights) for weight in weights)
         """The weights, summing to 1."""
@@ -54,7 +56,11 @@ class Ensemble(Classifier):
         for number, network in enumerate(self.networks):
             assert isinstance(network, Classifier)
             scale = getattr(self, f"scale_{number}", None)
-            seen = images if scale is None else torch.addcmul(getattr(self, f"shift_{number}"), images, scale)
+            seen = (
+                images
+                if scale is None
+                else torch.addcmul(getattr(self, f"shift_{number}"), images, scale)
+            )
             answers.append(network.outputs(seen))
         return pooled(answers, self.shares)
 
@@ -63,7 +69,9 @@ class Ensemble(Classifier):
         raise UnderstudyError("an ensemble of teachers has no classifier of its own")
 
 
-def pooled(answers: Sequence[Outputs], shares: Sequence[float], temperature: float = 1.0) -> Outputs:
+def pooled(
+    answers: Sequence[Outputs], shares: Sequence[float], temperature: float = 1.0
+) -> Outputs:
     """Several answers as one: ``T * log(sum of share * softmax(z / T))`` and the answers themselves.
 
     Args:

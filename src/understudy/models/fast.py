@@ -35,7 +35,9 @@ def fast_teacher(
         pool: ``max`` or ``avg``, the global pooling before the linear layer.
         logit_scale: fixed factor of the logits, above 0; small ones start training gently.
     """
-    return FastNet(num_classes, in_channels, widths, stem_width, stem_kernel, residual, pool, logit_scale)
+    return FastNet(
+        num_classes, in_channels, widths, stem_width, stem_kernel, residual, pool, logit_scale
+    )
 
 
 class FastNet(Classifier):
@@ -63,7 +65,9 @@ class FastNet(Classifier):
         self.embedding_dim = widths[-1]
         self.pool = pool
         self.logit_scale = logit_scale
-        self.stem = nn.Conv2d(in_channels, stem_width, stem_kernel, padding=1 if stem_kernel == 3 else 0)
+        self.stem = nn.Conv2d(
+            in_channels, stem_width, stem_kernel, padding=1 if stem_kernel == 3 else 0
+        )
         self.stage1 = FastStage(stem_width, widths[0], residual)
         self.stage2 = FastStage(widths[0], widths[1], residual)
         self.stage3 = FastStage(widths[1], widths[2], residual)

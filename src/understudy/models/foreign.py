@@ -44,7 +44,11 @@ def build_foreign(
     """
     options = dict(options or {})
     source, _, rest = name.partition(":")
-    builders: dict[str, Callable[..., nn.Module]] = {"timm": _timm, "torchvision": _torchvision, "hf": _hugging_face}
+    builders: dict[str, Callable[..., nn.Module]] = {
+        "timm": _timm,
+        "torchvision": _torchvision,
+        "hf": _hugging_face,
+    }
     try:
         if source in builders:
             model = builders[source](rest, num_classes, in_channels, options)
@@ -54,9 +58,13 @@ def build_foreign(
         raise UnderstudyError(f"model {name} cannot be built: {_first_line(error)}") from error
     if isinstance(model, Classifier):
         if stages:
-            raise UnderstudyError(f"model {name} has its own stages: remove `stages` ({', '.join(stages)})")
+            raise UnderstudyError(
+                f"model {name} has its own stages: remove `stages` ({', '.join(stages)})"
+            )
         return model
-    return ForeignClassifier(model, num_classes, name=name, in_channels=in_channels, image_size=image_size, stages=stages)
+    return ForeignClassifier(
+        model, num_classes, name=name, in_channels=in_channels, image_size=image_size, stages=stages
+    )
 
 
 class ForeignClassifier(Classifier):
@@ -103,7 +111,9 @@ class ForeignClassifier(Classifier):
         self._captures = []
         for stage in self.stages:
             if stage not in modules or not stage:
-                raise UnderstudyError(f"model {name} has no stage {stage!r}: {_near(stage, [path for path in modules if path])}")
+                raise UnderstudyError(
+                    f"model {name} has no stage {stage!r}: {_near(stage, [path for path in modules if path])}"
+                )
             capture = _Capture(stage)
             modules[stage].register_forward_hook(capture)
             self._captures.append(capture)
@@ -117,7 +127,9 @@ class ForeignClassifier(Classifier):
             capture.active, capture.output = True, None
         try:
             logits = self._logits(images)
-            features = tuple(_as_map(capture.output, capture.stage, self.name) for capture in self._captures)
+            features = tuple(
+                _as_map(capture.output, capture.stage, self.name) for capture in self._captures
+            )
         finally:
             for capture in self._captures:
                 capture.active, capture.output = False, None
@@ -130,7 +142,9 @@ class ForeignClassifier(Classifier):
             UnderstudyError: if no stages are given, or the last one does not feed the network's linear head directly.
         """
         if not self.stages:
-            raise UnderstudyError(f"the classifier of model {self.name} cannot be used by itself: give the model's `stages`")
+            raise UnderstudyError(
+                f"the classifier of model {self.name} cannot be used by itself: give the model's `stages`"
+            )
         if self.head is None:
             raise UnderstudyError(
                 f"the classifier of model {self.name} cannot be used by itself: its stage {self.stages[-1]!r} does not feed "
@@ -143,13 +157,17 @@ class ForeignClassifier(Classifier):
         result = self.model(images)
         logits = getattr(result, "logits", result)
         if not isinstance(logits, Tensor):
-            raise UnderstudyError(f"model {self.name} gives {type(logits).__name__}, not a tensor of logits")
+            raise UnderstudyError(
+                f"model {self.name} gives {type(logits).__name__}, not a tensor of logits"
+            )
         return logits
 
     def _probe(self, num_classes: int, in_channels: int, image_size: int) -> None:
         parameter = next(self.model.parameters(), torch.empty(0))
         # A generator of its own: probing must not move the random numbers that the weights of later models come from.
-        images = torch.rand(2, in_channels, image_size, image_size, generator=torch.Generator().manual_seed(0)).to(parameter)
+        images = torch.rand(
+            2, in_channels, image_size, image_size, generator=torch.Generator().manual_seed(0)
+        ).to(parameter)
         modes = {module: module.training for module in self.modules()}
         self.eval()
         try:
@@ -157,13 +175,17 @@ class ForeignClassifier(Classifier):
                 outputs = self.outputs(images)
         except (RuntimeError, ValueError, AssertionError) as error:
             shape = f"{in_channels}x{image_size}x{image_size}"
-            raise UnderstudyError(f"model {self.name} does not run on {shape} images: {_first_line(error)}") from error
+            raise UnderstudyError(
+                f"model {self.name} does not run on {shape} images: {_first_line(error)}"
+            ) from error
         finally:
             for module, mode in modes.items():
                 module.training = mode
         if outputs.logits.shape != (2, num_classes):
             found = list(outputs.logits.shape)
-            raise UnderstudyError(f"model {self.name} gives logits of shape {found} for 2 images of {num_classes} classes")
+            raise UnderstudyError(
+                f"model {self.name} gives logits of shape {found} for 2 images of {num_classes} classes"
+            )
         self.feature_channels = tuple(feature.shape[1] for feature in outputs.features)
         self.embedding_dim = self.feature_channels[-1] if self.feature_channels else 0
         if outputs.embedding is not None and not parameter.is_meta:
@@ -205,24 +227,32 @@ def _as_map(output: Any, stage: str, name: str) -> Tensor:
     found = f"shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
     if output is None:
         found = "nothing: it does not run"
-    raise UnderstudyError(f"stage {stage!r} of model {name} must give a map [B, C, H, W] or tokens [B, N, C], but gives {found}")
+    raise UnderstudyError(
+        f"stage {stage!r} of model {name} must give a map [B, C, H, W] or tokens [B, N, C], but gives {found}"
+    )
 
 
 def _timm(name: str, num_classes: int, in_channels: int, options: dict[str, Any]) -> nn.Module:
     timm = _require("timm", f"timm:{name}")
     if not timm.is_model(name.split(".")[0]):
         raise UnderstudyError(f"timm has no model {name!r}: {_near(name, timm.list_models())}")
-    model: nn.Module = timm.create_model(name, **{"pretrained": False, **options}, num_classes=num_classes, in_chans=in_channels)
+    model: nn.Module = timm.create_model(
+        name, **{"pretrained": False, **options}, num_classes=num_classes, in_chans=in_channels
+    )
     return model
 
 
-def _torchvision(name: str, num_classes: int, in_channels: int, options: dict[str, Any]) -> nn.Module:
+def _torchvision(
+    name: str, num_classes: int, in_channels: int, options: dict[str, Any]
+) -> nn.Module:
     models = _require("torchvision", f"torchvision:{name}").models
     classifiers = models.list_models(module=models)
     if name not in classifiers:
         raise UnderstudyError(f"torchvision has no classifier {name!r}: {_near(name, classifiers)}")
     if in_channels != 3:
-        raise UnderstudyError(f"torchvision:{name} takes 3-channel images, not {in_channels}: take a network of ours or of timm")
+        raise UnderstudyError(
+            f"torchvision:{name} takes 3-channel images, not {in_channels}: take a network of ours or of timm"
+        )
     pretrained = options.pop("pretrained", False)
     builder = models.get_model_builder(name)
     if name in ("inception_v3", "googlenet"):
@@ -234,13 +264,19 @@ def _torchvision(name: str, num_classes: int, in_channels: int, options: dict[st
     weights = models.get_model_weights(name).DEFAULT
     classes = len(weights.meta["categories"])
     model: nn.Module = builder(weights=None, num_classes=classes, **options)
-    model.load_state_dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
+    model.load_state_dict(
+        weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    )
     if classes != num_classes:
         heads = [
-            path for path, module in model.named_modules() if isinstance(module, nn.Linear) and module.out_features == classes
+            path
+            for path, module in model.named_modules()
+            if isinstance(module, nn.Linear) and module.out_features == classes
         ]
         if not heads:
-            raise UnderstudyError(f"torchvision:{name} has no linear head to replace: its weights know {classes} classes only")
+            raise UnderstudyError(
+                f"torchvision:{name} has no linear head to replace: its weights know {classes} classes only"
+            )
         old = model.get_submodule(heads[-1])
         assert isinstance(old, nn.Linear)
         parent, _, leaf = heads[-1].rpartition(".")
@@ -248,7 +284,9 @@ def _torchvision(name: str, num_classes: int, in_channels: int, options: dict[st
     return model
 
 
-def _hugging_face(name: str, num_classes: int, in_channels: int, options: dict[str, Any]) -> nn.Module:
+def _hugging_face(
+    name: str, num_classes: int, in_channels: int, options: dict[str, Any]
+) -> nn.Module:
     transformers = _require("transformers", f"hf:{name}")
     pretrained = options.pop("pretrained", False)
     folder = Path(name).expanduser()
@@ -258,28 +296,42 @@ def _hugging_face(name: str, num_classes: int, in_channels: int, options: dict[s
     config = transformers.AutoConfig.from_pretrained(where, num_labels=num_classes, **options)
     if getattr(config, "num_channels", in_channels) != in_channels:
         if pretrained:
-            raise UnderstudyError(f"hf:{name} was trained on {config.num_channels}-channel images, not {in_channels}")
+            raise UnderstudyError(
+                f"hf:{name} was trained on {config.num_channels}-channel images, not {in_channels}"
+            )
         config.num_channels = in_channels
     auto = transformers.AutoModelForImageClassification
     if pretrained:
-        trained: nn.Module = auto.from_pretrained(where, config=config, ignore_mismatched_sizes=True, use_safetensors=True)
+        trained: nn.Module = auto.from_pretrained(
+            where, config=config, ignore_mismatched_sizes=True, use_safetensors=True
+        )
         return trained
     fresh: nn.Module = auto.from_config(config)
     return fresh
 
 
-def _dotted(name: str, num_classes: int, in_channels: int, image_size: int, options: dict[str, Any]) -> nn.Module:
+def _dotted(
+    name: str, num_classes: int, in_channels: int, image_size: int, options: dict[str, Any]
+) -> nn.Module:
     module_name, _, attribute = name.partition(":") if ":" in name else name.rpartition(".")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise UnderstudyError(f"model {name}: there is no module {error.name!r} to import") from error
+        raise UnderstudyError(
+            f"model {name}: there is no module {error.name!r} to import"
+        ) from error
     constructor = getattr(module, attribute, None)
     if not callable(constructor):
         callables = [key for key, value in vars(module).items() if callable(value)]
-        raise UnderstudyError(f"model {name}: {module_name} has no callable {attribute!r}: {_near(attribute, callables)}")
+        raise UnderstudyError(
+            f"model {name}: {module_name} has no callable {attribute!r}: {_near(attribute, callables)}"
+        )
     named = inspect.signature(constructor).parameters
-    given = {key: value for key, value in (("in_channels", in_channels), ("image_size", image_size)) if key in named}
+    given = {
+        key: value
+        for key, value in (("in_channels", in_channels), ("image_size", image_size))
+        if key in named
+    }
     model = constructor(num_classes=num_classes, **given, **options)
     if not isinstance(model, nn.Module):
         raise UnderstudyError(f"model {name} gives {type(model).__name__}, not a torch module")
@@ -295,15 +347,23 @@ def _require(library: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != library:
             raise
-        raise UnderstudyError(f"model {name} needs {library}: pip install 'understudy[{_EXTRAS[library]}]'") from error
+        raise UnderstudyError(
+            f"model {name} needs {library}: pip install 'understudy[{_EXTRAS[library]}]'"
+        ) from error
 
 
 def _near(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=5)
     if close:
         return f"near it are {', '.join(close)}"
-    return f"there are {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}" if known else "there are none"
+    return (
+        f"there are {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}"
+        if known
+        else "there are none"
+    )
 
 
 def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return next(
+        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+    )

@@ -66,7 +66,9 @@ def resnet18(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
     return ResNet((2, 2, 2, 2), (64, 64, 128, 256, 512), num_classes, in_channels)
 
 
-def _cifar_resnet(depth: int, widths: Sequence[int], num_classes: int, in_channels: int) -> "ResNet":
+def _cifar_resnet(
+    depth: int, widths: Sequence[int], num_classes: int, in_channels: int
+) -> "ResNet":
     # Three stages of two-convolution blocks, one stem convolution and the linear layer: depth = 6 n + 2.
     return ResNet(((depth - 2) // 6,) * 3, widths, num_classes, in_channels)
 
@@ -83,7 +85,9 @@ class ResNet(Classifier):
         in_channels: channels of the images.
     """
 
-    def __init__(self, blocks: Sequence[int], widths: Sequence[int], num_classes: int, in_channels: int = 3) -> None:
+    def __init__(
+        self, blocks: Sequence[int], widths: Sequence[int], num_classes: int, in_channels: int = 3
+    ) -> None:
         super().__init__()
         self.feature_channels = tuple(widths)
         self.embedding_dim = widths[-1]
@@ -125,7 +129,9 @@ class ResidualBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != channels:
-            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``[B, in_channels, H, W]`` to ``[B, channels, H / stride, W / stride]``."""

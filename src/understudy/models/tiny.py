@@ -16,7 +16,10 @@ FourWidths = tuple[int, int, int, int]
 
 
 def tiny_wide(
-    num_classes: int = 10, in_channels: int = 3, widths: FourWidths = (32, 32, 64, 128), dropout: float = 0.0
+    num_classes: int = 10,
+    in_channels: int = 3,
+    widths: FourWidths = (32, 32, 64, 128),
+    dropout: float = 0.0,
 ) -> "TinyPlain":
     """The founding student's layout with a linear head and a wider first stage: 104,042 parameters at 10 classes.
 
@@ -30,7 +33,10 @@ def tiny_wide(
 
 
 def tiny_large(
-    num_classes: int = 10, in_channels: int = 3, widths: FourWidths = (32, 48, 80, 152), dropout: float = 0.0
+    num_classes: int = 10,
+    in_channels: int = 3,
+    widths: FourWidths = (32, 48, 80, 152),
+    dropout: float = 0.0,
 ) -> "TinyPlain":
     """:func:`tiny_wide`, half as large again: 160,842 parameters at 10 classes.
 
@@ -44,7 +50,10 @@ def tiny_large(
 
 
 def tiny_res(
-    num_classes: int = 10, in_channels: int = 3, widths: FourWidths = (16, 32, 48, 56), dropout: float = 0.0
+    num_classes: int = 10,
+    in_channels: int = 3,
+    widths: FourWidths = (16, 32, 48, 56),
+    dropout: float = 0.0,
 ) -> "TinyResidual":
     """Seven convolutions, every second one with a shortcut (He et al. 2016): 102,378 parameters at 10 classes.
 
@@ -58,7 +67,10 @@ def tiny_res(
 
 
 def tiny_dw(
-    num_classes: int = 10, in_channels: int = 3, widths: FourWidths = (32, 64, 128, 192), dropout: float = 0.0
+    num_classes: int = 10,
+    in_channels: int = 3,
+    widths: FourWidths = (32, 64, 128, 192),
+    dropout: float = 0.0,
 ) -> "TinySeparable":
     """Depthwise-separable convolutions (Howard et al. 2017): 103,242 parameters at 10 classes.
 
@@ -99,7 +111,9 @@ class _Tiny(Classifier):
 class TinyPlain(_Tiny):
     """Four 3x3 convolutions, a max-pool after each of the first three."""
 
-    def __init__(self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float) -> None:
+    def __init__(
+        self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float
+    ) -> None:
         super().__init__(num_classes, widths, dropout)
         for index, (before, after) in enumerate(pairwise((in_channels, *widths))):
             self.stages.append(ConvPool(before, after, pool=index < 3))
@@ -109,22 +123,32 @@ class TinyPlain(_Tiny):
 class TinyResidual(_Tiny):
     """A pooled 3x3 stem, then three stages of one plain and one residual 3x3 convolution; the first two pool."""
 
-    def __init__(self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float) -> None:
+    def __init__(
+        self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float
+    ) -> None:
         super().__init__(num_classes, widths, dropout)
         self.stages.append(ConvPool(in_channels, widths[0], pool=True))
         for index, (before, after) in enumerate(pairwise(widths)):
-            self.stages.append(nn.Sequential(ConvPool(before, after, pool=index < 2), Residual(after)))
+            self.stages.append(
+                nn.Sequential(ConvPool(before, after, pool=index < 2), Residual(after))
+            )
         _he(self)
 
 
 class TinySeparable(_Tiny):
     """A pooled 3x3 stem, then three stages of two depthwise-separable convolutions; the first two pool."""
 
-    def __init__(self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float) -> None:
+    def __init__(
+        self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float
+    ) -> None:
         super().__init__(num_classes, widths, dropout)
         self.stages.append(ConvPool(in_channels, widths[0], pool=True))
         for index, (before, after) in enumerate(pairwise(widths)):
-            self.stages.append(nn.Sequential(Separable(before, after, pool=index < 2), Separable(after, after, pool=False)))
+            self.stages.append(
+                nn.Sequential(
+                    Separable(before, after, pool=index < 2), Separable(after, after, pool=False)
+                )
+            )
         _he(self)
 
 
@@ -163,7 +187,9 @@ class Separable(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, pool: bool) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, 1, 1, groups=in_channels, bias=False)
+        self.depthwise = nn.Conv2d(
+            in_channels, in_channels, 3, 1, 1, groups=in_channels, bias=False
+        )
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.pointwise = nn.Conv2d(in_channels, channels, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)

@@ -59,8 +59,12 @@ class WideResNet(Classifier):
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
         self.stages = nn.ModuleList()
         for index in range(3):
-            first = PreActivationBlock(widths[index], widths[index + 1], stride=1 if index == 0 else 2)
-            rest = [PreActivationBlock(widths[index + 1], widths[index + 1]) for _ in range(blocks - 1)]
+            first = PreActivationBlock(
+                widths[index], widths[index + 1], stride=1 if index == 0 else 2
+            )
+            rest = [
+                PreActivationBlock(widths[index + 1], widths[index + 1]) for _ in range(blocks - 1)
+            ]
             self.stages.append(nn.ModuleList([first, *rest]))
         self.bn = nn.BatchNorm2d(widths[-1])
         self.fc = nn.Linear(widths[-1], num_classes)

@@ -3,10 +3,11 @@
 Importing this package loads neither matplotlib nor Jinja2 nor rich; the functions that need them do.
 """
 
-from understudy.report.page import read_results, write_report
-from understudy.report.sweep_page import write_sweep_report
-from understudy.report.sweep_table import show_sweep, sweep_table
-from understudy.report.table import markdown_table, terminal_table, write_csv
+from understudy.report.run.page import write_report
+from understudy.report.run.table import markdown_table, terminal_table, write_csv
+from understudy.report.sweep.page import write_sweep_report
+from understudy.report.sweep.table import show_sweep, sweep_table
+from understudy.runs.results import read_results
 
 __all__ = [
     "markdown_table",

@@ -19,13 +19,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from understudy.files import write_bytes
-from understudy.report.table import significant
+from understudy.report.run.table import significant
 
 INK = "#1f2328"
 """Replaced by ``currentColor`` in SVG, so no arm may have this colour."""
 PAPER = "#fdfdfe"
 """What lies behind a figure; replaced by the page's own colour in SVG. For halos that keep text apart from lines."""
-WIDTH = 4.2  # inches; a phone shows the figure at about its natural size, so the text stays readable
+WIDTH = (
+    4.2  # inches; a phone shows the figure at about its natural size, so the text stays readable
+)
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
@@ -117,7 +119,13 @@ def name_rows(figure: Figure, axes: Axes, names: Sequence[str]) -> Figure:
 def legend_below(figure: Figure, axes: Axes) -> None:
     """One legend for the whole figure, below it: what ``axes`` shows, at most four entries a row."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels) if len(labels) <= 4 else 3, columnspacing=1.2)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=len(labels) if len(labels) <= 4 else 3,
+        columnspacing=1.2,
+    )
 
 
 def plain_log_ticks(axes: Axes, which: str = "x") -> None:
@@ -125,9 +133,16 @@ def plain_log_ticks(axes: Axes, which: str = "x") -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = sorted(axis.get_view_interval())
     ratio = high / low
-    steps = (1.0,) if ratio > 300 else (1.0, 2.0, 5.0) if ratio > 20 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-    ticks = [step * 10.0**e for e in range(-9, 10) for step in steps if low <= step * 10.0**e <= high]
-    axis.set_ticks(ticks or [low, high], [f"{tick:g}" for tick in ticks] or [significant(low), significant(high)])
+    steps = (
+        (1.0,) if ratio > 300 else (1.0, 2.0, 5.0) if ratio > 20 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    )
+    ticks = [
+        step * 10.0**e for e in range(-9, 10) for step in steps if low <= step * 10.0**e <= high
+    ]
+    axis.set_ticks(
+        ticks or [low, high],
+        [f"{tick:g}" for tick in ticks] or [significant(low), significant(high)],
+    )
     axis.set_ticks([], minor=True)
     (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
 
@@ -144,8 +159,12 @@ def short(text: str, length: int) -> str:
 def save(figure: Figure, name: str, title: str, caption: str, folder: Path) -> Drawing:
     """Write ``folder/<name>.png`` and ``.svg`` and give what a page needs of them."""
     png, svg = io.BytesIO(), io.BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    figure.set_layout_engine("none")  # keep the places found for the SVG: the same picture, and laying out is the slow part
+    figure.savefig(
+        svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
+    figure.set_layout_engine(
+        "none"
+    )  # keep the places found for the SVG: the same picture, and laying out is the slow part
     figure.savefig(png, format="png", dpi=200, facecolor="white", metadata={"Software": None})
     inline = _inline_svg(svg.getvalue().decode(), name)
     write_bytes(folder / f"{name}.png", png.getvalue())
@@ -162,5 +181,9 @@ def _inline_svg(svg: str, name: str) -> str:
     svg = re.sub(r"<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = svg.replace(INK, "currentColor").replace(PAPER, "var(--card)")
-    svg = re.sub(r'\bid="', f'id="{name}-', svg).replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
+    svg = (
+        re.sub(r'\bid="', f'id="{name}-', svg)
+        .replace("url(#", f"url(#{name}-")
+        .replace('href="#', f'href="#{name}-')
+    )
     return re.sub(r"\n\s*", "\n", svg).strip() + "\n"

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def render(template: str, drawings: Sequence[Any], *, package: str = "understudy.report", **values: Any) -> str:
+def render(
+    template: str, drawings: Sequence[Any], *, package: str = "understudy.report", **values: Any
+) -> str:
     """The page that ``template`` makes of ``values``.
 
     Args:
@@ -18,11 +20,22 @@ def render(template: str, drawings: Sequence[Any], *, package: str = "understudy
     from markupsafe import Markup
 
     shown = [
-        {"title": d.title, "caption": d.caption, "svg": Markup(d.svg), "wide": d.wide, "pixels": round(96 * d.width)}  # noqa: S704
+        {
+            "title": d.title,
+            "caption": d.caption,
+            "svg": Markup(d.svg),  # noqa: S704
+            "wide": d.wide,
+            "pixels": round(96 * d.width),
+        }
         for d in drawings
     ]
     environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name, ".") for name in dict.fromkeys((package, "understudy.report"))]),
+        loader=jinja2.ChoiceLoader(
+            [
+                jinja2.PackageLoader(name, "templates")
+                for name in dict.fromkeys((package, "understudy.report"))
+            ]
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

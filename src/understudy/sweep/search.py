@@ -78,7 +78,9 @@ class Record:
     value: float | None
 
 
-def make_plan(space: Sequence[Dimension], search: str, pruner: str, trials: int | None, epochs: int) -> Plan:
+def make_plan(
+    space: Sequence[Dimension], search: str, pruner: str, trials: int | None, epochs: int
+) -> Plan:
     """Check what was asked for.
 
     Raises:
@@ -91,7 +93,9 @@ def make_plan(space: Sequence[Dimension], search: str, pruner: str, trials: int 
     if search == "grid":
         cells = len(grid_cells(space))
         if trials not in (None, cells):
-            raise UnderstudyError(f"this grid has {cells} cells: --trials is for --search random and tpe")
+            raise UnderstudyError(
+                f"this grid has {cells} cells: --trials is for --search random and tpe"
+            )
         return Plan(tuple(space), search, pruner, cells, epochs)
     if trials is None:
         raise UnderstudyError(f"--search {search} needs a number of --trials")
@@ -130,7 +134,15 @@ class Search:
         UnderstudyError: if Optuna is not installed, the database cannot be reached, or the study is of another sweep.
     """
 
-    def __init__(self, plan: Plan, url: str, name: str, identity: Mapping[str, Any], driver: str, heartbeat: int = 10) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        url: str,
+        name: str,
+        identity: Mapping[str, Any],
+        driver: str,
+        heartbeat: int = 10,
+    ) -> None:
         self.optuna = _import_optuna()
         self.plan, self.driver, self.heartbeat = plan, driver, heartbeat
         self.storage = self._open(url, heartbeat)
@@ -177,7 +189,9 @@ class Search:
         end: it gets one from here, from which on it is silent.
         """
         if self.fault is not None:
-            raise UnderstudyError(f"the study's database does not answer: {_first_line(self.fault)}") from self.fault
+            raise UnderstudyError(
+                f"the study's database does not answer: {_first_line(self.fault)}"
+            ) from self.fault
         for trial_id in {frozen._trial_id for frozen in self._trials("RUNNING")} - self._heard_of():
             self.storage.record_heartbeat(trial_id)
         with _quiet(self.optuna):
@@ -238,7 +252,9 @@ class Search:
         from sqlalchemy.exc import SQLAlchemyError
 
         again = self.optuna.storages.RetryHeartbeatStaleTrialCallback
-        options = {} if url.startswith("sqlite") else {"pool_pre_ping": True}  # a server may have closed an idle connection
+        options = (
+            {} if url.startswith("sqlite") else {"pool_pre_ping": True}
+        )  # a server may have closed an idle connection
         try:
             light = url.startswith("sqlite") and make_url(url).database
             if light:
@@ -253,11 +269,17 @@ class Search:
                 )
             if light:
                 storage.engine.dispose()  # the connections that made the tables; new ones listen
-                event.listen(storage.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=NORMAL"))
+                event.listen(
+                    storage.engine,
+                    "connect",
+                    lambda connection, _: connection.execute("PRAGMA synchronous=NORMAL"),
+                )
             return storage
         except (SQLAlchemyError, ImportError, ValueError, RuntimeError, sqlite3.Error) as error:
             shown = url.split("://")[0] + "://..." if "@" in url else url
-            raise UnderstudyError(f"cannot use the database {shown}: {_first_line(error)}") from error
+            raise UnderstudyError(
+                f"cannot use the database {shown}: {_first_line(error)}"
+            ) from error
 
     def _join_or_make(self, name: str, identity: dict[str, Any]) -> Any:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -271,8 +293,14 @@ class Search:
                 raise UnderstudyError(
                     f"the study {name!r} in this database is of another sweep: give this one a name of its own by name=..."
                 ) from None
-            if found is None and study.user_attrs.get("leader") is None and not study.get_trials(deepcopy=False):
-                study.set_user_attr("leader", self.driver)  # its maker was killed before it could sign
+            if (
+                found is None
+                and study.user_attrs.get("leader") is None
+                and not study.get_trials(deepcopy=False)
+            ):
+                study.set_user_attr(
+                    "leader", self.driver
+                )  # its maker was killed before it could sign
                 study.set_user_attr("identity", digest)
             return study
         study.set_user_attr("leader", self.driver)
@@ -295,13 +323,17 @@ class Search:
             return [{} for _ in range(self.plan.trials)]
         draws = self.optuna.create_study(sampler=self.optuna.samplers.RandomSampler(seed=_SEED))
         places: list[dict[str, Any]] = []
-        for _ in range(100 * self.plan.trials):  # drawn without repetition, as far as there are that many
+        for _ in range(
+            100 * self.plan.trials
+        ):  # drawn without repetition, as far as there are that many
             drawn = {k: self._value(k, v) for k, v in draws.ask(self.distributions).params.items()}
             if drawn not in places:
                 places.append(drawn)
             if len(places) == self.plan.trials:
                 return places
-        raise UnderstudyError(f"the space has only about {len(places)} different trials: lower --trials, or use --search grid")
+        raise UnderstudyError(
+            f"the space has only about {len(places)} different trials: lower --trials, or use --search grid"
+        )
 
     def _hold(self, trial: Any) -> Taken:
         """Sign a trial, give its first sign of life, and fill in what is still open."""
@@ -314,9 +346,13 @@ class Search:
             if isinstance(dimension, Choice):
                 values[key] = self._value(key, trial.suggest_categorical(key, distribution.choices))
             elif dimension.kind == "int":
-                values[key] = trial.suggest_int(key, int(dimension.low), int(dimension.high), log=dimension.log)
+                values[key] = trial.suggest_int(
+                    key, int(dimension.low), int(dimension.high), log=dimension.log
+                )
             else:
-                values[key] = trial.suggest_float(key, dimension.low, dimension.high, log=dimension.log)
+                values[key] = trial.suggest_float(
+                    key, dimension.low, dimension.high, log=dimension.log
+                )
         number = trial.user_attrs["number"]
         with self.lock:
             self.alive[number] = trial._trial_id
@@ -326,7 +362,9 @@ class Search:
         with self.lock:
             self.alive.pop(taken.number, None)
         # Finished already where this machine had been silent for so long that the trial was given to another.
-        self.study.tell(taken.trial, value, state=self.optuna.trial.TrialState[state], skip_if_finished=True)
+        self.study.tell(
+            taken.trial, value, state=self.optuna.trial.TrialState[state], skip_if_finished=True
+        )
 
     def _beat(self) -> None:
         while not self.leaving.wait(self.heartbeat):
@@ -352,12 +390,19 @@ class Search:
         return list(self.study.get_trials(deepcopy=False, states=wanted))
 
     def _record(self, number: int, frozen: Any) -> Record:
-        state = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}[frozen.state.name]
+        state = {
+            "COMPLETE": "complete",
+            "PRUNED": "pruned",
+            "FAIL": "failed",
+            "RUNNING": "running",
+        }[frozen.state.name]
         reason = frozen.user_attrs.get("reason")
         if state == "failed" and reason is None:
             reason = f"the machine that trained it fell silent {_RETRIES + 1} times"
         values = {d.key: self._value(d.key, frozen.params[d.key]) for d in self.plan.space}
-        return Record(number, values, state, reason, frozen.user_attrs.get("runs", []), frozen.value)
+        return Record(
+            number, values, state, reason, frozen.user_attrs.get("runs", []), frozen.value
+        )
 
     def _value(self, key: str, stored: Any) -> Any:
         """A parameter as the recipe wants it."""
@@ -376,7 +421,9 @@ class Search:
 
     def _sampler(self) -> Any:
         if self.plan.search != "tpe":
-            return self.optuna.samplers.RandomSampler(seed=_SEED)  # never asked: every place is filled
+            return self.optuna.samplers.RandomSampler(
+                seed=_SEED
+            )  # never asked: every place is filled
         # Seeded by how far the queue is, so that a resumed search draws what it would have drawn.
         taken = self.plan.trials - len(self._trials("WAITING"))
         return self.optuna.samplers.TPESampler(
@@ -385,15 +432,21 @@ class Search:
 
     def _pruner(self) -> Any:
         if self.plan.pruner == "median":
-            return self.optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=self.plan.epochs // 5)
+            return self.optuna.pruners.MedianPruner(
+                n_startup_trials=3, n_warmup_steps=self.plan.epochs // 5
+            )
         if self.plan.pruner == "hyperband":
-            return self.optuna.pruners.HyperbandPruner(min_resource=1, max_resource=self.plan.epochs)
+            return self.optuna.pruners.HyperbandPruner(
+                min_resource=1, max_resource=self.plan.epochs
+            )
         return self.optuna.pruners.NopPruner()
 
 
 def _stored(value: Any) -> Any:
     """What Optuna keeps: scalars as they are, lists and sections as JSON text."""
-    return value if value is None or isinstance(value, (bool, int, float, str)) else json.dumps(value)
+    return (
+        value if value is None or isinstance(value, (bool, int, float, str)) else json.dumps(value)
+    )
 
 
 def _import_optuna() -> Any:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from understudy.config import RunConfig, apply_override, parse, parse_yaml, to_mapping
+from understudy.config.recipe import apply_override, parse_yaml, to_mapping
+from understudy.config.schema import RunConfig, parse
 from understudy.errors import UnderstudyError
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
@@ -100,7 +101,9 @@ def make_space(space: Mapping[str, Any] | Sequence[Dimension]) -> tuple[Dimensio
         for key, given in space.items():
             dimension = _read(key, given) if isinstance(given, str) else _choice(key, tuple(given))
             if dimension is None:
-                raise UnderstudyError(f"{key}={given} is one value: give several, such as {key}=1,2,3 or {key}=1..10")
+                raise UnderstudyError(
+                    f"{key}={given} is one value: give several, such as {key}=1,2,3 or {key}=1..10"
+                )
             dimensions.append(dimension)
     _refuse_twice(dimensions)
     return tuple(dimensions)
@@ -113,7 +116,9 @@ def check_space(config: RunConfig, space: Sequence[Dimension]) -> None:
         UnderstudyError: naming the key, and what to do instead.
     """
     if not space:
-        raise UnderstudyError("nothing to sweep: give several values for a key, such as method.temperature=1,2,3")
+        raise UnderstudyError(
+            "nothing to sweep: give several values for a key, such as method.temperature=1,2,3"
+        )
     for dimension in space:
         _check_key(dimension.key)
     if all(isinstance(d, Choice) for d in space):
@@ -137,7 +142,9 @@ def configured(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     Raises:
         UnderstudyError: for an unknown key or a value that does not fit.
     """
-    from understudy.methods import method_config  # here: the command line reads spaces before torch has loaded
+    from understudy.methods import (
+        method_config,  # here: the command line reads spaces before torch has loaded
+    )
 
     mapping = to_mapping(config)
     # train.* is the teacher's default as well: written out, it stays put when train.* is swept.
@@ -145,7 +152,9 @@ def configured(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     for number, assistant in enumerate(mapping["assistants"]):
         assistant["train"] = to_mapping(config.assistant_train(number))
     # The method first: naming another one drops the options of the recipe's. And a section before what is in it.
-    for key in sorted(values, key=lambda key: (key not in ("method", "method.name"), key.count("."))):
+    for key in sorted(
+        values, key=lambda key: (key not in ("method", "method.name"), key.count("."))
+    ):
         apply_override(mapping, f"{key}={json.dumps(values[key])}")
     changed = parse(RunConfig, mapping)
     method_config(changed.method)
@@ -163,12 +172,18 @@ def grid_cells(space: Sequence[Dimension]) -> list[dict[str, Any]]:
     Raises:
         UnderstudyError: if a dimension is a range of real numbers, which has no cells.
     """
-    return [dict(zip((d.key for d in space), cell, strict=True)) for cell in itertools.product(*map(_cells, space))]
+    return [
+        dict(zip((d.key for d in space), cell, strict=True))
+        for cell in itertools.product(*map(_cells, space))
+    ]
 
 
 def describe(space: Sequence[Dimension]) -> list[dict[str, Any]]:
     """The space as plain mappings, ready for JSON."""
-    return [dataclasses.asdict(d) | ({"values": list(d.values)} if isinstance(d, Choice) else {}) for d in space]
+    return [
+        dataclasses.asdict(d) | ({"values": list(d.values)} if isinstance(d, Choice) else {})
+        for d in space
+    ]
 
 
 def label(values: Mapping[str, Any]) -> str:
@@ -177,7 +192,13 @@ def label(values: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float)
+        else value
+        if isinstance(value, str)
+        else json.dumps(value)
+    )
 
 
 def _read(key: str, text: str) -> Dimension | None:
@@ -198,7 +219,9 @@ def _range(key: str, log: str | None, first: str, last: str) -> Range:
     whole = all(re.fullmatch(r"[-+]?\d+", end) for end in (first, last))
     low, high = (int(first), int(last)) if whole else (float(first), float(last))
     if low >= high:
-        raise UnderstudyError(f"{key}={first}..{last}: a range goes from a smaller number to a larger one")
+        raise UnderstudyError(
+            f"{key}={first}..{last}: a range goes from a smaller number to a larger one"
+        )
     if log and low <= 0:
         raise UnderstudyError(f"{key}=log:{first}..{last}: a logarithmic range begins above 0")
     return Range(key, "int" if whole else "float", low, high, bool(log))
@@ -206,7 +229,9 @@ def _range(key: str, log: str | None, first: str, last: str) -> Range:
 
 def _choice(key: str, values: tuple[Any, ...]) -> Choice:
     if len(values) < 2:
-        raise UnderstudyError(f"{key} has one value: give several, such as {key}=1,2,3, or change the recipe instead")
+        raise UnderstudyError(
+            f"{key} has one value: give several, such as {key}=1,2,3, or change the recipe instead"
+        )
     for number, value in enumerate(values):
         if value in values[:number]:
             raise UnderstudyError(f"{key}: {value!r} is given twice")
@@ -249,8 +274,12 @@ def _refuse_set(key: str, dimensions: Sequence[Dimension]) -> None:
     """Refuse a plain override that would silently be lost in trials: whose key, section or method is swept."""
     for swept in (d.key for d in dimensions):
         if key == swept or {key, swept} == {"method", "method.name"}:
-            raise UnderstudyError(f"{swept} is swept, and {key} is set to one value: keep one of the two")
-        section = "method" if swept == "method.name" else swept  # another method's options go with the recipe's method
+            raise UnderstudyError(
+                f"{swept} is swept, and {key} is set to one value: keep one of the two"
+            )
+        section = (
+            "method" if swept == "method.name" else swept
+        )  # another method's options go with the recipe's method
         if key.startswith(f"{section}."):
             inside = key.removeprefix(f"{section}.") + ": ..."
             values = f"{{name: kd, {inside}}}" if section == "method" else f"{{{inside}}}"

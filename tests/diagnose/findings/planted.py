@@ -17,5 +17,7 @@ def check_named(question: Question, severity: Severity, evidence: Evidence) -> N
     assert found is not None and in_order is not None
     assert (found.key, found.severity) == (question.__name__, severity)
     assert any(character.isdigit() for character in found.evidence), "evidence has numbers"
-    assert found.change or found.key == "noise", "a finding says what to try; of noise, more seeds may be too many"
+    assert found.change or found.key == "noise", (
+        "a finding says what to try; of noise, more seeds may be too many"
+    )
     assert in_order.severity == "fine"

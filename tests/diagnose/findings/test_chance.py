@@ -7,12 +7,20 @@ from tests.diagnose.findings.planted import Planted, Question, check_named
 from understudy.diagnose.evidence import Evidence
 from understudy.diagnose.findings.chance import noise, seeds_needed
 from understudy.diagnose.findings.finding import Severity
-from understudy.statistics import paired_gain
+from understudy.evaluation.statistics import paired_gain
 
 PLANTED: list[Planted] = [
     (noise, "cause", healthy(recorded_=recorded(gain=paired_gain([0.78], [0.75])))),
-    (noise, "cause", healthy(recorded_=recorded(gain=paired_gain([0.77, 0.76, 0.75], [0.75, 0.75, 0.75])))),
-    (noise, "contributing", healthy(recorded_=recorded(gain=paired_gain([0.73, 0.74, 0.75], [0.75, 0.75, 0.75])))),
+    (
+        noise,
+        "cause",
+        healthy(recorded_=recorded(gain=paired_gain([0.77, 0.76, 0.75], [0.75, 0.75, 0.75]))),
+    ),
+    (
+        noise,
+        "contributing",
+        healthy(recorded_=recorded(gain=paired_gain([0.73, 0.74, 0.75], [0.75, 0.75, 0.75]))),
+    ),
 ]
 
 
@@ -26,6 +34,9 @@ def test_seeds_needed_shrink_with_the_gain_and_have_an_end():
     assert few is not None and many is not None and 2 < few < many
     # The normal approximation: ((1.96 + 0.84) * std / gain)^2 = 31.4; t needs a little more.
     assert 31 <= many <= 35
-    assert seeds_needed(0.005, 0.01, largest=many) == many and seeds_needed(0.005, 0.01, largest=many - 1) is None
+    assert (
+        seeds_needed(0.005, 0.01, largest=many) == many
+        and seeds_needed(0.005, 0.01, largest=many - 1) is None
+    )
     assert seeds_needed(0.02, 0.0) == 2
     assert seeds_needed(0.0, 0.01) is None

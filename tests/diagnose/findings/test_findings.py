@@ -8,7 +8,7 @@ from tests.diagnose.example_evidence import TARGETS, healthy, measured, recorded
 
 from understudy.diagnose.findings import NEED_WEIGHTS, QUESTIONS, diagnose
 from understudy.diagnose.findings.finding import ORDER
-from understudy.statistics import paired_gain
+from understudy.evaluation.statistics import paired_gain
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "diagnosis.md"
 
@@ -34,7 +34,10 @@ def test_a_finding_that_needs_weights_is_not_guessed_without_them():
 def test_causes_come_first_and_are_none_where_distillation_helped():
     no_gain = paired_gain([0.75, 0.76, 0.74], [0.75, 0.75, 0.75])
     ill = measured(targets=replace(TARGETS, entropy_share=0.99))
-    order = [ORDER.index(f.severity) for f in diagnose(healthy(recorded_=recorded(gain=no_gain), measured_=ill))]
+    order = [
+        ORDER.index(f.severity)
+        for f in diagnose(healthy(recorded_=recorded(gain=no_gain), measured_=ill))
+    ]
     assert order == sorted(order) and order[0] == 0
     helped = diagnose(healthy(measured_=ill))  # the healthy gain's interval lies above zero
     assert helped[0].key == "targets" and helped[0].severity == "contributing"

@@ -11,8 +11,16 @@ from understudy.diagnose.findings.images import augmentation, normalisation
 PLANTED: list[Planted] = [
     (normalisation, "contributing", healthy(measured_=measured(input_mean=(2.0, 0.0, 0.0)))),
     (normalisation, "contributing", healthy(measured_=measured(input_std=(1.0, 0.2, 1.0)))),
-    (normalisation, "cause", healthy(measured_=measured(normalisations={"as configured": 0.7, "ImageNet": 0.9}))),
-    (augmentation, "contributing", healthy(config(data={"augment": {"padding": 0, "flip": False}}))),
+    (
+        normalisation,
+        "cause",
+        healthy(measured_=measured(normalisations={"as configured": 0.7, "ImageNet": 0.9})),
+    ),
+    (
+        augmentation,
+        "contributing",
+        healthy(config(data={"augment": {"padding": 0, "flip": False}})),
+    ),
     (augmentation, "contributing", told(accuracy=0.80)),
 ]
 

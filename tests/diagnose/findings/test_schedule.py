@@ -14,8 +14,16 @@ STOPPED = replace(CURVE, lr=(1.0, 0.5, 0.25, 0.25), slope=0.004, slope_error=0.0
 RISING_TO_REST = replace(CURVE, lr=(0.5, 1.0, 0.5, 0.0), slope=0.004, slope_error=0.001)
 
 PLANTED: list[Planted] = [
-    (length, "contributing", healthy(recorded_=recorded(curves={"baseline": STOPPED, "distilled": STOPPED}))),
-    (length, "contributing", healthy(recorded_=recorded(curves={"distilled": replace(STOPPED, lr=(1.0, 0.1))}))),
+    (
+        length,
+        "contributing",
+        healthy(recorded_=recorded(curves={"baseline": STOPPED, "distilled": STOPPED})),
+    ),
+    (
+        length,
+        "contributing",
+        healthy(recorded_=recorded(curves={"distilled": replace(STOPPED, lr=(1.0, 0.1))})),
+    ),
 ]
 
 

@@ -23,7 +23,8 @@ from understudy.diagnose.findings.finding import Severity
 from understudy.diagnose.findings.soft_term import gradient, label_smoothing, options, targets
 
 OFTEN_WRONG_AND_ALONE = measured(
-    gradients=replace(PULLS, shares={"ce": 0.02, "kd": 0.98}), targets=replace(TARGETS, accuracy=0.85)
+    gradients=replace(PULLS, shares={"ce": 0.02, "kd": 0.98}),
+    targets=replace(TARGETS, accuracy=0.85),
 )
 
 PLANTED: list[Planted] = [
@@ -31,15 +32,29 @@ PLANTED: list[Planted] = [
     (gradient, "cause", pulled(shares={"ce": 0.96, "kd": 0.04})),
     (gradient, "contributing", pulled(cosine=-0.2)),
     (gradient, "contributing", healthy(measured_=OFTEN_WRONG_AND_ALONE)),
-    (gradient, "cause", without_weights(recorded_=recorded(curves={"distilled": replace(CURVE, terms={"ce": 0.3})}))),
+    (
+        gradient,
+        "cause",
+        without_weights(
+            recorded_=recorded(curves={"distilled": replace(CURVE, terms={"ce": 0.3})})
+        ),
+    ),
     (gradient, "cause", without_weights(recorded_=recorded(alpha=0.01))),
     (targets, "cause", told(entropy_share=0.99)),
     (targets, "cause", told(off_top=0.01)),
     (label_smoothing, "contributing", healthy(config(teacher={"train": {"label_smoothing": 0.1}}))),
-    (label_smoothing, "contributing", healthy(config(train={"label_smoothing": 0.1}, teacher={"path": "given"}))),
+    (
+        label_smoothing,
+        "contributing",
+        healthy(config(train={"label_smoothing": 0.1}, teacher={"path": "given"})),
+    ),
     (options, "contributing", healthy(recorded_=recorded(temperature=50.0))),
     (options, "contributing", healthy(recorded_=recorded(temperature=0.5))),
-    (options, "contributing", healthy(recorded_=recorded(alpha=1.0, arms=arms(teacher={"val_accuracy": 0.85})))),
+    (
+        options,
+        "contributing",
+        healthy(recorded_=recorded(alpha=1.0, arms=arms(teacher={"val_accuracy": 0.85}))),
+    ),
 ]
 
 

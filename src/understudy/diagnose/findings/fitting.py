@@ -14,7 +14,11 @@ LOW_ERROR = 0.03
 
 def fit(evidence: Evidence) -> Finding | None:
     """Does the plain student under-fit or over-fit?"""
-    share, measured, arms = _generalisation_share(evidence), evidence.measured, evidence.recorded.arms
+    share, measured, arms = (
+        _generalisation_share(evidence),
+        evidence.measured,
+        evidence.recorded.arms,
+    )
     epochs = evidence.config.train.epochs
     curve = evidence.recorded.curves.get("baseline")
     if measured is not None:
@@ -22,29 +26,57 @@ def fit(evidence: Evidence) -> Finding | None:
         train, val = found.train_accuracy, found.val_accuracy
         how = f"{measured.num_train:,} training images as they are"
     elif curve is not None and not evidence.mixed:
-        train, val, how = curve.train_accuracy[-1], arms["baseline"].val_accuracy, "its last training batches, as they came"
+        train, val, how = (
+            curve.train_accuracy[-1],
+            arms["baseline"].val_accuracy,
+            "its last training batches, as they came",
+        )
     else:
         return None
     gap = f"a gap of {points(train - val)} points"
-    seen = f"the plain student has {percent(train)} on {how}, and {percent(val)} on validation: {gap}"
+    seen = (
+        f"the plain student has {percent(train)} on {how}, and {percent(val)} on validation: {gap}"
+    )
     if share is None:
-        return Finding("fit", "Fit of the student", "fine", seen, "its validation error is too small to be divided")
+        return Finding(
+            "fit",
+            "Fit of the student",
+            "fine",
+            seen,
+            "its validation error is too small to be divided",
+        )
     seen += f", {percent(max(share, 0))} of its validation error"
     if share < UNDERFITS:
         # Training batches are harder than the images as they are, so without weights the share is only a lower bound.
         return Finding(
-            "fit", "The student under-fits", "contributing", seen,
+            "fit",
+            "The student under-fits",
+            "contributing",
+            seen,
             "its error is there on the images it was trained on: it lacks steps or capacity, not the better generalisation "
             "that soft targets give",
-            (f"train.epochs={2 * epochs}", *onecycle(evidence), "a wider student: student.model.name=tiny_wide"),
-        )  # fmt: skip
+            (
+                f"train.epochs={2 * epochs}",
+                *onecycle(evidence),
+                "a wider student: student.model.name=tiny_wide",
+            ),
+        )
     if train - val > OVERFITTED:
         return Finding(
-            "fit", "The student over-fits", "contributing", seen,
+            "fit",
+            "The student over-fits",
+            "contributing",
+            seen,
             "soft targets help against this, but only on views they are asked about: with few views they are learnt by heart too",
             ("data.augment.padding=4", "data.augment.mix=cutmix", "method.alpha=0.9"),
-        )  # fmt: skip
-    return Finding("fit", "Fit of the student", "fine", seen, "part of its error is generalisation, which soft targets can mend")
+        )
+    return Finding(
+        "fit",
+        "Fit of the student",
+        "fine",
+        seen,
+        "part of its error is generalisation, which soft targets can mend",
+    )
 
 
 DROPOUT_COSTS = 0.02
@@ -58,7 +90,13 @@ def dropout(evidence: Evidence) -> Finding:
     """Does dropout keep a student from fitting that fits too little anyway?"""
     recorded, measured = evidence.recorded, evidence.measured
     if not recorded.dropout:
-        return Finding("dropout", "Dropout", "fine", "the student has no active dropout", "nothing blurs what it is told")
+        return Finding(
+            "dropout",
+            "Dropout",
+            "fine",
+            "the student has no active dropout",
+            "nothing blurs what it is told",
+        )
     rates = ", ".join(f"{name} {p:g}" for name, p in recorded.dropout.items())
     change = tuple(f"student.model.options.{name}=0" for name in recorded.dropout_options)
     change = change or ("train the student without dropout",)
@@ -77,24 +115,41 @@ def dropout(evidence: Evidence) -> Finding:
         underfits = share is not None and share < UNDERFITS
         if cost >= DROPOUT_COSTS and underfits:
             severity: Severity = "cause" if cost >= DROPOUT_RUINS else "contributing"
-            return Finding("dropout", "Dropout on a student that under-fits", severity, seen, why, change)
+            return Finding(
+                "dropout", "Dropout on a student that under-fits", severity, seen, why, change
+            )
         if cost >= DROPOUT_COSTS:
             return Finding(
-                "dropout", "Dropout blurs what the student is taught", "contributing", seen,
-                "soft targets are a regulariser themselves, and the student cannot match them through this noise", change,
-            )  # fmt: skip
-        return Finding("dropout", "Dropout", "fine", seen, "its noise costs the student next to nothing")
+                "dropout",
+                "Dropout blurs what the student is taught",
+                "contributing",
+                seen,
+                "soft targets are a regulariser themselves, and the student cannot match them through this noise",
+                change,
+            )
+        return Finding(
+            "dropout", "Dropout", "fine", seen, "its noise costs the student next to nothing"
+        )
     perhaps = "it may blur what the student is taught"
     curve = recorded.curves.get("distilled")
     if curve is None or evidence.mixed:
-        return Finding("dropout", "Dropout", "contributing", f"the student has dropout: {rates}", perhaps, change)
+        return Finding(
+            "dropout",
+            "Dropout",
+            "contributing",
+            f"the student has dropout: {rates}",
+            perhaps,
+            change,
+        )
     behind = curve.val_accuracy[-1] - curve.train_accuracy[-1]
     seen = (
         f"the student has dropout ({rates}); in the last epoch it had {percent(curve.train_accuracy[-1])} on its training "
         f"batches, with dropout and augmentation, and {percent(curve.val_accuracy[-1])} on validation, without"
     )
     if behind > 0:
-        return Finding("dropout", "Dropout on a student that under-fits", "contributing", seen, why, change)
+        return Finding(
+            "dropout", "Dropout on a student that under-fits", "contributing", seen, why, change
+        )
     return Finding("dropout", "Dropout", "contributing", seen, perhaps, change)
 
 

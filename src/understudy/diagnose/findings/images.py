@@ -29,18 +29,26 @@ def normalisation(evidence: Evidence) -> Finding | None:
         seen += f"; the given teacher has {percent(own)} as configured, {percent(views[best])} with {best}'s mean and std"
         if views[best] - own > BETTER_VIEW:
             return Finding(
-                "normalisation", "The teacher sees wrongly normalised images", "cause", seen,
+                "normalisation",
+                "The teacher sees wrongly normalised images",
+                "cause",
+                seen,
                 "it was trained on images of another normalisation, and is a worse teacher on these",
                 (f"teacher.mean and teacher.std of {best}",),
-            )  # fmt: skip
+            )
     if abs(mean) > FAR_MEAN or not 1 / FAR_STD < std < FAR_STD:
         return Finding(
-            "normalisation", "The images are not normalised", "contributing", seen,
+            "normalisation",
+            "The images are not normalised",
+            "contributing",
+            seen,
             f"data.mean {list(data.mean)} and data.std {list(data.std)} are not those of these images; small networks "
             "learn slower so",
             ("data.mean and data.std of the training images",),
-        )  # fmt: skip
-    return Finding("normalisation", "Normalisation", "fine", seen, "the inputs are centred and scaled")
+        )
+    return Finding(
+        "normalisation", "Normalisation", "fine", seen, "the inputs are centred and scaled"
+    )
 
 
 LOST_TO_VIEWS = 0.1
@@ -51,22 +59,50 @@ def augmentation(evidence: Evidence) -> Finding | None:
     """Do the views give the teacher something new to say, that it can still read?"""
     augment = evidence.config.data.augment
     names = [f"crop {augment.padding}" if augment.padding else "", "mirror" if augment.flip else ""]
-    names += [augment.mix if augment.mix != "none" else "", f"{augment.randaugment} random" if augment.randaugment else ""]
+    names += [
+        augment.mix if augment.mix != "none" else "",
+        f"{augment.randaugment} random" if augment.randaugment else "",
+    ]
     used = ", ".join(name for name in names if name) or "none"
     if used == "none":
         return Finding(
-            "augmentation", "No augmentation", "contributing", "views: 1 of each image, the same in every epoch",
+            "augmentation",
+            "No augmentation",
+            "contributing",
+            "views: 1 of each image, the same in every epoch",
             "the teacher says the same about it in every epoch: its knowledge between the images is never asked for",
             ("data.augment.padding=4", "data.augment.flip=true where mirrored images are valid"),
-        )  # fmt: skip
+        )
     if evidence.measured is None or evidence.mixed:  # a mixed image has no one right class
-        return Finding("augmentation", "Augmentation", "fine", f"views: {used}", "the teacher is asked about many views")
-    plain, views = evidence.measured.fits["teacher"].train_accuracy, evidence.measured.targets.accuracy
+        return Finding(
+            "augmentation",
+            "Augmentation",
+            "fine",
+            f"views: {used}",
+            "the teacher is asked about many views",
+        )
+    plain, views = (
+        evidence.measured.fits["teacher"].train_accuracy,
+        evidence.measured.targets.accuracy,
+    )
     seen = f"views: {used}; the teacher has {percent(plain)} on training images as they are and {percent(views)} on their views"
     if plain - views > LOST_TO_VIEWS:
         return Finding(
-            "augmentation", "The teacher cannot read the views", "contributing", seen,
+            "augmentation",
+            "The teacher cannot read the views",
+            "contributing",
+            seen,
             "the student is shown images on which the teacher is wrong, and would not be on the images as they are",
-            ("data.augment.randaugment=0", "data.augment.padding=2", "train the teacher with these views"),
-        )  # fmt: skip
-    return Finding("augmentation", "Augmentation", "fine", seen, "the teacher is asked about many views, and can read them")
+            (
+                "data.augment.randaugment=0",
+                "data.augment.padding=2",
+                "train the teacher with these views",
+            ),
+        )
+    return Finding(
+        "augmentation",
+        "Augmentation",
+        "fine",
+        seen,
+        "the teacher is asked about many views, and can read them",
+    )

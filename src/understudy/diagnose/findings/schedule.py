@@ -25,17 +25,23 @@ def length(evidence: Evidence) -> Finding | None:
     if plain is not None and plain.slope is not None:
         seen += f", the plain one's {rise(plain.slope, plain.slope_error, plain.lr_tail)}"
     unfinished = any(
-        c is not None and c.slope is not None and c.slope_error is not None and c.slope > max(RISING, 2 * c.slope_error)
+        c is not None
+        and c.slope is not None
+        and c.slope_error is not None
+        and c.slope > max(RISING, 2 * c.slope_error)
         for c in (curve, plain)
     )
     if curve.lr_tail > HIGH_TAIL:
         return Finding(
-            "length", "Training stopped early" if unfinished else "The learning rate never came down", "contributing", seen,
+            "length",
+            "Training stopped early" if unfinished else "The learning rate never came down",
+            "contributing",
+            seen,
             "the last steps are still large, so that the kept weights hold their noise"
             + (" and the accuracy had not come to rest" if unfinished else "")
             + "; distillation pays late in training, where soft targets still teach and labels no longer do (Beyer et al. 2022)",
             (*onecycle(evidence), f"train.epochs={2 * epochs}"),
-        )  # fmt: skip
+        )
     return Finding("length", "Learning-rate tail", "fine", seen, "the schedule has closed")
 
 

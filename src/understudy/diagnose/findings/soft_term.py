@@ -21,19 +21,27 @@ def gradient(evidence: Evidence) -> Finding | None:
     # What was left out may pull as well: only what is measured in full may be called faint.
     if pulls is None or (pulls.left_out and pulls.from_teacher < FAINT_SHARE):
         curve = evidence.recorded.curves.get("distilled")
-        terms = {name: value for name, value in (curve.terms if curve else {}).items() if name != "ce"}
+        terms = {
+            name: value for name, value in (curve.terms if curve else {}).items() if name != "ce"
+        }
         if curve is not None and not any(terms.values()):
             return Finding(
-                "gradient", "No gradient from the teacher", "cause",
+                "gradient",
+                "No gradient from the teacher",
+                "cause",
                 f"the recorded loss of the last epoch has no term but the cross-entropy (alpha {alpha:g})",
                 "the distilled student is trained on the labels alone, so it is the plain student again",
                 ("method.alpha=0.7",),
-            )  # fmt: skip
+            )
         if method == "kd" and alpha < FAINT_ALPHA:
             return Finding(
-                "gradient", "The teacher is hardly heard", "cause", f"alpha is {alpha:g}",
-                "the soft term's weight is too small to change where a step goes", ("method.alpha=0.7",),
-            )  # fmt: skip
+                "gradient",
+                "The teacher is hardly heard",
+                "cause",
+                f"alpha is {alpha:g}",
+                "the soft term's weight is too small to change where a step goes",
+                ("method.alpha=0.7",),
+            )
         return None
     share = pulls.from_teacher
     parts = ", ".join(f"{name} {percent(part)}" for name, part in pulls.shares.items())
@@ -43,23 +51,36 @@ def gradient(evidence: Evidence) -> Finding | None:
         seen += f"; not measured: {pulls.left_out}"
     if share < FAINT_SHARE:
         return Finding(
-            "gradient", "No gradient from the teacher" if share == 0 else "The teacher is hardly heard", "cause", seen,
+            "gradient",
+            "No gradient from the teacher" if share == 0 else "The teacher is hardly heard",
+            "cause",
+            seen,
             "the distilled student follows the labels alone, so it is the plain student again",
             (f"method.alpha=0.7 (it is {alpha:g})",),
-        )  # fmt: skip
+        )
     if pulls.cosine is not None and pulls.cosine < 0:
         return Finding(
-            "gradient", "Labels and teacher pull apart", "contributing", seen,
+            "gradient",
+            "Labels and teacher pull apart",
+            "contributing",
+            seen,
             "at the end of training a step that serves one term undoes the other: on these images the teacher wants something "
             "else than the labels",
             ("a teacher that is right more often", "method.alpha=0.5"),
-        )  # fmt: skip
-    if share > CROWDED_SHARE and evidence.measured and evidence.measured.targets.accuracy < 1 - WRONG_TARGETS:
+        )
+    if (
+        share > CROWDED_SHARE
+        and evidence.measured
+        and evidence.measured.targets.accuracy < 1 - WRONG_TARGETS
+    ):
         return Finding(
-            "gradient", "The labels are hardly heard", "contributing", seen,
+            "gradient",
+            "The labels are hardly heard",
+            "contributing",
+            seen,
             f"nearly nothing corrects the {percent(1 - evidence.measured.targets.accuracy)} of targets that name a wrong class",
             ("method.alpha=0.7",),
-        )  # fmt: skip
+        )
     return Finding(
         "gradient",
         "Gradient of the soft term",
@@ -86,38 +107,69 @@ def targets(evidence: Evidence) -> Finding | None:
     )
     if found.entropy_share > ALMOST_UNIFORM:
         return Finding(
-            "targets", "The targets are almost uniform", "cause", seen,
+            "targets",
+            "The targets are almost uniform",
+            "cause",
+            seen,
             "the temperature has washed out what the teacher knows: the soft term becomes a squared difference of logits, in "
             "which every class counts alike, the impossible ones too",
             (setting("temperature", 4 if temperature > 4 else max(1, temperature / 2)),),
-        )  # fmt: skip
+        )
     if found.off_top < ALMOST_ONE_HOT:
         return Finding(
-            "targets", "The targets are almost one-hot", "cause", seen,
+            "targets",
+            "The targets are almost one-hot",
+            "cause",
+            seen,
             f"the teacher is {percent(found.confidence)} sure of its training targets at T = 1, so that they repeat the labels",
-            (setting("temperature", max(4, 2 * temperature)), "teacher.train.epochs fewer", "data.augment stronger"),
-        )  # fmt: skip
-    return Finding("targets", "Softened targets", "fine", seen, "the targets rank the wrong classes, and are not washed out")
+            (
+                setting("temperature", max(4, 2 * temperature)),
+                "teacher.train.epochs fewer",
+                "data.augment stronger",
+            ),
+        )
+    return Finding(
+        "targets",
+        "Softened targets",
+        "fine",
+        seen,
+        "the targets rank the wrong classes, and are not washed out",
+    )
 
 
 def label_smoothing(evidence: Evidence) -> Finding | None:
     """Was the teacher, or the student, trained on smoothed labels?"""
-    of_teacher, of_student = evidence.config.teacher_train.label_smoothing, evidence.config.train.label_smoothing
+    of_teacher, of_student = (
+        evidence.config.teacher_train.label_smoothing,
+        evidence.config.train.label_smoothing,
+    )
     given = evidence.config.teacher.path is not None
     seen = f"label smoothing: teacher {'unknown (given)' if given else f'{of_teacher:g}'}, student {of_student:g}"
     if of_teacher > 0 and not given:
         return Finding(
-            "label_smoothing", "The teacher was trained with label smoothing", "contributing", seen,
+            "label_smoothing",
+            "The teacher was trained with label smoothing",
+            "contributing",
+            seen,
             "smoothing pulls all wrong classes to one value and so hides how they rank (Müller et al. 2019)",
             ("teacher.train.label_smoothing=0",),
-        )  # fmt: skip
+        )
     if of_student > 0:
         return Finding(
-            "label_smoothing", "The student's labels are smoothed as well", "contributing", seen,
+            "label_smoothing",
+            "The student's labels are smoothed as well",
+            "contributing",
+            seen,
             "the smoothed labels and the soft targets both spread mass, and the smoothed part of it says nothing",
             ("train.label_smoothing=0",),
-        )  # fmt: skip
-    return Finding("label_smoothing", "Label smoothing", "fine", seen, "nothing hides how the wrong classes rank")
+        )
+    return Finding(
+        "label_smoothing",
+        "Label smoothing",
+        "fine",
+        seen,
+        "nothing hides how the wrong classes rank",
+    )
 
 
 LOW_T, HIGH_T = 1.0, 20.0
@@ -130,12 +182,22 @@ def options(evidence: Evidence) -> Finding:
     seen = f"method {evidence.config.method['name']}, temperature {temperature:g}, alpha {alpha:g}"
     if not LOW_T <= temperature <= HIGH_T:
         return Finding(
-            "options", "Extreme temperature", "contributing", seen,
+            "options",
+            "Extreme temperature",
+            "contributing",
+            seen,
             "below 1 the targets are harder than the teacher's own answers, far above it all classes look alike",
             (setting("temperature", 4),),
-        )  # fmt: skip
+        )
     if alpha == 1 and evidence.recorded.arms["teacher"].val_accuracy < 1 - WRONG_TARGETS:
         return Finding(
-            "options", "No labels", "contributing", seen, "nothing corrects the teacher where it is wrong", ("method.alpha=0.7",)
+            "options",
+            "No labels",
+            "contributing",
+            seen,
+            "nothing corrects the teacher where it is wrong",
+            ("method.alpha=0.7",),
         )
-    return Finding("options", "Temperature and alpha", "fine", seen, "both lie within what is used elsewhere")
+    return Finding(
+        "options", "Temperature and alpha", "fine", seen, "both lie within what is used elsewhere"
+    )

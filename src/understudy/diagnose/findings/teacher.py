@@ -22,16 +22,29 @@ def teacher_lead(evidence: Evidence) -> Finding:
     )
     if lead <= 0:
         return Finding(
-            "teacher_lead", "The teacher is no better than the student", "cause", seen,
+            "teacher_lead",
+            "The teacher is no better than the student",
+            "cause",
+            seen,
             "a student that follows a worse classifier learns its mistakes",
-            (longer_teacher(evidence), "another teacher.model.name", "teacher.path=FILE of a trained one"),
-        )  # fmt: skip
+            (
+                longer_teacher(evidence),
+                "another teacher.model.name",
+                "teacher.path=FILE of a trained one",
+            ),
+        )
     if lead < max(SMALL_LEAD, 2 * error):
         return Finding(
-            "teacher_lead", "The teacher is hardly better than the student", "contributing", seen,
+            "teacher_lead",
+            "The teacher is hardly better than the student",
+            "contributing",
+            seen,
             "a gain is a part of the teacher's lead, and this one is within a point, or within the noise of the images",
-            ("a stronger teacher: teacher.model.name, teacher.train.epochs", "a smaller student: student.model.name"),
-        )  # fmt: skip
+            (
+                "a stronger teacher: teacher.model.name, teacher.train.epochs",
+                "a smaller student: student.model.name",
+            ),
+        )
     return Finding("teacher_lead", "Teacher's lead", "fine", seen, "there is something to hand on")
 
 
@@ -60,11 +73,20 @@ def teacher_quality(evidence: Evidence) -> Finding | None:
     seen += f"; its validation accuracy {rising}" if rising else ""
     if wrong >= WRONG_TARGETS:
         return Finding(
-            "teacher_quality", "The teacher is often wrong on the training images", "cause", seen,
+            "teacher_quality",
+            "The teacher is often wrong on the training images",
+            "cause",
+            seen,
             "each of these targets pulls the student from a label that it has for free; the plain student is not misled so",
             (longer_teacher(evidence), "another teacher.model.name", "method.alpha=0.5"),
-        )  # fmt: skip
-    return Finding("teacher_quality", "Teacher's targets", "fine", seen, "the targets rarely contradict the labels")
+        )
+    return Finding(
+        "teacher_quality",
+        "Teacher's targets",
+        "fine",
+        seen,
+        "the targets rarely contradict the labels",
+    )
 
 
 UNSURE = 0.1
@@ -88,14 +110,33 @@ def teacher_confidence(evidence: Evidence) -> Finding | None:
     doubt = fit.val_accuracy - fit.val_confidence
     if doubt > UNSURE:
         return Finding(
-            "teacher_confidence", "The teacher is less sure than it is right", "cause" if doubt > VERY_UNSURE else "contributing",
-            seen, "its answers are soft before any temperature: they hold the student back from what the labels would teach it",
-            (setting("temperature", max(1, evidence.recorded.temperature / 4)), "teacher.train.epochs more"),
-        )  # fmt: skip
+            "teacher_confidence",
+            "The teacher is less sure than it is right",
+            "cause" if doubt > VERY_UNSURE else "contributing",
+            seen,
+            "its answers are soft before any temperature: they hold the student back from what the labels would teach it",
+            (
+                setting("temperature", max(1, evidence.recorded.temperature / 4)),
+                "teacher.train.epochs more",
+            ),
+        )
     if gap > OVERFITTED:
         return Finding(
-            "teacher_confidence", "The teacher has learnt its training images by heart", "contributing", seen,
+            "teacher_confidence",
+            "The teacher has learnt its training images by heart",
+            "contributing",
+            seen,
             "on the images that the student sees it is surer, and more often right, than what it knows about images like them",
-            ("teacher.train.epochs fewer", "teacher.train.weight_decay=5e-4", "data.augment stronger"),
-        )  # fmt: skip
-    return Finding("teacher_confidence", "Teacher's confidence", "fine", seen, "its training targets are those of new images")
+            (
+                "teacher.train.epochs fewer",
+                "teacher.train.weight_decay=5e-4",
+                "data.augment stronger",
+            ),
+        )
+    return Finding(
+        "teacher_confidence",
+        "Teacher's confidence",
+        "fine",
+        seen,
+        "its training targets are those of new images",
+    )

@@ -1,0 +1,48 @@
+"""Sweeps: many trainings that share data, teacher and teacher outputs, on one machine or many."""
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from understudy.errors import UnderstudyError
+
+if TYPE_CHECKING:
+    from understudy.execution.backend import Backend
+
+BACKENDS = {
+    "sequential": "understudy.execution.sequential:SequentialBackend",
+    "processes": "understudy.execution.processes:ProcessBackend",
+    "fused": "understudy.execution.processes:FusedProcessBackend",
+    "ray": "understudy.execution.ray:RayBackend",
+}
+"""Backend -> its class, loaded when it is chosen."""
+
+
+def open_backend(
+    name: str, folder: Path, *, device: str = "auto", workers: int | None = None
+) -> "Backend":
+    """A backend by name, made with what it asks for of ``folder``, ``device`` and ``workers``.
+
+    Args:
+        name: one of :data:`BACKENDS`.
+        folder: the sweep's.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: trainings side by side; ``None`` is the backend's own choice.
+
+    Raises:
+        UnderstudyError: if there is no such backend, or not in this installation.
+    """
+    if name not in BACKENDS:
+        raise UnderstudyError(f"unknown backend {name!r}: there are auto, {', '.join(BACKENDS)}")
+    module_name, _, class_name = BACKENDS[name].partition(":")
+    try:
+        kind = getattr(importlib.import_module(module_name), class_name)
+    except ModuleNotFoundError as error:
+        raise UnderstudyError(
+            f"the backend {name} is not in this installation: it has no module {error.name}"
+        ) from error
+    offered: dict[str, Any] = {"folder": folder, "device": device, "workers": workers}
+    asked = inspect.signature(kind).parameters
+    backend: Backend = kind(**{key: value for key, value in offered.items() if key in asked})
+    return backend

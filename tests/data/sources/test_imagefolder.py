@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from understudy.data.sources.imagefolder import find, load
+from understudy.errors import UnderstudyError
+
+
+def draw(path: Path, value: int, size: tuple[int, int] = (4, 4)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value, value)).save(path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Cats are 10, 11, ..., dogs are 20, 21, ...; test images are 100 more."""
+    root = tmp_path / "pets"
+    for label, name in enumerate(("cat", "dog")):
+        for number in range(5):
+            draw(root / "train" / name / f"{number}.png", 10 * (label + 1) + number)
+        draw(root / "test" / name / "0.PNG", 110 + 10 * label)
+    return root
+
+
+def test_folders_are_classes_in_alphabetical_order(root: Path) -> None:
+    arrays = load(root)
+    assert arrays.class_names == ("cat", "dog")
+    assert arrays.train_images[:, 0, 0, 0].tolist() == [10, 11, 12, 13, 14, 20, 21, 22, 23, 24]
+    assert arrays.train_labels.tolist() == [0] * 5 + [1] * 5
+    assert arrays.test_images[:, 0, 0, 0].tolist() == [
+        110,
+        120,
+    ] and arrays.test_labels.tolist() == [0, 1]
+
+
+def test_val_serves_as_test(root: Path) -> None:
+    (root / "test").rename(root / "val")
+    assert load(root).test_images[:, 0, 0, 0].tolist() == [110, 120]
+
+
+def test_without_a_test_folder_a_fifth_is_cut(root: Path) -> None:
+    arrays = load(root / "train")
+    assert (
+        arrays.test_labels.tolist() == [0, 1] and arrays.train_labels.tolist() == [0] * 4 + [1] * 4
+    )
+    both = np.concatenate([arrays.train_images, arrays.test_images])[:, 0, 0, 0]
+    assert sorted(both) == [10, 11, 12, 13, 14, 20, 21, 22, 23, 24]
+
+
+def test_other_files_and_hidden_ones_are_passed_over_and_folders_inside_are_read(
+    root: Path,
+) -> None:
+    (root / "train" / "cat" / "notes.txt").write_text("no image")
+    (root / "train" / "cat" / "._0.png").write_text("no image either")
+    (root / "train" / ".cache").mkdir()
+    draw(root / "train" / "dog" / "images" / "9.png", 29)
+    assert load(root).train_images[:, 0, 0, 0].tolist()[-1] == 29
+
+
+def test_links_are_read_but_not_round_in_circles(root: Path, tmp_path: Path) -> None:
+    draw(tmp_path / "elsewhere" / "0.png", 30)
+    (root / "train" / "emu").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "elsewhere")
+    arrays = load(root)
+    assert (
+        arrays.class_names == ("cat", "dog", "emu") and arrays.train_labels.tolist().count(2) == 1
+    )
+    (root / "train" / "cat" / "gone.png").symlink_to(tmp_path / "nothing.png")
+    with pytest.raises(UnderstudyError, match=r"gone.png is a broken link"):
+        load(root)
+
+
+def test_images_of_unequal_size_need_image_size(root: Path) -> None:
+    draw(root / "train" / "dog" / "wide.png", 29, size=(8, 4))
+    with pytest.raises(UnderstudyError, match=r"wide.png is 8x4 .* set data.image_size"):
+        load(root)
+    assert load(root, image_size=6).train_images.shape == (11, 6, 6, 3)
+
+
+def test_identity_changes_with_a_file(root: Path) -> None:
+    before = find(root, root).identity
+    assert find(root, root).identity == before and find(root, root).name == "pets"
+    draw(root / "train" / "cat" / "5.png", 15)
+    assert find(root, root).identity != before
+
+
+def test_bad_folders_are_named(root: Path, tmp_path: Path) -> None:
+    (root / "train" / "cat" / "3.png").write_bytes(b"not a png")
+    with pytest.raises(UnderstudyError, match=r"cannot decode .*cat/3\.png"):
+        load(root)
+    (root / "test" / "emu").mkdir()
+    with pytest.raises(UnderstudyError, match="emu has no folder of that name"):
+        load(root)
+    (root / "train" / "emu").mkdir()
+    with pytest.raises(UnderstudyError, match="emu has no images"):
+        load(root)
+    with pytest.raises(UnderstudyError, match="no such file or folder"):
+        find(tmp_path / "missing", tmp_path)
+    with pytest.raises(UnderstudyError, match="no class folders"):
+        find(root / "test" / "cat", tmp_path)
+    (root / "train").rename(root / "trian")
+    with pytest.raises(UnderstudyError, match="no train folder"):
+        find(root, tmp_path)

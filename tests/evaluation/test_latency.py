@@ -1,0 +1,183 @@
+"""What a network costs. No test asks how long anything took."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from understudy.errors import UnderstudyError
+from understudy.evaluation import latency as benchmark
+from understudy.evaluation.environment import hardware
+from understudy.evaluation.latency import count_macs, efficiency, measure_latency, model_size
+from understudy.models import build_model
+
+
+def test_size_is_the_founding_tables():
+    """17.81 and 0.41 MB of 2^20 bytes, batch norm's buffers included."""
+    teacher, student = (
+        model_size(build_model("founding_teacher", 10)),
+        model_size(build_model("founding_student", 10)),
+    )
+    assert teacher["parameters"] == 4_664_970
+    assert student == {
+        "parameters": 106_826,
+        "buffers": 2 * (16 + 32 + 64 + 128) + 4,
+        "size_mb": pytest.approx(0.41, abs=0.005),
+    }
+    assert round(teacher["size_mb"], 2) == 17.81
+
+
+def test_size_counts_the_bytes_that_there_are():
+    assert model_size(nn.Linear(2**10, 2**10, bias=False).to(torch.bfloat16))["size_mb"] == 2.0
+
+
+def test_macs_of_the_founding_student_by_hand():
+    # output pixels x 9 x channels in x channels out, then the two matrices of the head
+    by_hand = (
+        32 * 32 * 9 * 3 * 16
+        + 16 * 16 * 9 * 16 * 32
+        + 8 * 8 * 9 * 32 * 64
+        + 4 * 4 * 9 * 64 * 128
+        + 128 * 64
+        + 64 * 10
+    )
+    assert count_macs(build_model("founding_student", 10), (3, 32, 32)) == by_hand == 3_990_144
+
+
+def test_macs_of_a_depthwise_convolution_and_of_attention():
+    assert count_macs(nn.Conv2d(8, 8, 3, padding=1, groups=8), (8, 4, 4)) == 4 * 4 * 9 * 8
+
+    class Attention(nn.Module):
+        def forward(self, images):
+            tokens = images.flatten(2).transpose(1, 2)  # [1, 16, 8]
+            return nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
+
+    assert count_macs(Attention(), (8, 4, 4)) == 2 * 16 * 16 * 8
+
+
+def test_counting_leaves_the_model_as_it_was():
+    model = build_model("founding_student", 10).train()
+    model.stage1.eval()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    count_macs(model, (3, 32, 32))
+    assert model.training
+    assert not model.stage1.training
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+class Recorder(nn.Module):
+    """A model that writes down who was called, with what, and how."""
+
+    def __init__(self, name, calls):
+        super().__init__()
+        self.name, self.calls = name, calls
+
+    def forward(self, images):
+        assert not self.training
+        assert torch.is_inference_mode_enabled()
+        self.calls.append((self.name, len(images), torch.get_num_threads()))
+        return images.flatten(1)
+
+
+def test_models_take_turns():
+    calls, progress = [], []
+    models = {name: Recorder(name, calls) for name in ("a", "b")}
+    threads = torch.get_num_threads()
+    result = measure_latency(
+        models,
+        (3, 4, 4),
+        (1, 2),
+        threads=1,
+        repeats=3,
+        warmup=2,
+        samples=True,
+        progress=lambda done, total: progress.append((done, total)),
+    )
+    assert calls == [
+        (name, size, 1)
+        for size in (1, 2)
+        for _ in range(5)
+        for name in ("a", "b")
+        for _ in ("untimed", "timed")
+    ]
+    assert progress == [(done, 10) for done in range(1, 11)]
+    assert torch.get_num_threads() == threads
+    assert all(model.training for model in models.values())
+    assert set(result) == {"a", "b"}
+    for sizes in result.values():
+        assert list(sizes) == ["1", "2"]
+        for row in sizes.values():
+            assert len(row["samples_ms"]) == 3
+            assert row["median_ms"] == sorted(row["samples_ms"])[1]
+            assert row["p95_ms"] == max(row["samples_ms"])
+    json.dumps(result)
+
+
+def test_percentile_is_the_nearest_rank(monkeypatch):
+    """Of the timings 1 to 100 ms the median is 50.5 and the 95th percentile 95."""
+    ticks = (
+        tick // 2 for tick in range(2, 202)
+    )  # each turn is an untimed call and a timed one: 1, 1, 2, 2, ...
+    monkeypatch.setattr(benchmark, "_time_call", lambda model, images: float(next(ticks)))
+    result = measure_latency({"net": nn.Flatten()}, (1, 2, 2), (1,), repeats=100, warmup=0)
+    assert result == {"net": {"1": {"median_ms": 50.5, "p95_ms": 95.0}}}
+
+
+@pytest.mark.parametrize(("channels_last", "precision"), [(True, "fp32"), (False, "bf16")])
+def test_memory_order_and_precision_reach_the_model(channels_last, precision):
+    seen = []
+    model = nn.Conv2d(3, 4, 3)
+    model.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+    measure_latency(
+        {"net": model},
+        (3, 8, 8),
+        (2,),
+        repeats=1,
+        warmup=0,
+        channels_last=channels_last,
+        precision=precision,
+    )
+    (images, output) = seen[0]
+    assert images.is_contiguous(memory_format=torch.channels_last) == channels_last
+    assert output.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+
+
+def test_threads_and_modes_are_restored_after_a_failure():
+    class Broken(nn.Module):
+        def forward(self, images):
+            raise RuntimeError("broken")
+
+    model, threads = Broken(), torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="broken"):
+        measure_latency({"net": model}, (3, 4, 4), (1,), threads=threads + 1)
+    assert torch.get_num_threads() == threads
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"threads": 0}, {"repeats": 0}, {"warmup": -1}, {"batch_sizes": (0,)}]
+)
+def test_counts_below_one_are_refused(wrong):
+    with pytest.raises(UnderstudyError, match=f"benchmark.{next(iter(wrong))} must be at least"):
+        measure_latency({}, (3, 4, 4), **wrong)
+
+
+def test_both_efficiency_scores():
+    """The founding teacher: 83.13 % at 111.29 ms and 17.81 MB."""
+    scores = efficiency(83.13, 111.29, 17.81)
+    assert scores["accuracy_per_ms"] == pytest.approx(0.747, abs=5e-4)
+    assert scores["accuracy_per_ms_mb"] == pytest.approx(scores["accuracy_per_ms"] / 17.81)
+
+
+def test_hardware_is_named():
+    machine = hardware()
+    json.dumps(machine)
+    assert machine["torch"] == torch.__version__
+    assert machine["cores"] >= 1
+    assert machine["cpu"]
+    assert machine["accelerator"] is None
+    assert machine["memory_gb"] is None or (
+        machine["memory_gb"] > 0 and math.isfinite(machine["memory_gb"])
+    )

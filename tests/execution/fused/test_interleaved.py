@@ -1,0 +1,87 @@
+"""What students in turns share, and that a turn has random generators of its own."""
+
+from collections.abc import Iterator
+
+import torch
+from tests.tiny_data import tiny_data
+
+from understudy.data.loader import Batch, TrainBatches
+from understudy.execution.fused.interleaved import (
+    SharedBatches,
+    SharedTeacher,
+    Turns,
+    epoch_in_turns,
+)
+from understudy.models.base import Outputs
+from understudy.teachers.frozen import Teacher
+
+CPU = torch.device("cpu")
+
+
+def test_in_step_a_batch_is_the_same_object_and_out_of_step_the_same_images():
+    data = tiny_data()
+    batches, own = (
+        kind(data.train, data.config, 8, 0, CPU) for kind in (SharedBatches, TrainBatches)
+    )
+    views = batches.policy.epoch(3)
+    first, second = batches.epoch(3, views), batches.epoch(3, views)
+    for expected in own.epoch(3, views):
+        a, b = next(first), next(second)
+        assert a is b and torch.equal(a.images, expected.images)
+    early, late = batches.epoch(4, views), batches.epoch(4, views)
+    a = [next(early), next(early)]
+    b = [next(late), next(late)]
+    assert all(x is not y and torch.equal(x.images, y.images) for x, y in zip(a, b, strict=True))
+
+
+class Counting(Teacher):
+    def __init__(self) -> None:
+        self.prepared, self.asked = [], 0
+
+    def prepare(self, epoch: int, views: object, progress: object = None) -> None:
+        self.prepared.append(epoch)
+
+    def outputs(self, batch: Batch) -> Outputs:
+        self.asked += 1
+        return Outputs(torch.zeros(len(batch.labels), 3))
+
+
+def test_a_shared_teacher_is_asked_once_about_each_batch():
+    data, teacher = tiny_data(), Counting()
+    batches, shared = SharedBatches(data.train, data.config, 8, 0, CPU), SharedTeacher(teacher)
+    views = batches.policy.epoch(0)
+    for _ in range(2):
+        shared.prepare(0, views)
+    for batch in batches.epoch(0, views):
+        assert shared.outputs(batch) is shared.outputs(batch)
+    assert (teacher.prepared, teacher.asked) == ([0], 3)
+
+
+def training(seed: int, drawn: list[float], fails: bool = False) -> Iterator[None]:
+    """Two epochs of two steps that draw one number each, as the loop would yield them (results are stand-ins)."""
+    torch.manual_seed(seed)
+    for epoch in range(2):
+        yield None
+        for _ in range(2):
+            drawn.append(float(torch.rand(())))
+            yield None
+        if fails:
+            raise ValueError("spoilt")
+        yield f"epoch {epoch}"  # type: ignore[misc]
+
+
+def test_each_draws_what_it_would_draw_alone_whoever_else_is_there():
+    alone: list[float] = []
+    list(training(1, alone))
+    drawn: dict[str, list[float]] = {"a": [], "b": [], "c": []}
+    turns = {
+        name: Turns(training(seed, drawn[name], fails=name == "c"), CPU)
+        for name, seed in (("a", 1), ("b", 2), ("c", 1))
+    }
+    assert all(turn.start() == [] for turn in turns.values())
+    first = dict(epoch_in_turns(turns))
+    assert first["a"] == first["b"] == "epoch 0" and str(first["c"]) == "spoilt"
+    del turns["c"]
+    assert set(dict(epoch_in_turns(turns)).values()) == {"epoch 1"}
+    assert drawn["a"] == alone and drawn["b"] != alone and all(turn.done for turn in turns.values())
+    assert turns["a"].seconds > 0

@@ -1,0 +1,241 @@
+"""What runs the trainings: the same events and bits from every backend, stopping, failing, and workers that are killed."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.colours import write_colours
+from tests.sweep.small_sweep import diary_method, epochs_of, small_config
+
+from understudy.errors import UnderstudyError
+from understudy.execution import BACKENDS, open_backend
+from understudy.execution.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training
+from understudy.execution.processes import FusedProcessBackend, ProcessBackend, _Worker
+from understudy.execution.sequential import SequentialBackend
+from understudy.runs.arm import run_arm
+from understudy.runs.folder import ArmSpec
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images and a trained teacher."""
+    folder = tmp_path_factory.mktemp("place")
+    config = small_config(
+        write_colours(folder / "colours.npz", contrast=60), train={"epochs": 1, "batch_size": 21}
+    )
+    run_arm(config, ArmSpec("teacher", 0, None), folder, "cpu", 1, final=False)
+    return folder
+
+
+def training(place: Path, folder: Path, name: str, seed: int = 0, **changes: Any) -> Training:
+    config = small_config(place / "colours.npz", **changes)
+    return Training(name, config, "distilled", seed, folder / name, place, str(place / "cache"))
+
+
+def listen(backend: Backend, endings: int) -> list[Event]:
+    events: list[Event] = []
+    while sum(not isinstance(e, Epoch) for e in events) < endings:
+        events += backend.wait()
+    return events
+
+
+def kinds(events: list[Event], name: str) -> list[type]:
+    return [type(e) for e in events if e.training == name]
+
+
+def weights(folder: Path, name: str, seed: int = 0) -> dict[str, torch.Tensor]:
+    return load_file(folder / name / "models" / f"distilled-seed{seed}.safetensors")
+
+
+def test_one_after_the_other_with_stop_failure_and_going_on_from_a_checkpoint(
+    place: Path, tmp_path: Path
+):
+    good, bad = (
+        training(place, tmp_path, "good"),
+        training(place, tmp_path, "bad", train={"lr": 1e30, "batch_size": 8}),
+    )
+    with SequentialBackend(device="cpu") as backend:
+        assert backend.wait() == []
+        backend.submit([good, bad, training(place, tmp_path, "never")])
+        backend.stop("never")
+        (event,) = backend.wait()
+        assert event == Stopped("never")
+        (event,) = backend.wait()
+        assert isinstance(event, Epoch) and event.result.epoch == 0
+        backend.stop("good")
+        assert backend.wait() == [Stopped("good")]
+        events = listen(backend, 1)
+        assert (
+            isinstance(events[-1], Failed)
+            and "not finite" in events[-1].reason
+            and "\n" not in events[-1].reason
+        )
+        backend.submit([good])
+        events = listen(backend, 1)
+        assert kinds(events, "good") == [Epoch, Epoch, Finished], (
+            "the first epoch is read from the checkpoint"
+        )
+        assert events[-1].result["val"]["accuracy"] == events[-2].result.val_accuracy
+        assert "test" not in events[-1].result
+    with SequentialBackend(device="cpu") as backend:
+        backend.submit([training(place, tmp_path, "left")])
+        backend.wait()
+    assert (tmp_path / "left" / "arms" / "distilled-seed0" / "checkpoint.pt").exists(), (
+        "what is left stays to be gone on with"
+    )
+
+
+def test_processes_train_the_same_bits_and_survive_a_killed_one(place: Path, tmp_path: Path):
+    """One training dies twice and comes through, one dies three times and fails, one lives in peace, one is stopped."""
+    diary = tmp_path / "diary"
+    method = diary_method(diary, temperature=2, deaths=2)
+    doomed = diary_method(tmp_path / "doomed-diary", temperature=3, deaths=3)
+    with ProcessBackend(device="cpu", workers=2) as backend:
+        assert backend.capacity == 2
+        backend.submit(
+            [
+                training(place, tmp_path, "dies", method=method),
+                training(place, tmp_path, "peace", seed=1),
+            ]
+        )
+        backend.submit(
+            [training(place, tmp_path, "doomed", method=doomed), training(place, tmp_path, "never")]
+        )
+        backend.stop("never")
+        events = listen(backend, 4)
+    assert kinds(events, "never") == [Stopped]
+    assert kinds(events, "peace") == [Epoch, Epoch, Finished]
+    assert kinds(events, "dies")[-1] is Finished and kinds(events, "doomed")[-1] is Failed
+    (failure,) = [e for e in events if isinstance(e, Failed)]
+    assert "died 3 times (by SIGKILL)" in failure.reason
+    # Its first epoch was trained once: each new process went on from the checkpoint.
+    assert [line.split()[-1] for line in epochs_of(diary)] == ["0", "1", "1", "1"]
+    with SequentialBackend(device="cpu") as backend:
+        plain = diary_method(tmp_path / "other", temperature=2)
+        backend.submit([training(place, tmp_path / "alone", "dies", method=plain)])
+        listen(backend, 1)
+    one, other = weights(tmp_path, "dies"), weights(tmp_path / "alone", "dies")
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_many_in_each_process_train_the_same_bits_and_one_that_kills_them_dies_alone(
+    place: Path, tmp_path: Path
+):
+    """A company of three goes down twice with the one that kills its process; then each gets a process of its own."""
+    diary = tmp_path / "diary"
+    doomed = diary_method(tmp_path / "doomed-diary", temperature=3, deaths=3)
+    company = [
+        training(place, tmp_path, "doomed", method=doomed),
+        training(place, tmp_path, "peace", method=diary_method(diary, temperature=2)),
+        training(place, tmp_path, "other", seed=1),
+        training(place, tmp_path, "wrong", train={"lr": 1e30, "batch_size": 8}),
+    ]
+    with FusedProcessBackend(device="cpu", workers=1) as backend:
+        assert backend.name == "fused" and backend.capacity > len(company)
+        backend.submit([*company, training(place, tmp_path, "never")])
+        backend.stop("never")
+        events = listen(backend, 5)
+        assert backend.wait() == [], "nothing is left"
+        backend.submit(
+            [
+                training(place, tmp_path, "later"),
+                training(place, tmp_path, "stopped", train={"epochs": 500, "batch_size": 21}),
+            ]
+        )
+        while "stopped" not in {e.training for e in events}:
+            events += backend.wait()
+        backend.stop("stopped")
+        events += listen(
+            backend, 1 if "later" in {e.training for e in events if isinstance(e, Finished)} else 2
+        )
+    endings = {
+        name: kinds(events, name)[-1]
+        for name in ("doomed", "peace", "other", "wrong", "never", "later", "stopped")
+    }
+    assert endings == {
+        "doomed": Failed,
+        "peace": Finished,
+        "other": Finished,
+        "wrong": Failed,
+        "never": Stopped,
+        "later": Finished,
+        "stopped": Stopped,
+    }
+    reasons = {e.training: e.reason for e in events if isinstance(e, Failed)}
+    assert "died 3 times (by SIGKILL)" in reasons["doomed"] and "not finite" in reasons["wrong"]
+    assert epochs_of(diary)[0].split()[-1] == "0" and {
+        line.split()[-1] for line in epochs_of(diary)[1:]
+    } == {"1"}, "kept"
+    with SequentialBackend(device="cpu") as backend:
+        backend.submit(
+            [
+                training(place, tmp_path / "alone", "peace"),
+                training(place, tmp_path / "alone", "other", seed=1),
+            ]
+        )
+        listen(backend, 2)
+    one, other = weights(tmp_path, "other", 1), weights(tmp_path / "alone", "other", 1)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_trainings_of_a_seed_go_to_the_same_process_as_far_as_that_keeps_all_busy(
+    tmp_path: Path, monkeypatch
+):
+    dealt: dict[int, list[str]] = {0: [], 1: []}
+
+    class Pipe:
+        def __init__(self, place: int) -> None:
+            self.place = place
+
+        def send(self, order: tuple[str, Training]) -> None:
+            dealt[self.place].append(order[1].name)
+
+    def start(self: ProcessBackend) -> _Worker:
+        process = SimpleNamespace(is_alive=lambda: True)
+        self.workers.append(_Worker(process, Pipe(len(self.workers)), len(self.workers)))
+        return self.workers[-1]
+
+    monkeypatch.setattr(ProcessBackend, "_start", start)
+    monkeypatch.setattr("understudy.execution.processes._TOGETHER", {"cpu": 4})
+    backend = FusedProcessBackend(device="cpu", workers=2)
+    config = small_config(tmp_path / "colours.npz")
+    names = [f"{trial}{'abc'[seed]}" for trial in range(4) for seed in range(3)]
+    backend.submit(
+        [
+            Training(name, config, "distilled", "abc".index(name[1]), tmp_path, tmp_path)
+            for name in names
+        ]
+    )
+    backend._hand_out()
+    assert dealt == {0: ["0a", "1a", "2a", "3a"], 1: ["0b", "1b", "2b", "3b"]}
+    assert [training.name for training in backend.waiting] == ["0c", "1c", "2c", "3c"]
+
+
+def test_backends_are_found_by_name_and_what_is_missing_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with open_backend("sequential", tmp_path, device="cpu", workers=3) as backend:
+        assert backend.name == "sequential"
+    monkeypatch.setitem(BACKENDS, "gone", "understudy.sweep.gone:Gone")
+    with pytest.raises(UnderstudyError, match=r"gone is not in this installation"):
+        open_backend("gone", tmp_path)
+    with pytest.raises(UnderstudyError, match="there are auto, sequential"):
+        open_backend("paralel", tmp_path)
+    with pytest.raises(UnderstudyError, match="at least 1"):
+        open_backend("processes", tmp_path, device="cpu", workers=0)
+
+
+def test_a_born_again_student_comes_after_its_generations(place: Path, tmp_path: Path):
+    born = training(place, tmp_path, "born", method={"name": "born_again", "generations": 2})
+    with SequentialBackend(device="cpu") as backend:
+        backend.submit([born])
+        events = listen(backend, 1)
+    assert kinds(events, "born") == [
+        Epoch,
+        Epoch,
+        Finished,
+    ]  # the last generation's; those before it are not the training
+    assert (born.folder / "models" / "distilled-gen1-seed0.safetensors").exists()

@@ -1,0 +1,81 @@
+"""A teacher answers and is not changed."""
+
+import pytest
+import torch
+from tests.tiny_data import MEAN, STD, tiny_config, tiny_net, tiny_split
+from torch.nn import functional as F
+
+from understudy.data.loader import Batch, TrainBatches, plain_batches
+from understudy.data.views import Views
+from understudy.errors import UnderstudyError
+from understudy.models.base import Outputs
+from understudy.teachers.frozen import FrozenTeacher, renormalisation
+
+CPU = torch.device("cpu")
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def some_batch() -> Batch:
+    return next(plain_batches(tiny_split(), tiny_config(), 12, CPU))
+
+
+def test_a_network_given_in_training_mode_is_frozen_in_eval_mode() -> None:
+    network = tiny_net().train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    teacher = FrozenTeacher(network)
+    student = tiny_net(seed=1).train()
+    for batch in TrainBatches(tiny_split(), tiny_config(), 8, 0, CPU).epoch(
+        0, Views(top=torch.ones(24).long(), left=torch.ones(24).long())
+    ):
+        answer = teacher.outputs(batch)
+        F.mse_loss(student(batch.images), answer.logits).backward()
+    assert not any(module.training for module in network.modules())
+    assert all(
+        torch.equal(before[name], tensor) for name, tensor in network.state_dict().items()
+    ), "batch norm did not move"
+    assert all(p.grad is None and not p.requires_grad for p in network.parameters())
+
+
+def test_outputs_carry_no_gradient_but_can_stand_in_a_loss() -> None:
+    answer = FrozenTeacher(tiny_net()).outputs(some_batch())
+    assert answer.embedding is not None
+    for tensor in (answer.logits, *answer.features, answer.embedding):
+        assert not tensor.requires_grad and not tensor.is_inference()
+
+
+def test_the_answer_is_the_networks_own_in_eval_mode() -> None:
+    network, batch = tiny_net(), some_batch()
+    answer = FrozenTeacher(network).outputs(batch)
+    with torch.no_grad():
+        assert torch.equal(answer.logits, network.eval()(batch.images))
+
+
+def test_bf16_changes_the_arithmetic_and_not_the_type_of_the_logits() -> None:
+    batch = some_batch()
+    exact, rounded = (
+        FrozenTeacher(tiny_net(), precision=p).outputs(batch).logits for p in ("fp32", "bf16")
+    )
+    assert rounded.dtype == torch.float32 and not torch.equal(exact, rounded)
+    torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
+
+
+def test_renormalised_images_are_the_bytes_normalised_for_the_teacher() -> None:
+    seen = []
+    network = tiny_net()
+    network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    network.outputs = lambda images: (seen.append(images), Outputs(images.mean((2, 3))))[1]
+    FrozenTeacher(network, renormalise=renormalisation(MEAN, STD, *IMAGENET, CPU)).outputs(
+        some_batch()
+    )
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
+    expected = (tiny_split().images[:12].float() / 255 - mean) / std
+    torch.testing.assert_close(seen[-1], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_same_normalisation_needs_no_work() -> None:
+    assert renormalisation(MEAN, STD, list(MEAN), list(STD), CPU) is None
+
+
+def test_a_normalisation_for_other_channels_is_refused() -> None:
+    with pytest.raises(UnderstudyError, match=r"teacher.mean has 1 channels, the images have 3"):
+        renormalisation(MEAN, STD, (0.5,), (0.5,), CPU)

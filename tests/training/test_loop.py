@@ -1,0 +1,332 @@
+"""The loop: parity with a plain loop, no host sync in the step, same bits again and after a stop, clear failure on NaN."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from understudy.config.schema import AugmentConfig, DataConfig, TrainConfig
+from understudy.data.dataset import Split
+from understudy.data.loader import TrainBatches
+from understudy.data.prepare import TrainingData
+from understudy.errors import UnderstudyError
+from understudy.methods import CE, MethodConfig, MethodContext
+from understudy.models.base import Classifier, Outputs
+from understudy.training.device import make_fabric, resolve_device, resolve_precision
+from understudy.training.history import EpochResult
+from understudy.training.loop import train_epochs
+
+
+class Little(Classifier):
+    """One convolution and a head, with dropout so that the random stream matters, without batch norm so that ranks agree."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(8, 3)
+        self.feature_channels, self.embedding_dim = (8,), 8
+
+    def outputs(self, images: torch.Tensor) -> Outputs:
+        feature = self.conv(images).relu()
+        embedding = feature.mean((2, 3))
+        return Outputs(self.classify(embedding), (feature,), embedding)
+
+    def classify(self, embedding: torch.Tensor) -> torch.Tensor:
+        return self.head(self.dropout(embedding))
+
+
+def make_data(num: int = 40, seed: int = 0) -> TrainingData:
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.arange(num) % 3
+    images = torch.randint(0, 100, (num, 8, 8, 3), dtype=torch.uint8, generator=rng)
+    images[torch.arange(num), :, :, labels] += 100
+    split = Split(images.permute(0, 3, 1, 2), labels)
+    config = DataConfig(augment=AugmentConfig(padding=1), mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
+    return TrainingData(
+        "little",
+        split,
+        split.take(torch.arange(12)),
+        torch.arange(num),
+        ("a", "b", "c"),
+        config,
+        "0" * 64,
+    )
+
+
+def make_method(data: TrainingData, dropout: float = 0.0) -> CE:
+    torch.manual_seed(7)
+    student = Little(dropout)
+    example = Outputs(torch.zeros(2, 3))
+    return CE(student, MethodConfig("ce"), MethodContext(3, data.train.labels, 2, 0.0, example))
+
+
+SETTINGS = TrainConfig(
+    epochs=3,
+    batch_size=16,
+    optimizer="sgd",
+    lr=0.1,
+    weight_decay=1e-3,
+    schedule="cosine",
+    precision="fp32",
+)
+
+
+def run(
+    data: TrainingData,
+    config: TrainConfig = SETTINGS,
+    *,
+    dropout: float = 0.0,
+    device: str = "cpu",
+    **options,
+) -> tuple[CE, list[EpochResult]]:
+    method = make_method(data, dropout)
+    return method, list(train_epochs(method, data, config, make_fabric(device, "fp32"), **options))
+
+
+@pytest.mark.parametrize(
+    "device", ["gpu", "cudaa", "cuda:x", "cuda:", "cuda:-1", "cuda:01", "cpu:3", "CPU", "mps", ""]
+)
+def test_a_device_that_is_none_is_refused_in_one_line(device: str):
+    with pytest.raises(UnderstudyError, match=r"^--device must be auto, cpu, cuda or cuda:N, not "):
+        resolve_device(device)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "means"),
+    [
+        (0, "auto", "cpu"),
+        (2, "auto", "cuda"),
+        (2, "cpu", "cpu"),
+        (2, "cuda", "cuda"),
+        (2, "cuda:1", "cuda:1"),
+        (2, "cuda:7", "--device cuda:7: this machine has cuda:0, cuda:1"),
+        (0, "cuda", "--device cuda: torch sees no GPU here: use --device cpu, or auto"),
+        (0, "cuda:0", "--device cuda:0: torch sees no GPU here: use --device cpu, or auto"),
+    ],
+)
+def test_a_device_is_one_that_this_machine_has(
+    gpus: int, device: str, means: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    if means.startswith("--device"):
+        with pytest.raises(UnderstudyError, match=f"^{means}$"):
+            resolve_device(device)
+    else:
+        assert resolve_device(device) == torch.device(means)
+
+
+def test_the_loop_is_the_plain_loop_bit_for_bit():
+    data = make_data()
+    method, history = run(data, seed=3)
+
+    plain = make_method(data).student
+    plain.to(memory_format=torch.channels_last)
+    batches = TrainBatches(data.train, data.config, 16, 3, torch.device("cpu"))
+    optimizer = torch.optim.SGD(
+        plain.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=1e-3, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda s: (
+            (s + 1) / 2
+            if s < 1.8
+            else 0.5 * (1 + torch.cos(torch.tensor((s - 1.8) / 7.2 * torch.pi)).item())
+        ),
+    )
+    for epoch in range(3):
+        for batch in batches.epoch(epoch, batches.policy.epoch(epoch)):
+            loss = nn.functional.cross_entropy(plain(batch.images), batch.labels)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+    for ours, theirs in zip(method.student.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+    assert history[-1].val_accuracy > 0.9  # and it learns
+
+
+def test_no_host_sync_between_two_steps(monkeypatch: pytest.MonkeyPatch):
+    """Whatever brings a number from the device to Python happens a fixed number of times an epoch, however many steps it has."""
+    counts: list[int] = []
+    for name in ("item", "tolist", "__bool__", "__float__", "__int__", "__index__", "cpu", "numpy"):
+        original = getattr(torch.Tensor, name)
+
+        def counted(self, *args, original=original, name=name, **kwargs):
+            if not (
+                name in ("cpu", "numpy")
+                and sys._getframe(1).f_code.co_filename.endswith("views.py")
+            ):
+                counts.append(
+                    1
+                )  # views.py reads bytes through numpy on a CPU, where they already are
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+
+    def syncs(num: int) -> int:
+        data, method = make_data(num), make_method(make_data(num))
+        counts.clear()
+        list(
+            train_epochs(
+                method, data, replace(SETTINGS, epochs=1, batch_size=4), make_fabric("cpu", "fp32")
+            )
+        )
+        return len(counts)
+
+    assert syncs(80) == syncs(16)
+
+
+def test_same_seed_same_bits_and_other_seed_other_bits():
+    data = make_data()
+    (a, first), (b, second), (c, _) = (run(data, dropout=0.3, seed=s) for s in (1, 1, 2))
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+    assert [e.losses for e in first] == [e.losses for e in second]
+    assert not all(torch.equal(x, y) for x, y in zip(a.parameters(), c.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [SETTINGS, replace(SETTINGS, optimizer="adamw", ema_decay=0.9), replace(SETTINGS, keep="best")],
+)
+def test_a_resumed_run_ends_with_the_same_bits(
+    tmp_path: Path, config: TrainConfig, device: torch.device
+):
+    data = make_data()
+    whole, history = run(data, config, dropout=0.3, device=device.type)
+    stopped = make_method(data, 0.3)
+    epochs = train_epochs(
+        stopped, data, config, make_fabric(device.type, "fp32"), checkpoint=tmp_path / "c.pt"
+    )
+    next(epochs)
+    epochs.close()  # as good as killed: the next process has the checkpoint and nothing else
+    torch.manual_seed(12345)
+    resumed, again = run(
+        data, config, dropout=0.3, device=device.type, checkpoint=tmp_path / "c.pt", resume=True
+    )
+    assert next(whole.parameters()).device.type == device.type
+    assert all(
+        torch.equal(x, y) for x, y in zip(whole.parameters(), resumed.parameters(), strict=True)
+    )
+    assert [(e.losses, e.val_accuracy) for e in history] == [
+        (e.losses, e.val_accuracy) for e in again
+    ]
+
+
+def test_every_device_trains_alike(device: torch.device):
+    data = make_data()
+    here, expected = run(data)
+    there, found = run(data, device=device.type)
+    for ours, theirs in zip(here.parameters(), there.parameters(), strict=True):
+        torch.testing.assert_close(theirs.cpu(), ours, rtol=1e-4, atol=1e-5)
+    assert found[-1].losses["loss"] == pytest.approx(expected[-1].losses["loss"], rel=1e-4)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path):
+    data = make_data()
+    run(data, checkpoint=tmp_path / "c.pt")
+    with pytest.raises(UnderstudyError, match="another configuration"):
+        run(data, replace(SETTINGS, lr=0.2), checkpoint=tmp_path / "c.pt", resume=True)
+
+
+def test_a_loss_that_is_not_finite_ends_in_one_line_and_keeps_the_last_good_epoch(tmp_path: Path):
+    data, method = make_data(), None
+    method = make_method(data)
+    epochs = train_epochs(
+        method, data, SETTINGS, make_fabric("cpu", "fp32"), checkpoint=tmp_path / "c.pt"
+    )
+    next(epochs)
+    before = (tmp_path / "c.pt").read_bytes()
+    with torch.no_grad():
+        method.student.head.weight.fill_(float("nan"))
+    with pytest.raises(
+        UnderstudyError, match=r"loss \(ce\) is not finite in epoch 1: lower train\.lr"
+    ):
+        next(epochs)
+    assert (tmp_path / "c.pt").read_bytes() == before
+
+
+def test_the_average_of_the_weights_is_what_is_kept():
+    data = make_data()
+    method, _ = run(data, replace(SETTINGS, ema_decay=0.5, epochs=1, batch_size=40))
+    start = make_method(data)
+    plain, _ = run(data, replace(SETTINGS, epochs=1, batch_size=40))
+    for kept, old, new in zip(
+        method.parameters(), start.parameters(), plain.parameters(), strict=True
+    ):
+        torch.testing.assert_close(kept, (old + new) / 2)
+
+
+def test_bf16_trains_and_losses_stay_fp32():
+    data = make_data()
+    method = make_method(data)
+    history = list(
+        train_epochs(method, data, replace(SETTINGS, precision="bf16"), make_fabric("cpu", "bf16"))
+    )
+    assert history[-1].losses["loss"] < history[0].losses["loss"]
+    assert all(p.dtype == torch.float32 for p in method.parameters())
+
+
+def test_auto_precision_is_bf16_only_where_the_processor_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert resolve_precision("auto", torch.device("cpu")) == "fp32"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert resolve_precision("auto", torch.device("cpu")) == "bf16"
+    assert resolve_precision("bf16", torch.device("cpu")) == "bf16"
+
+
+def test_two_gloo_processes_match_one(tmp_path: Path):
+    """torchrun starts two ranks; each takes every second image of a batch, and the averaged gradients are one process's."""
+    script = tmp_path / "ranks.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+            import torch
+            from tests.training.test_loop import *
+            from understudy.training.loop import make_fabric, train_epochs
+            data = make_data(42)  # the last batch, of 10, splits evenly; 42 = 16 + 16 + 10
+            method = make_method(data)
+            fabric = make_fabric("cpu", "fp32")
+            assert fabric.world_size == 2
+            history = list(train_epochs(method, data, SETTINGS, fabric))
+            if fabric.is_global_zero:
+                torch.save({{"weights": method.state_dict(), "losses": [e.losses for e in history],
+                            "accuracy": [e.train_accuracy for e in history]}}, {str(tmp_path / "out.pt")!r})
+            """
+        )
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--master-addr=127.0.0.1",
+        "--master-port=0",
+    ]
+    command[-2:] = ["--standalone"]
+    done = subprocess.run(
+        [*command, str(script)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = torch.load(tmp_path / "out.pt", weights_only=True)
+    method, history = run(make_data(42))
+    for name, value in method.state_dict().items():
+        torch.testing.assert_close(found["weights"][name], value, rtol=1e-4, atol=1e-5)
+    assert found["accuracy"] == pytest.approx([e.train_accuracy for e in history])
+    for theirs, ours in zip(found["losses"], history, strict=True):
+        assert theirs["loss"] == pytest.approx(ours.losses["loss"], rel=1e-4)

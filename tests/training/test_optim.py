@@ -1,0 +1,105 @@
+"""Learning rates and decay as the configuration says."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from understudy.config.recipe import load_config
+from understudy.config.schema import TrainConfig
+from understudy.training.optim import lr_factor, make_optimizer
+
+STEPS = 20  # an epoch
+
+
+def factors(config: TrainConfig) -> list[float]:
+    return [lr_factor(config, step, STEPS) for step in range(config.epochs * STEPS)]
+
+
+def test_the_founding_recipe_halves_the_rate_every_five_epochs() -> None:
+    config = load_config("cifar10-founding").train
+    by_epoch = [
+        factors(config)[epoch * STEPS : (epoch + 1) * STEPS] for epoch in range(config.epochs)
+    ]
+    assert all(len(set(epoch)) == 1 for epoch in by_epoch), "the rate changes between epochs only"
+    assert [epoch[0] for epoch in by_epoch] == [1.0] * 5 + [0.5] * 5 + [0.25] * 5
+
+
+def test_milestones_take_the_place_of_a_fixed_distance() -> None:
+    config = TrainConfig(epochs=6, schedule="step", step_milestones=(2, 5), step_gamma=0.1)
+    assert factors(config)[::STEPS] == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.01])
+
+
+@pytest.mark.parametrize("warmup", [0.2, 0.33, 0.5])
+def test_onecycle_rises_to_the_peak_once_and_falls_to_nothing(warmup: float) -> None:
+    values = factors(TrainConfig(epochs=5, schedule="onecycle", warmup_fraction=warmup))
+    peak = values.index(max(values))
+    assert peak == pytest.approx(warmup * len(values), abs=1)
+    assert values[peak] == pytest.approx(1, abs=1e-3) and max(values) <= 1
+    assert 0 < values[0] < 0.06 and 0 < values[-1] < 0.01
+    assert all(a < b for a, b in pairwise(values[: peak + 1])) and all(
+        a > b for a, b in pairwise(values[peak + 1 :])
+    )
+
+
+def test_cosine_without_warmup_starts_at_the_peak() -> None:
+    values = factors(TrainConfig(epochs=2, schedule="cosine", warmup_fraction=0))
+    assert values[0] == 1 and values[STEPS] == pytest.approx(0.5) and 0 < values[-1] < 0.01
+
+
+def test_constant_is_constant() -> None:
+    assert set(factors(TrainConfig(epochs=3, schedule="constant"))) == {1.0}
+
+
+def make_network() -> nn.Module:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    network[3].bias.requires_grad_(False)
+    return network
+
+
+def test_norms_and_biases_are_decayed_unless_told_otherwise() -> None:
+    network = make_network()
+    (group,) = make_optimizer(network, TrainConfig(weight_decay=0.1)).param_groups
+    assert group["weight_decay"] == 0.1 and len(group["params"]) == 5, "the frozen bias is left out"
+
+    decayed, spared = make_optimizer(
+        network, TrainConfig(weight_decay=0.1, decay_norms=False)
+    ).param_groups
+    assert decayed["weight_decay"] == 0.1 and {id(p) for p in decayed["params"]} == {
+        id(network[0].weight),
+        id(network[3].weight),
+    }
+    assert (
+        spared["weight_decay"] == 0.0
+        and all(p.ndim == 1 for p in spared["params"])
+        and len(spared["params"]) == 3
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)],
+)
+def test_the_optimizer_is_the_one_named_fused_at_the_peak_rate(name: str, kind: type) -> None:
+    optimizer = make_optimizer(make_network(), TrainConfig(optimizer=name, lr=0.03))
+    assert type(optimizer) is kind
+    assert all(group["lr"] == 0.03 and group["fused"] for group in optimizer.param_groups)
+
+
+def after_a_step_without_gradient(optimizer: str) -> float:
+    """Where a weight of 1 is after one step with a zero gradient, lr 0.1 and weight decay 0.5."""
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(network.weight)
+    network.weight.grad = torch.zeros(1, 1)
+    make_optimizer(
+        network, TrainConfig(optimizer=optimizer, lr=0.1, weight_decay=0.5, momentum=0.0)
+    ).step()
+    return network.weight.item()
+
+
+def test_adam_couples_its_decay_and_adamw_does_not() -> None:
+    # Coupled, the decay is a gradient, which Adam's first step normalises to a whole step of lr; decoupled, it is lr * decay.
+    assert after_a_step_without_gradient("adam") == pytest.approx(1 - 0.1)
+    assert after_a_step_without_gradient("adamw") == pytest.approx(1 - 0.1 * 0.5)
+    assert after_a_step_without_gradient("sgd") == pytest.approx(1 - 0.1 * 0.5)
