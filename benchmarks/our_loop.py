@@ -12,6 +12,7 @@ from understudy.data import load_dataset
 from understudy.data.dataset import Split
 from understudy.data.loader import TrainBatches
 from understudy.data.prepare import TrainingData
+from understudy.events import EpochResult
 from understudy.methods import build_method, method_config
 from understudy.methods.base import MethodContext
 from understudy.models import build_model
@@ -20,7 +21,6 @@ from understudy.teachers.cached import CachedTeacher
 from understudy.teachers.frozen import FrozenTeacher, Teacher
 from understudy.teachers.output_store import OutputStore, encode_rows
 from understudy.training.device import make_fabric, resolve_precision
-from understudy.training.history import EpochResult
 from understudy.training.loop import train_steps
 
 NUM_CLASSES = 10

@@ -20,10 +20,11 @@ from understudy.cli import main
 from understudy.config.recipe import to_yaml
 from understudy.config.schema import RunConfig, parse
 from understudy.errors import UnderstudyError
-from understudy.experiment import benchmark_run, evaluate_run, run_experiment, train_arm
+from understudy.experiment import run_experiment, train_arm
 from understudy.models import build_model
 from understudy.runs.arm import _check_shared
 from understudy.runs.folder import load_run
+from understudy.runs.remeasure import benchmark_run, evaluate_run
 from understudy.runs.warm_cache import build_cache
 from understudy.terminal.progress import RunDisplay
 

@@ -12,6 +12,7 @@ from torch import nn
 from understudy.config.schema import DataConfig, TrainConfig, parse
 from understudy.data.dataset import Dataset
 from understudy.data.prepare import TrainingData, split_dataset
+from understudy.events import EpochResult
 from understudy.methods import method_config
 from understudy.methods.born_again import BornAgainConfig
 from understudy.methods.dml import fresh_copy
@@ -19,7 +20,6 @@ from understudy.models.base import Classifier
 from understudy.models.ensemble import Ensemble
 from understudy.teachers.frozen import FrozenTeacher
 from understudy.training.device import make_fabric, resolve_precision
-from understudy.training.history import EpochResult
 from understudy.training.setup import Trained, fit, generation_seed
 
 

@@ -113,9 +113,7 @@ def run(
     folder = out or Path("runs", config.name)
     _check_free(folder, folder, resume)
 
-    from understudy.experiment import (
-        run_experiment,  # after the checks: a slip is answered before torch has loaded
-    )
+    from understudy.experiment import run_experiment
 
     results = run_experiment(
         config,
@@ -212,9 +210,7 @@ def sweep(
     if workers != "auto" and workers < 1:
         raise UnderstudyError(f"--workers must be auto or at least 1, not {workers}")
 
-    from understudy.sweep.space import (
-        split_overrides,  # light: a slip is answered before torch has loaded
-    )
+    from understudy.sweep.space import split_overrides
 
     space, plain = split_overrides(overrides)
     config = _load(recipe, plain, data, seeds)
@@ -264,7 +260,7 @@ def evaluate(
     """
     _check_exists(path)
 
-    from understudy.experiment import evaluate_run
+    from understudy.runs.remeasure import evaluate_run
 
     _show_measures(evaluate_run(path, data=data, device=device), as_json)
 
@@ -284,7 +280,7 @@ def benchmark(
         raise UnderstudyError(f"--threads must be at least 1, not {threads}")
     _check_exists(path)
 
-    from understudy.experiment import benchmark_run
+    from understudy.runs.remeasure import benchmark_run
 
     _show_measures(benchmark_run(path, threads=threads), as_json)
 

@@ -1,35 +1,26 @@
 """A run: a teacher, a plain and a distilled student (and further arms) over several seeds, measured and compared."""
 
 import contextlib
-import csv
-import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from understudy.config.recipe import from_yaml, to_mapping
+from understudy.config.recipe import from_yaml
 from understudy.config.schema import RunConfig
-from understudy.data.prepare import TrainingData, prepare_data
+from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.evaluation.environment import hardware
-from understudy.evaluation.latency import count_macs, efficiency, measure_latency, model_size
-from understudy.evaluation.statistics import paired_gain, summarise, verdict
 from understudy.execution.workers import Job, Tell, available_cores, run_jobs
 from understudy.files import write_json
 from understudy.methods import method_config, needs_of
-from understudy.models import deployed
-from understudy.runs.arm import build, run_arm, shown_to, spec_of, trained_network
-from understudy.runs.folder import ArmSpec, arm_folder, load_run, record_config, weights_path
-from understudy.runs.plan import Link, chain_of, depths, needed_by
-from understudy.runs.results import describe_data
+from understudy.runs.arm import run_arm
+from understudy.runs.folder import record_config
+from understudy.runs.networks import build
+from understudy.runs.plan import ArmSpec, Link, chain_of, depths, needed_by, spec_of
+from understudy.runs.summary import _latencies, assemble
 from understudy.training.device import resolve_device, resolve_precision
-from understudy.training.history import EpochResult, write_history
-
-Latencies = dict[str, dict[str, Any]]
 
 
 def run_experiment(
@@ -218,245 +209,3 @@ def train_arm(
         return dict(
             run_jobs(jobs, 0, shown.tell if first else lambda name, message: None)[specs[-1].name]
         )
-
-
-def _latencies(
-    config: RunConfig, out: Path, arms: list[str], data: TrainingData, threads: int | None = None
-) -> Latencies:
-    """Size, multiply-adds and latency of one network per arm, the networks taking turns."""
-    networks = {}
-    for arm in arms:
-        spec = spec_of(config, arm, config.seeds[0])
-        networks[arm] = (
-            deployed(trained_network(config, spec, out, data)),
-            weights_path(out, spec.name),
-        )
-    settings = config.benchmark
-    latency = measure_latency(
-        {arm: network for arm, (network, _) in networks.items()},
-        data.image_shape,
-        settings.batch_sizes,
-        threads=threads or settings.threads,
-        repeats=settings.repeats,
-        warmup=settings.warmup,
-    )
-    return {
-        arm: {
-            "size": model_size(network)
-            | {"file_bytes": path.stat().st_size, "macs": count_macs(network, data.image_shape)},
-            "latency": latency[arm],
-        }
-        for arm, (network, path) in networks.items()
-    }
-
-
-def assemble(
-    config: RunConfig,
-    out: Path,
-    arms: list[str],
-    finished: Mapping[str, Any],
-    data: TrainingData,
-    num_test: int,
-    latencies: Latencies,
-    command: str,
-) -> dict[str, Any]:
-    """Everything that was measured, as ``results.json`` holds it; also writes the run's ``history.csv``."""
-    links = chain_of(config)
-    by_arm = {arm: [r for r in finished.values() if r["arm"] == arm] for arm in arms}
-    entries = {}
-    for arm, runs in by_arm.items():
-        speed = latencies[arm]["latency"]
-        size = latencies[arm]["size"]
-        summary = {
-            key: summarise([r["test"][key] for r in runs])
-            for key in ("accuracy", "nll", "ece", "agreement", "teacher_kl")
-        }
-        largest = str(max(config.benchmark.batch_sizes))
-        assert summary["accuracy"] is not None
-        entries[arm] = {
-            "role": arm if arm in ("teacher", "baseline", "distilled") else "extra",
-            "part": links[arm].role,
-            "taught_by": runs[0].get("taught_by"),
-            "model": runs[0]["model"],
-            "method": runs[0]["method"],
-            "runs": [
-                {k: v for k, v in r.items() if k not in ("arm", "model", "method", "taught_by")}
-                for r in runs
-            ],
-            "summary": summary,
-            "size": size,
-            "latency": speed,
-            "compression": latencies["teacher"]["size"]["size_mb"] / size["size_mb"],
-            "efficiency": efficiency(
-                100 * summary["accuracy"]["mean"], speed[largest]["median_ms"], size["size_mb"]
-            ),
-        }
-    comparisons = []
-    for arm, link in links.items():
-        reference = _compared_with(link, links)
-        if reference is not None:
-            ours, theirs = (
-                [r["test"]["accuracy"] for r in by_arm[name]] for name in (arm, reference)
-            )
-            gain = paired_gain(ours, theirs)
-            sentence = verdict(arm, gain) + (
-                f" (against {reference})" if reference != "baseline" else ""
-            )
-            comparisons.append(
-                {
-                    "arm": arm,
-                    "reference": reference,
-                    "metric": "accuracy",
-                    **gain,
-                    "verdict": sentence,
-                }
-            )
-    _gather_history(out, [(arm, r["seed"]) for arm, runs in by_arm.items() for r in runs])
-    return {
-        "schema": 1,
-        "name": config.name,
-        "command": command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": {},
-        "environment": {},
-        "data": describe_data(data, num_test),
-        "config": to_mapping(config),
-        "arms": entries,
-        "latency_conditions": {
-            "threads": config.benchmark.threads,
-            "repeats": config.benchmark.repeats,
-            "warmup": config.benchmark.warmup,
-            "runtime": "torch eager",
-            "precision": "fp32",
-            "memory_format": "channels_last",
-        },
-        "comparisons": comparisons,
-        "reference": to_mapping(config)["reference"],
-    }
-
-
-def _compared_with(link: Link, links: Mapping[str, Link]) -> str | None:
-    """The arm whose plain training of the same network, seed by seed, shows what a taught arm has gained; ``None`` without one.
-
-    A born-again network is like the teacher, so the baseline shows it only where the student is, too; else the teacher does,
-    where there is one for each seed.
-    """
-    if link.role not in ("generation", "distilled", "extra"):
-        return None
-    baseline, teacher = links["baseline"], links["teacher"]
-    if not link.generation or (link.model, link.stages, link.train) == (
-        baseline.model,
-        baseline.stages,
-        baseline.train,
-    ):
-        return "baseline"
-    same = (
-        link.model == teacher.model
-        and teacher.seed is None
-        and not teacher.members
-        and teacher.path is None
-    )
-    return "teacher" if same else None
-
-
-def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:
-    entries = []
-    for arm, seed in names:
-        path = arm_folder(out, f"{arm}-seed{seed}") / "history.csv"
-        for row in csv.DictReader(path.read_text().splitlines()):
-            losses = {
-                k.removeprefix("train_"): float(v)
-                for k, v in row.items()
-                if k.startswith("train_") and k != "train_accuracy" and v
-            }
-            numbers = {
-                k: float(row[k])
-                for k in (
-                    "lr",
-                    "train_accuracy",
-                    "val_loss",
-                    "val_accuracy",
-                    "seconds",
-                    "images_per_second",
-                    "label_seconds",
-                )
-            }
-            others = {
-                k: float(v)
-                for k, v in row.items()
-                if k not in {"arm", "seed", "epoch", *numbers} and v
-            }
-            measures = {k: v for k, v in others.items() if not k.startswith("train_")}
-            entries.append(
-                (
-                    arm,
-                    seed,
-                    EpochResult(
-                        epoch=int(row["epoch"]), losses=losses, measures=measures, **numbers
-                    ),
-                )
-            )
-    write_history(out / "history.csv", entries)
-
-
-def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -> dict[str, Any]:
-    """Measure the kept weights of a run (a directory), or of one arm in it (a safetensors file), on the test split.
-
-    Returns:
-        ``{arm-seed: metrics}``.
-
-    Raises:
-        UnderstudyError: if there is nothing to measure.
-    """
-    from understudy.evaluation.metrics import metrics, predict
-
-    target = resolve_device(device)
-    run = path if path.is_dir() else path.parent.parent
-    config = load_run(run)
-    if data is not None:
-        config = replace(config, data=replace(config.data, path=data))
-    prepared, sealed = prepare_data(config.data)
-    test = sealed.open_for_final_evaluation()
-    files = sorted((run / "models").glob("*.safetensors")) if path.is_dir() else [path]
-    if not files:
-        raise UnderstudyError(f"{run} has no trained weights yet")
-    logits = {}
-    for file in files:
-        arm, _, seed = file.stem.rpartition("-seed")
-        network = trained_network(
-            config, replace(spec_of(config, arm, int(seed)), seed=int(seed)), run, prepared
-        )
-        logits[file.stem] = predict(network.to(target), test, shown_to(config, arm), target)
-    taught = {}
-    for name in logits:
-        arm, _, seed = name.rpartition("-seed")
-        compared = spec_of(config, arm, int(seed)).teacher_seed
-        taught[name] = None if compared is None else logits.get(f"teacher-seed{compared}")
-    return {name: metrics(value, test.labels, taught[name]) for name, value in logits.items()}
-
-
-def benchmark_run(run: Path, *, threads: int = 1) -> dict[str, Any]:
-    """Measure size, multiply-adds and latency of a finished run's networks again, and put them into its ``results.json``.
-
-    Returns:
-        ``{arm: {"size": ..., "latency": ...}}``.
-    """
-    config = load_run(run)
-    data, _ = prepare_data(config.data)
-    arms = list(chain_of(config))
-    measured = _latencies(config, run, arms, data, threads)
-    path = run / "results.json"
-    if path.exists():
-        results = json.loads(path.read_text())
-        largest = str(max(config.benchmark.batch_sizes))
-        for arm, entry in results["arms"].items():
-            entry |= measured[arm]
-            size = entry["size"]["size_mb"]
-            entry["efficiency"] = efficiency(
-                100 * entry["summary"]["accuracy"]["mean"],
-                entry["latency"][largest]["median_ms"],
-                size,
-            )
-        results["latency_conditions"]["threads"] = threads
-        write_json(path, results)
-    return measured

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from understudy.config.schema import RunConfig, parse
 from understudy.execution.backend import Backend, Event, Failed, Finished, Training
 from understudy.runs.arm import run_arm
-from understudy.runs.folder import ArmSpec
+from understudy.runs.plan import ArmSpec
 
 TEACHER = {
     "model": {"name": "fast_teacher", "options": {"widths": [8, 8, 8], "stem_width": 4}},

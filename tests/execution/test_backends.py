@@ -16,7 +16,7 @@ from understudy.execution.backend import Backend, Epoch, Event, Failed, Finished
 from understudy.execution.processes import FusedProcessBackend, ProcessBackend, _Worker
 from understudy.execution.sequential import SequentialBackend
 from understudy.runs.arm import run_arm
-from understudy.runs.folder import ArmSpec
+from understudy.runs.plan import ArmSpec
 
 
 @pytest.fixture(scope="module")

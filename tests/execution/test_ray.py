@@ -24,7 +24,7 @@ from understudy.execution import ray as ray_tune
 from understudy.execution.backend import Epoch, Event, Failed, Finished, Stopped, Training
 from understudy.execution.ray import RayBackend
 from understudy.runs.arm import run_arm
-from understudy.runs.folder import ArmSpec
+from understudy.runs.plan import ArmSpec
 
 WITHOUT_RAY = "Ray Tune is not installed (pip install 'understudy[ray]')"
 # Ray's own modules warn about each other; ours must not.

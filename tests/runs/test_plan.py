@@ -13,12 +13,13 @@ from tests.test_experiment import config_for, images, numbers  # noqa: F401 (a f
 from understudy.config.recipe import from_yaml, load_config, to_yaml
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
-from understudy.experiment import benchmark_run, evaluate_run, run_experiment, train_arm
+from understudy.experiment import run_experiment, train_arm
 from understudy.methods import kd_loss
 from understudy.models.ensemble import Ensemble
 from understudy.report import write_report
-from understudy.runs.arm import load_teacher, spec_of, trained_network
-from understudy.runs.plan import chain_of, depths, generations_in, needed_by
+from understudy.runs.networks import load_teacher, trained_network
+from understudy.runs.plan import chain_of, depths, generations_in, needed_by, spec_of
+from understudy.runs.remeasure import benchmark_run, evaluate_run
 from understudy.runs.warm_cache import build_cache, inspect_cache, verify_cache
 
 SMALL = {"name": "fast_teacher", "options": {"widths": [8, 8, 8], "stem_width": 4}}

@@ -16,10 +16,10 @@ from understudy.data.dataset import Split
 from understudy.data.loader import TrainBatches
 from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError
+from understudy.events import EpochResult
 from understudy.methods import CE, MethodConfig, MethodContext
 from understudy.models.base import Classifier, Outputs
 from understudy.training.device import make_fabric, resolve_device, resolve_precision
-from understudy.training.history import EpochResult
 from understudy.training.loop import train_epochs
 
 

@@ -23,8 +23,9 @@ from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import accuracy, predict
 from understudy.methods import build_method, method_class, method_config, needs_of
 from understudy.models.base import Classifier
-from understudy.runs.arm import load_teacher, method_of, shown_to, spec_of, trained_network
-from understudy.runs.folder import ArmSpec, weights_path
+from understudy.runs.folder import weights_path
+from understudy.runs.networks import load_teacher, trained_network
+from understudy.runs.plan import ArmSpec, method_of, shown_to, spec_of
 from understudy.teachers.frozen import FrozenTeacher
 from understudy.training.setup import make_context
 

@@ -12,7 +12,7 @@ from understudy.errors import UnderstudyError
 from understudy.evaluation.statistics import paired_gain, summarise
 from understudy.methods import method_config
 from understudy.report.run.table import arm_of_role
-from understudy.runs.arm import method_of
+from understudy.runs.plan import method_of
 from understudy.runs.results import read_history
 
 ROLES = ("teacher", "baseline", "distilled")

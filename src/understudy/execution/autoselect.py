@@ -16,8 +16,9 @@ from understudy.errors import UnderstudyError
 from understudy.execution.backend import Backend, Epoch, Failed, Training
 from understudy.execution.workers import available_cores
 from understudy.models import deployed
-from understudy.runs.arm import build, spec_of
 from understudy.runs.folder import weights_path
+from understudy.runs.networks import build
+from understudy.runs.plan import spec_of
 from understudy.training.weights import save_weights
 
 _STEPS = 8

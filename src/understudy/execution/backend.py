@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from understudy.config.schema import RunConfig
 from understudy.errors import MachineError, UnderstudyError
+from understudy.events import EpochResult
 from understudy.runs.folder import arm_folder
-from understudy.training.history import EpochResult
 
 
 @dataclass(frozen=True)

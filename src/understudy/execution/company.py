@@ -8,7 +8,7 @@ from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 from understudy.execution.backend import Epoch, Failed, Finished, Training
 from understudy.execution.fused.backend import FusedBackend
-from understudy.runs.folder import ArmSpec
+from understudy.runs.plan import ArmSpec
 
 
 def run_company(

@@ -29,6 +29,7 @@ from weakref import WeakValueDictionary
 from filelock import FileLock, Timeout
 
 from understudy.errors import MachineError, UnderstudyError
+from understudy.events import EpochResult
 from understudy.execution.backend import (
     Backend,
     Epoch,
@@ -42,7 +43,6 @@ from understudy.execution.backend import (
 )
 from understudy.execution.sequential import run_training
 from understudy.execution.workers import available_cores
-from understudy.training.history import EpochResult
 
 _SETTINGS = {
     "RAY_worker_niceness": "0",  # Ray would give its workers the lowest priority: next to any other work they stand still

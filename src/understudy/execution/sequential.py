@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from understudy.events import EpochResult
 from understudy.execution.backend import Backend, Epoch, Event, Finished, Stopped, Training, failed
-from understudy.runs.arm import run_arm, spec_of
-from understudy.runs.plan import chain_of, needed_by
+from understudy.runs.arm import run_arm
+from understudy.runs.plan import chain_of, needed_by, spec_of
 from understudy.training.device import resolve_device
-from understudy.training.history import EpochResult
 
 
 class StopTraining(Exception):

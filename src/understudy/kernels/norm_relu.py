@@ -112,9 +112,7 @@ class _NormReLU(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, add: Tensor | None, bn: Any, pool: bool
     ) -> Tensor:
-        from understudy.kernels import (
-            loops,  # Numba takes a while to import and not every command trains
-        )
+        from understudy.kernels import loops
 
         images, channels, height, width = x.shape
         size = (height // 2, width // 2) if pool else (height, width)

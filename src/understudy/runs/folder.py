@@ -1,6 +1,5 @@
 """Every path of a run directory, and its configuration file."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,27 +7,6 @@ from understudy.config.recipe import from_yaml, to_mapping, to_yaml
 from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 from understudy.files import write_bytes
-
-
-@dataclass(frozen=True)
-class ArmSpec:
-    """Which training this is.
-
-    Attributes:
-        arm: ``teacher``, ``baseline``, ``distilled`` or the name of a further arm (:func:`understudy.runs.plan.chain_of`).
-        seed: of initial weights, order, views and dropout.
-        teacher_seed: of the teacher that it is compared with and, unless its chain says otherwise, listens to; ``None`` for
-            the teacher itself and its members.
-    """
-
-    arm: str
-    seed: int
-    teacher_seed: int | None
-
-    @property
-    def name(self) -> str:
-        """Folder and file name."""
-        return f"{self.arm}-seed{self.seed}"
 
 
 def arm_folder(run: Path, name: str) -> Path:

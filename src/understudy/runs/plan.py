@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from understudy.config.schema import ModelConfig, RunConfig, TrainConfig
+from understudy.config.schema import DataConfig, ModelConfig, RunConfig, TrainConfig
 from understudy.errors import UnderstudyError
 
 BORN_AGAIN = "born_again"
@@ -22,6 +22,27 @@ GENERATIONS = 2
 Role = Literal["teacher", "member", "assistant", "generation", "baseline", "distilled", "extra"]
 _OF_THE_TEACHER = ("teacher", "member", "assistant")
 _GENERATED = re.compile(r"(member|assistant)\d+|.*-gen\d+")
+
+
+@dataclass(frozen=True)
+class ArmSpec:
+    """Which training this is.
+
+    Attributes:
+        arm: ``teacher``, ``baseline``, ``distilled`` or the name of a further arm (:func:`understudy.runs.plan.chain_of`).
+        seed: of initial weights, order, views and dropout.
+        teacher_seed: of the teacher that it is compared with and, unless its chain says otherwise, listens to; ``None`` for
+            the teacher itself and its members.
+    """
+
+    arm: str
+    seed: int
+    teacher_seed: int | None
+
+    @property
+    def name(self) -> str:
+        """Folder and file name."""
+        return f"{self.arm}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -235,3 +256,41 @@ def needed_by(links: Mapping[str, Link], arm: str) -> list[str]:
     for name in (*link.members, *([link.teacher] if link.teacher else [])):
         found += [one for one in (*needed_by(links, name), name) if one not in found]
     return found
+
+
+def link_of(config: RunConfig, arm: str) -> Link:
+    """An arm's place in the run's chain: its network, training, method and teacher.
+
+    Raises:
+        UnderstudyError: if the run has no such arm.
+    """
+    links = chain_of(config)
+    if arm not in links:
+        raise UnderstudyError(f"there is no arm {arm!r}: this run has {', '.join(links)}")
+    return links[arm]
+
+
+def method_of(config: RunConfig, arm: str) -> dict[str, Any]:
+    """The method and options of an arm.
+
+    Raises:
+        UnderstudyError: if the run has no such arm.
+    """
+    return dict(link_of(config, arm).method)
+
+
+def spec_of(config: RunConfig, arm: str, seed: int) -> ArmSpec:
+    """The training of an arm that belongs to a seed of the run: its own, or the one that all seeds share."""
+    links = chain_of(config)
+    compared = None if links[arm].role in ("teacher", "member") else links["teacher"].seed_for(seed)
+    return ArmSpec(arm, links[arm].seed_for(seed), compared)
+
+
+def shown_to(config: RunConfig, arm: str) -> DataConfig:
+    """How images are normalised for an arm's network: the data's way, but the teacher's own for a teacher that has one."""
+    link = link_of(config, arm)
+    return (
+        config.data
+        if link.mean is None or link.std is None
+        else replace(config.data, mean=link.mean, std=link.std)
+    )

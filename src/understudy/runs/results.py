@@ -7,9 +7,7 @@ from typing import Any
 
 from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError
-from understudy.report.run.table import (
-    present,
-)
+from understudy.report.run.table import present
 
 
 def describe_data(data: TrainingData, num_test: int) -> dict[str, Any]:

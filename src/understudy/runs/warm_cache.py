@@ -14,8 +14,9 @@ from understudy.data.loader import TrainBatches
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.methods import method_config, needs_of
-from understudy.runs.arm import load_teacher, spec_of
 from understudy.runs.folder import load_run
+from understudy.runs.networks import load_teacher
+from understudy.runs.plan import spec_of
 from understudy.teachers.cached import CachedTeacher, cached, keeps_embedding
 from understudy.teachers.output_store import default_cache, valid_rows
 from understudy.training.device import make_fabric, resolve_device

@@ -36,9 +36,10 @@ from understudy.execution.workers import Job, available_cores, run_jobs
 from understudy.files import write_bytes, write_json
 from understudy.methods import method_config, needs_of
 from understudy.methods.base import NEEDS
-from understudy.runs.arm import build, run_arm, spec_of
+from understudy.runs.arm import run_arm
 from understudy.runs.folder import arm_folder, kept_weights, record_config
-from understudy.runs.plan import Link, chain_of, needed_by
+from understudy.runs.networks import build
+from understudy.runs.plan import Link, chain_of, needed_by, spec_of
 from understudy.runs.results import describe_data
 from understudy.sweep.results import (
     Run,

@@ -142,9 +142,7 @@ def configured(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     Raises:
         UnderstudyError: for an unknown key or a value that does not fit.
     """
-    from understudy.methods import (
-        method_config,  # here: the command line reads spaces before torch has loaded
-    )
+    from understudy.methods import method_config
 
     mapping = to_mapping(config)
     # train.* is the teacher's default as well: written out, it stays put when train.* is swept.

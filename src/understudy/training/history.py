@@ -2,37 +2,10 @@
 
 import csv
 import io
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from understudy.events import EpochResult
 from understudy.files import write_bytes
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """One epoch, reduced over all ranks.
-
-    Attributes:
-        epoch: from 0.
-        lr: learning rate of the last step.
-        losses: mean of each weighted term over the epoch's images, and their sum as ``loss``.
-        train_accuracy: of the training batches as they came, in [0, 1].
-        val_loss: mean cross-entropy on the validation split, in nats; val_accuracy in [0, 1].
-        seconds: wall time of the training part; images_per_second over it. label_seconds: time spent asking the teacher
-            ahead of the epoch (0 for a live one).
-        measures: what the method reports beside its losses (a discriminator's accuracy), at the epoch's end.
-    """
-
-    epoch: int
-    lr: float
-    losses: dict[str, float]
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float
-    images_per_second: float
-    label_seconds: float = 0.0
-    measures: dict[str, float] = field(default_factory=dict)
 
 
 def write_history(path: Path, entries: list[tuple[str, int, EpochResult]]) -> None:

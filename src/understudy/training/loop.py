@@ -16,6 +16,7 @@ from understudy.data.loader import TrainBatches
 from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import predict
+from understudy.events import EpochResult
 from understudy.kernels.conv_grad import use_small_map_gradients
 from understudy.methods.base import Method
 from understudy.models.base import Outputs
@@ -27,7 +28,6 @@ from understudy.training.checkpoint import (
     set_rng_state,
 )
 from understudy.training.compile import compile_step, worth_compiling
-from understudy.training.history import EpochResult
 from understudy.training.optim import lr_factor, make_optimizer
 
 if TYPE_CHECKING:

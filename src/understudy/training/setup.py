@@ -14,13 +14,13 @@ from understudy.data.prepare import TrainingData
 from understudy.data.sampling import Pace
 from understudy.data.views import generator_for
 from understudy.errors import UnderstudyError
+from understudy.events import EpochResult
 from understudy.methods import build_method, needs_of
 from understudy.methods.base import Method, MethodConfig, MethodContext
 from understudy.models.base import Classifier, Outputs
 from understudy.teachers.cached import cached, keeps_embedding
 from understudy.teachers.frozen import FrozenTeacher, Teacher
 from understudy.training.curriculum import pace_by
-from understudy.training.history import EpochResult
 from understudy.training.loop import Progress, train_epochs
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from understudy.config.schema import TrainConfig
 from understudy.data.dataset import SealedSplit
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
+from understudy.events import EpochResult
 from understudy.execution.backend import (
     Backend,
     Epoch,
@@ -36,11 +37,12 @@ from understudy.execution.fused.stack import epoch_stacked
 from understudy.execution.fused.student import StackedStudent, why_not_stacked
 from understudy.methods import method_config, needs_of
 from understudy.methods.base import Method
-from understudy.runs.arm import build, finish_arm, link_of, load_teacher, spec_of
-from understudy.runs.folder import ArmSpec, arm_folder
+from understudy.runs.finish import finish_arm
+from understudy.runs.folder import arm_folder
+from understudy.runs.networks import build, load_teacher
+from understudy.runs.plan import ArmSpec, link_of, spec_of
 from understudy.teachers.cached import CachedTeacher
 from understudy.training.device import make_fabric
-from understudy.training.history import EpochResult
 from understudy.training.loop import train_steps
 from understudy.training.setup import assemble, generation_seed
 

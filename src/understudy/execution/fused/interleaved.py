@@ -13,10 +13,10 @@ import torch
 
 from understudy.data.loader import Batch, TrainBatches
 from understudy.data.views import Views
+from understudy.events import EpochResult
 from understudy.models.base import Outputs
 from understudy.teachers.frozen import LabelProgress, Teacher
 from understudy.training.checkpoint import rng_state, set_rng_state
-from understudy.training.history import EpochResult
 
 
 class SharedBatches(TrainBatches):

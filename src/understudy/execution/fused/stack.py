@@ -16,12 +16,12 @@ from torch.nn import functional as F
 
 from understudy.data.loader import Batch, plain_batches
 from understudy.data.views import generator_for
+from understudy.events import EpochResult
 from understudy.execution.fused.cuda_graph import RecordedStep
 from understudy.execution.fused.losses import StackedLosses
 from understudy.execution.fused.network import StackedNetwork
 from understudy.execution.fused.optimizer import StackedOptimizer
 from understudy.execution.fused.student import StackedStudent
-from understudy.training.history import EpochResult
 from understudy.training.loop import check_finite
 from understudy.training.optim import lr_factor
 

@@ -12,13 +12,13 @@ from understudy.config.schema import TrainConfig
 from understudy.data.loader import TrainBatches
 from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError
+from understudy.events import EpochResult
 from understudy.execution.fused.losses import why_no_stacked_loss
 from understudy.execution.fused.network import architecture, why_no_stacked_network
 from understudy.methods.base import Method
 from understudy.teachers.frozen import Teacher
 from understudy.training.checkpoint import load_checkpoint, save_checkpoint
 from understudy.training.device import resolve_precision
-from understudy.training.history import EpochResult
 from understudy.training.loop import run_fingerprint
 from understudy.training.optim import make_optimizer
 
