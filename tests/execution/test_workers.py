@@ -147,7 +147,7 @@ def test_a_worker_that_dies_in_the_middle_of_a_word_costs_that_word_alone() -> N
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_parent_leaves_no_process_behind(how: signal.Signals) -> None:
-    program = "from tests import test_workers as w; w.run_jobs([w.Job('long', w.work_long, ())], 1, w.no_news)"
+    program = "from tests.execution import test_workers as w; w.run_jobs([w.Job('long', w.work_long, ())], 1, w.no_news)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(
         [sys.executable, "-c", program],

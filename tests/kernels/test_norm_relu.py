@@ -239,7 +239,9 @@ def test_the_same_step_gives_the_same_bits() -> None:
 
 
 def test_numba_waits_until_it_is_needed() -> None:
-    code = "import sys, understudy.models, understudy.train; sys.exit('numba' in sys.modules)"
+    code = (
+        "import sys, understudy.models, understudy.training.loop; sys.exit('numba' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -59,7 +59,7 @@ def load_dataset(
     root = cache_root(cache_dir)
     place = None if path is None else Path(path).expanduser()
     try:
-        found = importlib.import_module(f"understudy.data.{source}").find(place, root)
+        found = importlib.import_module(f"understudy.data.sources.{source}").find(place, root)
     except OSError as error:
         raise UnderstudyError(f"cannot read {place}: {error}") from error
 

@@ -2,27 +2,11 @@
 
 import csv
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError
-from understudy.report.run.table import present
-
-
-def describe_data(data: TrainingData, num_test: int) -> dict[str, Any]:
-    """The ``data`` of ``results.json``."""
-    return {
-        "name": data.name,
-        "num_train": len(data.train),
-        "num_val": len(data.val),
-        "num_test": num_test,
-        "num_classes": data.num_classes,
-        "class_names": list(data.class_names),
-        "image_shape": list(data.image_shape),
-        "fingerprint": data.fingerprint,
-    }
-
 
 SCHEMA = 1
 
@@ -93,3 +77,8 @@ def read_history(run: Path) -> list[dict[str, Any]]:
 
 def _cell(column: str, text: str) -> str | float | None:
     return text if column == "arm" else float(text) if text else None
+
+
+def present(value: Any) -> TypeGuard[float]:
+    """Whether this is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

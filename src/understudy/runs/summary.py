@@ -16,7 +16,6 @@ from understudy.models import deployed
 from understudy.runs.folder import arm_folder, weights_path
 from understudy.runs.networks import trained_network
 from understudy.runs.plan import Link, chain_of, spec_of
-from understudy.runs.results import describe_data
 from understudy.training.history import write_history
 
 Latencies = dict[str, dict[str, Any]]
@@ -199,3 +198,17 @@ def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:
                 )
             )
     write_history(out / "history.csv", entries)
+
+
+def describe_data(data: TrainingData, num_test: int) -> dict[str, Any]:
+    """The ``data`` of ``results.json``."""
+    return {
+        "name": data.name,
+        "num_train": len(data.train),
+        "num_val": len(data.val),
+        "num_test": num_test,
+        "num_classes": data.num_classes,
+        "class_names": list(data.class_names),
+        "image_shape": list(data.image_shape),
+        "fingerprint": data.fingerprint,
+    }

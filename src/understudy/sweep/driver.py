@@ -40,7 +40,7 @@ from understudy.runs.arm import run_arm
 from understudy.runs.folder import arm_folder, kept_weights, record_config
 from understudy.runs.networks import build
 from understudy.runs.plan import Link, chain_of, needed_by, spec_of
-from understudy.runs.results import describe_data
+from understudy.runs.summary import describe_data
 from understudy.sweep.results import (
     Run,
     accuracy_of,

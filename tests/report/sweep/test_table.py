@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from tests.report.example_sweep import GRID, LOG, write_example_sweep
 
-from understudy.report import show_sweep
-from understudy.report.sweep import table as sweep_table
+from understudy.report import show_sweep, sweep_table
 from understudy.report.sweep.results import parse_sweep
 from understudy.report.sweep.table import conclusions
 

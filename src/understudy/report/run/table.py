@@ -11,9 +11,10 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from understudy.files import write_bytes
+from understudy.runs.results import present
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,11 +37,6 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None]:
     return mean, float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(
         len(values)
     )
-
-
-def present(value: Any) -> TypeGuard[float]:
-    """Whether this is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def number(value: Any, digits: int = 2, scale: float = 1.0) -> str:
