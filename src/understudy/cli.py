@@ -152,14 +152,16 @@ def train(
         device: auto, cpu, cuda or cuda:N.
         resume: go on from the last finished epoch.
     """
-    from understudy.runs.plan import chain_of
+    from understudy.runs.folder import RunFolder, training_name
+    from understudy.runs.plan import resolve_plan
 
     config = _load(recipe, overrides, data, None)
-    arms = list(chain_of(config))
+    arms = list(resolve_plan(config).arms)
     if arm not in arms:
         raise UnderstudyError(_unknown("arm", arm, arms))
     folder = out or Path("runs", config.name)
-    _check_free(folder / "arms" / f"{arm}-seed{seed}", folder, resume)
+    paths, name = RunFolder(folder), training_name(arm, seed)
+    _check_free(paths.arm(name), folder, resume)
 
     from understudy.experiment import train_arm
 
@@ -167,7 +169,7 @@ def train(
     if os.environ.get("RANK", "0") != "0":
         return
     print(f"{arm}, seed {seed}: {result['val']['accuracy']:.2%} on validation")
-    print(f"Weights: {folder / 'models' / f'{arm}-seed{seed}.safetensors'}")
+    print(f"Weights: {paths.weights(name)}")
 
 
 @app.command

@@ -3,22 +3,19 @@
 import contextlib
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from understudy.config.recipe import from_yaml
 from understudy.config.schema import RunConfig
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.evaluation.environment import hardware
 from understudy.execution.workers import Job, Tell, available_cores, run_jobs
 from understudy.files import write_json
-from understudy.methods import method_config, needs_of
-from understudy.runs.arm import run_arm
-from understudy.runs.folder import record_config
+from understudy.runs.arm import RunOptions, run_arm
+from understudy.runs.folder import RunFolder, load_run, record_config
 from understudy.runs.networks import build
-from understudy.runs.plan import ArmSpec, Link, chain_of, depths, needed_by, spec_of
+from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
 from understudy.runs.summary import _latencies, assemble
 from understudy.training.device import resolve_device, resolve_precision
 
@@ -61,47 +58,44 @@ def run_experiment(
 
     began = time.perf_counter()
     on_cpu = resolve_device(device).type == "cpu"
-    links = chain_of(config)
-    arms = list(links)
-    for link in links.values():
-        method_config(link.method)
+    plan, folder = resolve_plan(config), RunFolder(out)
     rank = int(os.environ.get("RANK", "0"))
     distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    waves = _waves(config, links)
+    waves = plan.waves(config.seeds)
     data, test = prepare_data(
         config.data
     )  # decoded before any worker starts, and refused here if it is not in order
     for model, stages in {
-        repr((link.model, link.stages)): (link.model, link.stages) for link in links.values()
+        repr((arm.model, arm.stages)): (arm.model, arm.stages) for arm in plan.arms.values()
     }.values():
         build(model, data, stages)
     if rank == 0:
         record_config(
-            config, out, resume
+            config, folder, resume
         )  # after the checks: a run that was refused leaves no folder behind
     cores = len(available_cores())
     side_by_side = 0 if not on_cpu or distributed or workers == 1 else (workers or cores)
-    epochs = {spec.name: links[spec.arm].epochs for wave in waves for spec in wave}
+    epochs = {run.name: run.arm.epochs for wave in waves for run in wave}
     shown = RunDisplay(epochs)
 
-    def stage(specs: list[ArmSpec]) -> dict[str, Any]:
+    def stage(runs: list[ArmRun]) -> dict[str, Any]:
         alone = (
-            len(specs) == 1 and on_cpu and not distributed
+            len(runs) == 1 and on_cpu and not distributed
         )  # ranks share the cores: one thread each
         threads = (cores if alone else 1) if on_cpu else None
-        jobs = [
-            Job(s.name, run_arm, (config, s, out, device, threads, resume, cache, True))
-            for s in specs
-        ]
-        return run_jobs(jobs, min(side_by_side, len(specs)), tell, bind_all=alone)
+        options = RunOptions(device, threads, resume, cache)
+        jobs = [Job(run.name, run_arm, (plan, run, folder, options)) for run in runs]
+        return run_jobs(jobs, min(side_by_side, len(jobs)), tell, bind_all=alone)
 
-    def companies(specs: list[ArmSpec]) -> dict[str, Any]:
+    def companies(runs: list[ArmRun]) -> dict[str, Any]:
         from understudy.execution.company import run_company
 
-        parts = _companies(config, links, specs, max(side_by_side, 1))
+        parts = _companies(plan, runs, max(side_by_side, 1))
         jobs = [
             Job(
-                part[0].name, run_company, (config, part, out, device, 1 if on_cpu else None, cache)
+                part[0].name,
+                run_company,
+                (plan, part, folder, device, 1 if on_cpu else None, cache),
             )
             for part in parts
         ]
@@ -114,15 +108,15 @@ def run_experiment(
         finished: dict[str, Any] = {}
         after_teachers = began
         for wave in waves:
-            takes_turns = together and not any(links[spec.arm].teaches_all for spec in wave)
+            takes_turns = together and not any(run.arm.is_shared for run in wave)
             finished |= companies(wave) if takes_turns else stage(wave)
-            if any(spec.arm == "teacher" for spec in wave):
+            if any(run.arm.name == "teacher" for run in wave):
                 after_teachers = time.perf_counter()
         after_students = time.perf_counter()
     if rank != 0:
         return {}
-    latencies = _latencies(config, out, arms, data)
-    results = assemble(config, out, arms, finished, data, len(test), latencies, command)
+    latencies = _latencies(plan, folder, data)
+    results = assemble(plan, folder, finished, data, len(test), latencies, command)
     results["seconds"] = {
         "teacher": after_teachers - began,
         "students": after_students - after_teachers,
@@ -136,36 +130,24 @@ def run_experiment(
         ),
     }
     write_json(
-        out / "environment.json",
+        folder.environment,
         results["environment"] | {"command": command, "created": results["created"]},
     )
-    write_json(out / "results.json", results)
+    write_json(folder.results, results)
     return results
 
 
-def _companies(
-    config: RunConfig, links: Mapping[str, Link], specs: list[ArmSpec], parts: int
-) -> list[list[ArmSpec]]:
+def _companies(plan: RunPlan, runs: list[ArmRun], parts: int) -> list[list[ArmRun]]:
     """Students that take turns: for each seed, its arms dealt out to so many companies, those that read features evenly."""
     arms = sorted(
-        {s.arm: None for s in specs},
-        key=lambda arm: needs_of(method_config(links[arm].method)) != "features",
+        {run.arm.name: None for run in runs},
+        key=lambda arm: plan.arm(arm).needs != "features",
     )
     dealt = [arms[part::parts] for part in range(min(parts, len(arms)))]
     return [
-        [s for s in specs if s.seed == seed and s.arm in part]
-        for seed in config.seeds
+        [run for run in runs if run.seed == seed and run.arm.name in part]
+        for seed in plan.config.seeds
         for part in dealt
-    ]
-
-
-def _waves(config: RunConfig, links: Mapping[str, Link]) -> list[list[ArmSpec]]:
-    """All trainings of a run, in groups that follow each other; those of a group are independent. Seed by seed, arm by arm."""
-    depth = depths(links)
-    specs = dict.fromkeys(spec_of(config, arm, seed) for seed in config.seeds for arm in links)
-    return [
-        [spec for spec in specs if depth[spec.arm] == level]
-        for level in range(max(depth.values()) + 1)
     ]
 
 
@@ -183,29 +165,28 @@ def train_arm(
     first = (
         int(os.environ.get("RANK", "0")) == 0
     )  # of a distributed training: the one that writes and shows
-    if first and (resume or not (out / "config.yaml").exists()):
-        record_config(config, out, resume)
-    elif first and from_yaml((out / "config.yaml").read_text(), str(out / "config.yaml")) != config:
+    plan, folder = resolve_plan(config), RunFolder(out)
+    if first and (resume or not folder.config.exists()):
+        record_config(config, folder, resume)
+    elif first and load_run(out) != config:
         raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
-    links = chain_of(config)
-    own = spec_of(config, arm, seed) if arm != "teacher" else ArmSpec("teacher", seed, None)
-    needs_others = (
-        bool(links[arm].members) or needs_of(method_config(links[arm].method)) != "nothing"
-    )
-    specs = [spec_of(config, name, seed) for name in needed_by(links, arm)] if needs_others else []
-    specs.append(own)
-    epochs = {s.name: links[s.arm].epochs for s in specs}
-    # Before the arm itself comes its teacher: one that is there is used, not trained anew.
+    run = plan.arm_run(arm, seed)
+    if arm == "teacher":
+        run = ArmRun(run.arm, seed, None)  # this seed, also where all students share one teacher
+    runs = [run]
+    if run.arm.members or run.arm.uses_teacher:
+        runs = [*(plan.arm_run(other.name, seed) for other in plan.needed_by(run.arm)), run]
+    # A teacher that is there already is used, not trained again.
     jobs = [
         Job(
-            s.name,
+            each.name,
             run_arm,
-            (config, s, out, device, None, resume or s is not specs[-1], None, True),
+            (plan, each, folder, RunOptions(device, resume=resume or each is not run)),
         )
-        for s in specs
+        for each in runs
     ]
-    shown = RunDisplay(epochs)
+    shown = RunDisplay({each.name: each.arm.epochs for each in runs})
     with shown if first else contextlib.nullcontext():
         return dict(
-            run_jobs(jobs, 0, shown.tell if first else lambda name, message: None)[specs[-1].name]
+            run_jobs(jobs, 0, shown.tell if first else lambda name, message: None)[run.name]
         )

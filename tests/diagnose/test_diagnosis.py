@@ -16,7 +16,7 @@ from understudy.diagnose import Diagnosis, diagnose_run, write_diagnosis
 from understudy.experiment import run_experiment, train_arm
 from understudy.models import build_model
 from understudy.report import write_report
-from understudy.runs.folder import weights_path
+from understudy.runs.folder import RunFolder
 from understudy.training.weights import load_weights, save_weights
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -80,7 +80,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A good teacher's weights."""
     folder = tmp_path_factory.mktemp("teacher")
     train_arm(config_for(labelled=0.9), "teacher", 0, folder, device="cpu")
-    return weights_path(folder, "teacher-seed0")
+    return RunFolder(folder).weights("teacher-seed0")
 
 
 @pytest.fixture(scope="module")
@@ -270,5 +270,5 @@ def test_missing_weights_and_other_images_are_refused(
     results["data"]["fingerprint"] = "another"
     (run / "results.json").write_text(json.dumps(results))
     assert "give --data" in refused(run, capsys)
-    weights_path(run, "distilled-seed1").unlink()
+    RunFolder(run).weights("distilled-seed1").unlink()
     assert "distilled-seed1.safetensors is missing" in refused(run, capsys)

@@ -12,6 +12,7 @@ from understudy.data.loader import Batch, plain_batches
 from understudy.diagnose import measure
 from understudy.evaluation.metrics import predict
 from understudy.models.base import Outputs
+from understudy.runs.plan import resolve_plan
 from understudy.teachers.frozen import FrozenTeacher
 
 CPU = torch.device("cpu")
@@ -61,7 +62,8 @@ class Oracle(FrozenTeacher):
 @pytest.mark.parametrize("mix", ["none", "mixup", "cutmix"])
 def test_a_teacher_that_knows_every_label_is_right_however_images_are_mixed(mix: str):
     config = parse(RunConfig, {"train": {"epochs": 1, "batch_size": 8}, "method": {"name": "kd"}})
-    assert measure._targets(config, Oracle(), tiny_data(96, mix=mix), 0, CPU).accuracy == 1
+    plan, data = resolve_plan(config), tiny_data(96, mix=mix)
+    assert measure._targets(plan, Oracle(), data, 0, CPU).accuracy == 1
 
 
 def test_the_smaller_part_of_a_mixed_image_is_as_right_as_it_is_large():
@@ -139,7 +141,7 @@ def test_after_an_early_stop_targets_and_gradients_are_of_the_last_epoch_that_wa
     assert [batch.index.tolist() for batch in measure._last_epoch(config, batches, 3)] == trained
 
     pulls, at_its_alpha = (
-        measure._gradients(each, tiny_net(0), FrozenTeacher(tiny_net(1)), data, 0, CPU)
+        measure._gradients(resolve_plan(each), tiny_net(0), FrozenTeacher(tiny_net(1)), data, 0, CPU)
         for each in (config, stopped(alpha=0.2))
     )
     assert pulls is not None and pulls == at_its_alpha and set(pulls.norms) == {"ce", "kd"}

@@ -8,8 +8,9 @@ from safetensors.torch import load_file
 
 from understudy.config.schema import RunConfig, parse
 from understudy.execution.backend import Backend, Event, Failed, Finished, Training
-from understudy.runs.arm import run_arm
-from understudy.runs.plan import ArmSpec
+from understudy.runs.arm import RunOptions, run_arm
+from understudy.runs.folder import RunFolder
+from understudy.runs.plan import resolve_plan
 
 TEACHER = {
     "model": {"name": "fast_teacher", "options": {"widths": [8, 8, 8], "stem_width": 4}},
@@ -42,14 +43,9 @@ def config_for(
 
 def train_teacher(images: Path, run: Path) -> Path:
     """The run directory of a teacher."""
-    run_arm(
-        config_for(images),
-        ArmSpec("teacher", 0, None),
-        run,
-        device="cpu",
-        cache=str(run / "cache"),
-        final=False,
-    )
+    plan = resolve_plan(config_for(images))
+    options = RunOptions("cpu", cache=str(run / "cache"))
+    run_arm(plan, plan.arm_run("teacher", 0), RunFolder(run), options, final=False)
     return run
 
 
@@ -57,23 +53,21 @@ def training_for(
     config: RunConfig, name: str, folder: Path, teachers: Path, seed: int = 0, **options: Any
 ) -> Training:
     """A distilled student of this configuration."""
-    cache = str(teachers / "cache")
-    return Training(name, config, "distilled", seed, folder / name, teachers, cache, **options)
+    plan, place = resolve_plan(config), RunFolder(folder / name)
+    run, cache = plan.arm_run("distilled", seed), str(teachers / "cache")
+    return Training(name, plan, run, place, RunFolder(teachers), cache, **options)
 
 
 def alone(training: Training, resume: bool = False, device: str = "cpu") -> dict[str, Any]:
     """What :func:`understudy.runs.arm.run_arm` makes of a training."""
-    spec = ArmSpec(training.arm, training.seed, 0)
     torch.manual_seed(999)  # whatever the generators did before must not matter
     return run_arm(
-        training.config,
-        spec,
+        training.plan,
+        training.run,
         training.folder,
-        device=device,
-        cache=training.cache,
+        RunOptions(device, resume=resume, cache=training.cache),
         final=training.final,
         teachers=training.teachers,
-        resume=resume,
     )
 
 
@@ -93,7 +87,7 @@ def results(events: list[Event]) -> dict[str, dict[str, Any]]:
 
 def weights(training: Training) -> dict[str, torch.Tensor]:
     """The kept weights that a training wrote."""
-    return load_file(training.folder / "models" / f"{training.arm}-seed{training.seed}.safetensors")
+    return load_file(training.folder.weights(training.run.name))
 
 
 def measured(result: dict[str, Any]) -> dict[str, Any]:

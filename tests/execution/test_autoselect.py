@@ -29,7 +29,7 @@ class Clockwork(Backend):
 
     def submit(self, trainings: Sequence[Training]) -> None:
         assert len(trainings) <= self.capacity
-        self.rounds.append([f"{training.name} {training.seed}" for training in trainings])
+        self.rounds.append([f"{training.name} {training.run.seed}" for training in trainings])
         self.events = self._events([training.name for training in trainings])
 
     def _events(self, names: list[str]) -> Iterator[list[Event]]:

@@ -15,8 +15,9 @@ from understudy.execution import BACKENDS, open_backend
 from understudy.execution.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training
 from understudy.execution.processes import FusedProcessBackend, ProcessBackend, _Worker
 from understudy.execution.sequential import SequentialBackend
-from understudy.runs.arm import run_arm
-from understudy.runs.plan import ArmSpec
+from understudy.runs.arm import RunOptions, run_arm
+from understudy.runs.folder import RunFolder
+from understudy.runs.plan import resolve_plan
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +27,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = small_config(
         write_colours(folder / "colours.npz", contrast=60), train={"epochs": 1, "batch_size": 21}
     )
-    run_arm(config, ArmSpec("teacher", 0, None), folder, "cpu", 1, final=False)
+    plan = resolve_plan(config)
+    teacher = plan.arm_run("teacher", 0)
+    run_arm(plan, teacher, RunFolder(folder), RunOptions("cpu", threads=1), final=False)
     return folder
 
 
 def training(place: Path, folder: Path, name: str, seed: int = 0, **changes: Any) -> Training:
-    config = small_config(place / "colours.npz", **changes)
-    return Training(name, config, "distilled", seed, folder / name, place, str(place / "cache"))
+    plan = resolve_plan(small_config(place / "colours.npz", **changes))
+    run, own, cache = plan.arm_run("distilled", seed), RunFolder(folder / name), place / "cache"
+    return Training(name, plan, run, own, RunFolder(place), str(cache))
 
 
 def listen(backend: Backend, endings: int) -> list[Event]:
@@ -201,11 +205,11 @@ def test_trainings_of_a_seed_go_to_the_same_process_as_far_as_that_keeps_all_bus
     monkeypatch.setattr(ProcessBackend, "_start", start)
     monkeypatch.setattr("understudy.execution.processes._TOGETHER", {"cpu": 4})
     backend = FusedProcessBackend(device="cpu", workers=2)
-    config = small_config(tmp_path / "colours.npz")
+    plan, folder = resolve_plan(small_config(tmp_path / "colours.npz")), RunFolder(tmp_path)
     names = [f"{trial}{'abc'[seed]}" for trial in range(4) for seed in range(3)]
     backend.submit(
         [
-            Training(name, config, "distilled", "abc".index(name[1]), tmp_path, tmp_path)
+            Training(name, plan, plan.arm_run("distilled", "abc".index(name[1])), folder, folder)
             for name in names
         ]
     )
@@ -238,4 +242,4 @@ def test_a_born_again_student_comes_after_its_generations(place: Path, tmp_path:
         Epoch,
         Finished,
     ]  # the last generation's; those before it are not the training
-    assert (born.folder / "models" / "distilled-gen1-seed0.safetensors").exists()
+    assert born.folder.weights("distilled-gen1-seed0").exists()

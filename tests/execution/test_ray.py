@@ -23,8 +23,9 @@ from understudy.errors import UnderstudyError
 from understudy.execution import ray as ray_tune
 from understudy.execution.backend import Epoch, Event, Failed, Finished, Stopped, Training
 from understudy.execution.ray import RayBackend
-from understudy.runs.arm import run_arm
-from understudy.runs.plan import ArmSpec
+from understudy.runs.arm import RunOptions, run_arm
+from understudy.runs.folder import RunFolder
+from understudy.runs.plan import resolve_plan
 
 WITHOUT_RAY = "Ray Tune is not installed (pip install 'understudy[ray]')"
 # Ray's own modules warn about each other; ours must not.
@@ -54,7 +55,9 @@ CONFIG = parse(
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep's folder with its teacher, as the sweep makes it before any trial."""
     run = tmp_path_factory.mktemp("sweep")
-    run_arm(CONFIG, ArmSpec("teacher", 0, None), run, "cpu", 1, final=False)
+    plan = resolve_plan(CONFIG)
+    teacher = plan.arm_run("teacher", 0)
+    run_arm(plan, teacher, RunFolder(run), RunOptions("cpu", threads=1), final=False)
     return run
 
 
@@ -77,9 +80,9 @@ def training(
         method={"name": "kd", "temperature": temperature},
         train=replace(CONFIG.train, epochs=epochs),
     )
-    made = Training(
-        name, config, "distilled", 0, taught / "trials" / name, taught, str(taught / "outputs")
-    )
+    plan, folder = resolve_plan(config), RunFolder(taught / "trials" / name)
+    run, outputs = plan.arm_run("distilled", 0), str(taught / "outputs")
+    made = Training(name, plan, run, folder, RunFolder(taught), outputs)
     return replace(made, **changes)
 
 
@@ -103,19 +106,17 @@ def epochs_of(events: list[Event], name: str) -> list[int]:
 
 def history(training: Training) -> list[dict[str, str]]:
     return list(
-        csv.DictReader(
-            (training.folder / "arms" / "distilled-seed0" / "history.csv").read_text().splitlines()
-        )
+        csv.DictReader(training.folder.arm_history("distilled-seed0").read_text().splitlines())
     )
 
 
 def weights(training: Training) -> dict[str, torch.Tensor]:
-    return load_file(training.folder / "models" / "distilled-seed0.safetensors")
+    return load_file(training.folder.weights("distilled-seed0"))
 
 
 def holder(training: Training) -> int:
     """The process that trains it."""
-    return int((training.folder / "training.pid").read_text().split()[1])
+    return int((training.folder.path / "training.pid").read_text().split()[1])
 
 
 def test_a_killed_worker_costs_one_epoch_and_everything_finishes_once(cluster: None, taught: Path):
@@ -152,16 +153,14 @@ def test_a_killed_worker_costs_one_epoch_and_everything_finishes_once(cluster: N
     first = next(event for event in events if isinstance(event, Epoch) and event.training == "long")
     assert float(history(long)[0]["seconds"]) == first.result.seconds
 
-    alone = replace(long, folder=taught / "alone")
+    alone = replace(long, folder=RunFolder(taught / "alone"))
     run_arm(
-        alone.config,
-        ArmSpec("distilled", 0, 0),
+        alone.plan,
+        alone.run,
         alone.folder,
-        "cpu",
-        1,
-        cache=alone.cache,
+        RunOptions("cpu", threads=1, cache=alone.cache),
         final=False,
-        teachers=taught,
+        teachers=alone.teachers,
     )
     assert all(torch.equal(weights(alone)[name], value) for name, value in weights(long).items())
     assert any(
@@ -208,11 +207,9 @@ def test_a_killed_driver_loses_nothing_and_runs_nothing_twice(
     driver.kill()
     driver.wait()
     driver.stdout.close()
-    result = quick.folder / "arms" / "distilled-seed0" / "result.json"
+    result = quick.folder.result("distilled-seed0")
     before = (result.stat().st_mtime_ns, history(quick))
-    checkpoint = torch.load(
-        long.folder / "arms" / "distilled-seed0" / "checkpoint.pt", weights_only=True
-    )
+    checkpoint = torch.load(long.folder.checkpoint("distilled-seed0"), weights_only=True)
     with RayBackend(taught) as backend:
         backend.submit([quick, long])
         events = until(backend, 2)

@@ -14,11 +14,12 @@ from understudy.config.recipe import from_yaml, load_config, to_yaml
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.experiment import run_experiment, train_arm
-from understudy.methods import kd_loss
+from understudy.methods import kd_loss, method_config
 from understudy.models.ensemble import Ensemble
 from understudy.report import write_report
+from understudy.runs.folder import RunFolder
 from understudy.runs.networks import load_teacher, trained_network
-from understudy.runs.plan import chain_of, depths, generations_in, needed_by, spec_of
+from understudy.runs.plan import RunPlan, generations_of, resolve_plan
 from understudy.runs.remeasure import benchmark_run, evaluate_run
 from understudy.runs.warm_cache import build_cache, inspect_cache, verify_cache
 
@@ -39,19 +40,23 @@ def run(config: Any, out: Path, **options: Any) -> dict[str, Any]:
     )
 
 
+def depths(plan: RunPlan) -> dict[str, int]:
+    return {name: plan.depth(arm) for name, arm in plan.arms.items()}
+
+
 # -- the chain as it is worked out ----------------------------------------------------------------------------------------
 
 
 def test_a_plain_run_is_a_teacher_and_its_students():
-    links = chain_of(load_config("digits", ["arms={other: {name: dkd}}"]))
-    assert {arm: link.teacher for arm, link in links.items()} == {
+    plan = resolve_plan(load_config("digits", ["arms={other: {name: dkd}}"]))
+    assert {name: arm.teacher for name, arm in plan.arms.items()} == {
         "teacher": None,
         "baseline": None,
         "distilled": "teacher",
         "other": "teacher",
     }
-    assert depths(links) == {"teacher": 0, "baseline": 1, "distilled": 1, "other": 1}
-    assert links["teacher"].seed == 0 and links["distilled"].seed is None
+    assert depths(plan) == {"teacher": 0, "baseline": 1, "distilled": 1, "other": 1}
+    assert plan.arm("teacher").seed == 0 and plan.arm("distilled").seed is None
 
 
 def test_what_is_given_or_put_together_is_trained_for_no_epochs():
@@ -60,9 +65,11 @@ def test_what_is_given_or_put_together_is_trained_for_no_epochs():
         "teacher.train.epochs=5",
         "train.epochs=3",
     ]
-    epochs = {arm: link.epochs for arm, link in chain_of(load_config("digits", changes)).items()}
+    plan = resolve_plan(load_config("digits", changes))
+    epochs = {name: arm.epochs for name, arm in plan.arms.items()}
     assert epochs == {"teacher": 0, "member1": 5, "member2": 0, "baseline": 3, "distilled": 3}
-    assert chain_of(load_config("digits", ["teacher.path=kept.safetensors"]))["teacher"].epochs == 0
+    given = resolve_plan(load_config("digits", ["teacher.path=given.safetensors"]))
+    assert given.arm("teacher").epochs == 0
 
 
 def test_assistants_of_any_number_stand_between():
@@ -73,8 +80,9 @@ def test_assistants_of_any_number_stand_between():
             "arms={direct: {name: kd, teacher: teacher}, first: {name: kd, teacher: assistant1}}",
         ],
     )
-    links = chain_of(config)
-    taught = {arm: link.teacher for arm, link in links.items() if link.teacher}
+    plan = resolve_plan(config)
+    arms = plan.arms
+    taught = {name: arm.teacher for name, arm in arms.items() if arm.teacher}
     assert taught == {
         "assistant1": "teacher",
         "assistant2": "assistant1",
@@ -82,11 +90,10 @@ def test_assistants_of_any_number_stand_between():
         "direct": "teacher",
         "first": "assistant1",
     }
-    assert links["assistant1"].train.epochs == 3 and links["assistant2"].train == config.train
-    assert links["assistant1"].method == config.method and links["assistant2"].method == {
-        "name": "at"
-    }
-    assert depths(links) == {
+    assert arms["assistant1"].train.epochs == 3 and arms["assistant2"].train == config.train
+    assert arms["assistant1"].method == method_config(config.method)
+    assert arms["assistant2"].method == method_config({"name": "at"})
+    assert depths(plan) == {
         "teacher": 0,
         "assistant1": 1,
         "baseline": 1,
@@ -95,28 +102,31 @@ def test_assistants_of_any_number_stand_between():
         "first": 2,
         "distilled": 3,
     }
-    assert needed_by(links, "distilled") == ["teacher", "assistant1", "assistant2"]
-    assert "teacher" not in links["direct"].method
+    needed = [arm.name for arm in plan.needed_by(arms["distilled"])]
+    assert needed == ["teacher", "assistant1", "assistant2"]
+    assert arms["direct"].method == method_config({"name": "kd"})
 
 
 def test_generations_follow_each_other_in_the_network_of_their_teacher():
     config = load_config(
         "digits", ["method=born_again", "method.generations=3", "teacher.train.stop_epoch=2"]
     )
-    links = chain_of(config)
-    taught = {arm: link.teacher for arm, link in links.items() if link.generation}
+    plan = resolve_plan(config)
+    arms = plan.arms
+    taught = {name: arm.teacher for name, arm in arms.items() if arm.generation}
     assert taught == {
         "distilled-gen1": "teacher",
         "distilled-gen2": "distilled-gen1",
         "distilled": "distilled-gen2",
     }
-    assert all(links[arm].model == config.teacher.model for arm in taught)
+    assert all(arms[arm].model == config.teacher.model for arm in taught)
     assert (
-        links["teacher"].train.epochs_run == 2
-        and links["distilled"].train.epochs_run == config.teacher_train.epochs
+        arms["teacher"].train.epochs_run == 2
+        and arms["distilled"].train.epochs_run == config.teacher_train.epochs
     )
-    assert generations_in({"name": "at+born_again", "born_again": {"generations": 4}}) == 4
-    assert generations_in({"name": "at"}) == 0
+    combined = method_config({"name": "at+born_again", "born_again": {"generations": 4}})
+    assert generations_of(combined) == 4
+    assert generations_of(method_config({"name": "at"})) == 0
 
 
 def test_members_take_from_the_teacher_what_they_do_not_say():
@@ -129,16 +139,17 @@ def test_members_take_from_the_teacher_what_they_do_not_say():
             "teacher.members=[{}, {model: {name: resnet8}, train: {epochs: 2}, weight: 3}, {seed: 1, path: a.safetensors}]",
         ],
     )
-    links = chain_of(config)
-    members = [links[name] for name in links["teacher"].members]
-    assert [m.seed for m in members] == [7, 8, 1] and links["teacher"].weights == (1.0, 3.0, 1.0)
+    plan = resolve_plan(config)
+    arms = plan.arms
+    members = [arms[name] for name in arms["teacher"].members]
+    assert [m.seed for m in members] == [7, 8, 1] and arms["teacher"].weights == (1.0, 3.0, 1.0)
     assert members[0].model == config.teacher.model and members[1].model.name == "resnet8"
     assert members[1].train.epochs == 2 and members[2].path == "a.safetensors"
     assert (
-        members[0].mean == (0.1, 0.1, 0.1) and links["teacher"].mean is None
+        members[0].inputs.mean == (0.1, 0.1, 0.1) and arms["teacher"].inputs == config.data
     )  # normalised inside, member by member
-    assert depths(links)["teacher"] == 1 and depths(links)["distilled"] == 2
-    assert chain_of(from_yaml(to_yaml(config), "copy")) == links
+    assert depths(plan)["teacher"] == 1 and depths(plan)["distilled"] == 2
+    assert resolve_plan(from_yaml(to_yaml(config), "copy")) == plan
 
 
 @pytest.mark.parametrize(
@@ -153,7 +164,7 @@ def test_members_take_from_the_teacher_what_they_do_not_say():
         (["arms={a: {name: kd, teacher: b}, b: {name: kd}}"], "no arm 'b' before this one"),
         (
             ["assistants=[{model: {name: resnet8}, method: {name: born_again}}]"],
-            r"assistants\.0\.method: born_again is a chain",
+            r"assistants\.0\.method: born_again trains several generations",
         ),
         (["method=born_again", "method.generations=0"], "at least 1, not 0"),
         (["teacher.members=[{seed: 0}]"], "must be at least two"),
@@ -179,7 +190,7 @@ def test_members_take_from_the_teacher_what_they_do_not_say():
 )
 def test_a_chain_that_makes_no_sense_is_refused_in_one_line(overrides: list[str], message: str):
     with pytest.raises(UnderstudyError, match=message) as refused:
-        chain_of(load_config("digits", overrides))
+        resolve_plan(load_config("digits", overrides))
     assert "\n" not in str(refused.value)
 
 
@@ -270,8 +281,9 @@ def test_the_cache_of_an_ensemble_is_exact_at_every_temperature(images: Path, tm
     )
     train_arm(config, "teacher", 0, tmp_path / "run", device="cpu")
     data, _ = prepare_data(config.data)
+    plan = resolve_plan(config)
     teacher = load_teacher(
-        config, spec_of(config, "distilled", 0), tmp_path / "run", data, torch.device("cpu")
+        plan, plan.arm_run("distilled", 0), RunFolder(tmp_path / "run"), data, torch.device("cpu")
     )
     assert isinstance(teacher.model, Ensemble)
     batches = TrainBatches(data.train, data.config, 16, 0, torch.device("cpu"))
@@ -397,12 +409,11 @@ def test_one_arm_alone_trains_all_that_it_needs_first(images: Path, tmp_path: Pa
         "distilled-seed1",
     }
     data, _ = prepare_data(config.data)
-    network = trained_network(config, spec_of(config, "distilled", 1), tmp_path / "run", data)
+    plan, folder = resolve_plan(config), RunFolder(tmp_path / "run")
+    network = trained_network(plan, plan.arm_run("distilled", 1), folder, data)
     assert sum(p.numel() for p in network.parameters()) == sum(
         p.numel()
-        for p in trained_network(
-            config, spec_of(config, "assistant1", 1), tmp_path / "run", data
-        ).parameters()
+        for p in trained_network(plan, plan.arm_run("assistant1", 1), folder, data).parameters()
     )
 
 

@@ -28,7 +28,8 @@ from understudy.execution.backend import Epoch, Event, Failed
 from understudy.execution.fused.backend import FusedBackend
 from understudy.execution.fused.stack import Stack
 from understudy.execution.sequential import SequentialBackend
-from understudy.runs.plan import chain_of
+from understudy.runs.folder import RunFolder
+from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
 from understudy.sweep.driver import run_sweep
 from understudy.teachers.cached import CachedTeacher
 
@@ -65,9 +66,9 @@ def whole(
         counted["opened"].append(counted["arms"][-1])
         return open_it(self)
 
-    def ran(config: Any, spec: Any, out: Path, *rest: Any, **options: Any) -> Any:
-        counted["arms"].append(f"{out.name}/{spec.name}")
-        return run(config, spec, out, *rest, **options)
+    def ran(plan: RunPlan, arm: ArmRun, out: RunFolder, *rest: Any, **options: Any) -> Any:
+        counted["arms"].append(f"{out.path.name}/{arm.name}")
+        return run(plan, arm, out, *rest, **options)
 
     def labelled(self: CachedTeacher, *arguments: Any) -> None:
         before = self.labelled
@@ -398,7 +399,8 @@ def test_a_teacher_that_is_given_is_said_to_be_read(
 )
 def test_where_a_teacher_comes_from_is_said_as_it_is(images: Path, arm: str, says: str):
     teacher = {"model": {"name": "fast_teacher"}, "members": [{}, {"path": "kept.safetensors"}]}
-    assert sweep_module._where_from(chain_of(small_config(images, teacher=teacher))[arm], 3) == says
+    plan = resolve_plan(small_config(images, teacher=teacher))
+    assert sweep_module._where_from(plan.arm(arm), 3) == says
 
 
 def test_a_failed_trial_is_recorded_and_does_not_end_the_sweep(images: Path, tmp_path: Path):

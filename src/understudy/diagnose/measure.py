@@ -21,11 +21,11 @@ from understudy.diagnose.evidence import Fit, Gradients, Measured, Targets
 from understudy.diagnose.record import ROLES, is_dropout
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import accuracy, predict
-from understudy.methods import build_method, method_class, method_config, needs_of
+from understudy.methods import build_method
 from understudy.models.base import Classifier
-from understudy.runs.folder import weights_path
-from understudy.runs.networks import load_teacher, trained_network
-from understudy.runs.plan import ArmSpec, method_of, shown_to, spec_of
+from understudy.runs.folder import RunFolder
+from understudy.runs.networks import keeps_adapter, load_teacher, trained_network
+from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
 from understudy.teachers.frozen import FrozenTeacher
 from understudy.training.setup import make_context
 
@@ -50,16 +50,15 @@ def has_weights(run: Path, config: RunConfig) -> bool:
     Raises:
         UnderstudyError: if some are there and some are not.
     """
-    if not any((run / "models").glob("*.safetensors")):
+    folder, plan = RunFolder(run), resolve_plan(config)
+    if not folder.all_weights():
         return False
-    needed = [
-        weights_path(run, spec.name) for seed in config.seeds for spec in _specs(config, seed)
-    ]
+    needed = [folder.weights(each.name) for seed in config.seeds for each in _arm_runs(plan, seed)]
     missing = sorted({str(path) for path in needed if not path.is_file()})
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UnderstudyError(
-            f"{missing[0]}{more} is missing: run again with --resume, or move {run / 'models'} away to diagnose without weights"
+            f"{missing[0]}{more} is missing: run again with --resume, or move {folder.models} away to diagnose without weights"
         )
     return True
 
@@ -73,33 +72,34 @@ def measure(run: Path, config: RunConfig, data: TrainingData, device: torch.devi
         data: its training and validation images.
         device: where networks run.
     """
+    plan, folder = resolve_plan(config), RunFolder(run)
     rng = torch.Generator().manual_seed(0)
     sample = data.train.take(torch.randperm(len(data.train), generator=rng)[:SAMPLE].sort().values)
     targets: list[Targets] = []
     gradients: list[Gradients | None] = []
     fits: dict[str, list[Fit]] = {role: [] for role in ROLES}
     for seed in config.seeds:
-        teacher_spec, baseline_spec, distilled_spec = _specs(config, seed)
-        teacher = load_teacher(config, distilled_spec, run, data, device)
+        teacher_run, *student_runs = _arm_runs(plan, seed)
+        teacher = load_teacher(plan, student_runs[-1], folder, data, device)
         if config.teacher.per_seed or seed == config.seeds[0]:
-            targets.append(_targets(config, teacher, data, seed, device))
+            targets.append(_targets(plan, teacher, data, seed, device))
             fits["teacher"].append(
                 _fit(
                     teacher.model,
                     sample,
                     data.val,
-                    shown_to(config, teacher_spec.arm),
+                    teacher_run.arm.inputs,
                     seed,
                     device,
                 )
             )
         students = {
-            spec.arm: trained_network(config, spec, run, data).to(device)
-            for spec in (baseline_spec, distilled_spec)
+            each.arm.name: trained_network(plan, each, folder, data).to(device)
+            for each in student_runs
         }
         for arm, student in students.items():
-            fits[arm].append(_fit(student, sample, data.val, shown_to(config, arm), seed, device))
-        gradients.append(_gradients(config, students["distilled"], teacher, data, seed, device))
+            fits[arm].append(_fit(student, sample, data.val, plan.arm(arm).inputs, seed, device))
+        gradients.append(_gradients(plan, students["distilled"], teacher, data, seed, device))
     own = _pixels(sample, config.data)
     return Measured(
         num_train=len(sample),
@@ -109,14 +109,14 @@ def measure(run: Path, config: RunConfig, data: TrainingData, device: torch.devi
         input_mean=tuple(own.mean(1).tolist()),
         input_std=tuple(own.std(1).tolist()),
         normalisations=_normalisations(
-            config, teacher, data, device
+            plan, teacher, data, device
         ),  # of a given teacher, the same for every seed
     )
 
 
-def _specs(config: RunConfig, seed: int) -> list[ArmSpec]:
+def _arm_runs(plan: RunPlan, seed: int) -> list[ArmRun]:
     """Teacher, plain and distilled student of a seed."""
-    return [spec_of(config, arm, seed) for arm in ROLES]
+    return [plan.arm_run(arm, seed) for arm in ROLES]
 
 
 # -- networks on images as they are ---------------------------------------------------------------------------------------
@@ -178,12 +178,13 @@ def _pixels(sample: Split, view: DataConfig) -> Tensor:
 
 
 def _normalisations(
-    config: RunConfig, teacher: FrozenTeacher, data: TrainingData, device: torch.device
+    plan: RunPlan, teacher: FrozenTeacher, data: TrainingData, device: torch.device
 ) -> dict[str, float]:
     """Accuracy of a given teacher on up to 1,000 validation images under other normalisations than the configured one."""
-    if config.teacher.path is None:
+    given = plan.arm("teacher")
+    if given.path is None:
         return {}
-    view = shown_to(config, "teacher")
+    view = given.inputs
     part = data.val.take(torch.arange(min(len(data.val), 1000)))
     views = {"as configured": view}
     for name, (mean, std) in NORMALISATIONS.items():
@@ -199,15 +200,16 @@ def _normalisations(
 
 
 def _targets(
-    config: RunConfig, teacher: FrozenTeacher, data: TrainingData, seed: int, device: torch.device
+    plan: RunPlan, teacher: FrozenTeacher, data: TrainingData, seed: int, device: torch.device
 ) -> Targets:
+    config = plan.config
     batches = _batches(config, data, seed, device)
     number = math.ceil(TARGET_IMAGES / min(config.train.batch_size, len(data.train)))
     logits, shares = [], []
     for batch in _last_epoch(config, batches, number):
         logits.append(teacher.outputs(batch).logits.cpu())
         shares.append(label_shares(batch, data.num_classes).cpu())
-    options = method_config(method_of(config, "distilled"))
+    options = plan.arm("distilled").method
     temperature = value_at(options.temperature, config.train.epochs_run - 1, config.train.epochs)
     return describe_targets(torch.cat(logits), torch.cat(shares), temperature)
 
@@ -259,7 +261,7 @@ def _entropy(probabilities: Tensor) -> Tensor:
 
 
 def _gradients(
-    config: RunConfig,
+    plan: RunPlan,
     student: Classifier,
     teacher: FrozenTeacher,
     data: TrainingData,
@@ -267,11 +269,11 @@ def _gradients(
     device: torch.device,
 ) -> Gradients | None:
     """Norms and angle of the terms' gradients on a copy of the student; None where its method cannot be built around it."""
-    options = method_config(method_of(config, "distilled"))
-    if "+" not in options.name and method_class(options.name).keeps_adapter:
+    config, options = plan.config, plan.arm("distilled").method
+    if keeps_adapter(options):
         return None
     student = copy.deepcopy(student)  # training mode moves its batch-norm statistics
-    listens = teacher if needs_of(options) != "nothing" else None
+    listens = teacher if plan.arm("distilled").uses_teacher else None
     method = build_method(
         options, student, make_context(student, data, config.train, listens, device)
     ).to(device)

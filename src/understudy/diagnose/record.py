@@ -10,9 +10,8 @@ from understudy.config.schema import RunConfig
 from understudy.diagnose.evidence import Curve, Recorded, Standing
 from understudy.errors import UnderstudyError
 from understudy.evaluation.statistics import paired_gain, summarise
-from understudy.methods import method_config
 from understudy.report.run.table import arm_of_role
-from understudy.runs.plan import method_of
+from understudy.runs.plan import resolve_plan
 from understudy.runs.results import read_history
 
 ROLES = ("teacher", "baseline", "distilled")
@@ -50,7 +49,7 @@ def read_recorded(run: Path, config: RunConfig, results: Mapping[str, Any]) -> R
         [by_seed["distilled"][s] for s in seeds], [by_seed["baseline"][s] for s in seeds]
     )
     data = results["data"]
-    options = method_config(method_of(config, "distilled"))
+    options = resolve_plan(config).arm("distilled").method
     dropout, dropout_options = _dropout(config, data)
     history = read_history(run)
     curves = {

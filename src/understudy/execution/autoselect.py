@@ -16,9 +16,9 @@ from understudy.errors import UnderstudyError
 from understudy.execution.backend import Backend, Epoch, Failed, Training
 from understudy.execution.workers import available_cores
 from understudy.models import deployed
-from understudy.runs.folder import weights_path
+from understudy.runs.folder import RunFolder
 from understudy.runs.networks import build
-from understudy.runs.plan import spec_of
+from understudy.runs.plan import RunPlan, resolve_plan
 from understudy.training.weights import save_weights
 
 _STEPS = 8
@@ -73,8 +73,8 @@ def measure_backends(
     return rates
 
 
-def _short(config: RunConfig, data: TrainingData, folder: Path) -> RunConfig:
-    """The configuration on a few made-up images, with a teacher that knows nothing and costs what the real one costs."""
+def _short(config: RunConfig, data: TrainingData, folder: Path) -> RunPlan:
+    """The run on a few made-up images, with a teacher that knows nothing and costs what the real one costs."""
     rng = np.random.default_rng(0)
     channels, height, width = data.image_shape
 
@@ -105,40 +105,39 @@ def _short(config: RunConfig, data: TrainingData, folder: Path) -> RunConfig:
         assistants=(),
     )
     torch.manual_seed(0)
-    for name in dict.fromkeys(spec_of(short, "teacher", seed).name for seed in config.seeds):
+    plan = resolve_plan(short)
+    for name in dict.fromkeys(plan.arm_run("teacher", seed).name for seed in config.seeds):
         teacher = build(config.teacher.model, data, config.teacher.stages)
-        save_weights(weights_path(folder, name), deployed(teacher))
-    return short
+        save_weights(RunFolder(folder).weights(name), deployed(teacher))
+    return plan
 
 
-def _rate(backend: Backend, config: RunConfig, folder: Path, most: int) -> float:
+def _rate(backend: Backend, plan: RunPlan, folder: Path, most: int) -> float:
+    config = plan.config
     number = min(backend.capacity, most)
     # A first round starts the processes, compiles, and labels the views that the second one shows again.
     _epoch_ends(
         backend,
-        config,
+        plan,
         folder / "first",
         min(number, max(len(available_cores()), len(config.seeds))),
     )
-    ends = _epoch_ends(backend, config, folder / "second", number)
+    ends = _epoch_ends(backend, plan, folder / "second", number)
     images = _STEPS * config.train.batch_size * (_EPOCHS - 2)
     # Each one's own pace beside the others; they are all under way at once, so that the paces add up.
     return sum(images / max(each[-2] - each[0], 1e-9) for each in ends)
 
 
-def _epoch_ends(
-    backend: Backend, config: RunConfig, folder: Path, number: int
-) -> list[list[float]]:
+def _epoch_ends(backend: Backend, plan: RunPlan, folder: Path, number: int) -> list[list[float]]:
     """Train some students at once; returns when each one's epochs ended, on a clock in seconds."""
     ends: dict[str, list[float]] = {}
     trainings = []
-    for n, seed in zip(range(number), itertools.cycle(config.seeds), strict=False):
+    for n, seed in zip(range(number), itertools.cycle(plan.config.seeds), strict=False):
         name = f"measure-{folder.name}{n}"
         ends[name] = []
-        cache = str(folder.parent / "cache")
-        trainings.append(
-            Training(name, config, "distilled", seed, folder / str(n), folder.parents[1], cache)
-        )
+        run, place = plan.arm_run("distilled", seed), RunFolder(folder / str(n))
+        teachers, cache = RunFolder(folder.parents[1]), str(folder.parent / "cache")
+        trainings.append(Training(name, plan, run, place, teachers, cache))
     backend.submit(trainings)
     ended = 0
     while ended < number:

@@ -4,14 +4,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from understudy.config.schema import RunConfig
 from understudy.errors import MachineError, UnderstudyError
 from understudy.events import EpochResult
-from understudy.runs.folder import arm_folder
+from understudy.runs.folder import RunFolder
+from understudy.runs.plan import ArmRun, RunPlan
 
 
 @dataclass(frozen=True)
@@ -20,21 +19,19 @@ class Training:
 
     Attributes:
         name: unique in the sweep, a folder name: ``0003-seed1``.
-        config: the recipe with the trial's values in it.
-        arm: ``distilled``, or ``baseline`` for the plain student.
-        seed: of initial weights, order, views and dropout.
-        folder: where ``arms/``, ``models/`` and the checkpoint go (:func:`understudy.runs.arm.run_arm`'s ``run``).
-        teachers: run directory that holds the teacher, trained once for the whole sweep.
+        plan: of the recipe with the trial's values in it.
+        run: which arm and seed of it: ``distilled``, or ``baseline`` for the plain student.
+        folder: where ``arms/`` and ``models/`` of this training are written.
+        teachers: holds the teacher, trained once for the whole sweep.
         cache: folder of teacher outputs, shared; the user's cache where ``None``.
         final: open the test split at the end. Only the winner's trainings on fresh seeds do.
     """
 
     name: str
-    config: RunConfig
-    arm: str
-    seed: int
-    folder: Path
-    teachers: Path
+    plan: RunPlan
+    run: ArmRun
+    folder: RunFolder
+    teachers: RunFolder
     cache: str | None = None
     final: bool = False
 
@@ -82,7 +79,7 @@ Event = Epoch | Finished | Failed | Stopped
 
 def kept_result(training: Training) -> Finished | None:
     """What a training left behind that has ended before; such a one is read, not trained."""
-    path = arm_folder(training.folder, f"{training.arm}-seed{training.seed}") / "result.json"
+    path = training.folder.result(training.run.name)
     if not path.exists():
         return None
     try:

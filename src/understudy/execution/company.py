@@ -1,20 +1,19 @@
 """The students of a run that take turns in one process: one job of ``understudy run --together``."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 from understudy.execution.backend import Epoch, Failed, Finished, Training
 from understudy.execution.fused.backend import FusedBackend
-from understudy.runs.plan import ArmSpec
+from understudy.runs.folder import RunFolder
+from understudy.runs.plan import ArmRun, RunPlan
 
 
 def run_company(
-    config: RunConfig,
-    specs: Sequence[ArmSpec],
-    run: Path,
+    plan: RunPlan,
+    runs: Sequence[ArmRun],
+    folder: RunFolder,
     device: str,
     threads: int | None,
     cache: str | None,
@@ -23,8 +22,8 @@ def run_company(
     """Train students of a run together, going on from the checkpoints that are there, and evaluate each as it ends.
 
     Args:
-        config, run, device, threads, cache: as for :func:`understudy.runs.arm.run_arm`.
-        specs: the students.
+        plan, folder, device, threads, cache: as for :func:`understudy.runs.arm.run_arm`.
+        runs: the students.
         report: called with (the student's name, its news).
 
     Returns:
@@ -35,8 +34,8 @@ def run_company(
     """
     results: dict[str, Any] = {}
     trainings = [
-        Training(s.name, config, s.arm, s.seed, run, teachers=run, cache=cache, final=True)
-        for s in specs
+        Training(run.name, plan, run, folder, teachers=folder, cache=cache, final=True)
+        for run in runs
     ]
     with FusedBackend(
         device=device, engine="interleaved", capacity=len(trainings), threads=threads

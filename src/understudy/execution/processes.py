@@ -149,9 +149,10 @@ class ProcessBackend(Backend):
         if endangered is not None and not worker.trainings:
             return endangered
         safe = [t for t in self.waiting if not self._in_danger(t)]
-        waiting, here = Counter(t.seed for t in safe), {t.seed for t in worker.trainings.values()}
+        waiting = Counter(t.run.seed for t in safe)
+        here = {t.run.seed for t in worker.trainings.values()}
         # Of equals the first that was submitted.
-        return max(safe, key=lambda t: (t.seed in here, waiting[t.seed]), default=None)
+        return max(safe, key=lambda t: (t.run.seed in here, waiting[t.run.seed]), default=None)
 
     def _in_danger(self, training: Training) -> bool:
         """Whether it has died so often that once more ends it: then it is to blame alone, and nobody dies with it."""

@@ -451,17 +451,17 @@ def _train(config: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def _alone(training: Training) -> Iterator[None]:
     """Hold the training: workers of a killed driver live on for a moment, and no training must run twice at once."""
-    training.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(training.folder / "training.lock", timeout=_TAKEOVER)
+    training.folder.path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(training.folder.path / "training.lock", timeout=_TAKEOVER)
     try:
         lock.acquire()
     except Timeout as error:
-        holder = (training.folder / "training.pid").read_text()
+        holder = (training.folder.path / "training.pid").read_text()
         raise UnderstudyError(
             f"{holder} has been training it for {_TAKEOVER:.0f} s: end that process"
         ) from error
     try:
-        (training.folder / "training.pid").write_text(
+        (training.folder.path / "training.pid").write_text(
             f"process {os.getpid()} on {socket.gethostname()}"
         )
         yield

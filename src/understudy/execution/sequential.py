@@ -8,8 +8,7 @@ from typing import Any
 
 from understudy.events import EpochResult
 from understudy.execution.backend import Backend, Epoch, Event, Finished, Stopped, Training, failed
-from understudy.runs.arm import run_arm
-from understudy.runs.plan import chain_of, needed_by, spec_of
+from understudy.runs.arm import RunOptions, run_arm
 from understudy.training.device import resolve_device
 
 
@@ -31,23 +30,27 @@ def run_training(
     Returns:
         the contents of ``result.json``.
     """
-    config, links = training.config, chain_of(training.config)
-    # The generations of a born-again student come before it; teacher and assistants are there.
-    own = [name for name in needed_by(links, training.arm) if not links[name].teaches_all]
-    for name in (*own, training.arm):
-        result = run_arm(
-            config,
-            spec_of(config, name, training.seed),
-            training.folder,
-            device,
-            threads,
-            True,
-            training.cache,
-            training.final and name == training.arm,
-            report if name == training.arm else None,
-            teachers=training.teachers,
-        )
-    return result
+    plan, run = training.plan, training.run
+    options = RunOptions(device, threads, resume=True, cache=training.cache)
+    for arm in plan.needed_by(run.arm):
+        if not arm.is_shared:  # a generation; teacher and assistants are trained already
+            run_arm(
+                plan,
+                plan.arm_run(arm.name, run.seed),
+                training.folder,
+                options,
+                final=False,
+                teachers=training.teachers,
+            )
+    return run_arm(
+        plan,
+        run,
+        training.folder,
+        options,
+        report,
+        final=training.final,
+        teachers=training.teachers,
+    )
 
 
 def on_cpu(device: str) -> bool:

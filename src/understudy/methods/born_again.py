@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from understudy.config.schedules import Schedule
 from understudy.methods.base import Method, MethodConfig
-from understudy.runs.plan import GENERATIONS
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,13 @@ class BornAgainConfig(MethodConfig):
     """T: both networks' logits are divided by it in the soft term."""
     alpha: float | Schedule = 0.5
     """Weight of the soft term, in [0, 1]; the cross-entropy gets the rest."""
-    generations: int = GENERATIONS
+    generations: int = 2
     """Networks trained one after the other, each by the one before it, the first by the teacher."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.generations < 1:
-            raise ValueError("method.generations must be at least 1")
+            raise ValueError(f"method.generations must be at least 1, not {self.generations}")
 
 
 class BornAgain(Method):

@@ -4,24 +4,21 @@ import io
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from understudy.config.schema import RunConfig
-from understudy.data.dataset import SealedSplit
+from understudy.data.dataset import SealedSplit, Split
 from understudy.data.prepare import TrainingData
 from understudy.evaluation.metrics import metrics, predict
 from understudy.events import EpochResult
 from understudy.files import write_bytes, write_json
-from understudy.methods import method_config, needs_of
 from understudy.models import deployed
 from understudy.models.base import Classifier
-from understudy.runs.folder import arm_folder, weights_path
-from understudy.runs.plan import ArmSpec, chain_of, link_of, shown_to
+from understudy.runs.folder import RunFolder, training_name
+from understudy.runs.plan import ArmRun, RunPlan
 from understudy.training.device import resolve_precision
 from understudy.training.history import write_history
 from understudy.training.weights import save_weights
@@ -31,9 +28,9 @@ if TYPE_CHECKING:
 
 
 def finish_arm(
-    config: RunConfig,
-    spec: ArmSpec,
-    run: Path,
+    plan: RunPlan,
+    run: ArmRun,
+    folder: RunFolder,
     network: Classifier,
     history: Sequence[EpochResult],
     data: TrainingData,
@@ -41,12 +38,12 @@ def finish_arm(
     fabric: "Fabric",
     seconds: float,
     *,
-    teachers: Path,
+    teachers: RunFolder,
 ) -> dict[str, Any]:
     """Write what a trained arm leaves behind: weights, history, predictions and, last of all, ``result.json``.
 
     Args:
-        config, spec, run: as for :func:`run_arm`.
+        plan, run, folder: as for :func:`run_arm`.
         network: with the kept weights.
         history: one entry per epoch; none for a given teacher.
         data, test: what to evaluate on; ``None`` leaves the test split sealed.
@@ -58,26 +55,17 @@ def finish_arm(
         the contents of ``result.json``.
     """
     began = time.perf_counter()
-    link = link_of(config, spec.arm)
-    listens = needs_of(method_config(link.method)) != "nothing"
-    precision = resolve_precision(link.train.precision, fabric.device)
-    folder = arm_folder(run, spec.name)
-    save_weights(weights_path(run, spec.name), deployed(network))
-    write_history(folder / "history.csv", [(spec.arm, spec.seed, e) for e in history])
+    arm = run.arm
+    precision = resolve_precision(arm.train.precision, fabric.device)
+    save_weights(folder.weights(run.name), deployed(network))
+    write_history(folder.arm_history(run.name), [(arm.name, run.seed, e) for e in history])
     rates = [e.images_per_second for e in history if e.seconds > 0]
-    result = _evaluate(
-        config, spec, run, network, data, test, fabric.device, precision, teachers
-    ) | {
-        "arm": spec.arm,
-        "seed": spec.seed,
-        "model": " + ".join(chain_of(config)[name].model.name for name in link.members)
-        or link.model.name,
-        "method": "given"
-        if link.path
-        else "ensemble"
-        if link.members
-        else method_config(link.method).name,
-        "taught_by": link.teacher if listens else None,
+    result = _evaluate(run, folder, network, data, test, fabric.device, precision, teachers) | {
+        "arm": arm.name,
+        "seed": run.seed,
+        "model": " + ".join(plan.arm(name).model.name for name in arm.members) or arm.model.name,
+        "method": "given" if arm.path else "ensemble" if arm.members else arm.method.name,
+        "taught_by": arm.teacher if arm.uses_teacher else None,
         "precision": precision,
         "threads": torch.get_num_threads(),
         "ranks": fabric.world_size,
@@ -88,44 +76,38 @@ def finish_arm(
         "best_epoch": max(history, key=lambda e: e.val_accuracy).epoch if history else None,
         "best_val_accuracy": max((e.val_accuracy for e in history), default=None),
     }
-    write_json(folder / "result.json", result)
-    return dict(json.loads((folder / "result.json").read_text()))
+    path = folder.result(run.name)
+    write_json(path, result)
+    return dict(json.loads(path.read_text()))
 
 
 def _evaluate(
-    config: RunConfig,
-    spec: ArmSpec,
-    run: Path,
+    run: ArmRun,
+    folder: RunFolder,
     network: nn.Module,
     data: TrainingData,
     test: SealedSplit | None,
     device: torch.device,
     precision: str,
-    teachers: Path,
+    teachers: RunFolder,
 ) -> dict[str, Any]:
     """Metrics on validation and, for the final evaluation, on the test split; logits are kept beside them."""
-    view = shown_to(config, spec.arm)
+    view = run.arm.inputs
     result: dict[str, Any] = {}
-    for name, split in (
-        ("val", data.val),
-        ("test", test.open_for_final_evaluation() if test else None),
-    ):
-        if split is None:
-            continue
+    splits: list[tuple[Literal["val", "test"], Split]] = [("val", data.val)]
+    if test:
+        splits.append(("test", test.open_for_final_evaluation()))
+    for name, split in splits:
         logits = predict(network, split, view, device, precision=precision)
         taught_by = None
-        if spec.teacher_seed is not None:
-            stored = (
-                arm_folder(teachers, f"teacher-seed{spec.teacher_seed}")
-                / f"predictions{'' if name == 'test' else '-val'}.npz"
-            )
+        if run.teacher_seed is not None:
+            stored = teachers.predictions(training_name("teacher", run.teacher_seed), name)
             if stored.exists():
                 with np.load(stored, allow_pickle=False) as file:
                     taught_by = torch.from_numpy(file["logits"].astype(np.float32))
         result[name] = metrics(logits, split.labels, taught_by)
-        suffix = "" if name == "test" else "-val"
         saved = {"logits": logits.half().numpy(), "labels": split.labels.numpy()}
-        write_bytes(arm_folder(run, spec.name) / f"predictions{suffix}.npz", _npz(saved))
+        write_bytes(folder.predictions(run.name, name), _npz(saved))
     return result
 
 

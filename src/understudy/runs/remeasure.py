@@ -9,9 +9,9 @@ from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.evaluation.latency import efficiency
 from understudy.files import write_json
-from understudy.runs.folder import load_run
+from understudy.runs.folder import RunFolder, load_run, split_training_name, training_name
 from understudy.runs.networks import trained_network
-from understudy.runs.plan import chain_of, shown_to, spec_of
+from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
 from understudy.runs.summary import _latencies
 from understudy.training.device import resolve_device
 
@@ -28,28 +28,35 @@ def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -
     from understudy.evaluation.metrics import metrics, predict
 
     target = resolve_device(device)
-    run = path if path.is_dir() else path.parent.parent
-    config = load_run(run)
+    folder = RunFolder(path if path.is_dir() else path.parent.parent)
+    config = load_run(folder.path)
     if data is not None:
         config = replace(config, data=replace(config.data, path=data))
+    plan = resolve_plan(config)
     prepared, sealed = prepare_data(config.data)
     test = sealed.open_for_final_evaluation()
-    files = sorted((run / "models").glob("*.safetensors")) if path.is_dir() else [path]
+    files = folder.all_weights() if path.is_dir() else [path]
     if not files:
-        raise UnderstudyError(f"{run} has no trained weights yet")
-    logits = {}
+        raise UnderstudyError(f"{folder.path} has no trained weights yet")
+    logits, runs = {}, {}
     for file in files:
-        arm, _, seed = file.stem.rpartition("-seed")
-        network = trained_network(
-            config, replace(spec_of(config, arm, int(seed)), seed=int(seed)), run, prepared
-        )
-        logits[file.stem] = predict(network.to(target), test, shown_to(config, arm), target)
-    taught = {}
-    for name in logits:
-        arm, _, seed = name.rpartition("-seed")
-        compared = spec_of(config, arm, int(seed)).teacher_seed
-        taught[name] = None if compared is None else logits.get(f"teacher-seed{compared}")
-    return {name: metrics(value, test.labels, taught[name]) for name, value in logits.items()}
+        run = _run_of(plan, file)
+        network = trained_network(plan, run, folder, prepared)
+        logits[run.name] = predict(network.to(target), test, run.arm.inputs, target)
+        runs[run.name] = run
+    measured = {}
+    for name, run in runs.items():
+        of_teacher = None
+        if run.teacher_seed is not None:
+            of_teacher = logits.get(training_name("teacher", run.teacher_seed))
+        measured[name] = metrics(logits[name], test.labels, of_teacher)
+    return measured
+
+
+def _run_of(plan: RunPlan, weights: Path) -> ArmRun:
+    """The training that a weights file is of; a shared teacher may have been trained on another seed than the plan's."""
+    arm, seed = split_training_name(weights.stem)
+    return replace(plan.arm_run(arm, seed), seed=seed)
 
 
 def benchmark_run(run: Path, *, threads: int = 1) -> dict[str, Any]:
@@ -60,9 +67,9 @@ def benchmark_run(run: Path, *, threads: int = 1) -> dict[str, Any]:
     """
     config = load_run(run)
     data, _ = prepare_data(config.data)
-    arms = list(chain_of(config))
-    measured = _latencies(config, run, arms, data, threads)
-    path = run / "results.json"
+    folder = RunFolder(run)
+    measured = _latencies(resolve_plan(config), folder, data, threads)
+    path = folder.results
     if path.exists():
         results = json.loads(path.read_text())
         largest = str(max(config.benchmark.batch_sizes))

@@ -3,36 +3,32 @@
 import csv
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from understudy.config.recipe import to_mapping
-from understudy.config.schema import RunConfig
 from understudy.data.prepare import TrainingData
 from understudy.evaluation.latency import count_macs, efficiency, measure_latency, model_size
 from understudy.evaluation.statistics import paired_gain, summarise, verdict
 from understudy.events import EpochResult
 from understudy.models import deployed
-from understudy.runs.folder import arm_folder, weights_path
+from understudy.runs.folder import RunFolder, training_name
 from understudy.runs.networks import trained_network
-from understudy.runs.plan import Link, chain_of, spec_of
+from understudy.runs.plan import Arm, RunPlan
 from understudy.training.history import write_history
 
 Latencies = dict[str, dict[str, Any]]
 
 
 def _latencies(
-    config: RunConfig, out: Path, arms: list[str], data: TrainingData, threads: int | None = None
+    plan: RunPlan, folder: RunFolder, data: TrainingData, threads: int | None = None
 ) -> Latencies:
     """Size, multiply-adds and latency of one network per arm, the networks taking turns."""
     networks = {}
-    for arm in arms:
-        spec = spec_of(config, arm, config.seeds[0])
-        networks[arm] = (
-            deployed(trained_network(config, spec, out, data)),
-            weights_path(out, spec.name),
-        )
-    settings = config.benchmark
+    for arm in plan.arms:
+        run = plan.arm_run(arm, plan.config.seeds[0])
+        network = deployed(trained_network(plan, run, folder, data))
+        networks[arm] = network, folder.weights(run.name)
+    settings = plan.config.benchmark
     latency = measure_latency(
         {arm: network for arm, (network, _) in networks.items()},
         data.image_shape,
@@ -52,9 +48,8 @@ def _latencies(
 
 
 def assemble(
-    config: RunConfig,
-    out: Path,
-    arms: list[str],
+    plan: RunPlan,
+    folder: RunFolder,
     finished: Mapping[str, Any],
     data: TrainingData,
     num_test: int,
@@ -62,7 +57,7 @@ def assemble(
     command: str,
 ) -> dict[str, Any]:
     """Everything that was measured, as ``results.json`` holds it; also writes the run's ``history.csv``."""
-    links = chain_of(config)
+    config, arms = plan.config, plan.arms
     by_arm = {arm: [r for r in finished.values() if r["arm"] == arm] for arm in arms}
     entries = {}
     for arm, runs in by_arm.items():
@@ -76,7 +71,7 @@ def assemble(
         assert summary["accuracy"] is not None
         entries[arm] = {
             "role": arm if arm in ("teacher", "baseline", "distilled") else "extra",
-            "part": links[arm].role,
+            "part": arms[arm].role,
             "taught_by": runs[0].get("taught_by"),
             "model": runs[0]["model"],
             "method": runs[0]["method"],
@@ -93,8 +88,8 @@ def assemble(
             ),
         }
     comparisons = []
-    for arm, link in links.items():
-        reference = _compared_with(link, links)
+    for arm, planned in arms.items():
+        reference = _compared_with(planned, plan)
         if reference is not None:
             ours, theirs = (
                 [r["test"]["accuracy"] for r in by_arm[name]] for name in (arm, reference)
@@ -112,7 +107,7 @@ def assemble(
                     "verdict": sentence,
                 }
             )
-    _gather_history(out, [(arm, r["seed"]) for arm, runs in by_arm.items() for r in runs])
+    _gather_history(folder, [(arm, r["seed"]) for arm, runs in by_arm.items() for r in runs])
     return {
         "schema": 1,
         "name": config.name,
@@ -136,23 +131,23 @@ def assemble(
     }
 
 
-def _compared_with(link: Link, links: Mapping[str, Link]) -> str | None:
+def _compared_with(arm: Arm, plan: RunPlan) -> str | None:
     """The arm whose plain training of the same network, seed by seed, shows what a taught arm has gained; ``None`` without one.
 
     A born-again network is like the teacher, so the baseline shows it only where the student is, too; else the teacher does,
     where there is one for each seed.
     """
-    if link.role not in ("generation", "distilled", "extra"):
+    if not arm.is_taught:
         return None
-    baseline, teacher = links["baseline"], links["teacher"]
-    if not link.generation or (link.model, link.stages, link.train) == (
+    baseline, teacher = plan.arm("baseline"), plan.arm("teacher")
+    if not arm.generation or (arm.model, arm.stages, arm.train) == (
         baseline.model,
         baseline.stages,
         baseline.train,
     ):
         return "baseline"
     same = (
-        link.model == teacher.model
+        arm.model == teacher.model
         and teacher.seed is None
         and not teacher.members
         and teacher.path is None
@@ -160,10 +155,10 @@ def _compared_with(link: Link, links: Mapping[str, Link]) -> str | None:
     return "teacher" if same else None
 
 
-def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:
+def _gather_history(folder: RunFolder, names: list[tuple[str, int]]) -> None:
     entries = []
     for arm, seed in names:
-        path = arm_folder(out, f"{arm}-seed{seed}") / "history.csv"
+        path = folder.arm_history(training_name(arm, seed))
         for row in csv.DictReader(path.read_text().splitlines()):
             losses = {
                 k.removeprefix("train_"): float(v)
@@ -197,7 +192,7 @@ def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:
                     ),
                 )
             )
-    write_history(out / "history.csv", entries)
+    write_history(folder.history, entries)
 
 
 def describe_data(data: TrainingData, num_test: int) -> dict[str, Any]:

@@ -13,10 +13,9 @@ from understudy.config.schema import RunConfig
 from understudy.data.loader import TrainBatches
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
-from understudy.methods import method_config, needs_of
-from understudy.runs.folder import load_run
+from understudy.runs.folder import RunFolder, load_run
 from understudy.runs.networks import load_teacher
-from understudy.runs.plan import spec_of
+from understudy.runs.plan import RunPlan, resolve_plan
 from understudy.teachers.cached import CachedTeacher, cached, keeps_embedding
 from understudy.teachers.output_store import default_cache, valid_rows
 from understudy.training.device import make_fabric, resolve_device
@@ -52,9 +51,10 @@ def build_cache(
     """
     resolve_device(device)  # refused before anything is read or written
     config = load_run(run)
+    plan = resolve_plan(config)
     labelled, folders = 0, []
     for seed in config.seeds if _seeds_matter(config) else config.seeds[:1]:
-        teacher = _cached_teacher(config, run, seed, cache, device)
+        teacher = _cached_teacher(plan, RunFolder(run), seed, cache, device)
         policy = teacher.batches.policy
         if all_views:
             if policy.num_views is None:
@@ -65,7 +65,7 @@ def build_cache(
                 raise UnderstudyError(
                     f"{config.method['name']} reads embeddings, which are kept by epoch: label a number of epochs"
                 )
-            plan = [
+            todo = [
                 (
                     f"view {v + 1}/{policy.num_views}",
                     0,
@@ -75,10 +75,10 @@ def build_cache(
             ]
         else:
             number = config.train.epochs_run if epochs is None else epochs
-            plan = [
+            todo = [
                 (f"seed {seed}, epoch {e + 1}/{number}", e, policy.epoch(e)) for e in range(number)
             ]
-        for what, epoch, views in plan:
+        for what, epoch, views in todo:
             teacher.prepare(
                 epoch,
                 views,
@@ -94,13 +94,16 @@ def _seeds_matter(config: RunConfig) -> bool:
 
 
 def _cached_teacher(
-    config: RunConfig, run: Path, seed: int, cache: Path | None, device: str
+    plan: RunPlan, folder: RunFolder, seed: int, cache: Path | None, device: str
 ) -> CachedTeacher:
-    data, _ = prepare_data(config.data)
-    fabric = make_fabric(device, config.teacher_train.precision)
-    teacher = load_teacher(config, spec_of(config, "distilled", seed), run, data, fabric.device)
-    batches = TrainBatches(data.train, data.config, config.train.batch_size, seed, fabric.device)
-    embedding = keeps_embedding(needs_of(method_config(config.method)), teacher)
+    """The cached outputs of the teacher of the distilled student of a seed."""
+    student = plan.arm_run("distilled", seed)
+    data, _ = prepare_data(plan.config.data)
+    fabric = make_fabric(device, plan.arm("teacher").train.precision)
+    teacher = load_teacher(plan, student, folder, data, fabric.device)
+    batch_size = plan.config.train.batch_size
+    batches = TrainBatches(data.train, data.config, batch_size, seed, fabric.device)
+    embedding = keeps_embedding(student.arm.needs, teacher)
     return cached(teacher, data, batches, str(cache) if cache else None, embedding=embedding)
 
 
@@ -170,9 +173,9 @@ def verify_cache(
         )
     if run is None:
         return found
-    config = load_run(run)
-    for seed in config.seeds:
-        teacher = _cached_teacher(config, run, seed, folder.parent, device)
+    plan = resolve_plan(load_run(run))
+    for seed in plan.config.seeds:
+        teacher = _cached_teacher(plan, RunFolder(run), seed, folder.parent, device)
         if teacher.store.folder.resolve() == folder.resolve():
             return found | _compare(teacher, sample)
     raise UnderstudyError(

@@ -1,6 +1,7 @@
 """A sweep: data, teacher and teacher outputs once; many trials chosen by validation; the winner alone meets the test images."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import shutil
@@ -34,12 +35,11 @@ from understudy.execution.backend import (
 from understudy.execution.sequential import on_cpu
 from understudy.execution.workers import Job, available_cores, run_jobs
 from understudy.files import write_bytes, write_json
-from understudy.methods import method_config, needs_of
 from understudy.methods.base import NEEDS
-from understudy.runs.arm import run_arm
-from understudy.runs.folder import arm_folder, kept_weights, record_config
+from understudy.runs.arm import RunOptions, run_arm
+from understudy.runs.folder import RunFolder, record_config, training_name
 from understudy.runs.networks import build
-from understudy.runs.plan import Link, chain_of, needed_by, spec_of
+from understudy.runs.plan import Arm, resolve_plan
 from understudy.runs.summary import describe_data
 from understudy.sweep.results import (
     Run,
@@ -241,7 +241,7 @@ def _record(config: RunConfig, out: Path, asked: dict[str, Any], resume: bool) -
             raise UnderstudyError(
                 f"{path} is damaged, which says whose sweep this is: give another --out"
             )
-        record_config(config, out, resume=True)
+        record_config(config, RunFolder(out), resume=True)
         differing = [
             key
             for key, value in asked.items()
@@ -252,11 +252,11 @@ def _record(config: RunConfig, out: Path, asked: dict[str, Any], resume: bool) -
                 f"cannot resume {out}: its {', '.join(differing)} differ; give another --out"
             )
         return str(before["driver"])
-    if (out / "config.yaml").exists():
+    if RunFolder(out).config.exists():
         raise UnderstudyError(f"{out} already holds a run: choose another --out")
     driver = uuid.uuid4().hex
     write_json(path, {"driver": driver, "asked": asked})
-    record_config(config, out, resume=False)
+    record_config(config, RunFolder(out), resume=False)
     return driver
 
 
@@ -278,7 +278,7 @@ class _Group:
     epochs_seen: int = 0
 
     def training_name(self, seed: int) -> str:
-        return f"{self.name}-seed{seed}"
+        return training_name(self.name, seed)
 
     def runs(self) -> list[Run]:
         return [
@@ -361,25 +361,25 @@ class _Sweep:
         apart = (
             on_cpu(self.device) and self.workers != 1
         )  # in a process of its own, whose threads are bound to the cores
-        links = chain_of(self.config)
-        shared = [name for name in needed_by(links, "distilled") if links[name].teaches_all]
-        for spec in dict.fromkeys(
-            spec_of(self.config, name, seed) for seed in seeds for name in shared
-        ):
-            if (arm_folder(self.out, spec.name) / "result.json").exists():
+        plan, folder = resolve_plan(self.config), RunFolder(self.out)
+        shared = [arm for arm in plan.needed_by(plan.arm("distilled")) if arm.is_shared]
+        runs = [plan.arm_run(arm.name, seed) for seed in seeds for arm in shared]
+        for run in {run.name: run for run in runs}.values():
+            if folder.result(run.name).exists():
                 continue
             threads = cores if on_cpu(self.device) else None
-            arguments = (self.config, spec, self.out, self.device, threads, True, self.cache, False)
-            self.shown.say(_where_from(links[spec.arm], spec.seed))
-            display = RunDisplay({spec.name: links[spec.arm].epochs})
-            drawn = self.shown.shown and self.shown.bar is None and links[spec.arm].epochs > 0
+            options = RunOptions(self.device, threads, resume=True, cache=self.cache)
+            job = functools.partial(run_arm, plan, run, folder, options, final=False)
+            self.shown.say(_where_from(run.arm, run.seed))
+            display = RunDisplay({run.name: run.arm.epochs})
+            drawn = self.shown.shown and self.shown.bar is None and run.arm.epochs > 0
             with display if drawn else contextlib.nullcontext():
                 tell = display.tell if drawn else _say_nothing
-                run_jobs([Job(spec.name, run_arm, arguments)], int(apart), tell, bind_all=True)
+                run_jobs([Job(run.name, job, ())], int(apart), tell, bind_all=True)
 
     def _needs_teacher(self) -> bool:
         return any(
-            needs_of(method_config(config.method)) != "nothing"
+            resolve_plan(config).arm("distilled").uses_teacher
             for config in (self.config, *self._with_each_method())
         )
 
@@ -394,12 +394,11 @@ class _Sweep:
         """Machines that share a study must share the teacher, bit for bit."""
         if not self._needs_teacher():
             return
-        names = dict.fromkeys(
-            spec_of(self.config, "teacher", seed).name for seed in self.config.seeds
-        )
+        plan = resolve_plan(self.config)
+        names = dict.fromkeys(plan.arm_run("teacher", seed).name for seed in self.config.seeds)
         digest = hashlib.sha256()
         for name in names:
-            digest.update(kept_weights(self.out, name).read_bytes())
+            digest.update(RunFolder(self.out).require_weights(name).read_bytes())
         theirs = self.search.noted().get("teacher")
         if theirs is None:
             self.search.note("teacher", digest.hexdigest())
@@ -506,16 +505,15 @@ class _Sweep:
 
     def _submit(self, group: _Group, seeds: Sequence[int]) -> None:
         """Take up a group's trainings on these seeds; finished ones are read, not trained."""
-        new = []
+        new, plan = [], resolve_plan(group.config)
         for seed in seeds:
-            folder = self.out / "trials" / group.training_name(seed)
+            folder = RunFolder(self.out / "trials" / group.training_name(seed))
             training = Training(
                 group.training_name(seed),
-                group.config,
-                group.arm,
-                seed,
+                plan,
+                plan.arm_run(group.arm, seed),
                 folder,
-                self.out,
+                RunFolder(self.out),
                 self.cache,
                 group.final,
             )
@@ -680,7 +678,7 @@ class _Sweep:
         """Of the methods in the search, one that reads the most of its teacher: backends differ in what that costs."""
         return max(
             (config, *self._with_each_method()),
-            key=lambda c: NEEDS.index(needs_of(method_config(c.method))),
+            key=lambda c: NEEDS.index(resolve_plan(c).arm("distilled").needs),
         )
 
     # What is left behind.
@@ -753,18 +751,15 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _claim(training: Training) -> None:
     """Write a training's configuration beside it, or refuse a folder that holds another one's."""
-    path = training.folder / "config.yaml"
+    path, config = training.folder.config, training.plan.config
     if path.exists():
         kept = from_yaml(path.read_text(), str(path))
-        if (
-            replace(kept, data=replace(kept.data, path=training.config.data.path))
-            != training.config
-        ):
+        if replace(kept, data=replace(kept.data, path=config.data.path)) != config:
             raise UnderstudyError(
-                f"{training.folder} holds a training of another configuration, and the study does not know it: give another --out"
+                f"{training.folder.path} holds a training of another configuration, and the study does not know it: give another --out"
             )
         return
-    write_bytes(path, to_yaml(training.config).encode())
+    write_bytes(path, to_yaml(config).encode())
 
 
 def _names_method(values: Mapping[str, Any]) -> bool:
@@ -779,13 +774,13 @@ def _percent(runs: Sequence[Run]) -> str:
     return f"{100 * accuracy['mean']:.2f}{spread} % on validation"
 
 
-def _where_from(link: Link, seed: int) -> str:
+def _where_from(arm: Arm, seed: int) -> str:
     """Where a teacher (a member, an assistant) of the sweep comes from, as a line for people."""
-    if link.path is not None:
-        return f"reading the {link.role} from {link.path}, once for all trials"
-    if link.members:
-        return f"putting the {link.role} together from its {len(link.members)} members"
-    return f"training the {link.role} (seed {seed}), once for all trials"
+    if arm.path is not None:
+        return f"reading the {arm.role} from {arm.path}, once for all trials"
+    if arm.members:
+        return f"putting the {arm.role} together from its {len(arm.members)} members"
+    return f"training the {arm.role} (seed {seed}), once for all trials"
 
 
 def _say_nothing(name: str, message: tuple[Any, ...]) -> None:

@@ -142,20 +142,21 @@ def configured(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     Raises:
         UnderstudyError: for an unknown key or a value that does not fit.
     """
-    from understudy.methods import method_config
+    from understudy.runs.plan import resolve_plan
 
+    plan = resolve_plan(config)
     mapping = to_mapping(config)
     # train.* is the teacher's default as well: written out, it stays put when train.* is swept.
-    mapping["teacher"]["train"] = to_mapping(config.teacher_train)
+    mapping["teacher"]["train"] = to_mapping(plan.arm("teacher").train)
     for number, assistant in enumerate(mapping["assistants"]):
-        assistant["train"] = to_mapping(config.assistant_train(number))
+        assistant["train"] = to_mapping(plan.arm(f"assistant{number + 1}").train)
     # The method first: naming another one drops the options of the recipe's. And a section before what is in it.
     for key in sorted(
         values, key=lambda key: (key not in ("method", "method.name"), key.count("."))
     ):
         apply_override(mapping, f"{key}={json.dumps(values[key])}")
     changed = parse(RunConfig, mapping)
-    method_config(changed.method)
+    resolve_plan(changed)  # refuses a method's unknown options and bad values
     return changed
 
 

@@ -22,6 +22,7 @@ from tests.sweep.small_sweep import small_config
 from understudy.execution.backend import Epoch, Failed, Finished, Stopped, Training
 from understudy.execution.fused.backend import FusedBackend
 from understudy.execution.fused.stack import Stack
+from understudy.runs.folder import RunFolder
 from understudy.sweep.driver import run_sweep
 from understudy.sweep.space import configured
 
@@ -56,7 +57,7 @@ def same_bits(first: Training, second: Training) -> bool:
 
 def moved(training: Training, folder: Path) -> Training:
     """The same training into another folder."""
-    return replace(training, folder=folder / training.name)
+    return replace(training, folder=RunFolder(folder / training.name))
 
 
 def close_bits(first: Training, second: Training, tolerance: float) -> None:
@@ -222,11 +223,11 @@ def test_stacked_students_end_as_they_would_alone(
             theirs["val"]["nll"], rel=1e-3 if optimizer == "sgd" else 3e-2
         )
         own = torch.load(
-            training.folder / "arms" / f"distilled-seed{training.seed}" / "checkpoint.pt",
+            training.folder.checkpoint(training.run.name),
             weights_only=True,
         )
         other = torch.load(
-            by_itself.folder / "arms" / f"distilled-seed{training.seed}" / "checkpoint.pt",
+            by_itself.folder.checkpoint(training.run.name),
             weights_only=True,
         )
         assert own["fingerprint"] == other["fingerprint"] and torch.equal(

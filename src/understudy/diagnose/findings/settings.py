@@ -1,6 +1,7 @@
 """Settings to try, as overrides of ``understudy run``, worked out from the run's own."""
 
 from understudy.diagnose.evidence import Evidence
+from understudy.runs.plan import resolve_plan
 
 
 def setting(option: str, value: float) -> str:
@@ -20,4 +21,5 @@ def onecycle(evidence: Evidence) -> tuple[str, ...]:
 
 def longer_teacher(evidence: Evidence) -> str:
     """Twice the teacher's epochs."""
-    return f"teacher.train.epochs={2 * evidence.config.teacher_train.epochs}"
+    epochs = resolve_plan(evidence.config).arm("teacher").train.epochs
+    return f"teacher.train.epochs={2 * epochs}"

@@ -5,6 +5,7 @@ from understudy.diagnose.findings.finding import Finding
 from understudy.diagnose.findings.settings import setting
 from understudy.diagnose.findings.teacher import WRONG_TARGETS
 from understudy.diagnose.findings.wording import percent
+from understudy.runs.plan import resolve_plan
 
 FAINT_SHARE = 0.05
 """Share of the gradient below which a term does not steer: a step then points within 3 degrees of the other term's."""
@@ -140,7 +141,7 @@ def targets(evidence: Evidence) -> Finding | None:
 def label_smoothing(evidence: Evidence) -> Finding | None:
     """Was the teacher, or the student, trained on smoothed labels?"""
     of_teacher, of_student = (
-        evidence.config.teacher_train.label_smoothing,
+        resolve_plan(evidence.config).arm("teacher").train.label_smoothing,
         evidence.config.train.label_smoothing,
     )
     given = evidence.config.teacher.path is not None

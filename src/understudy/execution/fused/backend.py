@@ -35,12 +35,9 @@ from understudy.execution.fused.interleaved import (
 )
 from understudy.execution.fused.stack import epoch_stacked
 from understudy.execution.fused.student import StackedStudent, why_not_stacked
-from understudy.methods import method_config, needs_of
 from understudy.methods.base import Method
 from understudy.runs.finish import finish_arm
-from understudy.runs.folder import arm_folder
 from understudy.runs.networks import build, load_teacher
-from understudy.runs.plan import ArmSpec, link_of, spec_of
 from understudy.teachers.cached import CachedTeacher
 from understudy.training.device import make_fabric
 from understudy.training.loop import train_steps
@@ -57,7 +54,7 @@ class Seat:
     """A training that this backend has taken on.
 
     Attributes:
-        training: as submitted; spec: the same for :mod:`understudy.runs.arm`.
+        training: as submitted.
         data, test: its images; batches, teacher: shared with the seats of its seed.
         fabric: shared with all of its precision.
         method: the student inside its loss.
@@ -66,7 +63,6 @@ class Seat:
     """
 
     training: Training
-    spec: ArmSpec
     data: TrainingData
     test: SealedSplit
     fabric: "Fabric"
@@ -146,13 +142,12 @@ class FusedBackend(Backend):
     def _take_on(self) -> Iterator[Event]:
         submitted, self._submitted = self._submitted, []
         for training in submitted:
-            spec = spec_of(training.config, training.arm, training.seed)
             try:
                 finished = kept_result(training)
                 if finished is not None:
                     yield finished
                     continue
-                seat = self._seat(training, spec)
+                seat = self._seat(training)
                 history = seat.student.start()
             except Exception as error:
                 yield failed(training.name, error)
@@ -220,8 +215,8 @@ class FusedBackend(Backend):
         self._remove(seat)
         try:
             result = finish_arm(
-                training.config,
-                seat.spec,
+                training.plan,
+                training.run,
                 training.folder,
                 seat.method.deployed(),
                 seat.history,
@@ -240,10 +235,10 @@ class FusedBackend(Backend):
         self._seats.remove(seat)
         _leave(seat)
 
-    def _seat(self, training: Training, spec: ArmSpec) -> Seat:
+    def _seat(self, training: Training) -> Seat:
         """Build a student and its loss as :func:`understudy.runs.arm.run_arm` does, in the same order: the same random draws."""
-        config, link = training.config, link_of(training.config, training.arm)
-        settings, options = link.train, method_config(link.method)
+        plan, run, arm = training.plan, training.run, training.run.arm
+        config, settings, options = plan.config, arm.train, arm.method
         fabric = self._once(
             ("fabric", settings.precision), lambda: make_fabric(self.device, settings.precision)
         )
@@ -254,28 +249,25 @@ class FusedBackend(Backend):
         data, test = self._once(("data", str(config.data)), lambda: prepare_data(config.data))
         images = (
             str(config.data),
-            str(training.seed),
+            str(run.seed),
             str(settings.batch_size),
             str(settings.drop_last),
         )
-        own = (
-            ()
-            if link.teacher is None or link_of(config, link.teacher).teaches_all
-            else (str(training.folder),)
-        )
-        listens = (str(training.teachers), str(link.teacher), str(spec.teacher_seed), *own)
+        taught_by = plan.teacher_of(arm)
+        own = () if taught_by is None or taught_by.is_shared else (str(training.folder),)
+        listens = (str(training.teachers), str(arm.teacher), str(run.teacher_seed), *own)
         if options.curriculum is not None:  # the teacher decides which images it shows
-            images = (*images, str(options.curriculum), str(link.train.epochs), *listens)
+            images = (*images, str(options.curriculum), str(settings.epochs), *listens)
         batches = self._once(
-            ("batches", *images), lambda: _batches(data, settings, training.seed, fabric.device)
+            ("batches", *images), lambda: _batches(data, settings, run.seed, fabric.device)
         )
-        torch.manual_seed(generation_seed(training.seed, link.generation))
-        student = build(link.model, data, link.stages)
+        torch.manual_seed(generation_seed(run.seed, arm.generation))
+        student = build(arm.model, data, arm.stages)
         # Loaded for every student, though only the first one's is kept: building it draws from the student's generator.
         frozen = None
-        if needs_of(options) != "nothing":
+        if arm.uses_teacher:
             frozen = load_teacher(
-                config, spec, training.folder, data, fabric.device, training.teachers
+                plan, run, training.folder, data, fabric.device, training.teachers
             )
         method, answers = assemble(
             student,
@@ -301,11 +293,11 @@ class FusedBackend(Backend):
             raise UnderstudyError(
                 f"this training cannot be stacked: {why}; use the engine interleaved"
             )
-        checkpoint = arm_folder(training.folder, spec.name) / "checkpoint.pt"
+        checkpoint = training.folder.checkpoint(run.name)
         trained: Turns | StackedStudent
         if engine == "stacked":
             trained = StackedStudent(
-                method, data, settings, fabric, teacher, batches, training.seed, checkpoint
+                method, data, settings, fabric, teacher, batches, run.seed, checkpoint
             )
         else:
             steps = train_steps(
@@ -315,12 +307,12 @@ class FusedBackend(Backend):
                 fabric,
                 teacher=teacher,
                 batches=batches,
-                seed=training.seed,
+                seed=run.seed,
                 checkpoint=checkpoint,
                 resume=True,
             )
             trained = Turns(steps, fabric.device)
-        return Seat(training, spec, data, test, fabric, batches, teacher, method, engine, trained)
+        return Seat(training, data, test, fabric, batches, teacher, method, engine, trained)
 
     def _engine(self, method: Method, device: torch.device) -> tuple[str, str]:
         """The engine for a training, and why it cannot be had (empty where it can)."""

@@ -24,6 +24,7 @@ from understudy.report.run.table import (
     significant,
     write_csv,
 )
+from understudy.runs.folder import RunFolder, training_name
 from understudy.runs.results import load_results, read_history, read_results
 
 MAX_VERDICTS = 7  # more are counted first
@@ -114,16 +115,14 @@ def _outcomes(run: Path, results: Results) -> dict[str, Any] | None:
         {r["seed"] for r in results["arms"][name]["runs"]} for name in (baseline, distilled)
     )
     seeds = sorted(with_baseline & with_distilled)
+    folder = RunFolder(run)
     counts: dict[str, list[list[int]]] = {"right": [], "wrong": []}
     for seed in seeds:
-        own = run / "arms" / f"{teacher}-seed{seed}" / "predictions.npz"
         paths = [
-            own
-            if own.exists()
-            else run / "arms" / f"{teacher}-seed{first_teacher_seed}" / "predictions.npz",
-            run / "arms" / f"{baseline}-seed{seed}" / "predictions.npz",
-            run / "arms" / f"{distilled}-seed{seed}" / "predictions.npz",
+            folder.predictions(training_name(arm, seed)) for arm in (teacher, baseline, distilled)
         ]
+        if not paths[0].exists():
+            paths[0] = folder.predictions(training_name(teacher, first_teacher_seed))
         if not all(path.exists() for path in paths):
             return None
         taught, before, after = (_right(path) for path in paths)
@@ -162,7 +161,7 @@ def _right(path: Path) -> Any:
 
 def config_text(run: Path, results: Results) -> str:
     """The resolved configuration as saved beside the results; JSON, which is YAML too, where that file is gone."""
-    path = run / "config.yaml"
+    path = RunFolder(run).config
     if path.exists():
         return path.read_text(encoding="utf-8")
     return json.dumps(results.get("config") or {}, indent=2, ensure_ascii=False)
