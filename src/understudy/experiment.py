@@ -3,20 +3,22 @@
 import contextlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from understudy.config.schema import RunConfig
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
-from understudy.evaluation.environment import hardware
+from understudy.evaluation.environment import this_machine
 from understudy.execution.workers import Job, Tell, available_cores, run_jobs
-from understudy.files import write_json
+from understudy.files import to_json, write_json
 from understudy.runs.arm import RunOptions, run_arm
 from understudy.runs.folder import RunFolder, load_run, record_config
 from understudy.runs.networks import build
 from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
-from understudy.runs.summary import _latencies, assemble
+from understudy.runs.results import ArmResult, RunEnvironment, RunResults
+from understudy.runs.summary import assemble, measure_costs
 from understudy.training.device import resolve_device, resolve_precision
 
 
@@ -31,7 +33,7 @@ def run_experiment(
     cache: str | None = None,
     display: bool = True,
     together: bool = False,
-) -> dict[str, Any]:
+) -> RunResults | None:
     """Run all arms on all seeds and write the run directory.
 
     Args:
@@ -47,7 +49,7 @@ def run_experiment(
             numbers, to the bit; worth it where many arms read a teacher's features.
 
     Returns:
-        the contents of ``results.json``; nothing on any but the first rank of a distributed run.
+        the contents of ``results.json``; ``None`` on any but the first rank of a distributed run.
 
     Raises:
         UnderstudyError: for what is wrong outside the program; everything finished so far stays, ``resume`` goes on from it.
@@ -105,7 +107,7 @@ def run_experiment(
     display = display and rank == 0
     tell: Tell = shown.tell if display else (lambda name, message: None)
     with shown if display else contextlib.nullcontext():
-        finished: dict[str, Any] = {}
+        finished: dict[str, ArmResult] = {}
         after_teachers = began
         for wave in waves:
             takes_turns = together and not any(run.arm.is_shared for run in wave)
@@ -114,24 +116,25 @@ def run_experiment(
                 after_teachers = time.perf_counter()
         after_students = time.perf_counter()
     if rank != 0:
-        return {}
-    latencies = _latencies(plan, folder, data)
-    results = assemble(plan, folder, finished, data, len(test), latencies, command)
-    results["seconds"] = {
+        return None
+    costs = measure_costs(plan, folder, data)
+    results = assemble(plan, folder, finished, data, len(test), costs, command)
+    seconds = {
         "teacher": after_teachers - began,
         "students": after_students - after_teachers,
         "total": time.perf_counter() - began,
     }
-    results["environment"] = hardware("cpu" if on_cpu else "cuda") | {
-        "workers": max(side_by_side, 1),
-        "threads_per_worker": 1 if on_cpu else None,
-        "precision": resolve_precision(
-            config.train.precision, torch.device("cpu" if on_cpu else "cuda")
-        ),
-    }
+    kind = "cpu" if on_cpu else "cuda"
+    environment = RunEnvironment(
+        **to_json(this_machine(kind)),
+        workers=max(side_by_side, 1),
+        threads_per_worker=1 if on_cpu else None,
+        precision=resolve_precision(config.train.precision, torch.device(kind)),
+    )
+    results = replace(results, seconds=seconds, environment=environment)
     write_json(
         folder.environment,
-        results["environment"] | {"command": command, "created": results["created"]},
+        to_json(environment) | {"command": command, "created": results.created},
     )
     write_json(folder.results, results)
     return results
@@ -153,7 +156,7 @@ def _companies(plan: RunPlan, runs: list[ArmRun], parts: int) -> list[list[ArmRu
 
 def train_arm(
     config: RunConfig, arm: str, seed: int, out: Path, *, device: str = "auto", resume: bool = False
-) -> dict[str, Any]:
+) -> ArmResult:
     """Train one arm on one seed; what it needs (its teacher, members, assistants) is trained first where it is not there yet.
 
     Returns:
@@ -187,6 +190,6 @@ def train_arm(
     ]
     shown = RunDisplay({each.name: each.arm.epochs for each in runs})
     with shown if first else contextlib.nullcontext():
-        return dict(
-            run_jobs(jobs, 0, shown.tell if first else lambda name, message: None)[run.name]
-        )
+        tell = shown.tell if first else lambda name, message: None
+        result: ArmResult = run_jobs(jobs, 0, tell)[run.name]
+        return result

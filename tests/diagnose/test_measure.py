@@ -141,7 +141,9 @@ def test_after_an_early_stop_targets_and_gradients_are_of_the_last_epoch_that_wa
     assert [batch.index.tolist() for batch in measure._last_epoch(config, batches, 3)] == trained
 
     pulls, at_its_alpha = (
-        measure._gradients(resolve_plan(each), tiny_net(0), FrozenTeacher(tiny_net(1)), data, 0, CPU)
+        measure._gradients(
+            resolve_plan(each), tiny_net(0), FrozenTeacher(tiny_net(1)), data, 0, CPU
+        )
         for each in (config, stopped(alpha=0.2))
     )
     assert pulls is not None and pulls == at_its_alpha and set(pulls.norms) == {"ce", "kd"}

@@ -14,6 +14,7 @@ from understudy.config.recipe import from_yaml, load_config, to_yaml
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.experiment import run_experiment, train_arm
+from understudy.files import to_json
 from understudy.methods import kd_loss, method_config
 from understudy.models.ensemble import Ensemble
 from understudy.report import write_report
@@ -42,6 +43,14 @@ def run(config: Any, out: Path, **options: Any) -> dict[str, Any]:
 
 def depths(plan: RunPlan) -> dict[str, int]:
     return {name: plan.depth(arm) for name, arm in plan.arms.items()}
+
+
+def needed_by(plan: RunPlan, name: str) -> list[str]:
+    return [arm.name for arm in plan.needed_by(plan.arm(name))]
+
+
+def generations(name: str, **options: Any) -> int:
+    return generations_of(method_config({"name": name, **options}))
 
 
 # -- the chain as it is worked out ----------------------------------------------------------------------------------------
@@ -102,8 +111,7 @@ def test_assistants_of_any_number_stand_between():
         "first": 2,
         "distilled": 3,
     }
-    needed = [arm.name for arm in plan.needed_by(arms["distilled"])]
-    assert needed == ["teacher", "assistant1", "assistant2"]
+    assert needed_by(plan, "distilled") == ["teacher", "assistant1", "assistant2"]
     assert arms["direct"].method == method_config({"name": "kd"})
 
 
@@ -150,6 +158,202 @@ def test_members_take_from_the_teacher_what_they_do_not_say():
     )  # normalised inside, member by member
     assert depths(plan)["teacher"] == 1 and depths(plan)["distilled"] == 2
     assert resolve_plan(from_yaml(to_yaml(config), "copy")) == plan
+
+
+def test_members_and_students_train_side_by_side_each_after_what_they_need():
+    config = load_config(
+        "digits",
+        [
+            "teacher.members=[{}, {}]",
+            "assistants=[{model: {name: resnet20}, method: {name: kd}}]",
+            "method=born_again",
+            "arms.direct={name: kd, teacher: teacher}",
+            "arms.late={name: kd, teacher: distilled}",
+            "arms.member={name: kd, teacher: member2}",
+        ],
+    )
+    plan = resolve_plan(config)
+    assert depths(plan) == {
+        "member1": 0,
+        "member2": 0,
+        "teacher": 1,
+        "assistant1": 2,
+        "baseline": 2,
+        "direct": 2,
+        "member": 2,
+        "distilled-gen1": 3,
+        "distilled": 4,
+        "late": 5,
+    }
+    assert list(plan.arms) == [
+        "teacher",
+        "member1",
+        "member2",
+        "assistant1",
+        "baseline",
+        "distilled-gen1",
+        "distilled",
+        "direct",
+        "late",
+        "member",
+    ]
+    assert needed_by(plan, "late") == [
+        "member1",
+        "member2",
+        "teacher",
+        "assistant1",
+        "distilled-gen1",
+        "distilled",
+    ]
+    assert needed_by(plan, "member") == ["member2"] and needed_by(plan, "baseline") == []
+    assert [plan.arm(name).teacher for name in ("late", "member", "distilled-gen1")] == [
+        "distilled",
+        "member2",
+        "assistant1",
+    ]
+
+
+def test_what_kind_of_arm_each_one_is():
+    assistant = "assistants=[{model: {name: resnet20}, method: {name: kd}}]"
+    changes = ["teacher.members=[{}, {}]", assistant, "method=born_again", "arms={x: {name: kd}}"]
+    plan = resolve_plan(load_config("digits", changes))
+    kinds = {name: (a.role, a.is_shared, a.generation) for name, a in plan.arms.items()}
+    assert kinds == {
+        "teacher": ("teacher", True, 0),
+        "member1": ("member", True, 0),
+        "member2": ("member", True, 0),
+        "assistant1": ("assistant", True, 0),
+        "baseline": ("baseline", False, 0),
+        "distilled-gen1": ("generation", False, 1),
+        "distilled": ("distilled", False, 2),
+        "x": ("extra", False, 0),
+    }
+    assert plan.arm("teacher").members == ("member1", "member2")
+    plain = method_config({"name": "ce"})
+    assert plan.arm("teacher").method == plan.arm("baseline").method == plain
+    assert plan.arm("x").method == method_config({"name": "kd"})
+
+
+def test_seeds_of_the_run_reach_every_arm_that_is_not_shared():
+    shared = resolve_plan(
+        load_config("digits", ["teacher.seed=7", "assistants=[{model: {name: resnet20}}]"])
+    ).arms
+    assert {name: arm.seed_for(3) for name, arm in shared.items()} == {
+        "teacher": 7,
+        "assistant1": 7,
+        "baseline": 3,
+        "distilled": 3,
+    }
+    apart = resolve_plan(
+        load_config(
+            "digits",
+            ["teacher.seed=7", "teacher.per_seed=true", "assistants=[{model: {name: resnet20}}]"],
+        )
+    ).arms
+    assert {arm.seed_for(3) for arm in apart.values()} == {3}
+    assert shared["teacher"].seed_for(0) == 7, "and seed 0 is a seed like any other"
+    zero = resolve_plan(
+        load_config("digits", ["teacher.members=[{seed: 4}, {seed: 0}, {}]", "teacher.seed=5"])
+    ).arms
+    assert [zero[f"member{n}"].seed for n in (1, 2, 3)] == [4, 0, 7], (
+        "a seed of 0 is given, not left out"
+    )
+
+
+def test_members_may_have_stages_and_normalisation_of_their_own():
+    config = load_config(
+        "digits",
+        [
+            "teacher.stages=[a, b]",
+            "teacher.members=[{}, {stages: []}, {stages: [c], mean: [0, 0, 0], std: [1, 1, 1]}]",
+        ],
+    )
+    plan = resolve_plan(config)
+    members = [plan.arm(f"member{n}") for n in (1, 2, 3)]
+    assert [m.stages for m in members] == [("a", "b"), (), ("c",)]
+    given = config.data
+    assert [(m.inputs.mean, m.inputs.std) for m in members] == [
+        (given.mean, given.std),
+        (given.mean, given.std),
+        ((0, 0, 0), (1, 1, 1)),
+    ]
+
+
+def test_a_chain_has_two_generations_unless_its_method_says_otherwise():
+    assert generations("born_again") == 2 == generations("at+born_again")
+    assert generations("born_again", generations=1) == 1
+    assert generations("at+born_again", born_again={"generations": 5}) == 5
+    with pytest.raises(UnderstudyError, match=r"unknown key method\.generations"):
+        generations("at+born_again", generations=5)  # a part's options are its own
+    for wrong in (0, -1):
+        with pytest.raises(UnderstudyError, match=f"must be at least 1, not {wrong}"):
+            generations("born_again", generations=wrong)
+    with pytest.raises(UnderstudyError, match=r"method\.generations: .* integer.*, not 1\.5"):
+        generations("born_again", generations=1.5)
+
+
+def test_born_again_is_like_the_arm_it_is_taught_by():
+    config = load_config(
+        "digits",
+        [
+            "teacher.stages=[t]",
+            "student.stages=[s]",
+            "teacher.train.lr=0.25",
+            "teacher.train.stop_epoch=2",
+            "train.lr=0.5",
+            "assistants=[{model: {name: resnet20}, stages: [a], train: {lr: 0.125}}]",
+            "arms={first: {name: born_again, generations: 1, teacher: teacher}, second: {name: born_again, generations: 1}}",
+        ],
+    )
+    arms = resolve_plan(config).arms
+    assert (arms["first"].model, arms["first"].stages) == (config.teacher.model, ("t",))
+    assert (arms["first"].train.lr, arms["first"].train.stop_epoch) == (0.25, None), (
+        "trained to the end"
+    )
+    assert (arms["second"].model.name, arms["second"].stages, arms["second"].train.lr) == (
+        "resnet20",
+        ("a",),
+        0.125,
+    )
+    assert (arms["distilled"].stages, arms["distilled"].train.lr) == (("s",), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "references"),
+    [
+        ({"teacher": {"model": SMALL, "per_seed": True}}, ["teacher", "baseline"]),
+        ({"teacher": {"model": SMALL}}, ["baseline"]),
+        (
+            {
+                "teacher": {"model": SMALL, "per_seed": True, "train": {"epochs": 2}},
+                "student": {"model": SMALL},
+            },
+            ["teacher", "baseline"],
+        ),
+    ],
+)
+def test_what_is_born_again_is_compared_with_plain_training_of_the_same_network_for_as_many_seeds(
+    images: Path,  # noqa: F811
+    tmp_path: Path,
+    changes: dict[str, Any],
+    references: list[str],
+):
+    """The teacher, where there is one for each seed; the baseline, where the student is trained just like it; else nothing."""
+    again = {"name": "born_again", "generations": 1}
+    config = config_for(
+        images, train=QUICK, seeds=[5], method=again, arms={"taught": {"name": "kd"}}, **changes
+    )
+    results = run(config, tmp_path / "run")
+    assert [comparison["reference"] for comparison in results["comparisons"]] == references
+    for comparison in results["comparisons"]:
+        ours, theirs = (
+            results["arms"][name]["runs"][0]["test"]["accuracy"]
+            for name in (comparison["arm"], comparison["reference"])
+        )
+        assert comparison["gains"] == pytest.approx([ours - theirs])
+        assert comparison["verdict"].endswith("(against teacher)") == (
+            comparison["reference"] == "teacher"
+        )
 
 
 @pytest.mark.parametrize(
@@ -208,8 +412,8 @@ def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_
         arms={"direct": {"name": "kd", "teacher": "teacher"}},
     )
     results = run(config, tmp_path / "run")
-    arms = results["arms"]
-    assert {arm: entry["taught_by"] for arm, entry in arms.items()} == {
+    arms = results.arms
+    assert {arm: entry.taught_by for arm, entry in arms.items()} == {
         "teacher": None,
         "assistant1": "teacher",
         "assistant2": "assistant1",
@@ -217,10 +421,10 @@ def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_
         "distilled": "assistant2",
         "direct": "teacher",
     }
-    assert [len(entry["runs"]) for entry in arms.values()] == [1, 1, 1, 2, 2, 2]
-    assert arms["assistant1"]["runs"][0]["epochs"] == 2 and arms["assistant2"]["model"] == "resnet8"
-    assert arms["assistant1"]["runs"][0]["test"]["agreement"] is not None
-    assert [c["arm"] for c in results["comparisons"]] == ["distilled", "direct"]
+    assert [len(entry.runs) for entry in arms.values()] == [1, 1, 1, 2, 2, 2]
+    assert arms["assistant1"].runs[0].epochs == 2 and arms["assistant2"].model == "resnet8"
+    assert arms["assistant1"].runs[0].test.agreement is not None
+    assert [c.arm for c in results.comparisons] == ["distilled", "direct"]
     assert "assistant2" in write_report(tmp_path / "run").read_text()
     # Killed between two arms: what is missing is trained again, to the same bits, from the kept assistants.
     (tmp_path / "run" / "results.json").unlink()
@@ -229,9 +433,7 @@ def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_
         (tmp_path / "run" / "arms" / name / "checkpoint.pt").unlink()
     assert numbers(run(config, tmp_path / "run", resume=True)) == numbers(results)
     again = evaluate_run(tmp_path / "run", device="cpu")
-    assert (
-        again["assistant1-seed0"]["accuracy"] == arms["assistant1"]["runs"][0]["test"]["accuracy"]
-    )
+    assert again["assistant1-seed0"].accuracy == arms["assistant1"].runs[0].test.accuracy
 
 
 def test_an_ensemble_teaches_from_one_cache(images: Path, tmp_path: Path):  # noqa: F811
@@ -244,14 +446,13 @@ def test_an_ensemble_teaches_from_one_cache(images: Path, tmp_path: Path):  # no
         arms={"attention": {"name": "sp+kd"}, "hot": {"name": "kd", "temperature": 8}},
     )
     results = run(config, tmp_path / "run")
-    arms = results["arms"]
+    arms = results.arms
     assert (
-        list(arms)[:3] == ["teacher", "member1", "member2"]
-        and arms["teacher"]["method"] == "ensemble"
+        list(arms)[:3] == ["teacher", "member1", "member2"] and arms["teacher"].method == "ensemble"
     )
-    sizes = {arm: entry["size"]["parameters"] for arm, entry in arms.items()}
+    sizes = {arm: entry.size.parameters for arm, entry in arms.items()}
     assert sizes["teacher"] == sizes["member1"] + sizes["member2"]
-    assert [arms[f"member{n + 1}"]["runs"][0]["seed"] for n in range(2)] == [0, 1]
+    assert [arms[f"member{n + 1}"].runs[0].seed for n in range(2)] == [0, 1]
     (folder,) = [
         f for f in (tmp_path / "cache").iterdir() if f.is_dir()
     ]  # one cache for both members and both temperatures
@@ -260,7 +461,7 @@ def test_an_ensemble_teaches_from_one_cache(images: Path, tmp_path: Path):  # no
     assert verify_cache(folder, tmp_path / "run")["compared"] > 0
     assert build_cache(tmp_path / "run", cache=tmp_path / "cache")["labelled"] == 0
     again = evaluate_run(tmp_path / "run", device="cpu")
-    assert again["teacher-seed0"]["accuracy"] == arms["teacher"]["runs"][0]["test"]["accuracy"]
+    assert again["teacher-seed0"].accuracy == arms["teacher"].runs[0].test.accuracy
     assert set(benchmark_run(tmp_path / "run")) == set(arms)
     # What is predicted is the weighted mean of what the members predict.
     logits = [
@@ -336,7 +537,7 @@ def test_members_may_be_files(images: Path, tmp_path: Path):  # noqa: F811
         },
     )
     result = train_arm(given, "teacher", 0, tmp_path / "second", device="cpu")
-    assert result["method"] == "ensemble" and not list((tmp_path / "second").rglob("checkpoint.pt"))
+    assert result.method == "ensemble" and not list((tmp_path / "second").rglob("checkpoint.pt"))
     one, other = (
         load_file(tmp_path / run / "models" / "teacher-seed0.safetensors")
         for run in ("first", "second")
@@ -353,19 +554,18 @@ def test_born_again_runs_generation_after_generation(images: Path, tmp_path: Pat
         arms={"again": {"name": "at+born_again", "born_again": {"generations": 1}}},
     )
     results = run(config, tmp_path / "run")
-    arms = results["arms"]
+    arms = results.arms
     assert list(arms) == ["teacher", "baseline", "distilled-gen1", "distilled", "again"]
     assert (
-        arms["distilled"]["taught_by"] == "distilled-gen1"
-        and arms["distilled-gen1"]["taught_by"] == "teacher"
+        arms["distilled"].taught_by == "distilled-gen1"
+        and arms["distilled-gen1"].taught_by == "teacher"
     )
     assert all(
-        arms[arm]["size"]["parameters"] == arms["teacher"]["size"]["parameters"]
-        for arm in list(arms)[2:]
+        arms[arm].size.parameters == arms["teacher"].size.parameters for arm in list(arms)[2:]
     )
-    assert all(run["epochs"] == 2 for arm in list(arms)[2:] for run in arms[arm]["runs"])
+    assert all(run.epochs == 2 for arm in list(arms)[2:] for run in arms[arm].runs)
     compared = {
-        c["arm"]: c["reference"] for c in results["comparisons"]
+        c.arm: c.reference for c in results.comparisons
     }  # with the plain training of the same network
     assert compared == {"distilled-gen1": "teacher", "distilled": "teacher", "again": "teacher"}
     write_report(tmp_path / "run", figures=False)
@@ -391,7 +591,7 @@ def test_born_again_beside_a_student_of_the_same_network_is_compared_with_the_ba
         student={"model": SMALL},
         method={"name": "born_again", "generations": 1},
     )
-    assert [c["reference"] for c in run(config, tmp_path / "run")["comparisons"]] == ["baseline"]
+    assert [c.reference for c in run(config, tmp_path / "run").comparisons] == ["baseline"]
 
 
 def test_one_arm_alone_trains_all_that_it_needs_first(images: Path, tmp_path: Path):  # noqa: F811
@@ -426,7 +626,7 @@ def test_a_teacher_stopped_early_is_the_long_training_as_it_was_then(images: Pat
     )
     whole = train_arm(long, "teacher", 0, tmp_path / "long", device="cpu")
     stopped = train_arm(short, "teacher", 0, tmp_path / "short", device="cpu")
-    assert (whole["epochs"], stopped["epochs"]) == (4, 2)
+    assert (whole.epochs, stopped.epochs) == (4, 2)
     rows = [
         [
             line.split(",")[:9]
@@ -465,7 +665,6 @@ def test_several_levels_have_weights_of_their_own(images: Path, tmp_path: Path):
     assert all(
         torch.equal(one[name], other[name]) for name in one
     )  # a level of weight 0 is a level left out
-    assert (
-        json.loads((tmp_path / "run" / "results.json").read_text())["arms"]["distilled"]
-        == results["arms"]["distilled"]
-    )
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["arms"][
+        "distilled"
+    ] == to_json(results.arms["distilled"])

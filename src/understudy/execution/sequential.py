@@ -9,6 +9,7 @@ from typing import Any
 from understudy.events import EpochResult
 from understudy.execution.backend import Backend, Epoch, Event, Finished, Stopped, Training, failed
 from understudy.runs.arm import RunOptions, run_arm
+from understudy.runs.results import ArmResult
 from understudy.training.device import resolve_device
 
 
@@ -18,7 +19,7 @@ class StopTraining(Exception):
 
 def run_training(
     training: Training, device: str, threads: int | None, report: Callable[..., None]
-) -> dict[str, Any]:
+) -> ArmResult:
     """Train one student in this process, going on from its checkpoint or reading its finished result.
 
     Args:

@@ -1,6 +1,5 @@
 """One training of a run: build, train, save the weights, evaluate once at the end."""
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
 from understudy.events import EpochResult
 from understudy.models.base import Classifier
-from understudy.runs.finish import finish_arm
+from understudy.runs.finish import TrainedArm, finish_arm
 from understudy.runs.folder import RunFolder
 from understudy.runs.networks import (
     build,
@@ -21,6 +20,7 @@ from understudy.runs.networks import (
     load_teacher,
 )
 from understudy.runs.plan import ArmRun, RunPlan
+from understudy.runs.results import ArmResult, read_result
 from understudy.training.device import make_fabric, resolve_precision
 from understudy.training.loop import Progress
 from understudy.training.setup import Trained, fit, generation_seed
@@ -55,7 +55,7 @@ def run_arm(
     *,
     final: bool = True,
     teachers: RunFolder | None = None,
-) -> dict[str, Any]:
+) -> ArmResult:
     """Train one arm on one seed (or continue, or read its result), and evaluate it.
 
     Args:
@@ -74,7 +74,7 @@ def run_arm(
     if options.resume and folder.result(run.name).exists():
         if arm.is_shared and not arm.members:
             folder.require_weights(run.name)  # fail before a student is trained without its teacher
-        return dict(json.loads(folder.result(run.name).read_text()))
+        return read_result(folder.result(run.name))
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     start = time.perf_counter()
@@ -95,15 +95,14 @@ def run_arm(
             plan,
             run,
             folder,
-            trained.network,
-            trained.history,
+            TrainedArm(trained.network, trained.history, time.perf_counter() - start),
             data,
             test if final else None,
             fabric,
-            time.perf_counter() - start,
             teachers=teachers or folder,
         )
-    return dict(fabric.broadcast(written))
+    result: ArmResult = fabric.broadcast(written)
+    return result
 
 
 def _given_network(plan: RunPlan, run: ArmRun, data: TrainingData, fabric: "Fabric") -> Classifier:

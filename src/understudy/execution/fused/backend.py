@@ -36,7 +36,7 @@ from understudy.execution.fused.interleaved import (
 from understudy.execution.fused.stack import epoch_stacked
 from understudy.execution.fused.student import StackedStudent, why_not_stacked
 from understudy.methods.base import Method
-from understudy.runs.finish import finish_arm
+from understudy.runs.finish import TrainedArm, finish_arm
 from understudy.runs.networks import build, load_teacher
 from understudy.teachers.cached import CachedTeacher
 from understudy.training.device import make_fabric
@@ -218,12 +218,10 @@ class FusedBackend(Backend):
                 training.plan,
                 training.run,
                 training.folder,
-                seat.method.deployed(),
-                seat.history,
+                TrainedArm(seat.method.deployed(), seat.history, seat.student.seconds),
                 seat.data,
                 seat.test if training.final else None,
                 seat.fabric,
-                seat.student.seconds,
                 teachers=training.teachers,
             )
         except Exception as error:
