@@ -156,7 +156,7 @@ class _Evaluation:
     teacher: Path | None
 
     def measure(self, network: nn.Module, split: Split, file: str) -> Metrics:
-        """Metrics on a split, compared with the teacher's ``file``; the logits are written to it."""
+        """Metrics on a split, compared with the teacher's ``file``; writes the own ``file``."""
         logits = predict(network, split, self.view, self.device, precision=self.precision)
         teacher_logits = None
         if self.teacher is not None and (self.teacher / file).exists():

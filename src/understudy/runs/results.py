@@ -7,11 +7,10 @@ version. Accuracies are in [0, 1], sizes in MB of 2^20 bytes, latencies in milli
 import csv
 import dataclasses
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from understudy.errors import UnderstudyError
 from understudy.evaluation.environment import Machine
@@ -19,7 +18,7 @@ from understudy.evaluation.latency import Efficiency, Latency, ModelSize
 from understudy.evaluation.results import Metrics
 from understudy.evaluation.statistics import PairedGain, Summary
 from understudy.events import EpochResult
-from understudy.files import from_json, optional_key
+from understudy.files import LEFT_OUT_IF_NONE, from_json
 from understudy.training.history import write_history
 
 SCHEMA = 1
@@ -27,7 +26,7 @@ AGAIN = "run again with --resume to write it again"
 """What to do about a damaged file of a run."""
 
 
-# -- one training -----------------------------------------------------------------------------------
+# -- one training ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ class ArmResult:
     """
 
     val: Metrics
-    test: Metrics | None = optional_key()
+    test: Metrics | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     arm: str
     seed: int
     model: str
@@ -73,7 +72,7 @@ class ArmResult:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedResult:
-    """One seed of an arm in ``results.json``: an :class:`ArmResult` without what its seeds share."""
+    """One seed of an arm in ``results.json``: :class:`ArmResult` without what its seeds share."""
 
     val: Metrics | None = None
     test: Metrics
@@ -105,7 +104,7 @@ def read_result(path: Path) -> ArmResult:
     return from_json(ArmResult, _read(path, advice), str(path), advice)
 
 
-# -- all arms of a run -------------------------------------------------------------------------------
+# -- all arms of a run -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +263,27 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Published:
+    """Published numbers of an arm, in the units of the measured ones; ``None`` if not published."""
+
+    accuracy: float | None = None
+    nll: float | None = None
+    ece: float | None = None
+    agreement: float | None = None
+    parameters: float | None = None
+    size_mb: float | None = None
+    compression: float | None = None
+    macs: float | None = None
+    latency_ms: float | None = None
+
+    @classmethod
+    def of(cls, reference: Mapping[str, float]) -> "Published":
+        """Those entries of a recipe's ``reference`` that a report can show."""
+        known = {part.name for part in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in reference.items() if key in known})
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunResults:
     """Everything that a run measured, as in ``results.json``.
 
@@ -309,10 +329,9 @@ class RunResults:
         """Name of the first arm of this role."""
         return next((name for name, arm in self.arms.items() if arm.role == role), None)
 
-    def published(self, arm: str, key: str) -> float | None:
-        """A published number of an arm, if there is one and it is finite."""
-        value = self.reference.get(arm, {}).get(key)
-        return value if present(value) else None
+    def published(self, arm: str) -> Published:
+        """The published numbers of an arm."""
+        return Published.of(self.reference.get(arm, {}))
 
 
 def load_results(folder: Path) -> dict[str, Any]:
@@ -341,6 +360,11 @@ def read_results(run: Path) -> RunResults:
     return from_json(RunResults, load_results(run), str(Path(run) / "results.json"), AGAIN)
 
 
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder's ``results.json`` is that of a sweep; raises as :func:`load_results`."""
+    return load_results(folder).get("kind") == "sweep"
+
+
 def _read(path: Path, advice: str) -> Any:
     try:
         return json.loads(path.read_bytes())
@@ -353,12 +377,7 @@ def _read(path: Path, advice: str) -> Any:
         raise UnderstudyError(f"{path} cannot be read ({reason}); {advice}") from None
 
 
-def present(value: Any) -> TypeGuard[float]:
-    """Whether this is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-# -- history.csv -------------------------------------------------------------------------------------
+# -- history.csv -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -387,7 +406,7 @@ def read_history(run: Path) -> list[HistoryRow]:
             return [_history_row(row) for row in csv.DictReader(file)]
     except (ValueError, TypeError, KeyError):
         raise UnderstudyError(
-            f"{path} is not a history of a run; delete it to make the report without training curves"
+            f"{path} is not a history of a run; delete it to report without training curves"
         ) from None
 
 
