@@ -171,10 +171,10 @@ def test_metrics_are_the_single_figures_under_their_names() -> None:
     ]
     gaps += [0.8 * math.log(0.8 / 0.1) + 0.1 * math.log(0.1 / 0.8)] * 2
     assert found.teacher_kl == pytest.approx(sum(gaps) / 4)
-    assert found.agreement == 0.25 and found.accuracy == 0.75 and found.per_class[::2] == [1.0, 0.5]
+    assert found.agreement == 0.25 and found.accuracy == 0.75 and found.per_class[::2] == (1.0, 0.5)
     assert found.nll == pytest.approx(-(math.log(0.5) + math.log(0.25) + 2 * math.log(0.8)) / 4)
     assert found.ece == pytest.approx(0.5 * 0.0 + 0.5 * 0.2), "bins 8 and 12 of 15"
-    assert found.reliability.count == [0] * 7 + [2] + [0] * 3 + [2] + [0] * 3
+    assert found.reliability.count == (*[0] * 7, 2, *[0] * 3, 2, *[0] * 3)
     assert {f.name for f in dataclasses.fields(found)} == {
         "accuracy",
         "per_class",

@@ -209,9 +209,9 @@ def test_a_trial_is_compared_with_the_plain_student_of_its_own_values():
     assert (entries[2].summary, entries[2].gain) == (None, None), (
         "one that was stopped has no figure of all seeds"
     )
-    assert [one.seed for one in entries[2].runs] == [0] and entries[2][
-        "reason"
-    ] == "pruned for a reason"
+    assert [one.seed for one in entries[2].runs] == [0] and entries[
+        2
+    ].reason == "pruned for a reason"
     assert entries[4].summary.mean == pytest.approx(0.3) and entries[4].gain is None, (
         "its plain student is not there"
     )
