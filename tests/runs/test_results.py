@@ -116,14 +116,14 @@ def test_damage_names_file_key_and_remedy(
         read_result(path)
     message = str(error.value)
     assert message.startswith(f"{path} is incomplete: {problem}")
-    assert message.endswith(f"; delete {path} and run again with --resume")
+    assert message.endswith("; delete it, and --resume evaluates that training again")
     assert "\n" not in message
 
 
 def test_half_a_file_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text(json.dumps(RESULT)[:100])
-    with pytest.raises(UnderstudyError, match=r"result\.json cannot be read .*; delete "):
+    with pytest.raises(UnderstudyError, match=r"result\.json is damaged: delete it, and --resume"):
         read_result(path)
 
 

@@ -100,8 +100,12 @@ def read_result(path: Path) -> ArmResult:
     Raises:
         UnderstudyError: if the file is damaged.
     """
-    advice = f"delete {path} and run again with --resume"
-    return from_json(ArmResult, _read(path, advice), str(path), advice)
+    advice = "delete it, and --resume evaluates that training again"
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        raise UnderstudyError(f"{path} is damaged: {advice}") from None
+    return from_json(ArmResult, content, str(path), advice)
 
 
 # -- all arms of a run -----------------------------------------------------------------------------
@@ -341,7 +345,7 @@ def load_results(folder: Path) -> dict[str, Any]:
         UnderstudyError: if the file is missing, damaged or of another schema.
     """
     path = Path(folder) / "results.json"
-    results = _read(path, AGAIN)
+    results = _read(path)
     if not isinstance(results, dict) or results.get("schema") != SCHEMA:
         found = results.get("schema") if isinstance(results, dict) else None
         raise UnderstudyError(
@@ -365,7 +369,7 @@ def is_sweep(folder: Path) -> bool:
     return load_results(folder).get("kind") == "sweep"
 
 
-def _read(path: Path, advice: str) -> Any:
+def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -374,7 +378,7 @@ def _read(path: Path, advice: str) -> Any:
         ) from None
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise UnderstudyError(f"{path} cannot be read ({reason}); {advice}") from None
+        raise UnderstudyError(f"{path} cannot be read ({reason}); {AGAIN}") from None
 
 
 # -- history.csv -----------------------------------------------------------------------------------
