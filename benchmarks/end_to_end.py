@@ -61,14 +61,12 @@ def stages(
     write_report(folder / "run", figures=figures)
     reported = time.perf_counter()
 
-    arms, seconds = results["arms"], results["seconds"]
-    side_by_side = min(results["environment"]["workers"], 2 * len(config.seeds))
+    arms, seconds = results.arms, results.seconds
+    side_by_side = min(results.environment.workers, 2 * len(config.seeds))
     trained = {name: _training_seconds(folder / "run", name) for name in arms}
     teacher = trained.pop("teacher")
     students = sum(trained.values()) / side_by_side
-    labels = (
-        sum(run["label_seconds"] for arm in arms.values() for run in arm["runs"]) / side_by_side
-    )
+    labels = sum(run.label_seconds for arm in arms.values() for run in arm.runs) / side_by_side
     measured = {
         "import": imported - began,
         "decode": decoded - imported,

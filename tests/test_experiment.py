@@ -106,20 +106,20 @@ def test_a_run_leaves_results_history_and_weights_that_need_no_toolkit(
 
 
 def test_sizes_costs_and_compression_are_those_of_the_networks(
-    finished: tuple[Path, dict[str, Any]],
+    finished: tuple[Path, RunResults],
 ):
     """Megabytes are of 2^20 bytes, as the weights lie on disk; an arm's compression is the teacher's size over its own."""
     out, results = finished
     sizes = {}
-    for arm, entry in results["arms"].items():
+    for arm, entry in results.arms.items():
         state = load_file(out / "models" / f"{arm}-seed0.safetensors")
         sizes[arm] = (
             sum(tensor.numel() * tensor.element_size() for tensor in state.values()) / 2**20
         )
-        assert entry["size"]["size_mb"] == pytest.approx(sizes[arm])
-        assert entry["compression"] == pytest.approx(sizes["teacher"] / sizes[arm])
-        per_mb = entry["efficiency"]["accuracy_per_ms"] / sizes[arm]
-        assert entry["efficiency"]["accuracy_per_ms_mb"] == pytest.approx(per_mb)
+        assert entry.size.size_mb == pytest.approx(sizes[arm])
+        assert entry.compression == pytest.approx(sizes["teacher"] / sizes[arm])
+        per_mb = entry.efficiency.accuracy_per_ms / sizes[arm]
+        assert entry.efficiency.accuracy_per_ms_mb == pytest.approx(per_mb)
     assert (
         sizes["teacher"] != pytest.approx(sizes["baseline"])
         and sizes["baseline"] == sizes["distilled"]
@@ -134,9 +134,7 @@ def test_sizes_costs_and_compression_are_those_of_the_networks(
         64 * 3,
     ]
     assert (
-        results["arms"]["baseline"]["size"]["macs"]
-        == results["arms"]["distilled"]["size"]["macs"]
-        == sum(by_stage)
+        results.arms["baseline"].size.macs == results.arms["distilled"].size.macs == sum(by_stage)
     )
 
 
@@ -502,7 +500,7 @@ def test_torchrun_trains_every_arm_over_two_ranks_and_one_of_them_reports(
         timeout=200,
     )
     assert done.returncode == 0, done.stderr[-6000:]
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    results = read_results(tmp_path / "run")
     assert all(entry.runs[0].ranks == 2 for entry in results.arms.values())
     assert done.stdout.count("Report: ") == 1
 
@@ -523,8 +521,10 @@ RANK = """
 import json, os, sys, time
 from pathlib import Path
 import torch
-from understudy import files, teacher_cache
-from understudy.experiment import load_run, train_arm
+import understudy.teachers.cached as teacher_cache
+from understudy import files
+from understudy.experiment import train_arm
+from understudy.runs.folder import load_run
 
 out, notes = Path(sys.argv[1]), Path(sys.argv[2])
 written, labelled = [], 0
@@ -544,7 +544,7 @@ os.replace, teacher_cache.CachedTeacher._label = noted, slowly
 teacher_cache._CHUNK = 8
 torch.set_num_threads(1)
 result = train_arm(load_run(out), "distilled", 0, out, device="cpu")
-(notes / f"{os.environ['RANK']}.json").write_text(json.dumps({"result": result, "written": written, "labelled": labelled}))
+(notes / f"{os.environ['RANK']}.json").write_text(json.dumps({"result": files.to_json(result), "written": written, "labelled": labelled}))
 """
 
 

@@ -561,12 +561,11 @@ def _summary(recipe: str) -> str:
 def _show_results(results: "RunResults", folder: Path) -> None:
     from rich.console import Console
 
-    from understudy.files import to_json
     from understudy.report import write_report
     from understudy.report.run.table import terminal_table
 
     path = write_report(folder)
-    Console().print(terminal_table(to_json(results)))
+    Console().print(terminal_table(results))
     for comparison in results.comparisons:
         print(comparison.verdict)
     print(f"Report: {path}")
@@ -583,11 +582,10 @@ def _numbers(text: str, option: str) -> list[int]:
 
 def _show_sweep(results: "SweepResults", folder: Path) -> None:
     """The best trials, what they mean, and where the report is."""
-    from understudy.files import to_json
     from understudy.report import show_sweep, write_report
 
     path = write_report(folder)
-    show_sweep(to_json(results))
+    show_sweep(results)
     print(f"Report: {path}")
 
 

@@ -20,8 +20,8 @@ from tests.diagnose.example_evidence import (
 )
 
 from understudy.diagnose import figures
-from understudy.report.run.figures import COLOURS
-from understudy.report.sweep.colours import MUTED
+from understudy.report.colours import MUTED
+from understudy.report.colours import ROLE_COLOURS as COLOURS
 
 
 def rows(figure: Figure) -> dict[str, tuple[float, str]]:

@@ -12,6 +12,7 @@ from understudy.evaluation.latency import (
     Efficiency,
     Latency,
     LatencySettings,
+    ModelSize,
     count_macs,
     efficiency,
     measure_latency,
@@ -73,7 +74,7 @@ def test_a_model_that_fails_to_run_keeps_its_mode():
 
 def test_size_counts_parameters_and_buffers_apart():
     network = nn.BatchNorm1d(6)  # weight, bias; mean, variance (fp32) and the counter (int64)
-    assert model_size(network) == {"parameters": 12, "buffers": 13, "size_mb": (24 * 4 + 8) / 2**20}
+    assert model_size(network) == ModelSize(12, 13, size_mb=(24 * 4 + 8) / 2**20)
 
 
 def test_macs_of_a_depthwise_convolution_and_of_attention():

@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from understudy.files import from_json
+from understudy.runs.results import RunResults
+
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 ARMS = {  # role, model, method, skill of the logits, parameters, MB, MACs, ms at batch 1 and 128
     "teacher": ("teacher", "founding_teacher", "ce", 3.9, 4_664_970, 17.81, 97_000_000, 2.1, 104.0),
@@ -23,6 +26,11 @@ REFERENCE = {
     "distilled": {"accuracy": 0.7086, "latency_ms": 25.82},
 }
 T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
+
+
+def typed(results: Mapping[str, Any]) -> RunResults:
+    """The mapping of a ``results.json`` as the report reads it."""
+    return from_json(RunResults, results, "here", "run again")
 
 
 def many_methods(count: int) -> dict[str, tuple[Any, ...]]:

@@ -9,12 +9,26 @@ from typing import Any
 
 import numpy as np
 
+from understudy.files import from_json
+from understudy.report.sweep.view import SweepView
+from understudy.sweep.results import SweepResults
+
 T975 = {1: 12.7062, 2: 4.30265, 3: 3.18245, 4: 2.77645}
 GRID = (
     {"key": "method.temperature", "kind": "choice", "values": [1, 2, 3, 4, 5]},
     {"key": "method.alpha", "kind": "choice", "values": [0.1, 0.3, 0.5, 0.7, 0.9]},
 )
 LOG = {"key": "train.lr", "kind": "float", "low": 1e-4, "high": 1e-2, "log": True}
+
+
+def typed(results: Mapping[str, Any]) -> SweepResults:
+    """The mapping of a sweep's ``results.json`` as the report reads it."""
+    return from_json(SweepResults, results, "here", "sweep again")
+
+
+def view_of(results: Mapping[str, Any]) -> SweepView:
+    """The same with its settings and ranked trials."""
+    return SweepView.of(typed(results))
 
 
 def founding_like(values: Mapping[str, Any]) -> float:

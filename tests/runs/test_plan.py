@@ -343,7 +343,7 @@ def test_what_is_born_again_is_compared_with_plain_training_of_the_same_network_
     config = config_for(
         images, train=QUICK, seeds=[5], method=again, arms={"taught": {"name": "kd"}}, **changes
     )
-    results = run(config, tmp_path / "run")
+    results = to_json(run(config, tmp_path / "run"))
     assert [comparison["reference"] for comparison in results["comparisons"]] == references
     for comparison in results["comparisons"]:
         ours, theirs = (

@@ -131,7 +131,7 @@ def test_the_teacher_is_trained_once_and_asked_once_about_each_view(whole):
     assert [arm for arm in counted["arms"] if "teacher" in arm] == ["sweep/teacher-seed0"]
     assert len(counted["arms"]) == 1 + 2 + 4 * 2 + 2 * 2 == len(set(counted["arms"]))
     # Views are the same for all seeds here, so all trainings together ask about no more than one of them shows.
-    assert 0 < counted["labelled"] <= 2 * results["data"]["num_train"]
+    assert 0 < counted["labelled"] <= 2 * results.data.num_train
 
 
 def test_the_swept_values_reach_the_loss(whole):
@@ -322,7 +322,7 @@ def test_a_stacked_sweep_killed_between_two_checkpoints_resumes_within_rounding(
     process = child(
         tmp_path,
         f"""
-    from understudy.sweep import stacked_student
+    from understudy.execution.fused import student as stacked_student
     from understudy.execution.fused.backend import FusedBackend
     save = stacked_student.save_checkpoint
     def save_and_die(path, state):

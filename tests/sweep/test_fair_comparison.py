@@ -24,6 +24,7 @@ from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import agreement
 from understudy.sweep.driver import run_sweep
+from understudy.sweep.results import read_sweep
 
 SPACE = {"train.lr": [5e-3, 2e-2], "method.temperature": [8, 1]}
 QUIET: dict[str, Any] = {"device": "cpu", "workers": 1, "display": False, "backend": "sequential"}
@@ -50,9 +51,8 @@ def one_core():
 def swept(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """Learning rate and temperature, two seeds in falling order: a learning rate changes the plain student as well."""
     out = tmp_path_factory.mktemp("sweep") / "sweep"
-    return out, run_sweep(
-        small_config(images, **CHANGES), SPACE, out, cache=str(out.parent / "cache"), **QUIET
-    )
+    run_sweep(small_config(images, **CHANGES), SPACE, out, cache=str(out.parent / "cache"), **QUIET)
+    return out, json.loads((out / "results.json").read_text())
 
 
 def trained(out: Path, name: str) -> tuple[RunConfig, dict[str, Any]]:
@@ -226,9 +226,9 @@ def test_a_moved_sweep_whose_study_is_lost_is_read_from_its_folders(
         resume=True,
         **QUIET,
     )
-    assert figures(again) == figures(results)
-    assert again["created"] == results["created"], "it was begun when it was begun"
-    assert again["seconds"]["total"] > results["seconds"]["total"], "the time of both sessions"
+    assert figures(again) == figures(read_sweep(out))
+    assert again.created == results["created"], "it was begun when it was begun"
+    assert again.seconds["total"] > results["seconds"]["total"], "the time of both sessions"
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,8 @@ def test_with_a_teacher_for_each_seed_the_final_students_have_those_of_their_own
         **QUIET,
     )
     assert {path.stem for path in (out / "models").iterdir()} == {"teacher-seed3", "teacher-seed8"}
-    assert results["final"]["seeds"] == [8] and results["final"]["gain"]["n"] == 1
+    assert results.final is not None and results.final.seeds == (8,)
+    assert results.final.gain.n == 1
 
     def logits(folder: Path) -> torch.Tensor:
         with np.load(folder / "predictions-val.npz") as file:

@@ -2,7 +2,6 @@
 
 import contextlib
 import glob
-import json
 import os
 import shutil
 import socket
@@ -22,6 +21,7 @@ from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config
 
 from understudy.sweep.driver import run_sweep
+from understudy.sweep.results import read_sweep
 from understudy.sweep.search import Search, make_plan
 from understudy.sweep.space import make_space
 
@@ -144,7 +144,7 @@ s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="
     for machine in machines:
         _, said = machine.communicate(timeout=400)
         assert machine.returncode == 0, said.decode()[-4000:]
-    both = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two")]
+    both = [read_sweep(tmp_path / name) for name in ("one", "two")]
     one, two = (without_gains(result) for result in both)
     assert one == two
     assert [t.number for t in both[0].trials] == list(range(6))

@@ -11,6 +11,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from understudy.diagnose.evidence import Curve, Evidence, Fit, Gradients, Targets
+from understudy.report.colours import MUTED
+from understudy.report.colours import ROLE_COLOURS as COLOURS
+from understudy.report.colours import ROLE_MARKERS as MARKERS
 from understudy.report.drawing import (
     INK,
     PAPER,
@@ -23,8 +26,6 @@ from understudy.report.drawing import (
     short,
     styled,
 )
-from understudy.report.run.figures import COLOURS, MARKERS
-from understudy.report.sweep.colours import MUTED
 
 RANKS = 10
 """Classes shown of the teacher's answer: of a thousand the rest is too small to see."""

@@ -23,7 +23,7 @@ from understudy.evaluation.statistics import (
     summarise,
     verdict,
 )
-from understudy.files import from_json, optional_key, write_bytes
+from understudy.files import LEFT_OUT_IF_NONE, from_json, write_bytes
 from understudy.runs.results import ArmResult, DataFacts, load_results
 from understudy.sweep.search import Record
 from understudy.sweep.space import Choice, Dimension, Range, plain_values
@@ -54,10 +54,10 @@ class TrialRun:
 
     seed: int
     val: Metrics
-    test: Metrics | None = optional_key()
-    seconds: float | None = optional_key()
-    images_per_second: float | None = optional_key()
-    epochs: int | None = optional_key()
+    test: Metrics | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    seconds: float | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    images_per_second: float | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    epochs: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
     @classmethod
     def of(cls, result: ArmResult, final: bool = False) -> "TrialRun":
@@ -247,6 +247,17 @@ class SweepResults:
             missing = [key for key in keys if key not in trial.values]
             if missing:
                 raise ValueError(f"trial {trial.number} has no value of {missing[0]}")
+        for dimension in self.space:
+            if isinstance(dimension, Choice):
+                self._check_values(dimension)
+
+    def _check_values(self, dimension: Choice) -> None:
+        for trial in self.trials:
+            value = trial.values[dimension.key]
+            if value not in dimension.values:
+                raise ValueError(
+                    f"trial {trial.number} has {dimension.key} {value!r}, which was not swept"
+                )
 
 
 def read_sweep(folder: Path) -> SweepResults:

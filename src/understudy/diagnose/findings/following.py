@@ -4,7 +4,7 @@ from understudy.diagnose.evidence import Evidence
 from understudy.diagnose.findings.finding import Finding
 from understudy.diagnose.findings.settings import cooler
 from understudy.diagnose.findings.wording import percent
-from understudy.report.run.table import significant
+from understudy.report.format import significant
 
 SLOWED = 0.02
 """Training accuracy by which the distilled student falls behind the plain one: twice what seeds differ by here."""

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.report.example_sweep import LOG, write_example_sweep
+from tests.report.example_sweep import LOG, view_of, write_example_sweep
 
 from understudy.errors import UnderstudyError
-from understudy.report.sweep.results import Estimate, estimate, parse_sweep, pooled, same, written
+from understudy.evaluation.statistics import estimate
+from understudy.report.sweep.view import gain, pooled, same, written
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_gains_are_those_of_the_file(results: dict[str, Any]) -> None:
-    sweep = parse_sweep(results, "here")
+    sweep = view_of(results)
     for trial, entry in zip(sweep.trials, results["trials"], strict=True):
         assert (trial.number, trial.state, trial.reason) == (
             entry["number"],
@@ -28,11 +29,11 @@ def test_gains_are_those_of_the_file(results: dict[str, Any]) -> None:
             entry["reason"],
         )
         if trial.state == "complete":
-            gain = entry["gain"]
-            assert trial.gain is not None and trial.gain.half is not None
-            assert trial.gain.mean == pytest.approx(gain["mean"])
-            assert trial.gain.mean - trial.gain.half == pytest.approx(gain["low"], rel=1e-4)
-            assert trial.gain.sign == (gain["low"] > 0) - (gain["high"] < 0)
+            written_gain, found = entry["gain"], gain(trial)
+            assert found is not None and found.low is not None
+            assert found.mean == pytest.approx(written_gain["mean"])
+            assert found.low == pytest.approx(written_gain["low"], rel=1e-4)
+            assert found.sign == (written_gain["low"] > 0) - (written_gain["high"] < 0)
         else:
             assert not trial.accuracies
     assert sweep.best is not None
@@ -40,17 +41,8 @@ def test_gains_are_those_of_the_file(results: dict[str, Any]) -> None:
     assert len(sweep.complete) == 23
 
 
-def test_sign_needs_an_interval_apart_from_zero() -> None:
-    assert [Estimate(0.02, 0.01).sign, Estimate(0.02, 0.03).sign, Estimate(-0.02, 0.01).sign] == [
-        1,
-        0,
-        -1,
-    ]
-    assert estimate([0.5]).sign == 0, "one seed is no evidence"
-
-
 def test_trials_are_pooled_seed_by_seed(results: dict[str, Any]) -> None:
-    one, other = parse_sweep(results, "here").complete[:2]
+    one, other = view_of(results).complete[:2]
     mean = [(one.gains[seed] + other.gains[seed]) / 2 for seed in one.gains]
     assert pooled([one, other], paired=True) == estimate(mean)
     assert pooled([], paired=True) is None
@@ -61,13 +53,13 @@ def test_values_are_ordered_and_named(tmp_path: Path) -> None:
         {"key": "train.lr", "kind": "choice", "values": [0.01, 0.001]},
         {"key": "method.lr", "kind": "choice", "values": ["b", "a"]},
     ]
-    first, second = parse_sweep(
-        write_example_sweep(tmp_path, space=space, effect=lambda _: 0.0), "here"
-    ).dimensions
+    first, second = view_of(
+        write_example_sweep(tmp_path, space=space, effect=lambda _: 0.0)
+    ).settings
     assert first.levels == (0.001, 0.01), "numbers rise"
     assert second.levels == ("b", "a"), "words stay in their order"
     assert (first.label, second.label) == ("train.lr", "method.lr"), "one last word would name both"
-    many = parse_sweep(write_example_sweep(tmp_path, space=[LOG], sampled=30), "here").dimensions[0]
+    many = view_of(write_example_sweep(tmp_path, space=[LOG], sampled=30)).settings[0]
     assert (many.levels, many.label, many.log, many.numeric) == (None, "lr", True, True)
 
 
@@ -99,5 +91,5 @@ def test_incomplete_sweeps_are_one_clear_line(results: dict[str, Any], broken: s
     else:
         trial["gain"]["gains"].pop()
     with pytest.raises(UnderstudyError, match="here is incomplete") as error:
-        parse_sweep(sweep, "here")
+        view_of(sweep)
     assert "\n" not in str(error.value)

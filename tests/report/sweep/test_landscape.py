@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 pytest.importorskip("matplotlib")
-from tests.report.example_sweep import GRID, LOG, write_example_sweep
+from tests.report.example_sweep import GRID, LOG, view_of, write_example_sweep
 
-from understudy.report.sweep.heatmap import draw_landscape
-from understudy.report.sweep.results import parse_sweep
+from understudy.report.sweep.landscape import draw_landscape
 
 THIRD = {"key": "method.name", "kind": "choice", "values": ["kd", "lskd"]}
 
@@ -19,7 +18,7 @@ def texts(axes: Any) -> list[str]:
 
 
 def landscape(results: dict[str, Any], ranked: list[str], paired: bool = True) -> Any:
-    drawn = draw_landscape(parse_sweep(results, "here"), ranked, paired=paired)
+    drawn = draw_landscape(view_of(results), ranked, paired=paired)
     assert drawn is not None
     return drawn
 
@@ -96,4 +95,4 @@ def test_one_number_is_a_line_and_one_word_is_not(tmp_path: Path) -> None:
 
 def test_nothing_finished_nothing_drawn(tmp_path: Path) -> None:
     results = write_example_sweep(tmp_path, space=[THIRD], failed={0: "lost", 1: "lost"})
-    assert draw_landscape(parse_sweep(results, "here"), ["method.name"], paired=False) is None
+    assert draw_landscape(view_of(results), ["method.name"], paired=False) is None

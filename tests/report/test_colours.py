@@ -3,7 +3,7 @@
 import pytest
 
 pytest.importorskip("matplotlib")
-from understudy.report.sweep.colours import DIVERGING, LINES, RISING, text_on
+from understudy.report.colours import DIVERGING, LINES, RISING, text_on
 
 
 def luminance(colour: tuple[float, ...]) -> float:
