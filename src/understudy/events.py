@@ -54,11 +54,19 @@ class EpochResult:
     measures: dict[str, float] = field(default_factory=dict)
 
 
-class Observer(Protocol):
-    """Follows work: a progress bar, a log, a queue to another process. Methods return quickly and never raise.
+class StopTraining(Exception):
+    """Raised by an observer to end a training: after an epoch, or in it, whose work is then lost."""
 
-    ``training`` is the name of the training (``distilled-seed0``); empty for work that belongs to none.
+
+class Observer(Protocol):
+    """Follows work: a progress bar, a log, a queue to another process.
+
+    Methods return quickly and raise nothing but :class:`StopTraining`. ``training`` is the name of a training
+    (``distilled-seed0``); empty for work that belongs to none.
     """
+
+    def expect(self, epochs: int, training: str = "") -> None:
+        """So many more epochs (fewer, if below 0) are to come: of this training, or of trainings not yet named."""
 
     def progress(self, progress: Progress, training: str = "") -> None:
         """A piece of work has advanced; called at most a few times a second by work with many small steps."""
@@ -72,6 +80,8 @@ class Observer(Protocol):
 
 class Silent:
     """An observer that ignores everything."""
+
+    def expect(self, epochs: int, training: str = "") -> None: ...
 
     def progress(self, progress: Progress, training: str = "") -> None: ...
 
