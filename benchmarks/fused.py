@@ -30,7 +30,7 @@ from understudy.execution.fused.stack import epoch_stacked
 from understudy.execution.fused.student import StackedStudent
 from understudy.methods import build_method, method_config
 from understudy.methods.base import Method, MethodContext
-from understudy.teachers.frozen import Teacher
+from understudy.teachers.base import Teacher
 from understudy.training.device import make_fabric
 from understudy.training.loop import train_epochs, train_steps
 
@@ -123,7 +123,7 @@ def stacked(
     )
     shared = SharedTeacher(teacher)
     students = {
-        str(number): StackedStudent(method, data, config, fabric, shared, batches, 0)
+        str(number): StackedStudent(method, data, config, fabric, shared, batches)
         for number, method in enumerate(methods(count, data))
     }
     return timed(lambda: _done(epoch_stacked(students)))

@@ -407,7 +407,7 @@ def cache_inspect(
         name: a cache's folder, or the beginning of its name.
         as_json: print JSON.
     """
-    from understudy.runs.warm_cache import find_cache, inspect_cache, list_caches
+    from understudy.teachers.cache_admin import find_cache, inspect_cache, list_caches
 
     if name is not None:
         _show_measures(inspect_cache(find_cache(name)), as_json)
@@ -428,7 +428,8 @@ def cache_verify(name: str, /, *, run: Path | None = None, device: str = "auto")
         run: the folder of a run that uses it.
         device: auto, cpu, cuda or cuda:N.
     """
-    from understudy.runs.warm_cache import find_cache, verify_cache
+    from understudy.runs.warm_cache import verify_cache
+    from understudy.teachers.cache_admin import find_cache
 
     found = verify_cache(find_cache(name), run, device=device)
     print(f"{found['filled']:,} rows are sound, {found['empty']:,} are still empty")
@@ -445,7 +446,7 @@ def cache_delete(name: str, /) -> None:
     Args:
         name: a cache's folder, or the beginning of its name.
     """
-    from understudy.runs.warm_cache import delete_cache, find_cache
+    from understudy.teachers.cache_admin import delete_cache, find_cache
 
     folder = find_cache(name)
     print(f"{folder} deleted, {delete_cache(folder) / 2**20:,.1f} MB freed")

@@ -13,14 +13,8 @@ from understudy.config.recipe import to_yaml
 from understudy.errors import UnderstudyError
 from understudy.experiment import train_arm
 from understudy.runs.folder import load_run
-from understudy.runs.warm_cache import (
-    build_cache,
-    delete_cache,
-    find_cache,
-    inspect_cache,
-    list_caches,
-    verify_cache,
-)
+from understudy.runs.warm_cache import build_cache, verify_cache
+from understudy.teachers.cache_admin import delete_cache, find_cache, inspect_cache, list_caches
 
 
 @pytest.fixture(scope="module")

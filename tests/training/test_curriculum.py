@@ -11,9 +11,9 @@ import understudy
 from understudy.config.schedules import Curriculum
 from understudy.data.loader import TrainBatches, plain_batches
 from understudy.errors import UnderstudyError
-from understudy.teachers.cached import cached
+from understudy.teachers.cached import cached_teacher
 from understudy.teachers.frozen import FrozenTeacher
-from understudy.training.curriculum import easy_first, pace_by, scores
+from understudy.training.curriculum import hardness, make_sampler, rank_images
 
 CPU = torch.device("cpu")
 QUICK = {"epochs": 4, "batch_size": 8, "lr": 1e-2, "precision": "fp32", "device": "cpu"}
@@ -34,13 +34,13 @@ def test_images_are_scored_as_they_are_by_what_the_teacher_says(by: str) -> None
         if by == "loss"
         else 1 - logits.softmax(1).amax(1)
     )
-    torch.testing.assert_close(scores(teacher, batches, by), expected, rtol=1e-4, atol=1e-6)
-    order = easy_first(expected)
+    torch.testing.assert_close(hardness(teacher, batches, by), expected, rtol=1e-4, atol=1e-6)
+    order = rank_images(expected)
     assert bool((expected[order].diff() >= 0).all()) and sorted(order.tolist()) == list(range(24))
 
 
 def test_among_equals_the_first_stays_first() -> None:
-    assert easy_first(torch.tensor([0.5, 0.1, 0.5, 0.1])).tolist() == [1, 3, 0, 2]
+    assert rank_images(torch.tensor([0.5, 0.1, 0.5, 0.1])).tolist() == [1, 3, 0, 2]
 
 
 @pytest.mark.parametrize("augment", [{}, {"mix": "mixup"}, {"padding": 0, "flip": False}])
@@ -48,14 +48,14 @@ def test_a_cached_teacher_is_asked_once_about_the_plain_images(
     tmp_path: Path, augment: dict
 ) -> None:
     teacher, batches, data = made(**augment)
-    first = cached(teacher, data, batches, str(tmp_path))
-    kept = scores(first, batches, "loss")
+    first = cached_teacher(teacher, data, batches, str(tmp_path))
+    kept = hardness(first, batches, "loss")
     torch.testing.assert_close(
-        kept, scores(teacher, batches, "loss"), rtol=1e-2, atol=1e-2
+        kept, hardness(teacher, batches, "loss"), rtol=1e-2, atol=1e-2
     )  # fp16 on disk
-    again = cached(teacher, data, batches, str(tmp_path))
+    again = cached_teacher(teacher, data, batches, str(tmp_path))
     assert (
-        torch.equal(scores(again, batches, "loss"), kept)
+        torch.equal(hardness(again, batches, "loss"), kept)
         and first.labelled == 24
         and again.labelled == 0
     )
@@ -63,9 +63,9 @@ def test_a_cached_teacher_is_asked_once_about_the_plain_images(
 
 def test_the_pace_is_the_curriculums() -> None:
     teacher, batches, _ = made()
-    pace = pace_by(Curriculum(start=0.5, over=2), teacher, batches, 3)
+    pace = make_sampler(Curriculum(start=0.5, over=2), teacher, batches, 3)
     assert pace.shares == (0.5, 0.75, 1.0) and torch.equal(
-        pace.easy_first, easy_first(scores(teacher, batches, "loss"))
+        pace.easy_first, rank_images(hardness(teacher, batches, "loss"))
     )
 
 
@@ -119,7 +119,7 @@ def test_a_resumed_training_keeps_the_order_it_began_with(
     with pytest.raises(Stop):
         train(checkpoint=tmp_path / "c.pt", on_epoch=stop)
     monkeypatch.setattr(
-        "understudy.training.curriculum.easy_first", lambda hardness: torch.arange(len(hardness))
+        "understudy.training.curriculum.rank_images", lambda values: torch.arange(len(values))
     )
     assert same(whole, train(checkpoint=tmp_path / "c.pt", resume=True))
 

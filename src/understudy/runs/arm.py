@@ -10,15 +10,16 @@ import torch
 from understudy.config.schema import RunConfig
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
-from understudy.events import EpochResult
+from understudy.events import SILENT, EpochResult, Progress, Silent
 from understudy.methods import method_config, needs_of
+from understudy.methods.born_again import generation_seed
 from understudy.runs.finish import finish_arm
 from understudy.runs.folder import arm_folder, kept_weights
 from understudy.runs.networks import build, load_teacher, put_together, reuse_teacher
 from understudy.runs.plan import ArmSpec, link_of
 from understudy.training.device import make_fabric, resolve_precision
-from understudy.training.loop import Progress
-from understudy.training.setup import fit, generation_seed
+from understudy.training.setup import Teaching, fit
+from understudy.training.state import TrainingFiles
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -89,17 +90,12 @@ def run_arm(
         trained = fit(
             network,
             data,
-            options,
+            Teaching(options, teacher, config.teacher.outputs, cache),
             train_config,
             fabric,
-            teacher=teacher,
-            outputs=config.teacher.outputs,
-            cache=cache,
             seed=spec.seed,
-            checkpoint=folder / "checkpoint.pt",
-            resume=resume,
-            progress=_progress(report),
-            on_epoch=report and (lambda epoch: report("epoch", epoch)),
+            files=TrainingFiles(folder / "checkpoint.pt", resume),
+            observer=SILENT if report is None else _Reporter(report),
         )
         network, history = trained.network, trained.history
     written: Any = None
@@ -139,15 +135,19 @@ def _check_shared(folder: Path, fabric: "Fabric") -> None:
         )
 
 
-def _progress(report: Any) -> Progress | None:
-    if report is None:
-        return None
-    last = [0.0]
+class _Reporter(Silent):
+    """Passes a training's events to ``report``, progress at most twice a second."""
 
-    def tell(phase: str, epoch: int, done: int, total: int) -> None:
+    def __init__(self, report: Any) -> None:
+        self.report, self.last = report, 0.0
+
+    def progress(self, progress: Progress, training: str = "") -> None:
+        """See :class:`~understudy.events.Observer`."""
         now = time.monotonic()
-        if done == total or now - last[0] > 0.5:
-            last[0] = now
-            report("progress", phase, epoch, done, total)
+        if progress.done == progress.total or now - self.last > 0.5:
+            self.last = now
+            self.report("progress", progress.phase, progress.epoch, progress.done, progress.total)
 
-    return tell
+    def epoch(self, result: EpochResult, training: str = "") -> None:
+        """See :class:`~understudy.events.Observer`."""
+        self.report("epoch", result)

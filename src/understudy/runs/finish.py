@@ -21,9 +21,9 @@ from understudy.methods import method_config, needs_of
 from understudy.models import deployed
 from understudy.models.base import Classifier
 from understudy.runs.folder import arm_folder, weights_path
+from understudy.runs.history import write_history
 from understudy.runs.plan import ArmSpec, chain_of, link_of, shown_to
 from understudy.training.device import resolve_precision
-from understudy.training.history import write_history
 from understudy.training.weights import save_weights
 
 if TYPE_CHECKING:

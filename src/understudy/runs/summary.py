@@ -14,9 +14,9 @@ from understudy.evaluation.statistics import paired_gain, summarise, verdict
 from understudy.events import EpochResult
 from understudy.models import deployed
 from understudy.runs.folder import arm_folder, weights_path
+from understudy.runs.history import write_history
 from understudy.runs.networks import trained_network
 from understudy.runs.plan import Link, chain_of, spec_of
-from understudy.training.history import write_history
 
 Latencies = dict[str, dict[str, Any]]
 

@@ -1,28 +1,24 @@
-"""Looking after caches of teacher outputs: label ahead of a run, see what there is, check it, delete it."""
+"""Caches of teacher outputs for a run: label ahead of its trainings, compare with its teacher."""
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from understudy.config.schema import RunConfig
 from understudy.data.loader import TrainBatches
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Progress, Silent
 from understudy.methods import method_config, needs_of
 from understudy.runs.folder import load_run
 from understudy.runs.networks import load_teacher
 from understudy.runs.plan import spec_of
-from understudy.teachers.cached import CachedTeacher, cached, keeps_embedding
-from understudy.teachers.output_store import default_cache, valid_rows
+from understudy.teachers.cache_admin import inspect_cache
+from understudy.teachers.cached import CachedTeacher, cached_teacher, caches_embedding
+from understudy.teachers.output_store import decode_rows, valid_rows
 from understudy.training.device import make_fabric, resolve_device
-
-_BLOCK = 1 << 16
-"""Rows checked at a time: a cache may be larger than memory."""
 
 
 def build_cache(
@@ -82,11 +78,22 @@ def build_cache(
             teacher.prepare(
                 epoch,
                 views,
-                progress and (lambda done, total, what=what: progress(what, done, total)),
+                SILENT if progress is None else _NamedProgress(what, progress),
             )
         labelled += teacher.labelled
         folders.append(str(teacher.store.folder))
     return {"labelled": labelled, "folders": sorted(set(folders))}
+
+
+class _NamedProgress(Silent):
+    """Calls ``progress`` with the name of the views that are being labelled."""
+
+    def __init__(self, name: str, progress: Callable[[str, int, int], None]) -> None:
+        self.name, self.call = name, progress
+
+    def progress(self, progress: Progress, training: str = "") -> None:
+        """See :class:`~understudy.events.Observer`."""
+        self.call(self.name, progress.done, progress.total)
 
 
 def _seeds_matter(config: RunConfig) -> bool:
@@ -100,49 +107,10 @@ def _cached_teacher(
     fabric = make_fabric(device, config.teacher_train.precision)
     teacher = load_teacher(config, spec_of(config, "distilled", seed), run, data, fabric.device)
     batches = TrainBatches(data.train, data.config, config.train.batch_size, seed, fabric.device)
-    embedding = keeps_embedding(needs_of(method_config(config.method)), teacher)
-    return cached(teacher, data, batches, str(cache) if cache else None, embedding=embedding)
-
-
-def list_caches(cache: Path | None = None) -> list[dict[str, Any]]:
-    """What is in the folder of caches: one entry each, with its size and how much of it is filled."""
-    root = cache or default_cache()
-    return [
-        inspect_cache(folder)
-        for folder in sorted(root.glob("*"))
-        if (folder / "meta.json").is_file()
-    ]
-
-
-def inspect_cache(folder: Path) -> dict[str, Any]:
-    """What a cache was made of, how many rows it has room for, and how many are filled, empty and damaged.
-
-    Raises:
-        UnderstudyError: if it is no cache.
-    """
-    meta = _meta(folder)
-    counts = {"filled": 0, "empty": 0, "damaged": 0}
-    files = sorted(folder.glob("*.bin"))
-    for file in files:
-        rows = _rows(file, meta["num_classes"] * meta["num_teachers"] + meta["embedding_dim"])
-        for start in range(0, len(rows), _BLOCK):
-            block = rows[start : start + _BLOCK]
-            good, blank = valid_rows(block), ~block.any(1)
-            counts["filled"] += int(good.sum())
-            counts["empty"] += int(blank.sum())
-            counts["damaged"] += int((~good & ~blank).sum())
-    return {
-        "name": folder.name,
-        "images": meta["num_images"],
-        "classes": meta["num_classes"],
-        "teachers": meta["num_teachers"],
-        "embedding": meta["embedding_dim"],
-        "views": meta["num_views"],
-        **counts,
-        "bytes_on_disk": sum(file.stat().st_blocks * 512 for file in files),
-        "parts": meta["parts"],
-        "folder": str(folder),
-    }
+    embedding = caches_embedding(needs_of(method_config(config.method)), teacher)
+    return cached_teacher(
+        teacher, data, batches, str(cache) if cache else None, embedding=embedding
+    )
 
 
 def verify_cache(
@@ -191,74 +159,15 @@ def _compare(teacher: CachedTeacher, sample: int) -> dict[str, Any]:
         return {"compared": 0, "largest_difference": None}
     rows, values = (
         rows[torch.from_numpy(there)],
-        torch.from_numpy(kept[there, :-1].copy().view(np.float16)).float(),
+        decode_rows(kept[there]).float(),
     )
     batch = teacher.batches.render(
         rows.to(teacher.batches.device), views.to(teacher.batches.device)
     )
-    live = teacher.kept_of(teacher.teacher.outputs(batch)).cpu()
+    live = teacher.row_values(teacher.teacher.outputs(batch)).cpu()
     worst = float((values - live).abs().max())
     if worst > 1e-2 * float(live.abs().max()) + 1e-3:
         raise UnderstudyError(
             f"the teacher's outputs differ from the cache's by up to {worst:.3g}: delete the cache"
         )
     return {"compared": len(rows), "largest_difference": worst}
-
-
-def delete_cache(folder: Path) -> int:
-    """Delete one cache and return the bytes that were on disk.
-
-    Raises:
-        UnderstudyError: if it is no cache: nothing else is ever deleted.
-    """
-    freed = int(inspect_cache(folder)["bytes_on_disk"])
-    shutil.rmtree(folder)
-    return freed
-
-
-def find_cache(name: str, cache: Path | None = None) -> Path:
-    """The folder of a cache given by its path, its name, or the beginning of its name.
-
-    Raises:
-        UnderstudyError: if there is none, or several begin so.
-    """
-    if Path(name).is_dir():
-        return Path(name)
-    root = cache or default_cache()
-    fitting = [
-        folder
-        for folder in sorted(root.glob("*"))
-        if folder.name.startswith(name) and (folder / "meta.json").is_file()
-    ]
-    if len(fitting) != 1:
-        found = "several caches begin" if fitting else "no cache begins"
-        raise UnderstudyError(
-            f"{found} with {name!r} in {root}: `understudy cache inspect` lists them"
-        )
-    return fitting[0]
-
-
-def _meta(folder: Path) -> dict[str, Any]:
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        found = {key: meta[key] for key in ("parts", "num_images", "num_classes", "num_views")}
-        # A cache of one teacher's logits may be older than these entries.
-        return found | {
-            "num_teachers": meta.get("num_teachers", 1),
-            "embedding_dim": meta.get("embedding_dim", 0),
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnderstudyError(
-            f"{folder} is not a cache of teacher outputs: it has no sound meta.json"
-        ) from error
-
-
-def _rows(file: Path, values: int) -> np.ndarray:
-    """The file's whole rows; a last one that was cut off does not count."""
-    width = values + 1
-    whole = file.stat().st_size // (2 * width)
-    return (
-        np.memmap(file, np.uint16, "r", shape=(whole, width))
-        if whole
-        else np.empty((0, width), np.uint16)
-    )

@@ -13,7 +13,7 @@ from understudy.execution.fused.interleaved import (
     epoch_in_turns,
 )
 from understudy.models.base import Outputs
-from understudy.teachers.frozen import Teacher
+from understudy.teachers.base import Teacher
 
 CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ class Counting(Teacher):
     def __init__(self) -> None:
         self.prepared, self.asked = [], 0
 
-    def prepare(self, epoch: int, views: object, progress: object = None) -> None:
+    def prepare(self, epoch: int, views: object, observer: object = None) -> None:
         self.prepared.append(epoch)
 
     def outputs(self, batch: Batch) -> Outputs:

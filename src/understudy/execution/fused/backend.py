@@ -37,6 +37,7 @@ from understudy.execution.fused.stack import epoch_stacked
 from understudy.execution.fused.student import StackedStudent, why_not_stacked
 from understudy.methods import method_config, needs_of
 from understudy.methods.base import Method
+from understudy.methods.born_again import generation_seed
 from understudy.runs.finish import finish_arm
 from understudy.runs.folder import arm_folder
 from understudy.runs.networks import build, load_teacher
@@ -44,7 +45,8 @@ from understudy.runs.plan import ArmSpec, link_of, spec_of
 from understudy.teachers.cached import CachedTeacher
 from understudy.training.device import make_fabric
 from understudy.training.loop import train_steps
-from understudy.training.setup import assemble, generation_seed
+from understudy.training.setup import Teaching, build_training
+from understudy.training.state import TrainingFiles
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -277,17 +279,8 @@ class FusedBackend(Backend):
             frozen = load_teacher(
                 config, spec, training.folder, data, fabric.device, training.teachers
             )
-        method, answers = assemble(
-            student,
-            data,
-            options,
-            settings,
-            fabric,
-            batches,
-            teacher=frozen,
-            outputs=config.teacher.outputs,
-            cache=training.cache,
-        )
+        teaching = Teaching(options, frozen, config.teacher.outputs, training.cache)
+        method, answers = build_training(student, data, teaching, settings, fabric, batches)
         teacher = None
         if answers is not None and frozen is not None:
             kept = (
@@ -301,12 +294,10 @@ class FusedBackend(Backend):
             raise UnderstudyError(
                 f"this training cannot be stacked: {why}; use the engine interleaved"
             )
-        checkpoint = arm_folder(training.folder, spec.name) / "checkpoint.pt"
+        files = TrainingFiles(arm_folder(training.folder, spec.name) / "checkpoint.pt", resume=True)
         trained: Turns | StackedStudent
         if engine == "stacked":
-            trained = StackedStudent(
-                method, data, settings, fabric, teacher, batches, training.seed, checkpoint
-            )
+            trained = StackedStudent(method, data, settings, fabric, teacher, batches, files)
         else:
             steps = train_steps(
                 method,
@@ -315,9 +306,7 @@ class FusedBackend(Backend):
                 fabric,
                 teacher=teacher,
                 batches=batches,
-                seed=training.seed,
-                checkpoint=checkpoint,
-                resume=True,
+                files=files,
             )
             trained = Turns(steps, fabric.device)
         return Seat(training, spec, data, test, fabric, batches, teacher, method, engine, trained)
@@ -347,7 +336,7 @@ def _batches(
 def _company(seat: Seat) -> tuple[object, ...]:
     """Seats of equal company can be trained together, where they stand at the same epoch."""
     if isinstance(seat.student, StackedStudent):
-        return "stacked", seat.student.company
+        return "stacked", seat.student.group_key
     return "interleaved", id(seat.batches)
 
 

@@ -13,10 +13,10 @@ import torch
 
 from understudy.data.loader import Batch, TrainBatches
 from understudy.data.views import Views
-from understudy.events import EpochResult
+from understudy.events import SILENT, EpochResult, Observer
 from understudy.models.base import Outputs
-from understudy.teachers.frozen import LabelProgress, Teacher
-from understudy.training.checkpoint import rng_state, set_rng_state
+from understudy.teachers.base import Teacher
+from understudy.training.state import rng_state, set_rng_state
 
 
 class SharedBatches(TrainBatches):
@@ -58,10 +58,10 @@ class SharedTeacher(Teacher):
         self._epoch: int | None = None
         self._asked: tuple[Batch, Outputs] | None = None
 
-    def prepare(self, epoch: int, views: Views, progress: LabelProgress | None = None) -> None:
+    def prepare(self, epoch: int, views: Views, observer: Observer = SILENT) -> None:
         """Prepare the teacher for an epoch, if that is not the one it is prepared for."""
         if self._epoch != epoch:
-            self.teacher.prepare(epoch, views, progress)
+            self.teacher.prepare(epoch, views, observer)
             self._epoch = epoch
 
     def outputs(self, batch: Batch) -> Outputs:
