@@ -1,5 +1,6 @@
 """What happens while work goes on, and who may follow it: one protocol for the whole package."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -11,7 +12,8 @@ class Progress:
     """How far a piece of work is.
 
     Attributes:
-        phase: images are decoded, views labelled by the teacher, batches trained on, networks timed, cache rows checked.
+        phase: images are decoded, views labelled by the teacher, batches trained on, networks
+            timed, cache rows checked.
         done: units finished (images, views, steps, rounds, rows), from 0 to ``total``.
         total: all units of this piece of work.
         epoch: the epoch it belongs to, from 0; ``None`` outside a training.
@@ -61,8 +63,8 @@ class StopTraining(Exception):
 class Observer(Protocol):
     """Follows work: a progress bar, a log, a queue to another process.
 
-    Methods return quickly and raise nothing but :class:`StopTraining`. ``training`` is the name of a training
-    (``distilled-seed0``); empty for work that belongs to none.
+    Methods return quickly and raise nothing but :class:`StopTraining`. ``training`` is the name of
+    a training (``distilled-seed0``); empty for work that belongs to none.
     """
 
     def expect(self, epochs: int, training: str = "") -> None:
@@ -91,3 +93,35 @@ class Silent:
 
 
 SILENT: Observer = Silent()
+
+_PROGRESS_SECONDS = 0.5
+
+
+class NamedObserver:
+    """Passes everything on with a training's name, and its progress at most twice a second.
+
+    The end of each phase is always passed on.
+    """
+
+    def __init__(self, name: str, observer: Observer) -> None:
+        self.name, self.observer = name, observer
+        self._latest = float("-inf")
+
+    def expect(self, epochs: int, training: str = "") -> None:
+        """See :class:`Observer`."""
+        self.observer.expect(epochs, self.name)
+
+    def progress(self, progress: Progress, training: str = "") -> None:
+        """See :class:`Observer`."""
+        now = time.monotonic()
+        if progress.done >= progress.total or now - self._latest > _PROGRESS_SECONDS:
+            self._latest = now
+            self.observer.progress(progress, self.name)
+
+    def epoch(self, result: EpochResult, training: str = "") -> None:
+        """See :class:`Observer`."""
+        self.observer.epoch(result, self.name)
+
+    def message(self, line: str) -> None:
+        """See :class:`Observer`."""
+        self.observer.message(line)

@@ -11,7 +11,7 @@ from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, epochs_of, small_config
 
 from understudy.errors import UnderstudyError
-from understudy.execution import BACKENDS, open_backend
+from understudy.execution.registry import BACKENDS, open_backend
 from understudy.execution.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training
 from understudy.execution.processes import FusedProcessBackend, ProcessBackend, _Worker
 from understudy.execution.sequential import SequentialBackend
@@ -209,7 +209,7 @@ def test_trainings_of_a_seed_go_to_the_same_process_as_far_as_that_keeps_all_bus
             for name in names
         ]
     )
-    backend._hand_out()
+    backend._assign_waiting()
     assert dealt == {0: ["0a", "1a", "2a", "3a"], 1: ["0b", "1b", "2b", "3b"]}
     assert [training.name for training in backend.waiting] == ["0c", "1c", "2c", "3c"]
 

@@ -20,14 +20,17 @@ class Training:
     """One network to train: an arm of a configuration on one seed.
 
     Attributes:
-        name: unique among what a backend is given, a folder name: ``distilled-seed0``, ``0003-seed1``.
+        name: unique among what a backend is given, a folder name: ``distilled-seed0``,
+            ``0003-seed1``.
         config: of the run, or the sweep's recipe with a trial's values in it.
         arm: an arm of ``config``: ``teacher``, ``baseline``, ``distilled``, ...
         seed: of initial weights, order, views and dropout.
-        folder: where ``arms/``, ``models/`` and the checkpoint go (``run`` of :func:`understudy.runs.arm.run_arm`).
+        folder: where ``arms/``, ``models/`` and the checkpoint go (``run`` of
+            :func:`understudy.runs.arm.run_arm`).
         teachers: run directory that holds the teacher, its members and the assistants.
         cache: folder of teacher outputs, shared; ``None``: the user's cache.
-        final: open the test split at the end. In a sweep only the winner's trainings on fresh seeds do.
+        final: open the test split at the end. In a sweep only the winner's trainings on fresh seeds
+            do.
         resume: use the result or the checkpoint that is there; ``False`` trains from the start.
     """
 
@@ -73,8 +76,9 @@ class Failed:
     Attributes:
         training: its name.
         reason: one line for people.
-        cause: ``training``: its settings, or a mistake in a program; ``machine``: the disk or a file on it, so that the
-            training continues once that is put right; ``process``: its process died (out of memory?).
+        cause: ``training``: its settings, or a mistake in a program; ``machine``: the disk or a
+            file on it, so that the training continues once that is put right; ``process``: its
+            process died (out of memory?).
         trace: the traceback, for an error that no user is meant to see; otherwise empty.
     """
 

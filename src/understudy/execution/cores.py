@@ -1,8 +1,8 @@
 """Threads and cores of worker processes.
 
 Two threads that share a busy core can make one convolution a thousand times slower than one thread
-(docs/performance.md), so trainings side by side never share cores, and the threads of one that runs alone are bound
-to them.
+(docs/performance.md), so trainings side by side never share cores, and the threads of one that runs
+alone are bound to them.
 """
 
 import contextlib
@@ -21,7 +21,8 @@ def thread_environment(threads: int) -> Iterator[None]:
     """Environment variables for processes started inside: OpenMP reads them once, when it is loaded.
 
     Args:
-        threads: of each process; several are bound to a core each, which only a process that runs alone may do.
+        threads: of each process; several are bound to a core each, which only a process that runs
+        alone may do.
     """
     settings = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if threads > 1:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from understudy.events import SILENT, EpochResult, Observer, Progress, StopTraining
+from understudy.events import SILENT, EpochResult, NamedObserver, Observer, StopTraining
 from understudy.execution.backend import Epoch, Event, Finished, Stopped, Training, failed
 from understudy.runs.arm import run_arm
 from understudy.runs.plan import chain_of, needed_by, spec_of
@@ -82,21 +82,14 @@ def run_to_event(
         return failed(training.name, error)
 
 
-class _Relay:
-    """An observer that turns epochs into events and adds the training's name."""
+class _Relay(NamedObserver):
+    """Turns epochs into events."""
 
     def __init__(self, name: str, post: Post, observer: Observer) -> None:
-        self.name, self.post, self.observer = name, post, observer
-
-    def expect(self, epochs: int, training: str = "") -> None:
-        self.observer.expect(epochs, self.name)
-
-    def progress(self, progress: Progress, training: str = "") -> None:
-        self.observer.progress(progress, self.name)
+        super().__init__(name, observer)
+        self.post = post
 
     def epoch(self, result: EpochResult, training: str = "") -> None:
+        """Send it, and stop if asked to."""
         if self.post(Epoch(self.name, result)):
             raise StopTraining
-
-    def message(self, line: str) -> None:
-        self.observer.message(line)

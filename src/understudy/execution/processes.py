@@ -1,8 +1,8 @@
 """Trainings in worker processes: on a CPU one process per core with one thread each, on GPUs one process per GPU.
 
-A process trains one after the other, or (:class:`FusedProcessBackend`) many in one program. One that is killed (out of
-memory, or by a person) is noticed by its sentinel; its trainings continue from their checkpoints in a new process,
-twice at most.
+A process trains one after the other, or (:class:`FusedProcessBackend`) many in one program. One
+that is killed (out of memory, or by a person) is noticed by its sentinel; its trainings continue
+from their checkpoints in a new process, twice at most.
 """
 
 import contextlib
@@ -219,7 +219,9 @@ class ProcessBackend(Backend):
             if self.failures[lost.name] <= _RETRIES:
                 self.waiting.insert(0, lost)
                 continue
-            died = f"its process died {_RETRIES + 1} times ({_exit_reason(worker.process.exitcode)})"
+            died = (
+                f"its process died {_RETRIES + 1} times ({_exit_reason(worker.process.exitcode)})"
+            )
             reason = f"{died}: out of memory? try fewer --workers"
             self.pending.append(Failed(lost.name, reason, cause="process"))
 

@@ -1,12 +1,14 @@
 """Trainings as tasks of a Ray cluster, on this machine or on many.
 
-Ray places the tasks and starts one again whose worker or node has died. What a training has reached is in its own
-checkpoint in the sweep's folder: a retry, on whatever node, and a driver that was killed and started again both go on
-from there, and a training that has its ``result.json`` is never started. So **the sweep's folder must be on storage
-that all nodes see** (NFS, Lustre, ...); nodes that do not see it are named before any training starts.
+Ray places the tasks and starts one again whose worker or node has died. What a training has reached
+is in its own checkpoint in the sweep's folder: a retry, on whatever node, and a driver that was
+killed and started again both go on from there, and a training that has its ``result.json`` is never
+started. So **the sweep's folder must be on storage that all nodes see** (NFS, Lustre, ...); nodes
+that do not see it are named before any training starts.
 
-The nodes need the package, the images (``data.path`` is the same path everywhere) and, to label each view once for all
-of them, a folder of teacher outputs on shared storage; without one, each node has its own.
+The nodes need the package, the images (``data.path`` is the same path everywhere) and, to label
+each view once for all of them, a folder of teacher outputs on shared storage; without one, each
+node has its own.
 """
 
 import asyncio
@@ -56,16 +58,18 @@ class RayBackend(Backend):
 
     Args:
         folder: the sweep's folder, on storage that all nodes see.
-        address: of a running cluster (``auto`` for the one this machine belongs to); by default the environment
-            variable RAY_ADDRESS. If that is not set, a cluster of this machine alone is started and stopped at the end.
+        address: of a running cluster (``auto`` for the one this machine belongs to); by default the
+            environment variable RAY_ADDRESS. If that is not set, a cluster of this machine alone is
+            started and stopped at the end.
         workers: trainings side by side; by default as many as the cluster has room for.
         device: ``auto`` (a share of a GPU each if the cluster has any), ``cpu`` or ``cuda``.
         per_gpu: trainings that share a GPU.
-        retries: how often a training is started again after its worker or node has died. One that ends with an error
-            of its own is not: it would end the same way again.
+        retries: how often a training is started again after its worker or node has died. One that
+            ends with an error of its own is not: it would end the same way again.
 
     Raises:
-        UnderstudyError: if Ray is not installed, the cluster cannot be reached, or ``device`` is not one it has.
+        UnderstudyError: if Ray is not installed, the cluster cannot be reached, or ``device`` is
+        not one it has.
     """
 
     name = "ray"
@@ -330,7 +334,8 @@ def _connect(ray: Any, address: str, workers: int | None) -> None:
 def _train(training: Training, device: str, pin: bool, marker: _Marker, mailbox: Any) -> None:
     """One training, from its checkpoint if there is one; every epoch and the end go into the mailbox.
 
-    An error of the training's own is an event as well, so that Ray does not retry: it would come again.
+    An error of the training's own is an event as well, so that Ray does not retry: it would come
+    again.
     """
     import ray
 

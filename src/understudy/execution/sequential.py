@@ -13,8 +13,9 @@ from understudy.execution.one_training import on_cpu, run_to_event
 class SequentialBackend(Backend):
     """Trains in submission order, by default with one thread on a CPU: the same numbers as a process each gives.
 
-    The training runs in a thread that hands over each epoch and continues only at the next :meth:`wait`, so that what
-    is stopped after an epoch stops after that very epoch, however fast the epochs are.
+    The training runs in a thread that hands over each epoch and continues only at the next
+    :meth:`wait`, so that what is stopped after an epoch stops after that very epoch, however fast
+    the epochs are.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.

@@ -54,7 +54,8 @@ def work(pipe: Any, setup: Setup) -> None:
     end_with_parent()
     pin_to(setup.core)
     orders: Orders = queue.SimpleQueue()
-    # Read by a thread of its own: two ends that both write and do not read would wait for each other.
+    # Read by a thread of its own: two ends that both write and do not read would wait for each
+    # other.
     threading.Thread(target=_read, args=(pipe, orders), daemon=True).start()
     threads = setup.threads if on_cpu(setup.device) else None
     observer = _PipeObserver(pipe) if setup.watched else SILENT

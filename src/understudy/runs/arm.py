@@ -10,7 +10,7 @@ import torch
 from understudy.config.schema import RunConfig
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
-from understudy.events import SILENT, EpochResult, Progress, Silent
+from understudy.events import SILENT, EpochResult, Observer
 from understudy.methods import method_config, needs_of
 from understudy.methods.born_again import generation_seed
 from understudy.runs.finish import finish_arm
@@ -34,7 +34,7 @@ def run_arm(
     resume: bool = False,
     cache: str | None = None,
     final: bool = True,
-    report: Any = None,
+    observer: Observer = SILENT,
     *,
     teachers: Path | None = None,
 ) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def run_arm(
         cache: folder of teacher outputs; by default ``teacher-outputs`` in the user's cache.
         final: open the test split at the end; a search never does.
         teachers: run directory that holds the trained teacher (members, assistants); ``run`` itself by default.
-        report: called with ``("progress", phase, epoch, done, total)`` and ``("epoch", EpochResult)``.
+        observer: follows the training and may stop it.
 
     Returns:
         the contents of ``result.json``.
@@ -95,7 +95,7 @@ def run_arm(
             fabric,
             seed=spec.seed,
             files=TrainingFiles(folder / "checkpoint.pt", resume),
-            observer=SILENT if report is None else _Reporter(report),
+            observer=observer,
         )
         network, history = trained.network, trained.history
     written: Any = None
@@ -133,21 +133,3 @@ def _check_shared(folder: Path, fabric: "Fabric") -> None:
         raise UnderstudyError(
             f"{blind:.0f} ranks do not see {folder}: give --out on storage that all nodes share"
         )
-
-
-class _Reporter(Silent):
-    """Passes a training's events to ``report``, progress at most twice a second."""
-
-    def __init__(self, report: Any) -> None:
-        self.report, self.last = report, 0.0
-
-    def progress(self, progress: Progress, training: str = "") -> None:
-        """See :class:`~understudy.events.Observer`."""
-        now = time.monotonic()
-        if progress.done == progress.total or now - self.last > 0.5:
-            self.last = now
-            self.report("progress", progress.phase, progress.epoch, progress.done, progress.total)
-
-    def epoch(self, result: EpochResult, training: str = "") -> None:
-        """See :class:`~understudy.events.Observer`."""
-        self.report("epoch", result)

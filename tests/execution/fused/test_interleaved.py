@@ -9,8 +9,8 @@ from understudy.data.loader import Batch, TrainBatches
 from understudy.execution.fused.interleaved import (
     SharedBatches,
     SharedTeacher,
-    Turns,
-    epoch_in_turns,
+    StepwiseRun,
+    round_robin_epoch,
 )
 from understudy.models.base import Outputs
 from understudy.teachers.base import Teacher
@@ -74,14 +74,14 @@ def test_each_draws_what_it_would_draw_alone_whoever_else_is_there():
     alone: list[float] = []
     list(training(1, alone))
     drawn: dict[str, list[float]] = {"a": [], "b": [], "c": []}
-    turns = {
-        name: Turns(training(seed, drawn[name], fails=name == "c"), CPU)
+    runs = {
+        name: StepwiseRun(training(seed, drawn[name], fails=name == "c"), CPU)
         for name, seed in (("a", 1), ("b", 2), ("c", 1))
     }
-    assert all(turn.start() == [] for turn in turns.values())
-    first = dict(epoch_in_turns(turns))
+    assert all(turn.start() == [] for turn in runs.values())
+    first = dict(round_robin_epoch(runs))
     assert first["a"] == first["b"] == "epoch 0" and str(first["c"]) == "spoilt"
-    del turns["c"]
-    assert set(dict(epoch_in_turns(turns)).values()) == {"epoch 1"}
-    assert drawn["a"] == alone and drawn["b"] != alone and all(turn.done for turn in turns.values())
-    assert turns["a"].seconds > 0
+    del runs["c"]
+    assert set(dict(round_robin_epoch(runs)).values()) == {"epoch 1"}
+    assert drawn["a"] == alone and drawn["b"] != alone and all(turn.done for turn in runs.values())
+    assert runs["a"].seconds > 0
