@@ -1,18 +1,18 @@
 """The interface of everything that trains: one process, many, one fused program, or a cluster."""
 
-import json
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from understudy.config.schema import RunConfig
 from understudy.errors import MachineError, UnderstudyError
 from understudy.events import SILENT, EpochResult, Observer
 from understudy.runs.folder import arm_folder
+from understudy.runs.results import ArmResult, read_result
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Finished:
     """A training has ended: ``result`` is what :func:`understudy.runs.arm.run_arm` returns, also in ``result.json``."""
 
     training: str
-    result: dict[str, Any]
+    result: ArmResult
 
 
 Cause = Literal["training", "machine", "process"]
@@ -108,11 +108,9 @@ def load_finished(training: Training) -> Finished | None:
     if not training.resume or not path.exists():
         return None
     try:
-        return Finished(training.name, dict(json.loads(path.read_text())))
-    except ValueError as error:
-        raise MachineError(
-            f"{path} is damaged: delete it, and --resume evaluates that training again"
-        ) from error
+        return Finished(training.name, read_result(path))
+    except UnderstudyError as error:
+        raise MachineError(str(error)) from error
 
 
 def discard_earlier(training: Training) -> None:

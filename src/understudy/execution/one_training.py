@@ -9,6 +9,7 @@ from understudy.events import SILENT, EpochResult, NamedObserver, Observer, Stop
 from understudy.execution.backend import Epoch, Event, Finished, Stopped, Training, failed
 from understudy.runs.arm import run_arm
 from understudy.runs.plan import chain_of, needed_by, spec_of
+from understudy.runs.results import ArmResult
 from understudy.training.device import resolve_device
 
 Post = Callable[[Event], bool]
@@ -24,7 +25,7 @@ def on_cpu(device: str) -> bool:
 
 def run_training(
     training: Training, device: str, threads: int | None, observer: Observer = SILENT
-) -> dict[str, Any]:
+) -> ArmResult:
     """Train one network, continuing from its checkpoint or reading its result, and evaluate it.
 
     Args:

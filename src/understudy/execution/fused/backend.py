@@ -27,7 +27,7 @@ from understudy.execution.fused.active import ActiveTraining, Engine, Shared, ac
 from understudy.execution.fused.interleaved import StepwiseRun, round_robin_epoch
 from understudy.execution.fused.stack import epoch_stacked
 from understudy.execution.fused.student import StackedStudent
-from understudy.runs.finish import finish_arm
+from understudy.runs.finish import TrainedArm, finish_arm
 
 
 class FusedBackend(Backend):
@@ -180,12 +180,10 @@ class FusedBackend(Backend):
                 training.config,
                 active.spec,
                 training.folder,
-                active.method.deployed(),
-                active.history,
+                TrainedArm(active.method.deployed(), active.history, active.student.seconds),
                 active.data,
                 active.test if training.final else None,
                 active.fabric,
-                active.student.seconds,
                 teachers=training.teachers,
             )
         except Exception as error:
