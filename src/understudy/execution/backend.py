@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from understudy.config.schema import RunConfig
-from understudy.errors import MachineError, UnderstudyError
+from understudy.errors import MachineError, UnderstudyError, one_line
 from understudy.events import SILENT, EpochResult, Observer
 from understudy.runs.folder import arm_folder
 from understudy.runs.results import ArmResult, read_result
@@ -128,16 +128,10 @@ def failed(training: str, error: BaseException) -> Failed:
     expected = isinstance(error, (UnderstudyError, OSError, MemoryError))
     return Failed(
         training,
-        reason_of(error),
+        one_line(error, with_type=True),
         "machine" if isinstance(error, (OSError, MachineError)) else "training",
         "" if expected else "".join(traceback.format_exception(error)),
     )
-
-
-def reason_of(error: BaseException) -> str:
-    """An exception as one line for people."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UnderstudyError) else f"{type(error).__name__}: {text}"[:300]
 
 
 class Backend(ABC):

@@ -27,7 +27,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from understudy.cores import available_cores
-from understudy.errors import MachineError, UnderstudyError
+from understudy.errors import UnderstudyError, one_line
 from understudy.execution.backend import (
     Backend,
     Epoch,
@@ -41,9 +41,11 @@ from understudy.execution.cores import own_core
 from understudy.execution.one_training import run_to_event
 
 _SETTINGS = {
-    "RAY_worker_niceness": "0",  # Ray gives its workers the lowest priority: next to other work they stand still
+    # By default Ray gives its workers the lowest priority: next to other work they stand still.
+    "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
-    "RAY_task_oom_retries": "3",  # by default a training that needs too much memory is retried for ever
+    # By default a training that needs too much memory is started again for ever.
+    "RAY_task_oom_retries": "3",
 }
 _OBJECT_STORE = 100 * 2**20
 """Bytes; by default Ray takes a third of the memory for objects, and there are none here."""
@@ -141,9 +143,9 @@ class RayBackend(Backend):
             try:
                 events = ray.get(self._mailbox.take.remote(_WAIT_SECONDS))
             except ray.exceptions.RayError as error:
-                reason = " ".join(str(error).split())[:300]
                 raise UnderstudyError(
-                    f"the Ray cluster is lost ({reason}): run again with --resume, no finished epoch is lost"
+                    f"the Ray cluster is lost ({one_line(error)}): run again with --resume, "
+                    "no finished epoch is lost"
                 ) from error
             events += self._lost_tasks()
         return [event for event in events if self._is_new(event)]
@@ -310,7 +312,8 @@ def _import_ray() -> Any:
 def _connect(ray: Any, address: str, workers: int | None) -> None:
     if address.startswith("ray://"):
         raise UnderstudyError(
-            f"{address} is Ray's client port: run the sweep on a node of the cluster, with address auto"
+            f"{address} is Ray's client port: run the sweep on a node of the cluster, "
+            "with address auto"
         )
     options: dict[str, Any] = {}
     if address == "local":
@@ -322,9 +325,9 @@ def _connect(ray: Any, address: str, workers: int | None) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # Ray raises many kinds; a plain Exception if a node starts too late
-        reason = " ".join(str(error).split())[:200]
         raise UnderstudyError(
-            f"cannot reach the Ray cluster at {address} ({reason}): check the address and RAY_ADDRESS"
+            f"cannot reach the Ray cluster at {address} ({one_line(error, limit=200)}): "
+            "check the address and RAY_ADDRESS"
         ) from error
 
 

@@ -20,7 +20,7 @@ from understudy.evaluation.results import Metrics
 from understudy.evaluation.statistics import PairedGain, Summary
 from understudy.events import EpochResult
 from understudy.files import from_json, optional_key
-from understudy.training.history import write_history
+from understudy.runs.history import write_history
 
 SCHEMA = 1
 AGAIN = "run again with --resume to write it again"

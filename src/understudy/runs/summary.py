@@ -17,7 +17,6 @@ from understudy.evaluation.latency import (
 from understudy.evaluation.statistics import Summary, paired_gain, summarise, verdict
 from understudy.models import deployed
 from understudy.runs.folder import arm_folder, weights_path
-from understudy.runs.history import write_history
 from understudy.runs.networks import trained_network
 from understudy.runs.plan import Link, chain_of, spec_of
 from understudy.runs.results import (
