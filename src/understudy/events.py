@@ -39,7 +39,8 @@ class EpochResult:
         val_loss: mean cross-entropy on the validation split, in nats.
         val_accuracy: on the validation split, in [0, 1].
         seconds: wall time of the training part, without labelling and validation.
-        images_per_second: over these seconds.
+        images_per_second: over these seconds, of all ranks together; without the first step of a
+            session, which compiles kernels and allocates memory.
         label_seconds: wall time of labelling ahead of the epoch; 0 for a live teacher.
         measures: what the method reports in addition to its losses (a discriminator's accuracy).
     """

@@ -84,6 +84,17 @@ def test_first_epoch_counts_without_the_start_of_its_process(left: TimeLeft, clo
     assert left.seconds() == pytest.approx(4 * 2)
 
 
+def test_first_step_is_not_counted(left: TimeLeft, clock: Clock):
+    """The first of 11 steps compiles for 20 s; the others take 0.1 s each."""
+    left.expect(5, "baseline-seed0")
+    clock.now += 20.1
+    for step in range(1, 12):
+        left.progress(Progress("train", step, 11, 0), "baseline-seed0")
+        clock.now += 0.1 if step < 11 else 0.0
+    left.epoch(result(0, 21.1), "baseline-seed0")
+    assert left.seconds() == pytest.approx(4 * 1.1)
+
+
 def test_validation_between_epochs_counts(left: TimeLeft, clock: Clock):
     left.expect(5, "baseline-seed0")
     for epoch in range(2):

@@ -69,8 +69,8 @@ class TimeLeft:
     An epoch costs what the latest epoch of the same training cost, labelling included; without one,
     the mean of the same arm's other seeds, or else of the latest epochs of all trainings. The sum is
     divided by the number of trainings that run at once. The first epoch of a training counts
-    without the start of its process, and an epoch that was read from a checkpoint with the seconds
-    that it took.
+    without the start of its process and without its first step, which compiles kernels; an epoch
+    that was read from a checkpoint counts with the seconds that it took.
 
     Args:
         clock: seconds on a clock that never goes back.
@@ -108,9 +108,12 @@ class TimeLeft:
         if track.done >= track.epochs:  # not expected by name
             self.unnamed -= 1
             track.epochs += 1
-        rest = result.seconds
         if track.ended is not None:
-            rest = max(rest, now - track.ended - result.label_seconds)
+            rest = max(result.seconds, now - track.ended - result.label_seconds)
+        elif track.phase == "train" and track.first_share < 1:
+            rest = (now - track.phase_start) / (1 - track.first_share)
+        else:
+            rest = result.seconds
         track.cost = _Cost(result.label_seconds, rest)
         track.done, track.ended = track.done + 1, now
         track.phase, track.share = "", 0.0
