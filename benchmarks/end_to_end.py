@@ -54,9 +54,7 @@ def stages(
     imported = time.perf_counter()
     prepare_data(config.data)
     decoded = time.perf_counter()
-    results = run_experiment(
-        config, folder / "run", workers=workers, cache=str(folder / "outputs"), display=False
-    )
+    results = run_experiment(config, folder / "run", workers=workers, cache=str(folder / "outputs"))
     finished = time.perf_counter()
     write_report(folder / "run", figures=figures)
     reported = time.perf_counter()

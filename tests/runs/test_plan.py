@@ -34,7 +34,6 @@ def run(config: Any, out: Path, **options: Any) -> dict[str, Any]:
         out,
         device="cpu",
         workers=1,
-        display=False,
         cache=str(out.parent / "cache"),
         **options,
     )

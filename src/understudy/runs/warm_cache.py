@@ -1,6 +1,6 @@
 """Caches of teacher outputs for a run: label ahead of its trainings, compare with its teacher."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from understudy.config.schema import RunConfig
 from understudy.data.loader import TrainBatches
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
-from understudy.events import SILENT, Progress, Silent
+from understudy.events import SILENT, Observer, Progress, Silent
 from understudy.methods import method_config, needs_of
 from understudy.runs.folder import load_run
 from understudy.runs.networks import load_teacher
@@ -28,7 +28,7 @@ def build_cache(
     all_views: bool = False,
     cache: Path | None = None,
     device: str = "auto",
-    progress: Callable[[str, int, int], None] | None = None,
+    observer: Observer = SILENT,
 ) -> dict[str, Any]:
     """Label the views of a run's seeds ahead, so that its trainings find everything there.
 
@@ -38,7 +38,7 @@ def build_cache(
         all_views: every view of a finite policy instead (162 per image for crop and flip).
         cache: folder of all caches.
         device: where the teacher runs.
-        progress: told (what, views done, views to do).
+        observer: follows the labelling; ``detail`` names the views.
 
     Returns:
         ``labelled`` views and the ``folders`` they are in.
@@ -78,22 +78,22 @@ def build_cache(
             teacher.prepare(
                 epoch,
                 views,
-                SILENT if progress is None else _NamedProgress(what, progress),
+                _Detailed(what, observer),
             )
         labelled += teacher.labelled
         folders.append(str(teacher.store.folder))
     return {"labelled": labelled, "folders": sorted(set(folders))}
 
 
-class _NamedProgress(Silent):
-    """Calls ``progress`` with the name of the views that are being labelled."""
+class _Detailed(Silent):
+    """Adds the name of the views that are labelled."""
 
-    def __init__(self, name: str, progress: Callable[[str, int, int], None]) -> None:
-        self.name, self.call = name, progress
+    def __init__(self, detail: str, observer: Observer) -> None:
+        self.detail, self.observer = detail, observer
 
     def progress(self, progress: Progress, training: str = "") -> None:
         """See :class:`~understudy.events.Observer`."""
-        self.call(self.name, progress.done, progress.total)
+        self.observer.progress(replace(progress, epoch=None, detail=self.detail))
 
 
 def _seeds_matter(config: RunConfig) -> bool:

@@ -384,7 +384,6 @@ def test_a_sweep_of_fused_students_on_any_device(
         backend="fused",
         device=device.type,
         workers=1,
-        display=False,
         cache=str(tmp_path / "cache"),
     )
     assert [trial["state"] for trial in found["trials"]] == ["complete"] * 2
