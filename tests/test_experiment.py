@@ -455,7 +455,7 @@ def test_torchrun_trains_every_arm_over_two_ranks_and_one_of_them_reports(
         timeout=200,
     )
     assert done.returncode == 0, done.stderr[-6000:]
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    results = read_results(tmp_path / "run")
     assert all(entry.runs[0].ranks == 2 for entry in results.arms.values())
     assert done.stdout.count("Report: ") == 1
 
@@ -476,12 +476,14 @@ RANK = """
 import json, os, sys, time
 from pathlib import Path
 import torch
-from understudy import files, teacher_cache
-from understudy.experiment import load_run, train_arm
+from understudy.experiment import train_arm
+from understudy.files import to_json
+from understudy.runs.folder import load_run
+from understudy.teachers import cached
 
 out, notes = Path(sys.argv[1]), Path(sys.argv[2])
 written, labelled = [], 0
-replace, label = os.replace, teacher_cache.CachedTeacher._label
+replace, label = os.replace, cached.CachedTeacher._label
 
 def noted(source, target):
     written.append(str(target))
@@ -493,11 +495,11 @@ def slowly(self, rows, views, on_device, missing):
     time.sleep(0.2)  # a real teacher works longer than the other rank needs to come by
     label(self, rows, views, on_device, missing)
 
-os.replace, teacher_cache.CachedTeacher._label = noted, slowly
-teacher_cache._CHUNK = 8
+os.replace, cached.CachedTeacher._label = noted, slowly
+cached._CHUNK = 8
 torch.set_num_threads(1)
 result = train_arm(load_run(out), "distilled", 0, out, device="cpu")
-(notes / f"{os.environ['RANK']}.json").write_text(json.dumps({"result": result, "written": written, "labelled": labelled}))
+(notes / f"{os.environ['RANK']}.json").write_text(json.dumps({"result": to_json(result), "written": written, "labelled": labelled}))
 """
 
 

@@ -132,7 +132,7 @@ def test_the_teacher_is_trained_once_and_asked_once_about_each_view(whole):
     assert [arm for arm in counted["arms"] if "teacher" in arm] == ["sweep/teacher-seed0"]
     assert len(counted["arms"]) == 1 + 2 + 4 * 2 + 2 * 2 == len(set(counted["arms"]))
     # Views are the same for all seeds here, so all trainings together ask about no more than one of them shows.
-    assert 0 < counted["labelled"] <= 2 * results["data"]["num_train"]
+    assert 0 < counted["labelled"] <= 2 * results.data.num_train
 
 
 def test_the_swept_values_reach_the_loss(whole):

@@ -110,7 +110,9 @@ def load_finished(training: Training) -> Finished | None:
     try:
         return Finished(training.name, read_result(path))
     except UnderstudyError as error:
-        raise MachineError(str(error)) from error
+        raise MachineError(
+            f"{path} is damaged: delete it, and --resume evaluates that training again"
+        ) from error
 
 
 def discard_earlier(training: Training) -> None:
