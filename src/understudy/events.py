@@ -58,7 +58,7 @@ class EpochResult:
 
 
 class StopTraining(Exception):
-    """Raised by an observer to end a training: after an epoch, or in it, whose work is then lost."""
+    """Raised by an observer to end a training, after an epoch or within one."""
 
 
 class Observer(Protocol):
@@ -69,10 +69,10 @@ class Observer(Protocol):
     """
 
     def expect(self, epochs: int, training: str = "") -> None:
-        """So many more epochs (fewer, if below 0) are to come: of this training, or of trainings not yet named."""
+        """So many more epochs are to come (fewer, below 0); without a name, of any training."""
 
     def progress(self, progress: Progress, training: str = "") -> None:
-        """A piece of work has advanced; called at most a few times a second by work with many small steps."""
+        """A piece of work has advanced; may be called at every step."""
 
     def epoch(self, result: EpochResult, training: str = "") -> None:
         """A training has finished an epoch."""

@@ -1,4 +1,4 @@
-"""A run: teacher, baseline and distilled student (and further arms) over several seeds, measured and compared."""
+"""A run: teacher, baseline, distilled student and further arms over several seeds."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -129,7 +129,8 @@ def run_experiment(
 
 
 def _check_networks(links: Mapping[str, Link], data: TrainingData) -> None:
-    """Build each different network once and parse each method: a mistake is found before any training.
+    """Build each different network once and parse each method: a mistake is found before any
+    training.
 
     Raises:
         UnderstudyError: naming it.
@@ -147,7 +148,7 @@ def _carry_out(
     placement: _Placement,
     observer: Observer,
 ) -> dict[str, ArmResult]:
-    """Train (or read) the trainings of a wave, which are independent of each other."""
+    """Train, or read, the trainings of a wave, which are independent of each other."""
     together = placement.together and not any(links[t.arm].teaches_all for t in trainings)
     if together:
         trainings = _dealt_by_features(trainings, links)
@@ -164,7 +165,8 @@ def _carry_out(
 
 
 def _dealt_by_features(trainings: Sequence[Training], links: Mapping[str, Link]) -> list[Training]:
-    """Those that read a live teacher's features first, so that processes get as many of them each."""
+    """Those that read a live teacher's features first, so that processes get as many of them
+    each."""
 
     def reads_features(training: Training) -> bool:
         return needs_of(method_config(links[training.arm].method)) == "features"
@@ -173,7 +175,8 @@ def _dealt_by_features(trainings: Sequence[Training], links: Mapping[str, Link])
 
 
 def _waves(config: RunConfig, links: Mapping[str, Link]) -> list[list[ArmSpec]]:
-    """All trainings of a run, in groups that follow each other; those of a group are independent. Seed by seed, arm by arm."""
+    """All trainings of a run, in groups that follow each other; those of a group are independent.
+    Seed by seed, arm by arm."""
     depth = depths(links)
     specs = dict.fromkeys(spec_of(config, arm, seed) for seed in config.seeds for arm in links)
     return [
@@ -192,7 +195,8 @@ def train_arm(
     resume: bool = False,
     observer: Observer = SILENT,
 ) -> ArmResult:
-    """Train one arm on one seed, after what it needs and is not there yet: its teacher, members, assistants.
+    """Train one arm on one seed, after what it needs and is not there yet: its teacher, members,
+    assistants.
 
     Returns:
         the contents of the arm's ``result.json``, on every rank of a distributed training.

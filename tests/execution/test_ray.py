@@ -1,4 +1,5 @@
-"""Trainings on a Ray cluster of two workers: each finishes once, whoever is killed, with the bits of a training done alone."""
+"""Trainings on a Ray cluster of two workers: each finishes once, whoever is killed, with the bits
+of a training done alone."""
 
 import asyncio
 import csv
@@ -61,7 +62,8 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """One cluster for the module's tests, which takes seconds to start: this machine as two workers."""
+    """One cluster for the module's tests, which takes seconds to start: this machine as two
+    workers."""
     pytest.importorskip("ray", reason=WITHOUT_RAY)
     ray_backend._connect(ray_backend._import_ray(), "local", 2)
     yield
@@ -119,7 +121,7 @@ def holder(training: Training) -> int:
     return int((training.folder / "training.pid").read_text().split()[1])
 
 
-def test_a_killed_worker_costs_one_epoch_and_everything_finishes_once(cluster: None, taught: Path):
+def test_killed_worker_costs_one_epoch_and_everything_finishes_once(cluster: None, taught: Path):
     colder, broken = training(taught, "colder", 1.0), training(taught, "broken")
     broken = replace(
         broken, config=replace(broken.config, train=replace(broken.config.train, lr=1e30))
@@ -147,7 +149,7 @@ def test_a_killed_worker_costs_one_epoch_and_everything_finishes_once(cluster: N
         isinstance(ends["broken"], Failed)
         and "not finite in epoch 0: lower train.lr" in ends["broken"].reason
     )
-    assert epochs_of(events, "long") == list(range(6)), "no epoch is told twice"
+    assert epochs_of(events, "long") == list(range(6)), "no epoch is sent twice"
 
     # The seconds that its first epoch took, to the last digit: it was not trained again.
     first = next(event for event in events if isinstance(event, Epoch) and event.training == "long")
@@ -172,7 +174,7 @@ def test_a_killed_worker_costs_one_epoch_and_everything_finishes_once(cluster: N
     assert not (taught / "ray").exists(), "the driver's notes are gone"
 
 
-def test_a_killed_driver_loses_nothing_and_runs_nothing_twice(
+def test_killed_driver_loses_nothing_and_runs_nothing_twice(
     cluster: None, taught: Path, tmp_path: Path
 ):
     quick, long = (
@@ -188,10 +190,12 @@ def test_a_killed_driver_loses_nothing_and_runs_nothing_twice(
             from tests.execution.test_ray import *
             taught = Path({str(taught)!r})
             with RayBackend(taught, address="local", workers=2) as backend:
-                backend.submit([training(taught, "driver-quick", epochs=1), training(taught, "driver-long", epochs=12)])
+                quick = training(taught, "driver-quick", epochs=1)
+                backend.submit([quick, training(taught, "driver-long", epochs=12)])
                 while True:
                     for event in backend.wait():
-                        print(json.dumps([type(event).__name__, event.training, getattr(event, "reason", "")]), flush=True)
+                        line = [type(event).__name__, event.training, getattr(event, "reason", "")]
+                        print(json.dumps(line), flush=True)
             """
         )
     )
@@ -231,7 +235,7 @@ def test_a_killed_driver_loses_nothing_and_runs_nothing_twice(
     )
 
 
-def test_a_training_that_waits_for_a_worker_is_stopped_at_once(cluster: None, taught: Path):
+def test_waiting_training_is_stopped_at_once(cluster: None, taught: Path):
     first, second = training(taught, "running", epochs=30), training(taught, "waiting")
     with RayBackend(taught, workers=1) as backend:
         backend.submit([first, second])
@@ -260,7 +264,7 @@ def test_events_arrive_in_the_order_in_which_they_were_posted():
     asyncio.run(exchange())
 
 
-def test_a_node_that_does_not_see_the_folder_is_named(
+def test_node_that_does_not_see_the_folder_is_named(
     cluster: None, taught: Path, tmp_path: Path, monkeypatch
 ):
     marker = ray_backend._Marker(tmp_path / "marker.txt", "a token")
@@ -277,7 +281,7 @@ def test_a_node_that_does_not_see_the_folder_is_named(
         backend.submit([training(taught, "unseen")])
 
 
-def test_a_node_that_joins_later_without_the_folder_fails_the_training(taught: Path, monkeypatch):
+def test_node_that_joins_without_the_folder_fails_the_training(taught: Path, monkeypatch):
     posted: list[Event] = []
     post = SimpleNamespace(remote=posted.append)
     ray = pytest.importorskip("ray", reason=WITHOUT_RAY)
@@ -289,9 +293,7 @@ def test_a_node_that_joins_later_without_the_folder_fails_the_training(taught: P
     assert not (taught / "trials" / "late").exists()
 
 
-def test_a_training_that_another_process_holds_is_waited_for_and_then_named(
-    taught: Path, monkeypatch
-):
+def test_training_held_by_another_process_is_waited_for_and_then_named(taught: Path, monkeypatch):
     monkeypatch.setattr(ray_backend, "_TAKEOVER_SECONDS", 0.05)
     held = training(taught, "held")
     first, second = ray_backend._exclusive(held), ray_backend._exclusive(held)
@@ -305,7 +307,7 @@ def test_a_training_that_another_process_holds_is_waited_for_and_then_named(
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no CPU affinity")
-def test_workers_of_one_machine_get_a_core_each(tmp_path: Path, monkeypatch):
+def test_workers_of_one_machine_have_a_core_each(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(worker_cores.tempfile, "gettempdir", lambda: str(tmp_path))
     cores = sorted(os.sched_getaffinity(0))
     with worker_cores.own_core():
@@ -318,7 +320,7 @@ def test_workers_of_one_machine_get_a_core_each(tmp_path: Path, monkeypatch):
     assert sorted(os.sched_getaffinity(0)) == cores
 
 
-def test_what_cannot_work_is_refused_in_one_line(cluster: None, tmp_path: Path, monkeypatch):
+def test_unusable_settings_are_refused_in_one_line(cluster: None, tmp_path: Path, monkeypatch):
     with pytest.raises(UnderstudyError, match="has no GPU: give --device auto or cpu, not cuda"):
         RayBackend(tmp_path, device="cuda")
     with pytest.raises(UnderstudyError, match="client port"):

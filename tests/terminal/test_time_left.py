@@ -1,4 +1,5 @@
-"""The time left of a run whose trainings are described here, on a clock that only the test moves."""
+"""The time left of a run whose trainings are described here, on a clock that only the test
+moves."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The fastest backend here: each trains the real student for a few steps, on random images of the real shape."""
+"""The fastest backend here: each trains the real student briefly, on random images."""
 
 import itertools
 import tempfile
@@ -25,7 +25,7 @@ from understudy.training.weights import save_weights
 _STEPS = 8
 """Steps in an epoch of the trial run."""
 _EPOCHS = 4
-"""The first of them warms up; the last ends in evaluating and writing the student. Neither counts."""
+"""The first warms up; the last ends in evaluating and writing the student. Neither counts."""
 _MOST = {"cpu": 16, "cuda": 32}
 """Trainings at once in the trial run, even if a backend has room for more."""
 
@@ -76,7 +76,7 @@ def measure_backends(
 
 
 def _short_config(config: RunConfig, data: TrainingData, folder: Path) -> RunConfig:
-    """The configuration on a few random images, with an untrained teacher that costs as much as the real one."""
+    """The configuration on a few random images, with an untrained teacher of the same cost."""
     rng = np.random.default_rng(0)
     channels, height, width = data.image_shape
 

@@ -52,7 +52,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Epoch:
-    """A training has finished an epoch; also sent for each epoch that a resumed training reads from its checkpoint."""
+    """A training has finished an epoch, or has read one from its checkpoint."""
 
     training: str
     result: EpochResult
@@ -60,7 +60,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Finished:
-    """A training has ended: ``result`` is what :func:`understudy.runs.arm.run_arm` returns, also in ``result.json``."""
+    """A training has ended; ``result`` is also in its ``result.json``."""
 
     training: str
     result: ArmResult
@@ -99,7 +99,7 @@ Event = Epoch | Finished | Failed | Stopped
 
 
 def load_finished(training: Training) -> Finished | None:
-    """The result of a training that has ended before; ``None`` if there is none, or it should not be resumed.
+    """The result of a training that has ended before; ``None`` without one to resume.
 
     Raises:
         MachineError: if ``result.json`` is damaged.
@@ -137,7 +137,7 @@ def failed(training: str, error: BaseException) -> Failed:
 
 
 class Backend(ABC):
-    """Trains what is submitted, ``capacity`` at a time, continuing from the checkpoint of each training that resumes.
+    """Trains what is submitted, continuing from the checkpoint of each training that resumes.
 
     A backend is a context manager; leaving it stops what still runs (checkpoints stay).
     """
@@ -146,7 +146,7 @@ class Backend(ABC):
     capacity: int
     """How many trainings it is worth having submitted at once."""
     observer: Observer = SILENT
-    """Gets the progress within epochs, as far as a backend knows it. Epochs are events, from :meth:`wait`."""
+    """Gets the progress within epochs, if the backend knows it. Epochs are events."""
 
     @abstractmethod
     def submit(self, trainings: Sequence[Training]) -> None:
@@ -154,11 +154,12 @@ class Backend(ABC):
 
     @abstractmethod
     def wait(self) -> list[Event]:
-        """Work, or wait, until something has happened; empty if nothing was submitted, or after a short time-out."""
+        """Work or wait until something happens; empty without trainings, or after a time-out."""
 
     @abstractmethod
     def stop(self, training: str) -> None:
-        """End a training after its current epoch; a :class:`Stopped` event follows (or what ended it before)."""
+        """End a training after its current epoch; :class:`Stopped` follows, unless it ends
+        before."""
 
     @abstractmethod
     def close(self) -> None:

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 @contextlib.contextmanager
 def thread_environment(threads: int) -> Iterator[None]:
-    """Environment variables for processes started inside: OpenMP reads them once, when it is loaded.
+    """Environment variables for processes started inside: OpenMP reads them when it is loaded.
 
     Args:
         threads: of each process; several are bound to a core each, which only a process that runs
@@ -47,7 +47,7 @@ def pin_to(core: int | None) -> None:
 
 @contextlib.contextmanager
 def own_core() -> Iterator[None]:
-    """Bind this thread to a core that no other worker of this machine has; to none if all are taken."""
+    """Bind this thread to a core that no other worker has; to none if all are taken."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -71,7 +71,10 @@ def own_core() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """End this worker as soon as its parent has ended, even by SIGKILL: it would write where a resumed run writes."""
+    """End this worker as soon as its parent has ended, even by SIGKILL.
+
+    It would go on writing where a resumed run writes.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

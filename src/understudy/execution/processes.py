@@ -1,4 +1,4 @@
-"""Trainings in worker processes: on a CPU one process per core with one thread each, on GPUs one process per GPU.
+"""Trainings in worker processes: one per core with one thread, or one per GPU.
 
 A process trains one after the other, or (:class:`FusedProcessBackend`) many in one program. One
 that is killed (out of memory, or by a person) is noticed by its sentinel; its trainings continue
@@ -38,7 +38,7 @@ _RETRIES = 2
 _WAIT_SECONDS = 1.0
 """How long :meth:`ProcessBackend.wait` waits for events."""
 _TOGETHER = {"cpu": 16, "cuda": 128}
-"""Trainings in one program, by device. Sharing a live teacher among 16 leaves little of its cost; a GPU needs more."""
+"""Trainings in one program. Shared among 16, a live teacher costs little; a GPU needs more."""
 
 
 @dataclass
@@ -91,7 +91,7 @@ class ProcessBackend(Backend):
         self.failures: Counter[str] = Counter()
 
     def submit(self, trainings: Sequence[Training]) -> None:
-        """Accept trainings; the next :meth:`wait` assigns them, once all that come together are known."""
+        """Accept trainings; the next :meth:`wait` assigns them."""
         for training in trainings:
             discard_earlier(training)
             self.waiting.append(replace(training, resume=True))
@@ -130,13 +130,15 @@ class ProcessBackend(Backend):
         self.workers.clear()
 
     def _assign_waiting(self) -> None:
-        """Give the waiting trainings to the processes with the fewest, next to others of the same seed if possible."""
+        """Give waiting trainings to the processes with the fewest, of the same seed if possible."""
         for idle in [w for w in self.workers if not w.trainings and not w.process.is_alive()]:
             self._reap(idle)  # it died with nothing to do: no training counts that as a failure
         while self.waiting:
             worker = self._least_busy()
-            training = worker and self._next_for(worker)
-            if worker is None or training is None:
+            if worker is None:
+                return
+            training = self._next_for(worker)
+            if training is None:
                 return
             self.waiting.remove(training)
             worker.trainings[training.name] = training
@@ -155,7 +157,8 @@ class ProcessBackend(Backend):
         return min(free, key=lambda worker: len(worker.trainings), default=None)
 
     def _next_for(self, worker: _Worker) -> Training | None:
-        """What to add to a process: of a seed that it has already, otherwise of the seed with most waiting."""
+        """What to add to a process: of a seed that it has, otherwise of the seed with most
+        waiting."""
         endangered = next((t for t in self.waiting if self._last_attempt(t)), None)
         if endangered is not None and not worker.trainings:
             return endangered
@@ -227,7 +230,7 @@ class ProcessBackend(Backend):
 
 
 class FusedProcessBackend(ProcessBackend):
-    """Sends trainings to processes that each train many in one :class:`~understudy.execution.fused.backend.FusedBackend`.
+    """Sends trainings to processes that each train many in one program.
 
     Args:
         device, workers, observer: as for :class:`ProcessBackend`.

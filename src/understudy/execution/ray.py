@@ -231,7 +231,7 @@ class RayBackend(Backend):
         return events
 
     def _is_new(self, event: Event) -> bool:
-        """False for an epoch seen before: a training that is tried again sends its checkpoint's epochs again."""
+        """False for an epoch seen before: a new attempt sends its checkpoint's epochs again."""
         expected = self._next_epoch.get(event.training)
         if expected is None:
             return False
@@ -257,7 +257,7 @@ class _Marker:
 
 
 class _Mailbox:
-    """A Ray actor between the workers and the driver: events one way, in order; requests to stop the other way."""
+    """A Ray actor between workers and driver: events one way, requests to stop the other."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -335,7 +335,7 @@ def _connect(ray: Any, address: str, workers: int | None) -> None:
 
 
 def _train(training: Training, device: str, pin: bool, marker: _Marker, mailbox: Any) -> None:
-    """One training, from its checkpoint if there is one; every epoch and the end go into the mailbox.
+    """One training; every epoch and the end go into the mailbox.
 
     An error of the training's own is an event as well, so that Ray does not retry: it would come
     again.
@@ -356,7 +356,7 @@ def _train(training: Training, device: str, pin: bool, marker: _Marker, mailbox:
 
 @contextlib.contextmanager
 def _exclusive(training: Training) -> Iterator[None]:
-    """Hold the training's lock: workers of a killed driver live on for a moment, and no training may run twice at once.
+    """Hold the training's lock: a killed driver's workers live on for a moment.
 
     Raises:
         UnderstudyError: if another process still holds it after :data:`_TAKEOVER_SECONDS`.

@@ -1,4 +1,4 @@
-"""One training after the other in this process: the backend that every other one must agree with."""
+"""One training after the other in this process: every other backend must agree with it."""
 
 import queue
 import threading
@@ -11,7 +11,7 @@ from understudy.execution.one_training import on_cpu, run_to_event
 
 
 class SequentialBackend(Backend):
-    """Trains in submission order, by default with one thread on a CPU: the same numbers as a process each gives.
+    """Trains in submission order, by default with one thread on a CPU.
 
     The training runs in a thread that hands over each epoch and continues only at the next
     :meth:`wait`, so that what is stopped after an epoch stops after that very epoch, however fast

@@ -1,4 +1,4 @@
-"""Long work on the terminal: a bar per training with rate and time left; lines without a terminal."""
+"""Long work on the terminal: bars with rate and time left; lines without a terminal."""
 
 import sys
 import time
@@ -65,7 +65,7 @@ class Display:
 
 
 class CountDisplay(Display):
-    """One bar with the number of units done for work without trainings; a line per finished piece without a terminal.
+    """One bar for work without trainings; without a terminal a line per finished piece.
 
     Args:
         title: what is being done: ``labelling``.
@@ -125,7 +125,7 @@ class RunDisplay(Display):
             self.bars.update(self._task("all trainings"), total=sum(self.epochs.values()))
 
     def progress(self, progress: Progress, training: str = "") -> None:
-        """Move the training's bar; without a terminal, print now and then how far the labelling is."""
+        """Move the training's bar; or print now and then how far the labelling is."""
         if progress.phase not in ("train", "label") or progress.epoch is None:
             return
         self.time_left.progress(progress, training)

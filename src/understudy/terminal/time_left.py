@@ -67,8 +67,8 @@ class TimeLeft:
     """Estimates the seconds until all expected epochs are done.
 
     An epoch costs what the latest epoch of the same training cost, labelling included; without one,
-    the mean of the same arm's other seeds, or else of the latest epochs of all trainings. The sum is
-    divided by the number of trainings that run at once. The first epoch of a training counts
+    the mean of the same arm's other seeds, or else of the latest epochs of all trainings. The sum
+    is divided by the number of trainings that run at once. The first epoch of a training counts
     without the start of its process and without its first step, which compiles kernels; an epoch
     that was read from a checkpoint counts with the seconds that it took.
 
@@ -128,7 +128,7 @@ class TimeLeft:
         return max((sum(left) + unnamed) / self.lanes, *left, 0.0)
 
     def _count_lanes(self, training: str) -> None:
-        """How many trainings are running: those that have begun and not ended, and the one of this event."""
+        """Count the trainings that run: begun and not ended, and the one of this event."""
         running = {name for name, track in self.tracks.items() if track.is_running}
         self.lanes = len(running | {training})
 

@@ -99,7 +99,7 @@ def check_finite(means: Mapping[str, float], epoch: int) -> None:
 
 
 def steady_rate(batches: TrainBatches, images: float, seconds: float, first_step: float) -> float:
-    """Images per second of an epoch, without a first step that compiles kernels and allocates memory.
+    """Images per second of an epoch, without a first step that compiles and allocates.
 
     Args:
         batches: of all ranks.

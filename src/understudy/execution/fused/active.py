@@ -1,4 +1,4 @@
-"""A training inside the fused program: built as one alone would be, from parts shared with others."""
+"""A training in the fused program: built like one alone, from shared parts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -91,7 +91,7 @@ class Shared:
 def activate(
     training: Training, device: str, engine: Engine, shared: Shared, observer: Observer
 ) -> ActiveTraining:
-    """Build a student and its loss in the order of :func:`understudy.runs.arm.run_arm`: the same random draws.
+    """Build a student and its loss in the order of ``run_arm``: the same random draws.
 
     Raises:
         UnderstudyError: if it cannot be trained here, or not by this engine.
@@ -194,6 +194,6 @@ def _teacher_key(training: Training, links: dict[str, Link], spec: ArmSpec) -> t
 
 
 def _outputs_key(teacher: Teacher, frozen: FrozenTeacher, training: Training) -> tuple[str, ...]:
-    """Equal for trainings that read the same of their teacher: live, logits, or embeddings as well."""
+    """Equal for trainings that read the same of their teacher: live, logits, embeddings too."""
     folder = teacher.store.folder if isinstance(teacher, CachedTeacher) else None
     return (str(folder), str(training.cache), frozen.description, frozen.precision)

@@ -1,4 +1,4 @@
-"""Many students in one program that share data, batches and teacher outputs; one epoch of all is one piece of work.
+"""Many students in one program, on shared data, batches and teacher outputs.
 
 Two engines. ``interleaved`` runs the students' steps in turn
 (:mod:`~understudy.execution.fused.interleaved`): any student, any method, the bits of training
@@ -83,7 +83,7 @@ class FusedBackend(Backend):
         self._shared = Shared()
 
     def wait(self) -> list[Event]:
-        """Stop and build what is due, or train one epoch of a group; empty if nothing is left to train."""
+        """Stop and build what is due, or train one epoch of a group; empty if nothing is left."""
         events = [*self._stop_requested(), *self._build_submitted()]
         while not events and self._active:  # again, if a stack was too large for the memory
             events = list(self._train_group(self._next_group()))
@@ -118,7 +118,7 @@ class FusedBackend(Backend):
             yield from self._finish_if_done(active)
 
     def _next_group(self) -> list[ActiveTraining]:
-        """The trainings of the next epoch: of those that have waited longest, the lagging ones of one group."""
+        """The lagging trainings of the group that has waited longest."""
         first = self._active[0]
         candidates = [a for a in self._active if a.group_key == first.group_key]
         fewest = min(len(a.history) for a in candidates)
@@ -154,7 +154,7 @@ class FusedBackend(Backend):
     def _stacked_epoch(
         self, students: dict[str, StackedStudent]
     ) -> Iterator[tuple[str, EpochResult | Exception]]:
-        """An epoch of a stack. If the memory is too small for it, nothing: next time half as many try."""
+        """An epoch of a stack; nothing if the memory is too small: next time half as many try."""
         generators = {name: student.generator.get_state() for name, student in students.items()}
         outcomes = list(epoch_stacked(students))
         too_large = all(isinstance(outcome, torch.OutOfMemoryError) for _, outcome in outcomes)

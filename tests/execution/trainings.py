@@ -1,4 +1,5 @@
-"""A data set of three colours, a teacher trained on it once, and trainings on both: what the tests of the backends share."""
+"""A data set of three colours, a teacher trained on it once, and trainings on both: what the tests
+of the backends share."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ def config_for(
     student: dict[str, Any] | None = None,
     **train: Any,
 ) -> RunConfig:
-    """Two epochs of four batches, the last of them smaller, on the founding student with dropout."""
+    """Two epochs of four batches, the last of them smaller, on the founding student with
+    dropout."""
     values: dict[str, Any] = {
         "name": "colours",
         "data": {
