@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from understudy.config.schema import RunConfig, parse
 from understudy.execution.backend import Backend, Event, Failed, Finished, Training
+from understudy.files import to_json
 from understudy.runs.arm import run_arm
 from understudy.runs.plan import ArmSpec
 
@@ -67,7 +68,7 @@ def alone(training: Training, resume: bool = False, device: str = "cpu") -> dict
     """What :func:`understudy.runs.arm.run_arm` makes of a training."""
     spec = ArmSpec(training.arm, training.seed, 0)
     torch.manual_seed(999)  # whatever the generators did before must not matter
-    return run_arm(
+    result = run_arm(
         training.config,
         spec,
         training.folder,
@@ -77,6 +78,7 @@ def alone(training: Training, resume: bool = False, device: str = "cpu") -> dict
         teachers=training.teachers,
         resume=resume,
     )
+    return dict(to_json(result))
 
 
 def drain(backend: Backend) -> list[Event]:
@@ -90,7 +92,7 @@ def drain(backend: Backend) -> list[Event]:
 def results(events: list[Event]) -> dict[str, dict[str, Any]]:
     """The results by training; no training may have failed."""
     assert [event for event in events if isinstance(event, Failed)] == []
-    return {event.training: event.result for event in events if isinstance(event, Finished)}
+    return {e.training: to_json(e.result) for e in events if isinstance(e, Finished)}
 
 
 def weights(training: Training) -> dict[str, torch.Tensor]:

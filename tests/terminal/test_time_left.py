@@ -121,6 +121,18 @@ def test_trainings_side_by_side_share_the_time(left: TimeLeft, clock: Clock):
     assert left.seconds() == pytest.approx((2 * 8 + 2 * 10) * 2 / 2)
 
 
+def test_place_that_is_free_for_the_moment_is_taken_again(left: TimeLeft, clock: Clock):
+    """Both trainings of a wave have ended; two more come."""
+    for seed in range(2):
+        left.expect(1, f"baseline-seed{seed}")
+        left.expect(5, f"distilled-seed{seed}")
+        left.progress(Progress("train", 1, 10, 0), f"baseline-seed{seed}")
+    clock.now += 1.8
+    for seed in range(2):
+        left.epoch(result(0, 2.0), f"baseline-seed{seed}")
+    assert left.seconds() == pytest.approx(2 * 5 * 2.0 / 2)
+
+
 def test_last_training_is_not_divided_among_workers(left: TimeLeft, clock: Clock):
     for seed, epochs in enumerate((2, 10)):
         left.expect(epochs, f"baseline-seed{seed}")

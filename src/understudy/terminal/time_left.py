@@ -130,7 +130,11 @@ class TimeLeft:
     def _count_lanes(self, training: str) -> None:
         """Count the trainings that run: begun and not ended, and the one of this event."""
         running = {name for name, track in self.tracks.items() if track.is_running}
-        self.lanes = len(running | {training})
+        waiting = self.unnamed > 0 or any(
+            track.left > 0 and name not in running for name, track in self.tracks.items()
+        )
+        # A place that is free for the moment is taken by what waits.
+        self.lanes = max(len(running | {training}), self.lanes if waiting else 1)
 
     def _seconds_of(self, name: str, track: _Track) -> float:
         cost = track.cost or self._cost_of_arm(name)

@@ -357,9 +357,7 @@ def test_stack_too_large_for_the_memory_is_halved_until_it_fits(
     )
 
 
-def test_training_that_cannot_be_stacked_fails_with_the_reason(
-    images: Path, teachers: Path, tmp_path: Path
-):
+def test_training_that_cannot_be_stacked_fails(images: Path, teachers: Path, tmp_path: Path):
     trainings = [
         training_for(config_for(images, {"name": "at"}), "maps", tmp_path, teachers),
         training_for(config_for(images), "fine", tmp_path, teachers),
@@ -394,7 +392,7 @@ def test_sweep_of_fused_students_on_any_device(images: Path, tmp_path: Path, dev
         workers=1,
         cache=str(tmp_path / "cache"),
     )
-    assert [trial["state"] for trial in found["trials"]] == ["complete"] * 2
-    assert found["backend"]["name"] == "fused" and found["final"] is not None
-    accuracies = [[run["val"]["nll"] for run in trial["runs"]] for trial in found["trials"]]
+    assert [trial.state for trial in found.trials] == ["complete"] * 2
+    assert found.backend.name == "fused" and found.final is not None
+    accuracies = [[run.val.nll for run in trial.runs] for trial in found.trials]
     assert accuracies[0] != accuracies[1], "the temperature reaches the loss"
