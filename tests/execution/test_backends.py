@@ -167,7 +167,7 @@ def test_training_that_kills_its_process_ends_up_failing_alone(place: Path, tmp_
     assert "died 3 times (by SIGKILL)" in reasons["doomed"] and "not finite" in reasons["wrong"]
     assert epochs_of(diary)[0].split()[-1] == "0" and {
         line.split()[-1] for line in epochs_of(diary)[1:]
-    } == {"1"}, "kept"
+    } == {"1"}, "its first epoch is not trained again"
     with SequentialBackend(device="cpu") as backend:
         backend.submit(
             [

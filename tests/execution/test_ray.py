@@ -229,8 +229,8 @@ def test_killed_driver_loses_nothing_and_runs_nothing_twice(
         "what was finished is not trained again"
     )
     assert epochs_of(events, long.name) == list(range(12))
-    kept = [entry["seconds"] for entry in checkpoint["history"]]
-    assert kept and [float(row["seconds"]) for row in history(long)][: len(kept)] == kept, (
+    saved = [entry["seconds"] for entry in checkpoint["history"]]
+    assert saved and [float(row["seconds"]) for row in history(long)][: len(saved)] == saved, (
         "it went on from its checkpoint"
     )
 

@@ -96,7 +96,7 @@ def results(events: list[Event]) -> dict[str, dict[str, Any]]:
 
 
 def weights(training: Training) -> dict[str, torch.Tensor]:
-    """The kept weights that a training wrote."""
+    """The final weights that a training wrote."""
     return load_file(training.folder / "models" / f"{training.arm}-seed{training.seed}.safetensors")
 
 

@@ -91,6 +91,6 @@ class _Relay(NamedObserver):
         self.post = post
 
     def epoch(self, result: EpochResult, training: str = "") -> None:
-        """Send it, and stop if asked to."""
+        """Send it, and stop if that is requested."""
         if self.post(Epoch(self.name, result)):
             raise StopTraining

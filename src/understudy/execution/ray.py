@@ -291,11 +291,11 @@ def nodes_without(marker: _Marker) -> list[str]:
 
     look = ray.remote(num_cpus=0)(_Marker.seen)
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    answers = []
+    seen_there = []
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        answers.append(look.options(scheduling_strategy=there).remote(marker))
-    found = zip(nodes, ray.get(answers), strict=True)
+        seen_there.append(look.options(scheduling_strategy=there).remote(marker))
+    found = zip(nodes, ray.get(seen_there), strict=True)
     return [node["NodeManagerHostname"] for node, seen in found if not seen]
 
 
