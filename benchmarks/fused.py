@@ -107,8 +107,8 @@ def interleaved(
         )
         for number, method in enumerate(methods(count, data))
     }
-    for turn in turns.values():
-        turn.start()
+    for run in runs.values():
+        run.start()
     return timed(lambda: _done(round_robin_epoch(runs)))
 
 
