@@ -15,7 +15,7 @@ import our_loop
 import torch
 
 from understudy.teachers import cached as teacher_cache
-from understudy.teachers.frozen import Teacher
+from understudy.teachers.base import Teacher
 
 
 def measure(

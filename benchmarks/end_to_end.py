@@ -48,15 +48,15 @@ def stages(
     from understudy.config.recipe import load_config
     from understudy.data.prepare import prepare_data
     from understudy.experiment import run_experiment
+    from understudy.files import to_json
     from understudy.report import write_report
 
     config = load_config("cifar10-founding", overrides)
     imported = time.perf_counter()
     prepare_data(config.data)
     decoded = time.perf_counter()
-    results = run_experiment(
-        config, folder / "run", workers=workers, cache=str(folder / "outputs"), display=False
-    )
+    cache = str(folder / "outputs")
+    results = to_json(run_experiment(config, folder / "run", workers=workers, cache=cache))
     finished = time.perf_counter()
     write_report(folder / "run", figures=figures)
     reported = time.perf_counter()

@@ -23,14 +23,14 @@ from understudy.data.prepare import TrainingData
 from understudy.execution.fused.interleaved import (
     SharedBatches,
     SharedTeacher,
-    Turns,
-    epoch_in_turns,
+    StepwiseRun,
+    round_robin_epoch,
 )
 from understudy.execution.fused.stack import epoch_stacked
 from understudy.execution.fused.student import StackedStudent
 from understudy.methods import build_method, method_config
 from understudy.methods.base import Method, MethodContext
-from understudy.teachers.frozen import Teacher
+from understudy.teachers.base import Teacher
 from understudy.training.device import make_fabric
 from understudy.training.loop import train_epochs, train_steps
 
@@ -101,15 +101,15 @@ def interleaved(
         batches_of(data, batch_size),
     )
     shared = SharedTeacher(teacher)
-    turns = {
-        str(number): Turns(
+    runs = {
+        str(number): StepwiseRun(
             train_steps(method, data, config, fabric, teacher=shared, batches=batches), DEVICE
         )
         for number, method in enumerate(methods(count, data))
     }
-    for turn in turns.values():
-        turn.start()
-    return timed(lambda: _done(epoch_in_turns(turns)))
+    for run in runs.values():
+        run.start()
+    return timed(lambda: _done(round_robin_epoch(runs)))
 
 
 def stacked(
@@ -123,7 +123,7 @@ def stacked(
     )
     shared = SharedTeacher(teacher)
     students = {
-        str(number): StackedStudent(method, data, config, fabric, shared, batches, 0)
+        str(number): StackedStudent(method, data, config, fabric, shared, batches)
         for number, method in enumerate(methods(count, data))
     }
     return timed(lambda: _done(epoch_stacked(students)))

@@ -19,7 +19,7 @@ import torch
 from understudy.config.schema import TrainConfig
 from understudy.data.loader import Batch
 from understudy.files import write_bytes
-from understudy.kernels.conv_grad import use_small_map_gradients
+from understudy.kernels.optimize import optimize_for_cpu
 from understudy.methods import METHODS
 from understudy.methods.costs import NUM_IMAGES, STUDENT, TEACHER, example_of
 from understudy.models.base import Outputs
@@ -34,7 +34,7 @@ def steps_of(name: str, batch: Batch, steps: int) -> Callable[[], float]:
     method, context = example_of(METHODS[name], name)
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if our_loop.PRECISION == "fp32":
-        use_small_map_gradients(method)
+        optimize_for_cpu(method)
     method.train()
     assert context.teacher is not None
     context.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -17,11 +17,13 @@ from understudy.methods import build_method, method_config
 from understudy.methods.base import MethodContext
 from understudy.models import build_model
 from understudy.models.base import Classifier, Outputs
+from understudy.teachers.base import Teacher
 from understudy.teachers.cached import CachedTeacher
-from understudy.teachers.frozen import FrozenTeacher, Teacher
+from understudy.teachers.frozen import FrozenTeacher
 from understudy.teachers.output_store import OutputStore, encode_rows
 from understudy.training.device import make_fabric, resolve_precision
 from understudy.training.loop import train_steps
+from understudy.training.setup import make_batches
 
 NUM_CLASSES = 10
 CPU = torch.device("cpu")
@@ -103,7 +105,8 @@ def our_steps(
         student,
         MethodContext(NUM_CLASSES, data.train.labels, epochs, 0.0, EXAMPLE, EXAMPLE),
     )
-    return train_steps(built, data, config, fabric, teacher=teacher, batches=batches, seed=seed)
+    batches = batches or make_batches(data, config, seed, fabric)
+    return train_steps(built, data, config, fabric, teacher=teacher, batches=batches)
 
 
 def our_epochs(

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from understudy.data.prepare import TrainingData
 from understudy.data.views import Normalise, ViewPolicy, render
-from understudy.kernels.conv_grad import use_small_map_gradients
+from understudy.kernels.optimize import optimize_for_cpu
 from understudy.models.base import Classifier
 
 
@@ -27,7 +27,7 @@ def bare_steps(model: Classifier, data: TrainingData, batch_size: int) -> Iterat
     """Training by hand, a step at a time."""
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if our_loop.PRECISION == "fp32":
-        use_small_map_gradients(model)
+        optimize_for_cpu(model)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-2, fused=True)
     images, labels, config = data.train.images, data.train.labels, data.config

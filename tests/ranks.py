@@ -16,7 +16,7 @@ from understudy.methods import method_config
 from understudy.models.ensemble import Ensemble
 from understudy.teachers.frozen import FrozenTeacher
 from understudy.training.device import make_fabric
-from understudy.training.setup import fit
+from understudy.training.setup import Teaching, fit
 
 PLAIN = {"name": "kd", "alpha": 0.7}
 PACED = {"name": "kd", "alpha": 0.7, "curriculum": {"start": 0.4, "over": 2}}
@@ -53,18 +53,15 @@ def train_all(cache: Path) -> dict[str, dict[str, Any]]:
                 fabric.global_rank == 1
             ):  # as if its teacher rounded otherwise: it must go by the first rank's order
                 patch.setattr(
-                    "understudy.training.curriculum.easy_first",
+                    "understudy.training.curriculum.rank_images",
                     lambda hardness: torch.arange(len(hardness)),
                 )
             trained = fit(
                 student,
                 data,
-                method_config(method),
+                Teaching(method_config(method), teacher, outputs, str(cache)),
                 SETTINGS,
                 fabric,
-                teacher=teacher,
-                outputs=outputs,
-                cache=str(cache),
                 seed=3,
             )
         found[name] = {

@@ -12,15 +12,16 @@ from torch import nn
 from understudy.config.schema import DataConfig, TrainConfig, parse
 from understudy.data.dataset import Dataset
 from understudy.data.prepare import TrainingData, split_dataset
-from understudy.events import EpochResult
+from understudy.events import SILENT, EpochResult, Silent
 from understudy.methods import method_config
-from understudy.methods.born_again import BornAgainConfig
+from understudy.methods.born_again import BornAgainConfig, generation_seed
 from understudy.methods.dml import fresh_copy
 from understudy.models.base import Classifier
 from understudy.models.ensemble import Ensemble
 from understudy.teachers.frozen import FrozenTeacher
 from understudy.training.device import make_fabric, resolve_precision
-from understudy.training.setup import Trained, fit, generation_seed
+from understudy.training.setup import Teaching, Trained, fit
+from understudy.training.state import TrainingFiles
 
 
 def train(
@@ -135,16 +136,24 @@ def distill(
     return fit(
         network,
         prepared,
-        chosen,
+        Teaching(chosen, frozen, outputs),
         settings,
         fabric,
-        teacher=frozen,
-        outputs=outputs,
         seed=seed,
-        on_epoch=on_epoch,
-        checkpoint=checkpoint,
-        resume=resume,
+        files=TrainingFiles(checkpoint, resume),
+        observer=SILENT if on_epoch is None else _CallEachEpoch(on_epoch),
     )
+
+
+class _CallEachEpoch(Silent):
+    """Calls a function after each epoch; what the function raises ends the training."""
+
+    def __init__(self, on_epoch: Callable[[EpochResult], None]) -> None:
+        self.on_epoch = on_epoch
+
+    def epoch(self, result: EpochResult, training: str = "") -> None:
+        """See :class:`~understudy.events.Observer`."""
+        self.on_epoch(result)
 
 
 def described(module: nn.Module) -> str:

@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Everything heavy is imported inside the command that needs it."""
 
+import contextlib
 import difflib
 import errno
 import json
@@ -7,7 +8,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from understudy.config.schema import RunConfig
+    from understudy.events import Observer
     from understudy.runs.results import RunResults
     from understudy.sweep.results import SweepResults
 
@@ -72,6 +74,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _display() -> "Iterator[Observer]":
+    """The progress of trainings on standard error; on the first rank only."""
+    from understudy.events import SILENT
+    from understudy.terminal.progress import RunDisplay
+
+    if os.environ.get("RANK", "0") != "0":
+        yield SILENT
+        return
+    with RunDisplay() as display:
+        yield display
+
+
 def _one_line(error: Exception, resumable: bool) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f": {error.filename}" if error.filename else ""
@@ -117,15 +132,17 @@ def run(
 
     from understudy.experiment import run_experiment
 
-    results = run_experiment(
-        config,
-        folder,
-        device=device,
-        workers=None if workers == "auto" else workers,
-        resume=resume,
-        command=command_line,
-        together=together,
-    )
+    with _display() as display:
+        results = run_experiment(
+            config,
+            folder,
+            device=device,
+            workers=None if workers == "auto" else workers,
+            resume=resume,
+            command=command_line,
+            together=together,
+            observer=display,
+        )
     if results is not None:
         _show_results(results, folder)
 
@@ -167,7 +184,10 @@ def train(
 
     from understudy.experiment import train_arm
 
-    result = train_arm(config, arm, seed, folder, device=device, resume=resume)
+    with _display() as display:
+        result = train_arm(
+            config, arm, seed, folder, device=device, resume=resume, observer=display
+        )
     if os.environ.get("RANK", "0") != "0":
         return
     print(f"{arm}, seed {seed}: {result.val.accuracy:.2%} on validation")
@@ -226,22 +246,25 @@ def sweep(
     _check_free(folder, folder, resume)
 
     from understudy.sweep.driver import run_sweep
+    from understudy.terminal.sweep_progress import SweepDisplay
 
-    results = run_sweep(
-        config,
-        space,
-        folder,
-        search=search,
-        trials=trials,
-        pruner=pruner,
-        backend=backend,
-        storage=storage,
-        final_seeds=None if final_seeds is None else _numbers(final_seeds, "--final-seeds"),
-        device=device,
-        workers=None if workers == "auto" else workers,
-        resume=resume,
-        command=command_line,
-    )
+    with SweepDisplay() as display:
+        results = run_sweep(
+            config,
+            space,
+            folder,
+            search=search,
+            trials=trials,
+            pruner=pruner,
+            backend=backend,
+            storage=storage,
+            final_seeds=None if final_seeds is None else _numbers(final_seeds, "--final-seeds"),
+            device=device,
+            workers=None if workers == "auto" else workers,
+            resume=resume,
+            command=command_line,
+            observer=display,
+        )
     _show_sweep(results, folder)
 
 
@@ -392,11 +415,11 @@ def cache_build(
     _check_exists(run)
 
     from understudy.runs.warm_cache import build_cache
-    from understudy.terminal.progress import counting
+    from understudy.terminal.progress import CountDisplay
 
-    with counting("labelling") as progress:
+    with CountDisplay("labelling") as display:
         built = build_cache(
-            run, epochs=epochs, all_views=all_views, device=device, progress=progress
+            run, epochs=epochs, all_views=all_views, device=device, observer=display
         )
     print(f"{built['labelled']:,} views labelled")
     for folder in built["folders"]:
@@ -413,7 +436,7 @@ def cache_inspect(
         name: a cache's folder, or the beginning of its name.
         as_json: print JSON.
     """
-    from understudy.runs.warm_cache import find_cache, inspect_cache, list_caches
+    from understudy.teachers.cache_admin import find_cache, inspect_cache, list_caches
 
     if name is not None:
         _show_measures(inspect_cache(find_cache(name)), as_json)
@@ -434,7 +457,8 @@ def cache_verify(name: str, /, *, run: Path | None = None, device: str = "auto")
         run: the folder of a run that uses it.
         device: auto, cpu, cuda or cuda:N.
     """
-    from understudy.runs.warm_cache import find_cache, verify_cache
+    from understudy.runs.warm_cache import verify_cache
+    from understudy.teachers.cache_admin import find_cache
 
     found = verify_cache(find_cache(name), run, device=device)
     print(f"{found['filled']:,} rows are sound, {found['empty']:,} are still empty")
@@ -451,7 +475,7 @@ def cache_delete(name: str, /) -> None:
     Args:
         name: a cache's folder, or the beginning of its name.
     """
-    from understudy.runs.warm_cache import delete_cache, find_cache
+    from understudy.teachers.cache_admin import delete_cache, find_cache
 
     folder = find_cache(name)
     print(f"{folder} deleted, {delete_cache(folder) / 2**20:,.1f} MB freed")

@@ -1,25 +1,45 @@
-"""A run: a teacher, a plain and a distilled student (and further arms) over several seeds, measured and compared."""
+"""A run: teacher, baseline, distilled student and further arms over several seeds."""
 
-import contextlib
-import os
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from understudy.config.schema import RunConfig
-from understudy.data.prepare import prepare_data
+from understudy.cores import available_cores
+from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
 from understudy.evaluation.environment import this_machine
-from understudy.execution.workers import Job, Tell, available_cores, run_jobs
+from understudy.events import SILENT, Observer
+from understudy.execution.backend import Training
+from understudy.execution.sequential import SequentialBackend
+from understudy.execution.wave import finish_all, wave_backend
 from understudy.files import to_json, write_json
-from understudy.runs.arm import RunOptions, run_arm
 from understudy.runs.folder import RunFolder, load_run, record_config
 from understudy.runs.networks import build
 from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
 from understudy.runs.results import ArmResult, RunEnvironment, RunResults
 from understudy.runs.summary import assemble, measure_costs
-from understudy.training.device import resolve_device, resolve_precision
+from understudy.training.device import ranks, resolve_device, resolve_precision
+
+
+@dataclass(frozen=True)
+class _Placement:
+    """Where the trainings of a run take place.
+
+    Attributes:
+        device: as given.
+        processes: most worker processes; 0 trains in this process.
+        distributed: this process is one of several ranks.
+        together: students of one seed take steps in turn in one process.
+    """
+
+    device: str
+    processes: int
+    distributed: bool
+    together: bool
 
 
 def run_experiment(
@@ -31,8 +51,8 @@ def run_experiment(
     resume: bool = False,
     command: str = "",
     cache: str | None = None,
-    display: bool = True,
     together: bool = False,
+    observer: Observer = SILENT,
 ) -> RunResults | None:
     """Run all arms on all seeds and write the run directory.
 
@@ -40,156 +60,146 @@ def run_experiment(
         config: what to do.
         out: the run's directory.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        workers: trainings side by side on a CPU; by default one per core. 1 runs them one after the other, with the same numbers.
-        resume: keep what is finished and go on from the last checkpoints.
-        command: what was typed, for the record.
-        cache: folder of teacher outputs.
-        display: show progress on standard error.
-        together: students of one seed take turns in one process, on batches made once and a live teacher asked once. The same
-            numbers, to the bit; worth it where many arms read a teacher's features.
+        workers: trainings side by side on a CPU; by default one per core. 1 runs them one after the
+            other in this process, with the same numbers.
+        resume: use finished trainings and the checkpoints of the others.
+        command: as typed, for the record.
+        cache: folder of teacher outputs; the user's cache folder by default.
+        together: students of one seed take steps in turn in one process, on shared batches and
+            outputs of a live teacher. The numbers are the same, to the bit; it pays if many arms
+            read a teacher's features.
+        observer: follows the trainings.
 
     Returns:
         the contents of ``results.json``; ``None`` on any but the first rank of a distributed run.
 
     Raises:
-        UnderstudyError: for what is wrong outside the program; everything finished so far stays, ``resume`` goes on from it.
+        UnderstudyError: if a training fails or the configuration does not fit; what has finished
+            stays, and ``resume`` goes on from it.
     """
-    import torch
-
-    from understudy.terminal.progress import RunDisplay
-
-    began = time.perf_counter()
-    on_cpu = resolve_device(device).type == "cpu"
+    start = time.perf_counter()
+    kind, here = resolve_device(device).type, ranks()
+    observer = observer if here.is_first else SILENT
     plan, folder = resolve_plan(config), RunFolder(out)
-    rank = int(os.environ.get("RANK", "0"))
-    distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
     waves = plan.waves(config.seeds)
-    data, test = prepare_data(
-        config.data
-    )  # decoded before any worker starts, and refused here if it is not in order
-    for model, stages in {
-        repr((arm.model, arm.stages)): (arm.model, arm.stages) for arm in plan.arms.values()
-    }.values():
-        build(model, data, stages)
-    if rank == 0:
-        record_config(
-            config, folder, resume
-        )  # after the checks: a run that was refused leaves no folder behind
-    cores = len(available_cores())
-    side_by_side = 0 if not on_cpu or distributed or workers == 1 else (workers or cores)
-    epochs = {run.name: run.arm.epochs for wave in waves for run in wave}
-    shown = RunDisplay(epochs)
-
-    def stage(runs: list[ArmRun]) -> dict[str, Any]:
-        alone = (
-            len(runs) == 1 and on_cpu and not distributed
-        )  # ranks share the cores: one thread each
-        threads = (cores if alone else 1) if on_cpu else None
-        options = RunOptions(device, threads, resume, cache)
-        jobs = [Job(run.name, run_arm, (plan, run, folder, options)) for run in runs]
-        return run_jobs(jobs, min(side_by_side, len(jobs)), tell, bind_all=alone)
-
-    def companies(runs: list[ArmRun]) -> dict[str, Any]:
-        from understudy.execution.company import run_company
-
-        parts = _companies(plan, runs, max(side_by_side, 1))
-        jobs = [
-            Job(
-                part[0].name,
-                run_company,
-                (plan, part, folder, device, 1 if on_cpu else None, cache),
-            )
-            for part in parts
+    # Decoded before any worker starts, and refused here if there is something wrong with it.
+    data, test = prepare_data(config.data)
+    _check_networks(plan, data)
+    if here.is_first:  # after the checks: a run that was refused leaves no folder behind
+        record_config(config, folder, resume)
+    in_processes = kind == "cpu" and not here.is_distributed and workers != 1
+    processes = (workers or len(available_cores())) if in_processes else 0
+    placement = _Placement(device, processes, here.is_distributed, together)
+    for wave in waves:
+        for run in wave:
+            observer.expect(run.arm.epochs, run.name)
+    finished: dict[str, ArmResult] = {}
+    after_teachers = start
+    for wave in waves:
+        trainings = [
+            Training(run.name, plan, run, folder, folder, cache, final=True, resume=resume)
+            for run in wave
         ]
-        finished = run_jobs(jobs, min(side_by_side, len(jobs)), lambda _, news: tell(*news))
-        return {name: result for company in finished.values() for name, result in company.items()}
-
-    display = display and rank == 0
-    tell: Tell = shown.tell if display else (lambda name, message: None)
-    with shown if display else contextlib.nullcontext():
-        finished: dict[str, ArmResult] = {}
-        after_teachers = began
-        for wave in waves:
-            takes_turns = together and not any(run.arm.is_shared for run in wave)
-            finished |= companies(wave) if takes_turns else stage(wave)
-            if any(run.arm.name == "teacher" for run in wave):
-                after_teachers = time.perf_counter()
-        after_students = time.perf_counter()
-    if rank != 0:
+        finished |= _carry_out(trainings, placement, observer)
+        if any(run.arm.name == "teacher" for run in wave):
+            after_teachers = time.perf_counter()
+    after_students = time.perf_counter()
+    if not here.is_first:
         return None
     costs = measure_costs(plan, folder, data)
     results = assemble(plan, folder, finished, data, len(test), costs, command)
     seconds = {
-        "teacher": after_teachers - began,
+        "teacher": after_teachers - start,
         "students": after_students - after_teachers,
-        "total": time.perf_counter() - began,
+        "total": time.perf_counter() - start,
     }
-    kind = "cpu" if on_cpu else "cuda"
     environment = RunEnvironment(
         **to_json(this_machine(kind)),
-        workers=max(side_by_side, 1),
-        threads_per_worker=1 if on_cpu else None,
+        workers=max(processes, 1),
+        threads_per_worker=1 if kind == "cpu" else None,
         precision=resolve_precision(config.train.precision, torch.device(kind)),
     )
     results = replace(results, seconds=seconds, environment=environment)
-    write_json(
-        folder.environment,
-        to_json(environment) | {"command": command, "created": results.created},
-    )
+    created = {"command": command, "created": results.created}
+    write_json(folder.environment, to_json(environment) | created)
     write_json(folder.results, results)
     return results
 
 
-def _companies(plan: RunPlan, runs: list[ArmRun], parts: int) -> list[list[ArmRun]]:
-    """Students that take turns: for each seed, its arms dealt out to so many companies, those that read features evenly."""
-    arms = sorted(
-        {run.arm.name: None for run in runs},
-        key=lambda arm: plan.arm(arm).needs != "features",
+def _check_networks(plan: RunPlan, data: TrainingData) -> None:
+    """Build each different network once: a mistake is found before any training.
+
+    Raises:
+        UnderstudyError: naming it.
+    """
+    different = {repr((arm.model, arm.stages)): arm for arm in plan.arms.values()}
+    for arm in different.values():
+        build(arm.model, data, arm.stages)
+
+
+def _carry_out(
+    trainings: Sequence[Training], placement: _Placement, observer: Observer
+) -> dict[str, ArmResult]:
+    """Train, or read, the trainings of a wave, which are independent of each other."""
+    together = placement.together and not any(t.run.arm.is_shared for t in trainings)
+    if together:
+        trainings = _dealt_by_features(trainings)
+    backend = wave_backend(
+        len(trainings),
+        device=placement.device,
+        processes=placement.processes,
+        distributed=placement.distributed,
+        together=together,
+        observer=observer,
     )
-    dealt = [arms[part::parts] for part in range(min(parts, len(arms)))]
-    return [
-        [run for run in runs if run.seed == seed and run.arm.name in part]
-        for seed in plan.config.seeds
-        for part in dealt
-    ]
+    with backend:
+        return finish_all(trainings, backend, observer)
+
+
+def _dealt_by_features(trainings: Sequence[Training]) -> list[Training]:
+    """Those that read a live teacher's features first, so that each process gets as many of them."""
+    return sorted(trainings, key=lambda training: training.run.arm.needs != "features")
 
 
 def train_arm(
-    config: RunConfig, arm: str, seed: int, out: Path, *, device: str = "auto", resume: bool = False
+    config: RunConfig,
+    arm: str,
+    seed: int,
+    out: Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    observer: Observer = SILENT,
 ) -> ArmResult:
-    """Train one arm on one seed; what it needs (its teacher, members, assistants) is trained first where it is not there yet.
+    """Train one arm on one seed, after what it needs and is not there yet: its teacher, members,
+    assistants.
 
     Returns:
         the contents of the arm's ``result.json``, on every rank of a distributed training.
-    """
-    from understudy.terminal.progress import RunDisplay
 
+    Raises:
+        UnderstudyError: if a training fails, or the folder holds a run of another configuration.
+    """
     resolve_device(device)  # refused before anything is written
-    first = (
-        int(os.environ.get("RANK", "0")) == 0
-    )  # of a distributed training: the one that writes and shows
+    first = ranks().is_first
+    observer = observer if first else SILENT
     plan, folder = resolve_plan(config), RunFolder(out)
     if first and (resume or not folder.config.exists()):
         record_config(config, folder, resume)
     elif first and load_run(out) != config:
         raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
-    run = plan.arm_run(arm, seed)
+    own = plan.arm_run(arm, seed)
     if arm == "teacher":
-        run = ArmRun(run.arm, seed, None)  # this seed, also where all students share one teacher
-    runs = [run]
-    if run.arm.members or run.arm.uses_teacher:
-        runs = [*(plan.arm_run(other.name, seed) for other in plan.needed_by(run.arm)), run]
-    # A teacher that is there already is used, not trained again.
-    jobs = [
-        Job(
-            each.name,
-            run_arm,
-            (plan, each, folder, RunOptions(device, resume=resume or each is not run)),
-        )
-        for each in runs
+        own = ArmRun(own.arm, seed, None)  # this seed, even if all students share one teacher
+    runs = [own]
+    if own.arm.members or own.arm.uses_teacher:
+        runs = [*(plan.arm_run(other.name, seed) for other in plan.needed_by(own.arm)), own]
+    for run in runs:
+        observer.expect(run.arm.epochs, run.name)
+    # What comes before the arm itself is used if it is there, not trained again.
+    trainings = [
+        Training(run.name, plan, run, folder, folder, final=True, resume=resume or run is not own)
+        for run in runs
     ]
-    shown = RunDisplay({each.name: each.arm.epochs for each in runs})
-    with shown if first else contextlib.nullcontext():
-        tell = shown.tell if first else lambda name, message: None
-        result: ArmResult = run_jobs(jobs, 0, tell)[run.name]
-        return result
+    with SequentialBackend(device=device, threads=None, observer=observer) as backend:
+        return finish_all(trainings, backend, observer)[own.name]

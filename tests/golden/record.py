@@ -228,9 +228,13 @@ MEASURED |= {"environment", "measured", "importance"}
 """Keys whose values are times, places or words, and so differ between two runs of the same code."""
 
 
+def _is_measured(key: str) -> bool:
+    return key in MEASURED or key.startswith(("latency_", "accuracy_per_ms"))
+
+
 def _unequal(old: Any, new: Any, where: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = [key for key in dict.fromkeys([*old, *new]) if key not in MEASURED]
+        keys = [key for key in dict.fromkeys([*old, *new]) if not _is_measured(key)]
         return [
             line for key in keys for line in _unequal(old.get(key), new.get(key), f"{where}.{key}")
         ]

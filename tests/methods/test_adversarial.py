@@ -13,7 +13,7 @@ import understudy
 from understudy.errors import UnderstudyError
 from understudy.methods import method_config, needs_of
 from understudy.methods.adversarial import adversarial_loss, reverse_gradient
-from understudy.training.history import write_history
+from understudy.runs.history import write_history
 
 
 def test_reversal_keeps_the_values_and_turns_the_gradient():

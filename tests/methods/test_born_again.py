@@ -10,8 +10,8 @@ from tests.tiny_data import tiny_data, tiny_net
 import understudy
 from understudy.errors import UnderstudyError
 from understudy.methods import kd_loss, method_config
+from understudy.methods.born_again import generation_seed
 from understudy.methods.dml import fresh_copy
-from understudy.training.setup import generation_seed
 
 QUICK = {
     "epochs": 2,

@@ -15,7 +15,7 @@ from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods import METHODS, Method, describe_methods
 from understudy.models.base import Outputs
-from understudy.training.loop import _follow
+from understudy.training.ema import update_ema
 
 NAMES = [*METHODS, "at+kd", "sp+dkd"]
 REFUSES_SINGLE_IMAGES = {"dist", "reviewkd"}
@@ -191,7 +191,7 @@ def test_a_step_on_a_device_never_waits_for_it(name: str, mixed: bool):
         with only_there() as watched:
             losses, logits = method(batch, ask(teacher, batch))
             torch.stack(list(losses.values())).sum().backward()
-            _follow(average, method, 0.9)
+            update_ema(average, method.state_dict(), 0.9)
             method.zero_grad(set_to_none=True)
     assert logits.device.type != "cpu" and watched.operations > 50
 

@@ -23,13 +23,13 @@ from understudy.files import write_json
 from understudy.runs.arm import RunOptions, run_arm
 from understudy.runs.finish import TrainedArm, finish_arm
 from understudy.runs.folder import RunFolder
+from understudy.runs.history import write_history
 from understudy.runs.networks import load_teacher, trained_network
 from understudy.runs.plan import resolve_plan
 from understudy.runs.results import ArmResult
-from understudy.teachers.cached import cached
+from understudy.teachers.cached import cached_teacher
 from understudy.teachers.frozen import FrozenTeacher
 from understudy.training.device import make_fabric
-from understudy.training.history import write_history
 from understudy.training.weights import save_weights
 
 CPU = torch.device("cpu")
@@ -342,7 +342,7 @@ def cache_of(config: RunConfig, run: Path, data: TrainingData, cache: Path) -> s
     """The folder of the outputs that the distilled student of seed 0 is taught by."""
     teacher = teacher_of(config, run, data)
     batches = TrainBatches(data.train, data.config, 16, 0, CPU)
-    return cached(teacher, data, batches, str(cache)).store.folder.name
+    return cached_teacher(teacher, data, batches, str(cache)).store.folder.name
 
 
 def test_teachers_that_differ_in_their_normalisation_alone_share_no_cache(

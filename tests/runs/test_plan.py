@@ -35,7 +35,6 @@ def run(config: Any, out: Path, **options: Any) -> dict[str, Any]:
         out,
         device="cpu",
         workers=1,
-        display=False,
         cache=str(out.parent / "cache"),
         **options,
     )
@@ -475,7 +474,7 @@ def test_an_ensemble_teaches_from_one_cache(images: Path, tmp_path: Path):  # no
 def test_the_cache_of_an_ensemble_is_exact_at_every_temperature(images: Path, tmp_path: Path):  # noqa: F811
     """One file of rows; the loss of the live members, to fp16, at whatever temperature asks."""
     from understudy.data.loader import TrainBatches
-    from understudy.teachers.cached import cached
+    from understudy.teachers.cached import cached_teacher
 
     config = config_for(
         images, train=QUICK, seeds=[0], teacher={"model": SMALL, "members": [{}, {"weight": 2}]}
@@ -488,7 +487,7 @@ def test_the_cache_of_an_ensemble_is_exact_at_every_temperature(images: Path, tm
     )
     assert isinstance(teacher.model, Ensemble)
     batches = TrainBatches(data.train, data.config, 16, 0, torch.device("cpu"))
-    kept = cached(teacher, data, batches, str(tmp_path / "cache"))
+    kept = cached_teacher(teacher, data, batches, str(tmp_path / "cache"))
     views = batches.policy.epoch(0)
     kept.prepare(0, views)
     batch = next(batches.epoch(0, views))

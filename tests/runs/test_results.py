@@ -11,6 +11,7 @@ from tests.report.example_run import typed, write_example_run
 from understudy.errors import UnderstudyError
 from understudy.events import EpochResult
 from understudy.files import from_json, to_json, write_json
+from understudy.runs.history import write_history
 from understudy.runs.results import (
     ArmResult,
     RunResults,
@@ -21,7 +22,6 @@ from understudy.runs.results import (
     read_results,
 )
 from understudy.sweep.results import SweepResults, read_sweep
-from understudy.training.history import write_history
 
 COMMITTED = sorted((Path(__file__).parents[2] / "results").rglob("results.json"))
 

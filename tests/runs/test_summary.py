@@ -19,10 +19,10 @@ from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import agreement, teacher_kl
 from understudy.experiment import run_experiment, train_arm
 from understudy.files import to_json
+from understudy.methods.born_again import generation_seed
 from understudy.runs.folder import RunFolder, record_config
 from understudy.runs.remeasure import benchmark_run, evaluate_run
 from understudy.runs.results import read_results
-from understudy.training.setup import generation_seed
 
 SEEDS = (3, 1)
 ARMS = ("teacher", "baseline", "distilled", "soft")
@@ -58,9 +58,7 @@ def recipe(images: Path | str, **changes: Any) -> RunConfig:
 def done(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("runs") / "run"
     cache = str(out.parent / "cache")
-    results = run_experiment(
-        recipe(images), out, device="cpu", workers=1, display=False, cache=cache
-    )
+    results = run_experiment(recipe(images), out, device="cpu", workers=1, cache=cache)
     assert results == read_results(out)
     return out, json.loads((out / "results.json").read_text())
 

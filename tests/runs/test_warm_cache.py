@@ -13,17 +13,12 @@ from tests.test_experiment import config_for, images  # noqa: F401 (a fixture)
 from understudy.cli import main
 from understudy.config.recipe import to_yaml
 from understudy.errors import UnderstudyError
+from understudy.events import Progress, Silent
 from understudy.experiment import train_arm
-from understudy.runs import warm_cache as caches
 from understudy.runs.folder import load_run
-from understudy.runs.warm_cache import (
-    build_cache,
-    delete_cache,
-    find_cache,
-    inspect_cache,
-    list_caches,
-    verify_cache,
-)
+from understudy.runs.warm_cache import build_cache, verify_cache
+from understudy.teachers import cache_admin
+from understudy.teachers.cache_admin import delete_cache, find_cache, inspect_cache, list_caches
 from understudy.teachers.output_store import encode_rows
 
 
@@ -71,7 +66,7 @@ def test_every_row_is_counted_once_as_filled_empty_or_damaged(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """48 images under 18 views, in blocks of rows that do not divide them; what is cut off at the end does not count."""
-    monkeypatch.setattr(caches, "_BLOCK", 100)
+    monkeypatch.setattr(cache_admin, "_BLOCK", 100)
     (folder,) = (Path(f) for f in build_cache(run, all_views=True, cache=tmp_path)["folders"])
     rows = np.memmap(folder / "views.bin", np.uint16, "r+", shape=(48 * 18, 4))
     rows[[0, 99, 100, 500, 863]] = 0
@@ -102,6 +97,16 @@ def test_every_row_is_counted_once_as_filled_empty_or_damaged(
         verify_cache(folder)
 
 
+class Labelling(Silent):
+    """The last progress of each group of views: done and total."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, tuple[int, int]] = {}
+
+    def progress(self, progress: Progress, training: str = "") -> None:
+        self.last[progress.detail] = (progress.done, progress.total)
+
+
 def test_labelling_ahead_goes_epoch_by_epoch_through_the_seeds_that_matter(
     images: Path, tmp_path: Path
 ):
@@ -123,14 +128,15 @@ def test_labelling_ahead_goes_epoch_by_epoch_through_the_seeds_that_matter(
         config = config_for(images, **quick | changes)
         for seed in teachers:
             train_arm(config, "teacher", seed, tmp_path / name, device="cpu")
-        seen: dict[str, tuple[int, int]] = {}
+        labelling = Labelling()
         built = build_cache(
             tmp_path / name,
             epochs=2,
             cache=tmp_path / f"{name}-cache",
             device="cpu",
-            progress=lambda what, done, total, seen=seen: seen.update({what: (done, total)}),
+            observer=labelling,
         )
+        seen = labelling.last
         assert list(seen) == [f"seed {seed}, epoch {epoch}/2" for seed in seeds for epoch in (1, 2)]
         assert built["labelled"] == 48 * 2 * len(seeds) and all(
             done == total > 0 for done, total in seen.values()

@@ -21,6 +21,8 @@ pytest.importorskip("optuna")
 from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config
 
+import understudy.execution.one_training as one_training
+import understudy.execution.wave as wave
 import understudy.sweep.driver as sweep_module
 from understudy.data.dataset import SealedSplit
 from understudy.errors import UnderstudyError
@@ -35,9 +37,10 @@ from understudy.sweep.driver import run_sweep
 from understudy.sweep.results import read_sweep
 from understudy.sweep.space import Choice
 from understudy.teachers.cached import CachedTeacher
+from understudy.terminal.sweep_progress import SweepDisplay
 
 SPACE = {"method.temperature": [1, 4], "method.alpha": [0.5, 0.9]}
-QUIET: dict[str, Any] = {"device": "cpu", "workers": 1, "display": False}
+QUIET: dict[str, Any] = {"device": "cpu", "workers": 1}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def one_core():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep_module, "available_cores", lambda: [0])
+        patch.setattr(wave, "available_cores", lambda: [0])
         yield
 
 
@@ -61,7 +64,7 @@ def whole(
     counted: dict[str, Any] = {"opened": [], "arms": [], "labelled": 0}
     open_it, run, label = (
         SealedSplit.open_for_final_evaluation,
-        sweep_module.run_arm,
+        one_training.run_arm,
         CachedTeacher._label,
     )
 
@@ -80,8 +83,7 @@ def whole(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SealedSplit, "open_for_final_evaluation", opened)
-        patch.setattr(sweep_module, "run_arm", ran)
-        patch.setattr("understudy.execution.sequential.run_arm", ran)
+        patch.setattr(one_training, "run_arm", ran)
         patch.setattr(CachedTeacher, "_label", labelled)
         config = small_config(images, method=diary_method(folder / "diary"))
         results = run_sweep(
@@ -182,7 +184,7 @@ def test_a_finished_sweep_resumed_runs_nothing(
         raise AssertionError("nothing is left to run")
 
     monkeypatch.setattr(sweep_module, "open_backend", refuse)
-    monkeypatch.setattr(sweep_module, "run_jobs", refuse)
+    monkeypatch.setattr(sweep_module, "wave_backend", refuse)
     again = run_sweep(
         config, SPACE, folder / "sweep", resume=True, cache=str(folder / "cache"), **QUIET
     )
@@ -203,11 +205,12 @@ def child(folder: Path, work: str) -> "subprocess.Popen[bytes]":
 import os
 import signal
 from pathlib import Path
+import understudy.execution.wave as wave
 import understudy.sweep.driver as sweep_module
 from tests.sweep.small_sweep import diary_method, small_config
 from understudy.sweep.driver import run_sweep
 if __name__ == "__main__":
-    sweep_module.available_cores = lambda: [0]
+    wave.available_cores = lambda: [0]
 {work}
 """
     (folder / "child.py").write_text(program)
@@ -238,7 +241,7 @@ def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_run_twice(
         f"""
     config = small_config(Path({str(images)!r}), method=diary_method(Path({str(diary)!r})))
     run_sweep(config, {SPACE!r}, Path({str(tmp_path / "sweep")!r}), backend="processes", device="cpu", workers=2,
-              display=False, cache={str(tmp_path / "cache")!r})
+              cache={str(tmp_path / "cache")!r})
 """,
     )
     deadline = time.monotonic() + 300
@@ -322,14 +325,14 @@ def test_a_stacked_sweep_killed_between_two_checkpoints_resumes_within_rounding(
     process = child(
         tmp_path,
         f"""
-    from understudy.execution.fused import student as stacked_student
+    from understudy.training import state
     from understudy.execution.fused.backend import FusedBackend
-    save = stacked_student.save_checkpoint
+    save = state.save_checkpoint
     def save_and_die(path, state):
         save(path, state)
         if path.parents[2].name == "0000-seed0":
             os.kill(os.getpid(), signal.SIGKILL)
-    stacked_student.save_checkpoint = save_and_die
+    state.save_checkpoint = save_and_die
     sweep_module.open_backend = lambda *_, **__: FusedBackend(device="cpu", engine="stacked")
     run_sweep(small_config(Path({str(images)!r}), train={train!r}), {space!r}, Path({str(out)!r}), **{options!r})
 """,
@@ -379,7 +382,8 @@ def test_a_teacher_that_is_given_is_said_to_be_read(
         {"method.alpha": [0.5, 0.9]},
         tmp_path / "sweep",
         backend="sequential",
-        **QUIET | {"display": True},
+        observer=SweepDisplay(),
+        **QUIET,
     )
     said = capsys.readouterr().err.splitlines()
     assert said[0] == f"reading the teacher from {file}, once for all trials"

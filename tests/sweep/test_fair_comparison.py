@@ -27,7 +27,7 @@ from understudy.sweep.driver import run_sweep
 from understudy.sweep.results import read_sweep
 
 SPACE = {"train.lr": [5e-3, 2e-2], "method.temperature": [8, 1]}
-QUIET: dict[str, Any] = {"device": "cpu", "workers": 1, "display": False, "backend": "sequential"}
+QUIET: dict[str, Any] = {"device": "cpu", "workers": 1, "backend": "sequential"}
 CHANGES: dict[str, Any] = {
     "seeds": [4, 1],
     "train": {"epochs": 2, "batch_size": 12, "lr": 3e-3, "precision": "fp32"},
@@ -43,7 +43,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def one_core():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep_module, "available_cores", lambda: [0])
+        patch.setattr("understudy.execution.wave.available_cores", lambda: [0])
         yield
 
 

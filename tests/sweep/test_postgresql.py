@@ -120,12 +120,13 @@ def test_two_machines_share_a_sweep(database: str, tmp_path: Path, monkeypatch: 
     program = f"""
 import sys
 from pathlib import Path
+import understudy.execution.wave as w
 import understudy.sweep.driver as s
 from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, small_config
-s.available_cores = lambda: [0]
+w.available_cores = lambda: [0]
 config = small_config(Path({str(images)!r}), method=diary_method(Path({str(tmp_path / "diary")!r})), seeds=[0])
-s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="cpu", workers=1, display=False,
+s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="cpu", workers=1,
             storage={database!r}, cache={str(tmp_path / "cache")!r})
 """
     root = Path(__file__).parents[2]
@@ -155,7 +156,7 @@ s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="
     assert len(diary) == (6 + 1) * 2, (
         "six trials and the winner's final training, of two epochs each"
     )
-    monkeypatch.setattr("understudy.sweep.driver.available_cores", lambda: [0])
+    monkeypatch.setattr("understudy.execution.wave.available_cores", lambda: [0])
     alone = run_sweep(
         config,
         SPACE,
@@ -163,7 +164,6 @@ s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="
         backend="sequential",
         device="cpu",
         workers=1,
-        display=False,
         cache=str(tmp_path / "cache"),
     )
     assert without_gains(alone) == one

@@ -15,19 +15,20 @@ from tests.tiny_data import TinyNet, tiny_data, tiny_net
 from understudy.data.loader import Batch, TrainBatches
 from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError
+from understudy.events import Progress, Silent
 from understudy.models.base import Outputs
 from understudy.models.ensemble import Ensemble
 from understudy.models.foreign import ForeignClassifier
 from understudy.teachers import cached as teacher_cache
-from understudy.teachers.cached import CachedTeacher
-from understudy.teachers.frozen import FrozenTeacher, Teacher
+from understudy.teachers.base import UNAUGMENTED, Teacher
+from understudy.teachers.cached import CachedTeacher, live_or_cached
+from understudy.teachers.frozen import FrozenTeacher
 from understudy.teachers.output_store import (
     OutputStore,
     encode_rows,
     teacher_fingerprint,
     valid_rows,
 )
-from understudy.training.setup import _live_or_cached
 
 CPU = torch.device("cpu")
 POLICIES: dict[str, dict] = {
@@ -54,7 +55,7 @@ def make_cached(
     """The cached teacher that a run would get."""
     batches = TrainBatches(data.train, data.config, batch_size, seed, device)
     live = FrozenTeacher((net or tiny_net()).to(device), precision=precision, description="tiny")
-    cached = _live_or_cached(live, needs, "auto", data, batches, str(root))
+    cached = live_or_cached(live, needs, "auto", data, batches, str(root))
     assert isinstance(cached, CachedTeacher)
     return cached
 
@@ -119,7 +120,7 @@ def test_reading_the_cache_on_a_device_never_waits_for_it(
 ) -> None:
     cached = prepared(make_cached(tmp_path, tiny_data()))
     batch = next(cached.batches.epoch(0, cached.batches.policy.epoch(0)))
-    cached.shares = shares
+    cached.weights = shares
     cached.epoch_rows = there(torch.cat([cached.epoch_rows] * len(shares or (1,)), 1))
     batch = there(batch)
     with only_there() as watched:
@@ -194,15 +195,15 @@ def test_embeddings_of_several_teachers_are_not_kept_and_without_any_it_is_said(
     data = tiny_data()
     batches = TrainBatches(data.train, data.config, 7, 0, CPU)
     several = FrozenTeacher(Ensemble([tiny_net(), tiny_net(1)]))
-    assert _live_or_cached(several, "embedding", "auto", data, batches, str(tmp_path)) is several
+    assert live_or_cached(several, "embedding", "auto", data, batches, str(tmp_path)) is several
     with pytest.raises(
         UnderstudyError, match=r"embeddings of several teachers: set teacher\.outputs=live"
     ):
-        _live_or_cached(several, "embedding", "cached", data, batches, str(tmp_path))
+        live_or_cached(several, "embedding", "cached", data, batches, str(tmp_path))
     flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))
     silent = FrozenTeacher(ForeignClassifier(flat, 3, name="flat", image_size=8))
     with pytest.raises(UnderstudyError, match="shows no embedding"):
-        _live_or_cached(silent, "embedding", "auto", data, batches, str(tmp_path))
+        live_or_cached(silent, "embedding", "auto", data, batches, str(tmp_path))
 
 
 def test_an_epoch_is_claimed_in_a_bounded_number_of_chunks(
@@ -416,7 +417,9 @@ def test_a_cache_of_other_parts_is_refused_by_name(tmp_path: Path) -> None:
     content = json.loads(meta.read_text())
     content["parts"] |= {"normalisation": "other", "teacher": "other"}
     meta.write_text(json.dumps(content))
-    with pytest.raises(UnderstudyError, match="is of another normalisation, teacher: delete it"):
+    with pytest.raises(
+        UnderstudyError, match="was made with another normalisation, teacher: delete it"
+    ):
         make_cached(tmp_path, data)
 
 
@@ -433,10 +436,10 @@ def test_a_damaged_description_is_refused(tmp_path: Path, text: str) -> None:
 def test_methods_that_read_features_ask_the_live_teacher(tmp_path: Path) -> None:
     data = tiny_data()
     batches, live = TrainBatches(data.train, data.config, 8, 0, CPU), FrozenTeacher(tiny_net())
-    assert _live_or_cached(live, "features", "auto", data, batches, str(tmp_path)) is live
-    assert _live_or_cached(live, "logits", "live", data, batches, str(tmp_path)) is live
+    assert live_or_cached(live, "features", "auto", data, batches, str(tmp_path)) is live
+    assert live_or_cached(live, "logits", "live", data, batches, str(tmp_path)) is live
     with pytest.raises(UnderstudyError, match=r"reads feature maps: set teacher.outputs=live"):
-        _live_or_cached(live, "features", "cached", data, batches, str(tmp_path))
+        live_or_cached(live, "features", "cached", data, batches, str(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -484,13 +487,32 @@ def test_an_interrupted_labelling_goes_on_where_it_stopped(
     assert torch.equal(again.epoch_rows, whole.epoch_rows)
 
 
-def test_progress_counts_up_to_what_was_missing(tmp_path: Path, small_chunks: None) -> None:
-    cached, news = make_cached(tmp_path, tiny_data()), []
-    views = cached.batches.policy.epoch(0)
-    cached.prepare(0, views, lambda done, total: news.append((done, total)))
-    assert news == [(8, 24), (16, 24), (24, 24)]
-    cached.prepare(0, views, lambda done, total: news.append((done, total)))
-    assert len(news) == 3, "nothing is missing any more"
+class Log(Silent):
+    """Keeps every progress event."""
+
+    def __init__(self) -> None:
+        self.events: list[Progress] = []
+
+    def progress(self, progress: Progress, training: str = "") -> None:
+        self.events.append(progress)
+
+
+def test_labelling_reports_progress_up_to_the_missing_views(
+    tmp_path: Path, small_chunks: None
+) -> None:
+    cached, log = make_cached(tmp_path, tiny_data()), Log()
+    views = cached.batches.policy.epoch(3)
+    cached.prepare(3, views, log)
+    assert log.events == [Progress("label", done, 24, epoch=3) for done in (8, 16, 24)]
+    cached.prepare(3, views, log)
+    assert len(log.events) == 3, "nothing is missing any more"
+
+
+def test_unaugmented_images_are_labelled_outside_any_epoch(tmp_path: Path) -> None:
+    cached, log = make_cached(tmp_path, tiny_data(mix="mixup")), Log()
+    cached.prepare(UNAUGMENTED, cached.batches.policy.plain(), log)
+    assert [event.epoch for event in log.events] == [None]
+    assert data_file(cached).name == "plain.bin"
 
 
 @pytest.mark.parametrize("name", ["crop-flip", "mixup"])

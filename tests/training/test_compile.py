@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.test_loop import SETTINGS, make_data, make_method, run
+from tests.training.test_loop import SETTINGS, make_data, make_method, run, start
 
 from understudy.data.loader import Batch, TrainBatches
 from understudy.models.base import Outputs
 from understudy.teachers.frozen import Teacher
 from understudy.training import compile as compiling
 from understudy.training import loop
-from understudy.training.device import make_fabric
-from understudy.training.loop import train_epochs
+from understudy.training.state import TrainingFiles
 
 
 @pytest.fixture
@@ -181,12 +180,10 @@ def test_a_resumed_run_keeps_the_choice_it_began_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eager_backend: list[object]
 ):
     data, config = make_data(), replace(SETTINGS, compile="auto")
-    monkeypatch.setattr(loop, "worth_compiling", lambda *_: True)
-    epochs = train_epochs(
-        make_method(data), data, config, make_fabric("cpu", "fp32"), checkpoint=tmp_path / "c.pt"
-    )
+    monkeypatch.setattr(compiling, "worth_compiling", lambda *_: True)
+    epochs = start(make_method(data), data, config, files=TrainingFiles(tmp_path / "c.pt"))
     next(epochs)
     epochs.close()
-    monkeypatch.setattr(loop, "worth_compiling", lambda *_: pytest.fail("measured again"))
-    run(data, config, checkpoint=tmp_path / "c.pt", resume=True)
+    monkeypatch.setattr(compiling, "worth_compiling", lambda *_: pytest.fail("measured again"))
+    run(data, config, files=TrainingFiles(tmp_path / "c.pt", resume=True))
     assert len(eager_backend) == 2

@@ -12,10 +12,11 @@ from understudy.config.schedules import Curriculum
 from understudy.data.loader import Batch, TrainBatches, plain_batches
 from understudy.data.views import Views
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer
 from understudy.models.base import Outputs
-from understudy.teachers.cached import cached
+from understudy.teachers.cached import cached_teacher
 from understudy.teachers.frozen import FrozenTeacher
-from understudy.training.curriculum import easy_first, pace_by, scores
+from understudy.training.curriculum import hardness, make_sampler, rank_images
 
 CPU = torch.device("cpu")
 QUICK = {"epochs": 4, "batch_size": 8, "lr": 1e-2, "precision": "fp32", "device": "cpu"}
@@ -36,16 +37,16 @@ def test_images_are_scored_as_they_are_by_what_the_teacher_says(by: str) -> None
         if by == "loss"
         else 1 - logits.softmax(1).amax(1)
     )
-    torch.testing.assert_close(scores(teacher, batches, by), expected, rtol=1e-4, atol=1e-6)
-    order = easy_first(expected)
+    torch.testing.assert_close(hardness(teacher, batches, by), expected, rtol=1e-4, atol=1e-6)
+    order = rank_images(expected)
     assert bool((expected[order].diff() >= 0).all()) and sorted(order.tolist()) == list(range(24))
 
 
 class Watched(FrozenTeacher):
     """Records what it is prepared for."""
 
-    def prepare(self, epoch: int, views: Views, progress: object = None) -> None:
-        self.prepared = (epoch, views, progress)
+    def prepare(self, epoch: int, views: Views, observer: Observer = SILENT) -> None:
+        self.prepared = (epoch, views)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -59,7 +60,7 @@ def test_more_images_than_a_batch_are_all_scored_in_order(by: str, streaming: bo
             tiny_net().eval()((data.train.images.float() / 255 - mean) / std).double().softmax(1)
         )
     own = chances[torch.arange(1030), data.train.labels]
-    found = scores(teacher, batches, by)
+    found = hardness(teacher, batches, by)
     torch.testing.assert_close(
         found.double(),
         -own.log() if by == "loss" else 1 - chances.max(1).values,
@@ -67,13 +68,8 @@ def test_more_images_than_a_batch_are_all_scored_in_order(by: str, streaming: bo
         atol=1e-5,
     )
     assert found.dtype == torch.float32 and found.device.type == "cpu" and not found.requires_grad
-    epoch, views, progress = teacher.prepared
-    assert (
-        epoch == -1
-        and progress is None
-        and views.top.unique().tolist() == [1]
-        and not views.flip.any()
-    )
+    epoch, views = teacher.prepared
+    assert epoch == -1 and views.top.unique().tolist() == [1] and not views.flip.any()
 
 
 def test_scores_of_half_precision_logits_are_single_precision() -> None:
@@ -82,36 +78,28 @@ def test_scores_of_half_precision_logits_are_single_precision() -> None:
             return Outputs(super().outputs(batch).logits.half())
 
     _, batches, _ = made()
-    found = scores(Half(tiny_net()), batches, "loss")
+    found = hardness(Half(tiny_net()), batches, "loss")
     torch.testing.assert_close(
-        found, scores(FrozenTeacher(tiny_net()), batches, "loss"), rtol=1e-2, atol=1e-2
+        found, hardness(FrozenTeacher(tiny_net()), batches, "loss"), rtol=1e-2, atol=1e-2
     )
     assert found.dtype == torch.float32
 
 
-def test_progress_and_kind_reach_the_teacher() -> None:
+def test_images_are_ranked_by_what_the_curriculum_names() -> None:
     teacher, batches, _ = made()
-    watched, events = Watched(tiny_net()), []
-    pace = pace_by(
-        Curriculum(by="confidence", start=0.5),
-        watched,
-        batches,
-        4,
-        lambda *event: events.append(event),
-    )
-    assert torch.equal(pace.easy_first, easy_first(scores(teacher, batches, "confidence")))
-    assert not torch.equal(pace.easy_first, easy_first(scores(teacher, batches, "loss")))
-    watched.prepared[2](1, 2)
-    assert events == [(1, 2)]
+    pace = make_sampler(Curriculum(by="confidence", start=0.5), teacher, batches, 4)
+    by_confidence, by_loss = (hardness(teacher, batches, by) for by in ("confidence", "loss"))
+    assert torch.equal(pace.easy_first, rank_images(by_confidence))
+    assert not torch.equal(pace.easy_first, rank_images(by_loss))
 
 
 def test_many_equals_keep_their_order() -> None:
-    hardness = torch.tensor([1.0, 0.0] * 500)
-    assert easy_first(hardness).tolist() == [*range(1, 1000, 2), *range(0, 1000, 2)]
+    found = torch.tensor([1.0, 0.0] * 500)
+    assert rank_images(found).tolist() == [*range(1, 1000, 2), *range(0, 1000, 2)]
 
 
 def test_among_equals_the_first_stays_first() -> None:
-    assert easy_first(torch.tensor([0.5, 0.1, 0.5, 0.1])).tolist() == [1, 3, 0, 2]
+    assert rank_images(torch.tensor([0.5, 0.1, 0.5, 0.1])).tolist() == [1, 3, 0, 2]
 
 
 @pytest.mark.parametrize("augment", [{}, {"mix": "mixup"}, {"padding": 0, "flip": False}])
@@ -119,14 +107,14 @@ def test_a_cached_teacher_is_asked_once_about_the_plain_images(
     tmp_path: Path, augment: dict
 ) -> None:
     teacher, batches, data = made(**augment)
-    first = cached(teacher, data, batches, str(tmp_path))
-    kept = scores(first, batches, "loss")
+    first = cached_teacher(teacher, data, batches, str(tmp_path))
+    kept = hardness(first, batches, "loss")
     torch.testing.assert_close(
-        kept, scores(teacher, batches, "loss"), rtol=1e-2, atol=1e-2
+        kept, hardness(teacher, batches, "loss"), rtol=1e-2, atol=1e-2
     )  # fp16 on disk
-    again = cached(teacher, data, batches, str(tmp_path))
+    again = cached_teacher(teacher, data, batches, str(tmp_path))
     assert (
-        torch.equal(scores(again, batches, "loss"), kept)
+        torch.equal(hardness(again, batches, "loss"), kept)
         and first.labelled == 24
         and again.labelled == 0
     )
@@ -134,9 +122,9 @@ def test_a_cached_teacher_is_asked_once_about_the_plain_images(
 
 def test_the_pace_is_the_curriculums() -> None:
     teacher, batches, _ = made()
-    pace = pace_by(Curriculum(start=0.5, over=2), teacher, batches, 3)
+    pace = make_sampler(Curriculum(start=0.5, over=2), teacher, batches, 3)
     assert pace.shares == (0.5, 0.75, 1.0) and torch.equal(
-        pace.easy_first, easy_first(scores(teacher, batches, "loss"))
+        pace.easy_first, rank_images(hardness(teacher, batches, "loss"))
     )
 
 
@@ -190,7 +178,7 @@ def test_a_resumed_training_keeps_the_order_it_began_with(
     with pytest.raises(Stop):
         train(checkpoint=tmp_path / "c.pt", on_epoch=stop)
     monkeypatch.setattr(
-        "understudy.training.curriculum.easy_first", lambda hardness: torch.arange(len(hardness))
+        "understudy.training.curriculum.rank_images", lambda values: torch.arange(len(values))
     )
     assert same(whole, train(checkpoint=tmp_path / "c.pt", resume=True))
 

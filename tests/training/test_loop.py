@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from understudy.methods import CE, MethodConfig, MethodContext
 from understudy.models.base import Classifier, Outputs
 from understudy.training.device import make_fabric, resolve_device, resolve_precision
 from understudy.training.loop import train_epochs
+from understudy.training.setup import make_batches
+from understudy.training.state import TrainingFiles
 
 
 class Little(Classifier):
@@ -84,10 +87,26 @@ def run(
     *,
     dropout: float = 0.0,
     device: str = "cpu",
+    seed: int = 0,
     **options,
 ) -> tuple[CE, list[EpochResult]]:
     method = make_method(data, dropout)
-    return method, list(train_epochs(method, data, config, make_fabric(device, "fp32"), **options))
+    return method, list(start(method, data, config, device=device, seed=seed, **options))
+
+
+def start(
+    method: CE,
+    data: TrainingData,
+    config: TrainConfig = SETTINGS,
+    *,
+    device: str = "cpu",
+    seed: int = 0,
+    **options,
+) -> Iterator[EpochResult]:
+    """The loop over a method's epochs, at its beginning."""
+    fabric = make_fabric(device, config.precision)
+    batches = make_batches(data, config, seed, fabric)
+    return train_epochs(method, data, config, fabric, batches=batches, **options)
 
 
 @pytest.mark.parametrize(
@@ -174,11 +193,7 @@ def test_no_host_sync_between_two_steps(monkeypatch: pytest.MonkeyPatch):
     def syncs(num: int) -> int:
         data, method = make_data(num), make_method(make_data(num))
         counts.clear()
-        list(
-            train_epochs(
-                method, data, replace(SETTINGS, epochs=1, batch_size=4), make_fabric("cpu", "fp32")
-            )
-        )
+        list(start(method, data, replace(SETTINGS, epochs=1, batch_size=4)))
         return len(counts)
 
     assert syncs(80) == syncs(16)
@@ -202,15 +217,13 @@ def test_a_resumed_run_ends_with_the_same_bits(
     data = make_data()
     whole, history = run(data, config, dropout=0.3, device=device.type)
     stopped = make_method(data, 0.3)
-    epochs = train_epochs(
-        stopped, data, config, make_fabric(device.type, "fp32"), checkpoint=tmp_path / "c.pt"
-    )
+    files = TrainingFiles(tmp_path / "c.pt")
+    epochs = start(stopped, data, config, device=device.type, files=files)
     next(epochs)
     epochs.close()  # as good as killed: the next process has the checkpoint and nothing else
     torch.manual_seed(12345)
-    resumed, again = run(
-        data, config, dropout=0.3, device=device.type, checkpoint=tmp_path / "c.pt", resume=True
-    )
+    files = replace(files, resume=True)
+    resumed, again = run(data, config, dropout=0.3, device=device.type, files=files)
     assert next(whole.parameters()).device.type == device.type
     assert all(
         torch.equal(x, y) for x, y in zip(whole.parameters(), resumed.parameters(), strict=True)
@@ -231,17 +244,15 @@ def test_every_device_trains_alike(device: torch.device):
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path):
     data = make_data()
-    run(data, checkpoint=tmp_path / "c.pt")
+    run(data, files=TrainingFiles(tmp_path / "c.pt"))
     with pytest.raises(UnderstudyError, match="another configuration"):
-        run(data, replace(SETTINGS, lr=0.2), checkpoint=tmp_path / "c.pt", resume=True)
+        run(data, replace(SETTINGS, lr=0.2), files=TrainingFiles(tmp_path / "c.pt", resume=True))
 
 
 def test_a_loss_that_is_not_finite_ends_in_one_line_and_keeps_the_last_good_epoch(tmp_path: Path):
-    data, method = make_data(), None
+    data = make_data()
     method = make_method(data)
-    epochs = train_epochs(
-        method, data, SETTINGS, make_fabric("cpu", "fp32"), checkpoint=tmp_path / "c.pt"
-    )
+    epochs = start(method, data, files=TrainingFiles(tmp_path / "c.pt"))
     next(epochs)
     before = (tmp_path / "c.pt").read_bytes()
     with torch.no_grad():
@@ -267,9 +278,7 @@ def test_the_average_of_the_weights_is_what_is_kept():
 def test_bf16_trains_and_losses_stay_fp32():
     data = make_data()
     method = make_method(data)
-    history = list(
-        train_epochs(method, data, replace(SETTINGS, precision="bf16"), make_fabric("cpu", "bf16"))
-    )
+    history = list(start(method, data, replace(SETTINGS, precision="bf16")))
     assert history[-1].losses["loss"] < history[0].losses["loss"]
     assert all(p.dtype == torch.float32 for p in method.parameters())
 
@@ -294,12 +303,11 @@ def test_two_gloo_processes_match_one(tmp_path: Path):
             import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
             import torch
             from tests.training.test_loop import *
-            from understudy.training.loop import make_fabric, train_epochs
             data = make_data(42)  # the last batch, of 10, splits evenly; 42 = 16 + 16 + 10
             method = make_method(data)
             fabric = make_fabric("cpu", "fp32")
             assert fabric.world_size == 2
-            history = list(train_epochs(method, data, SETTINGS, fabric))
+            history = list(start(method, data))
             if fabric.is_global_zero:
                 torch.save({{"weights": method.state_dict(), "losses": [e.losses for e in history],
                             "accuracy": [e.train_accuracy for e in history]}}, {str(tmp_path / "out.pt")!r})

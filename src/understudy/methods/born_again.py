@@ -14,6 +14,7 @@ Reference: Furlanello, Lipton, Tschannen, Itti and Anandkumar 2018, Born-Again N
 from dataclasses import dataclass
 
 from understudy.config.schedules import Schedule
+from understudy.data.views import generator_for
 from understudy.methods.base import Method, MethodConfig
 
 
@@ -39,3 +40,10 @@ class BornAgain(Method):
 
     config_class = BornAgainConfig
     reference = "Furlanello et al. 2018, Born-Again Neural Networks"
+
+
+def generation_seed(seed: int, generation: int) -> int:
+    """Seed of a generation's initial weights: the run's own for 0, another for each one from 1."""
+    if generation == 0:
+        return seed
+    return generator_for("generation", seed, generation).initial_seed()

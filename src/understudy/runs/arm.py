@@ -9,7 +9,8 @@ import torch
 
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
-from understudy.events import EpochResult
+from understudy.events import SILENT, Observer
+from understudy.methods.born_again import generation_seed
 from understudy.models.base import Classifier
 from understudy.runs.finish import TrainedArm, finish_arm
 from understudy.runs.folder import RunFolder
@@ -22,8 +23,8 @@ from understudy.runs.networks import (
 from understudy.runs.plan import ArmRun, RunPlan
 from understudy.runs.results import ArmResult, read_result
 from understudy.training.device import make_fabric, resolve_precision
-from understudy.training.loop import Progress
-from understudy.training.setup import Trained, fit, generation_seed
+from understudy.training.setup import Teaching, Trained, fit
+from understudy.training.state import TrainingFiles
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -51,7 +52,7 @@ def run_arm(
     run: ArmRun,
     folder: RunFolder,
     options: RunOptions = RunOptions(),
-    report: Any = None,
+    observer: Observer = SILENT,
     *,
     final: bool = True,
     teachers: RunFolder | None = None,
@@ -63,7 +64,7 @@ def run_arm(
         run: which arm and seed.
         folder: ``arms/NAME`` and ``models/NAME.safetensors`` are written here.
         options: device, threads, resume, cache.
-        report: called with ``("progress", phase, epoch, done, total)`` and ``("epoch", EpochResult)``.
+        observer: follows the training and may stop it.
         final: open the test split at the end; a search never does.
         teachers: holds teacher, members and assistants; ``folder`` by default.
 
@@ -88,7 +89,7 @@ def run_arm(
     elif arm.path is not None:
         trained = Trained(_given_network(plan, run, data, fabric), ())
     else:
-        trained = _train(plan, run, folder, data, fabric, options, report, teachers)
+        trained = _train(plan, run, folder, data, fabric, options, observer, teachers)
     written: Any = None
     if fabric.is_global_zero:
         written = finish_arm(
@@ -120,7 +121,7 @@ def _train(
     data: TrainingData,
     fabric: "Fabric",
     options: RunOptions,
-    report: Any,
+    observer: Observer,
     teachers: RunFolder | None,
 ) -> Trained:
     """Build the network and its teacher, in this order (both draw random numbers), and train it."""
@@ -132,17 +133,12 @@ def _train(
     return fit(
         network,
         data,
-        arm.method,
+        Teaching(arm.method, teacher, plan.config.teacher.outputs, options.cache),
         arm.train,
         fabric,
-        teacher=teacher,
-        outputs=plan.config.teacher.outputs,
-        cache=options.cache,
         seed=run.seed,
-        checkpoint=folder.checkpoint(run.name),
-        resume=options.resume,
-        progress=_progress(report),
-        on_epoch=_on_epoch(report),
+        files=TrainingFiles(folder.checkpoint(run.name), options.resume),
+        observer=observer,
     )
 
 
@@ -163,27 +159,3 @@ def _check_shared(folder: Path, fabric: "Fabric") -> None:
         raise UnderstudyError(
             f"{number:.0f} ranks do not see {folder}: give --out on storage that all nodes share"
         )
-
-
-def _on_epoch(report: Any) -> Any:
-    if report is None:
-        return None
-
-    def send(epoch: EpochResult) -> None:
-        report("epoch", epoch)
-
-    return send
-
-
-def _progress(report: Any) -> Progress | None:
-    if report is None:
-        return None
-    last = [0.0]
-
-    def send(phase: str, epoch: int, done: int, total: int) -> None:
-        now = time.monotonic()
-        if done == total or now - last[0] > 0.5:
-            last[0] = now
-            report("progress", phase, epoch, done, total)
-
-    return send

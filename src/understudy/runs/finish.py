@@ -20,10 +20,10 @@ from understudy.files import write_bytes, write_json
 from understudy.models import deployed
 from understudy.models.base import Classifier
 from understudy.runs.folder import RunFolder, training_name
+from understudy.runs.history import write_history
 from understudy.runs.plan import Arm, ArmRun, RunPlan
 from understudy.runs.results import ArmResult, read_result
 from understudy.training.device import resolve_precision
-from understudy.training.history import write_history
 from understudy.training.weights import save_weights
 
 if TYPE_CHECKING:

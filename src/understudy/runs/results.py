@@ -20,7 +20,7 @@ from understudy.evaluation.statistics import PairedGain, Summary
 from understudy.events import EpochResult
 from understudy.files import LEFT_OUT_IF_NONE, from_json
 from understudy.runs.folder import RunFolder
-from understudy.training.history import write_history
+from understudy.runs.history import write_history
 
 SCHEMA = 1
 AGAIN = "run again with --resume to write it again"

@@ -1,12 +1,12 @@
 """A sweep: data, teacher and teacher outputs once; many trials chosen by validation; the winner alone meets the test images."""
 
 import contextlib
-import functools
 import hashlib
 import json
 import shutil
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,9 +18,9 @@ from filelock import FileLock, Timeout
 from understudy.config.recipe import from_yaml, to_mapping, to_yaml
 from understudy.config.schema import LARGEST_SEED, RunConfig, StudentConfig
 from understudy.data.prepare import TrainingData, prepare_data
-from understudy.errors import UnderstudyError
+from understudy.errors import UnderstudyError, one_line
 from understudy.evaluation.environment import this_machine
-from understudy.execution import BACKENDS, open_backend
+from understudy.events import SILENT, Observer
 from understudy.execution.autoselect import measure_backends
 from understudy.execution.backend import (
     Backend,
@@ -29,14 +29,13 @@ from understudy.execution.backend import (
     Failed,
     Finished,
     Training,
-    kept_result,
-    reason_of,
+    load_finished,
 )
-from understudy.execution.sequential import on_cpu
-from understudy.execution.workers import Job, available_cores, run_jobs
+from understudy.execution.one_training import on_cpu
+from understudy.execution.registry import BACKENDS, open_backend
+from understudy.execution.wave import finish_all, wave_backend
 from understudy.files import from_json, to_json, write_bytes, write_json
 from understudy.methods.base import NEEDS
-from understudy.runs.arm import RunOptions, run_arm
 from understudy.runs.folder import RunFolder, record_config, training_name
 from understudy.runs.networks import build
 from understudy.runs.plan import Arm, resolve_plan
@@ -71,8 +70,6 @@ from understudy.sweep.space import (
     make_space,
     plain_values,
 )
-from understudy.terminal.progress import RunDisplay
-from understudy.terminal.sweep_progress import SweepDisplay
 from understudy.training.device import resolve_device
 
 _PAUSE = 1.0
@@ -99,7 +96,7 @@ def run_sweep(
     resume: bool = False,
     command: str = "",
     cache: str | None = None,
-    display: bool = True,
+    observer: Observer = SILENT,
 ) -> SweepResults:
     """Try many settings of a recipe, choose by validation, and test the winner once.
 
@@ -120,7 +117,7 @@ def run_sweep(
         resume: go on with the sweep in that directory.
         command: what was typed, for the record.
         cache: folder of teacher outputs; the user's cache by default.
-        display: show progress on standard error.
+        observer: follows the trainings.
 
     Returns:
         the contents of ``results.json``.
@@ -154,7 +151,6 @@ def run_sweep(
                     path.unlink()
                 raise
             stack.callback(found.close)
-            shown = stack.enter_context(SweepDisplay(display))
             facts = {
                 "name": config.name,
                 "command": command.replace(storage, hide_password(storage)) if storage else command,
@@ -164,7 +160,18 @@ def run_sweep(
                 "storage": hide_password(storage) if storage else "SQLite in the sweep's folder",
             }
             sweep = _Sweep(
-                config, plan, found, out, data, fresh, backend, device, workers, cache, facts, shown
+                config,
+                plan,
+                found,
+                out,
+                data,
+                fresh,
+                backend,
+                device,
+                workers,
+                cache,
+                facts,
+                observer,
             )
             stack.callback(sweep.close)
             return sweep.run()
@@ -281,7 +288,13 @@ class _Group:
     results: dict[int, ArmResult] = field(default_factory=dict)
     failed: str | None = None
     pruned: str | None = None
-    epochs_seen: int = 0
+    submitted: set[int] = field(default_factory=set)
+    epochs_seen: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def epochs(self) -> int:
+        """Of each of its trainings."""
+        return self.config.train.epochs_run
 
     def training_name(self, seed: int) -> str:
         return training_name(self.name, seed)
@@ -307,7 +320,7 @@ class _Sweep:
         workers: int | None,
         cache: str | None,
         facts: dict[str, Any],
-        shown: SweepDisplay,
+        observer: Observer,
     ) -> None:
         self.config, self.plan, self.search, self.out, self.data = config, plan, search, out, data
         self.final_seeds, self.device, self.workers, self.cache = (
@@ -316,7 +329,7 @@ class _Sweep:
             workers,
             cache,
         )
-        self.facts, self.shown, self.asked_backend = facts, shown, backend
+        self.facts, self.observer, self.asked_backend = facts, observer, backend
         self.backend: Backend | None = None
         self.groups: dict[str, _Group] = {}  # training in flight -> its group
         self.ready: list[Event] = []
@@ -362,25 +375,21 @@ class _Sweep:
         """Train (or read) the teachers of these seeds, each with all cores; the test split stays closed."""
         if not self._needs_teacher():
             return
-        cores = len(available_cores())
-        apart = (
-            on_cpu(self.device) and self.workers != 1
-        )  # in a process of its own, whose threads are bound to the cores
+        # In a process of its own, whose threads are bound to the cores.
+        processes = int(on_cpu(self.device) and self.workers != 1)
         plan, folder = resolve_plan(self.config), RunFolder(self.out)
         shared = [arm for arm in plan.needed_by(plan.arm("distilled")) if arm.is_shared]
         runs = [plan.arm_run(arm.name, seed) for seed in seeds for arm in shared]
         for run in {run.name: run for run in runs}.values():
             if folder.result(run.name).exists():
                 continue
-            threads = cores if on_cpu(self.device) else None
-            options = RunOptions(self.device, threads, resume=True, cache=self.cache)
-            job = functools.partial(run_arm, plan, run, folder, options, final=False)
-            self.shown.say(_where_from(run.arm, run.seed))
-            display = RunDisplay({run.name: run.arm.epochs})
-            drawn = self.shown.shown and self.shown.bar is None and run.arm.epochs > 0
-            with display if drawn else contextlib.nullcontext():
-                tell = display.tell if drawn else _say_nothing
-                run_jobs([Job(run.name, job, ())], int(apart), tell, bind_all=True)
+            self.observer.message(_where_from(run.arm, run.seed))
+            self.observer.expect(run.arm.epochs, run.name)
+            training = Training(run.name, plan, run, folder, folder, self.cache)
+            with wave_backend(
+                1, device=self.device, processes=processes, observer=self.observer
+            ) as backend:
+                finish_all([training], backend, self.observer)
 
     def _needs_teacher(self) -> bool:
         return any(
@@ -416,7 +425,7 @@ class _Sweep:
     # The trials.
 
     def _trials(self, left: int) -> None:
-        self.shown.expect(left * len(self.config.seeds) * self.config.train.epochs)
+        self.observer.expect(left * len(self.config.seeds) * self.config.train.epochs_run)
         if self.plan.pruner == "none" and not any(
             plain_values({d.key: 0}) for d in self.plan.space
         ):
@@ -437,11 +446,13 @@ class _Sweep:
         try:
             config = configured(self.config, taken.values)
         except UnderstudyError as error:  # a combination that no single value gave away
-            self.search.give_up(taken, "failed", reason_of(error), [])
+            self.search.give_up(taken, "failed", one_line(error, with_type=True), [])
+            self.observer.expect(-len(self.config.seeds) * self.config.train.epochs_run)
             return
         group = _Group(
             f"{taken.number:04d}", config, "distilled", self.config.seeds, taken.values, taken=taken
         )
+        self.observer.expect(len(group.seeds) * (group.epochs - self.config.train.epochs_run))
         if self.plan.pruner == "none":
             self._begin_plain(taken.values)
             self._submit(group, group.seeds)
@@ -471,7 +482,7 @@ class _Sweep:
         own = plain_values(values)
         name = "plain" + (f"-{hashlib.sha256(key.encode()).hexdigest()[:8]}" if own else "")
         group = _Group(name, configured(self.config, own), "baseline", self.config.seeds, own)
-        self.shown.expect(len(group.seeds) * group.config.train.epochs)
+        self.observer.expect(len(group.seeds) * group.epochs)
         self._submit(group, group.seeds)
 
     # The final comparison.
@@ -496,7 +507,7 @@ class _Sweep:
                     values,
                     final=True,
                 )
-                self.shown.expect(len(group.seeds) * group.config.train.epochs)
+                self.observer.expect(len(group.seeds) * group.epochs)
                 self._submit(group, group.seeds)
                 sides.append(group)
             self._work_off()
@@ -524,8 +535,12 @@ class _Sweep:
             )
             _claim(training)
             group.flying.add(training.name)
+            if seed not in group.submitted:
+                group.submitted.add(seed)
+                self.observer.expect(-group.epochs)
+                self.observer.expect(group.epochs, training.name)
             self.groups[training.name] = group
-            finished = kept_result(training)
+            finished = load_finished(training)
             if finished is not None:
                 self.ready.append(finished)
             else:
@@ -554,8 +569,8 @@ class _Sweep:
             return
         seed = next(seed for seed in group.seeds if group.training_name(seed) == event.training)
         if isinstance(event, Epoch):
-            group.epochs_seen += 1
-            self.shown.epoch(event.training, event.result)
+            group.epochs_seen[event.training] += 1
+            self.observer.epoch(event.result, event.training)
             if (
                 self.plan.pruner != "none"
                 and group.taken
@@ -566,9 +581,10 @@ class _Sweep:
             return
         del self.groups[event.training]
         group.flying.remove(event.training)
+        self.observer.expect(group.epochs_seen[event.training] - group.epochs, event.training)
         if isinstance(event, Finished):
             group.results[seed] = event.result
-        elif isinstance(event, Failed) and event.machine:
+        elif isinstance(event, Failed) and event.cause == "machine":
             raise UnderstudyError(
                 f"{event.training}: {event.reason}; nothing that was trained is lost, go on by --resume"
             )
@@ -600,20 +616,19 @@ class _Sweep:
         if missing and not group.failed and not group.pruned:
             self._submit(group, missing)
             return
-        planned = len(group.seeds) * group.config.train.epochs
-        self.shown.expect(group.epochs_seen - planned)
+        self.observer.expect(-group.epochs * (len(group.seeds) - len(group.submitted)))
         beside = f" ({label(group.values)})" if group.values else ""
         if group.taken is not None:
             self._conclude_trial(group, group.taken)
         elif group.final:
             pass  # kept by `_final`
         elif group.failed:
-            self.shown.say(f"plain student{beside}: failed, {group.failed}")
+            self.observer.message(f"plain student{beside}: failed, {group.failed}")
         else:
             key = plain_key(group.values)
             self.plain[key] = group.runs()
             self.search.note(f"plain {key}", to_json(self.plain[key]))
-            self.shown.say(f"plain student{beside}: {_percent(group.runs())}")
+            self.observer.message(f"plain student{beside}: {_percent(group.runs())}")
         self._write()
 
     def _conclude_trial(self, group: _Group, taken: Taken) -> None:
@@ -621,17 +636,17 @@ class _Sweep:
         runs = group.runs()
         if group.failed:
             self.search.give_up(taken, "failed", group.failed, to_json(runs))
-            self.shown.say(f"{line}failed, {group.failed}")
+            self.observer.message(f"{line}failed, {group.failed}")
         elif group.pruned:
             self.search.give_up(taken, "pruned", group.pruned, to_json(runs))
-            self.shown.say(f"{line}{group.pruned}")
+            self.observer.message(f"{line}{group.pruned}")
         else:
             accuracy = accuracy_of(runs)
             assert accuracy is not None
             self.search.complete(taken, to_json(runs), accuracy.mean)
             gain = gain_over(runs, self.plain.get(plain_key(taken.values), ()))
             beside = f", {100 * gain.mean:+.2f} points over the plain student" if gain else ""
-            self.shown.say(f"{line}{_percent(runs)}{beside}")
+            self.observer.message(f"{line}{_percent(runs)}{beside}")
 
     def _capacity(self) -> int:
         """How many trainings to have under way. A search that learns from its trials must not draw most of them at once."""
@@ -653,10 +668,12 @@ class _Sweep:
         return self.backend
 
     def _make(self, name: str) -> Backend:
-        return open_backend(name, self.out, device=self.device, workers=self.workers)
+        return open_backend(
+            name, self.out, device=self.device, workers=self.workers, observer=self.observer
+        )
 
     def _measure(self, config: RunConfig) -> BackendChoice:
-        self.shown.say("measuring which backend is fastest here")
+        self.observer.message("measuring which backend is fastest here")
 
         def opener(name: str) -> Callable[[], Backend]:
             return lambda: self._make(name)
@@ -671,12 +688,12 @@ class _Sweep:
             self.data,
             candidates,
             device,
-            self.shown.say,
+            self.observer,
             planned=max(1, planned),
         )
         name = max(rates, key=lambda name: rates[name])
         figures = ", ".join(f"{each} {rate:,.0f}" for each, rate in rates.items())
-        self.shown.say(f"images per second: {figures}; taking {name}")
+        self.observer.message(f"images per second: {figures}; taking {name}")
         return BackendChoice(name=name, chosen="measured", measured=rates)
 
     def _dearest(self, config: RunConfig) -> RunConfig:
@@ -785,7 +802,3 @@ def _where_from(arm: Arm, seed: int) -> str:
     if arm.members:
         return f"putting the {arm.role} together from its {len(arm.members)} members"
     return f"training the {arm.role} (seed {seed}), once for all trials"
-
-
-def _say_nothing(name: str, message: tuple[Any, ...]) -> None:
-    pass

@@ -1,15 +1,7 @@
-"""What a teacher said about each view, computed once and kept on disk.
+"""Another teacher's outputs, computed once per view and read from disk afterwards.
 
-A policy with finitely many views (crop and flip: 162) gets one file with a row for every image and view, filled as views
-come up or all at once; an endless policy (mixing, RandAugment) gets a file per epoch of its seed. A row holds the fp16
-logits (of an ensemble every member's, side by side: they are exact at any temperature, their mean is not), for methods that
-read it the pooled embedding, and a checksum, so that a file can be cut off, half written or hit by a killed process at any
-point: rows that do not check are labelled again, the others are kept. Several processes label together: each claims chunks
-by a lock. Rows with an embedding are long; they, too, lie in a file per epoch, since among the places of all views those of
-a few epochs would leave most of every disk block empty.
-
-The folder's name is the fingerprint of everything that the logits depend on (teacher weights and architecture, data,
-views, normalisation, precision); ``meta.json`` says what they were, so that a cache from elsewhere is refused with a reason.
+Several processes label together: each claims chunks of images by a lock. The rows themselves are
+in :mod:`understudy.teachers.output_store`.
 """
 
 import time
@@ -25,14 +17,14 @@ from understudy.data.loader import Batch, TrainBatches, plain_batches
 from understudy.data.prepare import TrainingData
 from understudy.data.views import Views
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer, Progress
 from understudy.models.base import Outputs
 from understudy.models.ensemble import Ensemble, pooled
-from understudy.teachers.frozen import FrozenTeacher, LabelProgress, Teacher
+from understudy.teachers.base import UNAUGMENTED, Teacher
+from understudy.teachers.frozen import FrozenTeacher
 from understudy.teachers.output_store import (
-    _CHUNK,
-    _LARGEST_EPOCH,
-    _MOST_CHUNKS,
     OutputStore,
+    decode_rows,
     default_cache,
     encode_rows,
     teacher_fingerprint,
@@ -40,17 +32,29 @@ from understudy.teachers.output_store import (
 )
 
 _BATCH = 512
-"""Images in a forward pass while labelling. Always this many (the last batch is filled up): the same kernels, the same bits."""
+"""Images in a forward pass while labelling; the last batch is filled up, so that every pass runs
+the same kernels and gives the same bits."""
+_CHUNK = 4096
+"""Images claimed and labelled together, at least."""
+_MOST_CHUNKS = 65536
+"""Chunks in an epoch, at most: each has a lock file."""
+_LARGEST_EPOCH = 2**30
+"""Bytes of an epoch's rows up to which they are held in memory; larger ones are read by batch."""
 
 
 class CachedTeacher(Teacher):
-    """Another teacher's logits, and its embeddings where the store has room for them, each view's computed once.
+    """Another teacher's logits, and its embeddings if the store has room for them.
 
     Args:
-        teacher: the live one, asked for what is missing.
-        batches: renders the views; must be those of the run that reads the cache.
+        teacher: computes what is missing.
+        batches: render the views; must be those of the training that reads the cache.
         store: the files.
-        shares: of an ensemble's members, summing to 1; ``None`` for a single network. The rows do not depend on them.
+        weights: of an ensemble's members, summing to 1; ``None`` for a single network. The rows do
+            not depend on them.
+
+    Attributes:
+        epoch_rows: fp16 ``[N, width]`` on the device; ``None`` if an epoch is too large for that.
+        labelled: views that this process has labelled so far.
     """
 
     def __init__(
@@ -58,138 +62,167 @@ class CachedTeacher(Teacher):
         teacher: Teacher,
         batches: TrainBatches,
         store: OutputStore,
-        shares: Sequence[float] | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
-        self.teacher, self.batches, self.store, self.shares = teacher, batches, store, shares
-        assert store.num_teachers == len(shares or (1.0,)), "rows as wide as there are teachers"
+        self.teacher, self.batches, self.store, self.weights = teacher, batches, store, weights
+        assert store.num_teachers == len(weights or (1.0,)), "rows are as wide as the ensemble"
         self.epoch_rows: Tensor | None = None
-        """fp16 ``[N, width]`` on the device; ``None`` where an epoch is too large for that."""
-        self._in_file: tuple[np.memmap, Views] | None = None
         self.labelled = 0
-        """Views this process has labelled so far."""
+        self._in_file: tuple[np.memmap, Views] | None = None
 
-    def prepare(self, epoch: int, views: Views, progress: LabelProgress | None = None) -> None:
-        """Bring together what is kept of every image's view in this epoch, labelling what no one has labelled yet."""
+    def prepare(self, epoch: int, views: Views, observer: Observer = SILENT) -> None:
+        """Label what is missing of this epoch, then read all of it; see :class:`Teacher`.
+
+        Raises:
+            UnderstudyError: if an output is not finite in fp16.
+        """
         policy = self.batches.policy
         rows = self.store.open(epoch)
-        self._fill(rows, views, f"epoch-{epoch}-{policy.seed}", progress)
+        self._fill(rows, epoch, views, observer)
         self.epoch_rows, self._in_file = None, None
         if policy.num_images * self.store.width * 2 > _LARGEST_EPOCH:
             self._in_file = rows, views
         else:
-            self.epoch_rows = self._sound(rows, views, torch.arange(policy.num_images)).to(
-                self.batches.device
-            )
+            values = self._read_checked(rows, views, torch.arange(policy.num_images))
+            self.epoch_rows = values.to(self.batches.device)
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """The cached logits (fp32 ``[B, K]``) of the batch's images under this epoch's views.
+
+        In addition the embeddings (fp32 ``[B, D]``) if they are cached, and of an ensemble the
+        members' logits, each ``[B, K]``. Never features.
+        """
+        rows = self._rows_of(batch).float()
+        if self.weights is not None:
+            members = [Outputs(logits) for logits in rows.chunk(len(self.weights), 1)]
+            return pooled(members, self.weights)
+        if self.store.embedding_dim:
+            logits, embedding = rows.split((self.store.num_classes, self.store.embedding_dim), 1)
+            return Outputs(logits, embedding=embedding)
+        return Outputs(rows)
 
     def read(self, epoch: int, views: Views, images: np.ndarray) -> np.ndarray:
-        """uint16 ``[M, width + 1]``: what is kept, valid or not, about some images' views in this epoch."""
-        return self.store.open(epoch)[self._where(views, torch.from_numpy(images))]
+        """uint16 ``[M, width + 1]``: the rows, valid or not, of some images' views in an epoch."""
+        return self.store.open(epoch)[self._row_numbers(views, torch.from_numpy(images))]
 
-    def _where(self, views: Views, images: Tensor) -> np.ndarray:
-        """int64 ``[M]``: the row of the view that each of these images (int64 ``[M]``) has among an epoch's ``views``."""
+    def row_values(self, outputs: Outputs) -> Tensor:
+        """What a row holds, ``[B, width]``: logits (of an ensemble all members'), then embedding."""
+        if outputs.members:
+            return torch.cat([member.logits for member in outputs.members], 1)
+        if not self.store.embedding_dim:
+            return outputs.logits
+        assert outputs.embedding is not None, "the store has the teacher's own embedding_dim"
+        return torch.cat((outputs.logits, outputs.embedding.float()), 1)
+
+    def _rows_of(self, batch: Batch) -> Tensor:
+        """fp16 ``[B, width]`` on the device."""
+        if self._in_file is not None:
+            rows, views = self._in_file
+            # On a GPU the one wait in a step, for lack of memory.
+            return self._read_checked(rows, views, batch.index.cpu()).to(self.batches.device)
+        assert self.epoch_rows is not None, "prepare(epoch, views) comes before outputs(batch)"
+        return self.epoch_rows[batch.index]
+
+    def _row_numbers(self, views: Views, images: Tensor) -> np.ndarray:
+        """int64 ``[M]``: the rows of these images (int64 ``[M]``) under an epoch's ``views``."""
         number = self.store.num_views
         if number is None or number == 1:
             return images.numpy()
         return (images * number + self.batches.policy.view_ids(views[images])).numpy()
 
-    def _sound(self, rows: np.memmap, views: Views, images: Tensor) -> Tensor:
-        """fp16 ``[M, width]``: what is kept of these images' views, whose rows check.
+    def _read_checked(self, rows: np.memmap, views: Views, images: Tensor) -> Tensor:
+        """fp16 ``[M, width]``: the values of these images' views.
 
         Raises:
-            UnderstudyError: if a row was damaged after it had been checked.
+            UnderstudyError: if a row was damaged after it had been labelled.
         """
-        found = rows[self._where(views, images)]
+        found = rows[self._row_numbers(views, images)]
         if not valid_rows(found).all():
             raise UnderstudyError(
-                f"the teacher cache {self.store.folder} was damaged while in use: run again with --resume"
+                f"the teacher cache {self.store.folder} was damaged while in use: "
+                "run again with --resume"
             )
-        return torch.from_numpy(found[:, :-1].copy().view(np.float16))
+        return decode_rows(found)
 
-    def _fill(
-        self, rows: np.memmap, views: Views, name: str, progress: LabelProgress | None
-    ) -> None:
+    def _fill(self, rows: np.memmap, epoch: int, views: Views, observer: Observer) -> None:
         """Label the images whose views are missing, sharing the work with other processes."""
-        num = self.batches.policy.num_images
-        size = max(_CHUNK, -(-num // _MOST_CHUNKS))
-        done = 0
-        waiting = [
-            start for start in range(0, num, size) if len(self._missing(rows, views, start, size))
-        ]
+        policy = self.batches.policy
+        size = max(_CHUNK, -(-policy.num_images // _MOST_CHUNKS))
+        starts = range(0, policy.num_images, size)
+        waiting = [start for start in starts if len(self._missing(rows, views, start, size))]
         on_device = views.to(self.batches.device)
-        total = len(waiting) * size
+        done, total = 0, len(waiting) * size
+        number = None if epoch == UNAUGMENTED else epoch
         while waiting:
             left = []
             for start in waiting:
                 try:
-                    with self.store.lock(f"{name}-{start}").acquire(timeout=0):
+                    with self.store.lock(f"epoch-{epoch}-{policy.seed}-{start}").acquire(timeout=0):
+                        # None at all if another process has just labelled the chunk.
                         self._label(rows, views, on_device, self._missing(rows, views, start, size))
                         done += size
-                        if progress:
-                            progress(min(done, total), total)
+                        observer.progress(Progress("label", min(done, total), total, number))
                 except Timeout:
-                    left.append(start)  # another process is at it
+                    left.append(start)  # another process is labelling it
             if len(left) == len(waiting):
                 time.sleep(0.05)
             waiting = left
 
     def _missing(self, rows: np.memmap, views: Views, start: int, size: int) -> Tensor:
-        """int64: those of a chunk's images whose rows do not check."""
+        """int64: those of a chunk's images whose rows are empty or damaged."""
         chunk = torch.arange(start, min(start + size, self.batches.policy.num_images))
-        return chunk[torch.from_numpy(~valid_rows(rows[self._where(views, chunk)]))]
+        return chunk[torch.from_numpy(~valid_rows(rows[self._row_numbers(views, chunk)]))]
 
     def _label(self, rows: np.memmap, views: Views, on_device: Views, missing: Tensor) -> None:
-        for first in range(
-            0, len(missing), _BATCH
-        ):  # none at all where another process has just labelled the chunk
-            part = missing[first : first + _BATCH]
+        """Compute and write the rows of these images (int64), a batch at a time."""
+        for part in missing.split(_BATCH) if len(missing) else ():
             filled = torch.cat((part, part[-1:].expand(_BATCH - len(part)))).to(self.batches.device)
-            values = self.kept_of(self.teacher.outputs(self.batches.render(filled, on_device)))[
-                : len(part)
-            ]
-            rows[self._where(views, part)] = encode_rows(values)
+            outputs = self.teacher.outputs(self.batches.render(filled, on_device))
+            values = self.row_values(outputs)[: len(part)]
+            rows[self._row_numbers(views, part)] = encode_rows(values)
             self.labelled += len(part)
 
-    def outputs(self, batch: Batch) -> Outputs:
-        """The kept logits (fp32 ``[B, K]``) of the batch's images under this epoch's views; no features.
 
-        With them the embeddings (fp32 ``[B, D]``) where they are kept, and of an ensemble the members' logits, each ``[B, K]``.
-        """
-        return self._answer(self._rows_of(batch).float())
-
-    def _rows_of(self, batch: Batch) -> Tensor:
-        """fp16 ``[B, width]`` on the device."""
-        if self._in_file is not None:
-            found = self._sound(
-                *self._in_file, batch.index.cpu()
-            )  # on a GPU the one wait in a step, for lack of memory
-            return found.to(self.batches.device)
-        assert self.epoch_rows is not None, "prepare(epoch, views) comes before outputs(batch)"
-        return self.epoch_rows[batch.index]
-
-    def _answer(self, kept: Tensor) -> Outputs:
-        if self.shares is not None:
-            return pooled([Outputs(one) for one in kept.chunk(len(self.shares), 1)], self.shares)
-        if self.store.embedding_dim:
-            logits, embedding = kept.split((self.store.num_classes, self.store.embedding_dim), 1)
-            return Outputs(logits, embedding=embedding)
-        return Outputs(kept)
-
-    def kept_of(self, outputs: Outputs) -> Tensor:
-        """What a row keeps, ``[B, width]``: logits (of an ensemble all members' side by side), then the embedding."""
-        if outputs.members:
-            return torch.cat([member.logits for member in outputs.members], 1)
-        if not self.store.embedding_dim:
-            return outputs.logits
-        assert outputs.embedding is not None, "a store is made with the teacher's own embedding_dim"
-        return torch.cat((outputs.logits, outputs.embedding.float()), 1)
-
-
-def keeps_embedding(needs: str, teacher: FrozenTeacher) -> bool:
-    """Whether embeddings are kept beside the logits: for methods that read them, and not of several teachers."""
+def caches_embedding(needs: str, teacher: FrozenTeacher) -> bool:
+    """Whether embeddings are cached with the logits: if they are read, but not of an ensemble."""
     return needs == "embedding" and not isinstance(teacher.model, Ensemble)
 
 
-def cached(
+def live_or_cached(
+    teacher: FrozenTeacher,
+    needs: str,
+    outputs: str,
+    data: TrainingData,
+    batches: TrainBatches,
+    cache: str | None,
+) -> Teacher:
+    """The teacher itself, or a cache of what a training reads of it.
+
+    Args:
+        teacher: the network.
+        needs: what is read: ``logits``, ``embedding`` or ``features``.
+        outputs: ``auto`` caches logits and embeddings, ``cached`` insists on it, ``live`` caches
+            nothing.
+        data, batches, cache: as for :func:`cached_teacher`.
+
+    Raises:
+        UnderstudyError: if ``cached`` is demanded for what cannot be cached.
+    """
+    embedding = caches_embedding(needs, teacher)
+    if needs == "features" or (needs == "embedding" and not embedding):
+        if outputs == "cached":
+            reads = "the embeddings of several teachers" if needs == "embedding" else "feature maps"
+            raise UnderstudyError(
+                "teacher.outputs=cached stores logits and one teacher's embeddings, but this "
+                f"method reads {reads}: set teacher.outputs=live"
+            )
+        return teacher
+    if outputs == "live":
+        return teacher
+    return cached_teacher(teacher, data, batches, cache, embedding=embedding)
+
+
+def cached_teacher(
     teacher: FrozenTeacher,
     data: TrainingData,
     batches: TrainBatches,
@@ -197,29 +230,30 @@ def cached(
     *,
     embedding: bool = False,
 ) -> CachedTeacher:
-    """A teacher whose logits are kept on disk, under the fingerprint of everything they depend on.
+    """A teacher with its cache, under the fingerprint of everything that its outputs depend on.
 
     Args:
-        teacher: the live one.
+        teacher: the network.
         data: training images.
-        batches: the views that will be asked about.
-        cache: folder of all caches; the user's cache by default.
-        embedding: keep its embeddings as well; not of an ensemble.
+        batches: render the views.
+        cache: folder of all caches; :func:`~understudy.teachers.output_store.default_cache` by
+            default.
+        embedding: cache its embeddings as well; not of an ensemble.
 
     Raises:
-        UnderstudyError: if embeddings are to be kept of a network that shows none.
+        UnderstudyError: if embeddings are to be cached of a network that shows none.
     """
     policy = batches.policy
     views, num_views, width = policy.fingerprint, policy.num_views, 0
     if embedding:
-        example = teacher.outputs(
-            next(iter(plain_batches(data.val, data.config, 2, batches.device)))
-        ).embedding
-        if example is None:
+        example = next(iter(plain_batches(data.val, data.config, 2, batches.device)))
+        shown = teacher.outputs(example).embedding
+        if shown is None:
             raise UnderstudyError(
-                "the teacher shows no embedding: name its stages (teacher.stages), or take another method"
+                "the teacher shows no embedding: name its stages (teacher.stages), "
+                "or take another method"
             )
-        views, num_views, width = f"{views} seed {policy.seed}", None, example.shape[1]
+        views, num_views, width = f"{views} seed {policy.seed}", None, shown.shape[1]
     parts = {
         "teacher": teacher_fingerprint(teacher.model, teacher.description),
         "data": data.fingerprint,
@@ -227,14 +261,14 @@ def cached(
         "normalisation": f"{data.config.mean} {data.config.std}",
         "precision": teacher.precision,
     }
-    shares = teacher.model.shares if isinstance(teacher.model, Ensemble) else None
+    weights = teacher.model.shares if isinstance(teacher.model, Ensemble) else None
     store = OutputStore(
         Path(cache) if cache else default_cache(),
         parts,
         len(data.train),
         data.num_classes,
         num_views,
-        len(shares or (1.0,)),
+        len(weights or (1.0,)),
         width,
     )
-    return CachedTeacher(teacher, batches, store, shares)
+    return CachedTeacher(teacher, batches, store, weights)

@@ -1,34 +1,17 @@
-"""Teachers answer a batch with outputs: a frozen network (or an ensemble of them), or what one said before (a cache).
+"""A trained network, or an ensemble of them, as a teacher.
 
-A teacher is never a child of the method: it is in no checkpoint, is never wrapped for distribution and never leaves eval
-mode. Networks run under ``no_grad`` (not ``inference_mode``: losses save the teacher's tensors for their backward pass).
+It runs under ``no_grad``, not ``inference_mode``: losses save the teacher's tensors for backward.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from understudy.data.loader import Batch
-from understudy.data.views import Views
 from understudy.errors import UnderstudyError
 from understudy.models.base import Classifier, Outputs
-
-LabelProgress = Callable[[int, int], None]
-"""Called with (views labelled, views to label) while a cache is being filled."""
-
-
-class Teacher(ABC):
-    """Something that answers a batch."""
-
-    def prepare(self, epoch: int, views: Views, progress: LabelProgress | None = None) -> None:
-        """Get ready for an epoch whose images are shown under ``views``; a network has nothing to do."""
-        return None
-
-    @abstractmethod
-    def outputs(self, batch: Batch) -> Outputs:
-        """Outputs for the images of a batch, on its device, without gradient."""
+from understudy.teachers.base import Teacher
 
 
 class FrozenTeacher(Teacher):
@@ -36,9 +19,10 @@ class FrozenTeacher(Teacher):
 
     Args:
         model: the network; its parameters are frozen in place.
-        renormalise: (scale, shift) per channel from the student's normalisation to the teacher's own; ``None`` where equal.
+        renormalise: (scale, shift) per channel from the student's normalisation to the teacher's
+            own (:func:`renormalisation`); ``None`` if they are equal.
         precision: ``fp32`` or ``bf16`` (autocast).
-        description: of architecture and normalisation: what, beside the weights, decides its outputs.
+        description: architecture and normalisation: with the weights, all that decides its outputs.
     """
 
     def __init__(
@@ -56,7 +40,7 @@ class FrozenTeacher(Teacher):
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Outputs:
-        """Logits (fp32), features, embedding and, of an ensemble, the members' answers for the batch's images."""
+        """Logits (fp32), features, embedding and, of an ensemble, the members' outputs."""
         images = batch.images
         if self.renormalise is not None:
             scale, shift = self.renormalise
@@ -73,14 +57,26 @@ def renormalisation(
     own_std: Sequence[float],
     device: torch.device,
 ) -> tuple[Tensor, Tensor] | None:
-    """(scale, shift), each ``[1, C, 1, 1]``: from images normalised by (mean, std) to the teacher's own normalisation."""
+    """(scale, shift), float32 ``[1, C, 1, 1]``: from the student's normalisation to the teacher's.
+
+    Args:
+        mean, std: of the images that the student gets, one per channel.
+        own_mean, own_std: of the images that the teacher was trained on.
+        device: of the result.
+
+    Returns:
+        ``None`` if the two are equal.
+
+    Raises:
+        UnderstudyError: if they are for different numbers of channels.
+    """
     if tuple(mean) == tuple(own_mean) and tuple(std) == tuple(own_std):
         return None
     if len(own_mean) != len(mean):
         raise UnderstudyError(
             f"teacher.mean has {len(own_mean)} channels, the images have {len(mean)}"
         )
-    ours = torch.tensor([mean, std], dtype=torch.float64)
-    theirs = torch.tensor([own_mean, own_std], dtype=torch.float64)
-    scale, shift = ours[1] / theirs[1], (ours[0] - theirs[0]) / theirs[1]
+    student = torch.tensor([mean, std], dtype=torch.float64)
+    teacher = torch.tensor([own_mean, own_std], dtype=torch.float64)
+    scale, shift = student[1] / teacher[1], (student[0] - teacher[0]) / teacher[1]
     return scale.float().view(1, -1, 1, 1).to(device), shift.float().view(1, -1, 1, 1).to(device)

@@ -1,4 +1,6 @@
-"""A curriculum made concrete: the training images in the order in which the teacher finds them easy."""
+"""Curriculum: the training images ranked from easy to hard by the teacher."""
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -7,51 +9,42 @@ from torch.nn import functional as F
 from understudy.config.schedules import Curriculum
 from understudy.data.loader import TrainBatches
 from understudy.data.sampling import Pace
-from understudy.teachers.frozen import LabelProgress, Teacher
-from understudy.teachers.output_store import PLAIN
+from understudy.teachers.base import UNAUGMENTED, Teacher
 
 _BATCH = 512
 
 
-def pace_by(
-    curriculum: Curriculum,
-    teacher: Teacher,
-    batches: TrainBatches,
-    epochs: int,
-    progress: LabelProgress | None = None,
+def make_sampler(
+    curriculum: Curriculum, teacher: Teacher, batches: TrainBatches, epochs: int
 ) -> Pace:
-    """The pace that a curriculum sets, from what the teacher says about every training image as it is.
+    """Which images each epoch draws from.
 
     Args:
-        curriculum: what is easy, and how fast the share of images grows.
-        teacher: a cached one is asked once for all runs that share its cache.
+        curriculum: how images are ranked, and how fast the share of images grows.
+        teacher: ranks the unaugmented training images; a cached one computes its outputs once.
         batches: the training images.
-        epochs: of the run.
-        progress: told how many images are labelled.
+        epochs: of the training.
     """
-    return Pace(
-        easy_first(scores(teacher, batches, curriculum.by, progress)), curriculum.shares(epochs)
-    )
+    return Pace(rank_images(hardness(teacher, batches, curriculum.by)), curriculum.shares(epochs))
 
 
 @torch.no_grad()
-def scores(
-    teacher: Teacher, batches: TrainBatches, by: str, progress: LabelProgress | None = None
-) -> Tensor:
-    """How hard each image is: float32 ``[N]``, on the CPU, higher for harder ones.
+def hardness(teacher: Teacher, batches: TrainBatches, by: str) -> Tensor:
+    """How hard the teacher finds each image: float32 ``[N]`` on the CPU, higher for harder ones.
 
     Args:
-        teacher: asked about the images as they are.
+        teacher: gets the unaugmented images.
         batches: the training images.
-        by: ``loss`` (cross-entropy with the label, in nats) or ``confidence`` (1 minus the largest probability).
+        by: ``loss`` (cross-entropy with the label, in nats) or ``confidence`` (1 minus the largest
+            probability).
     """
     views = batches.policy.plain()
-    teacher.prepare(PLAIN, views, progress)
-    where = batches.device if batches.images is not None else torch.device("cpu")
-    views = views.to(where)
+    teacher.prepare(UNAUGMENTED, views)
+    device = batches.device if batches.images is not None else torch.device("cpu")
+    views = views.to(device)
     found = []
     for rows in torch.arange(batches.policy.num_images).split(_BATCH):
-        batch = batches.render(rows.to(where), views)
+        batch = batches.render(rows.to(device), views)
         logits = teacher.outputs(batch).logits.float()
         if by == "loss":
             found.append(F.cross_entropy(logits, batch.labels, reduction="none"))
@@ -60,6 +53,21 @@ def scores(
     return torch.cat(found).cpu()
 
 
-def easy_first(hardness: Tensor) -> Tensor:
-    """int64 ``[N]``: images from the easiest to the hardest; among equals the first stays first."""
+def rank_images(hardness: Tensor) -> Tensor:
+    """int64 ``[N]``: images from the easiest to the hardest; equally hard ones in their order."""
     return hardness.argsort(stable=True)
+
+
+def ranked_images(batches: TrainBatches) -> Tensor | None:
+    """int64 ``[N]``: the ranking that a curriculum's batches are drawn by; ``None`` without one."""
+    return None if batches.pace is None else batches.pace.easy_first
+
+
+def set_ranked_images(batches: TrainBatches, ranked: Tensor) -> None:
+    """Give a curriculum's batches another ranking (int64 ``[N]``).
+
+    A resumed training takes the one it started with: on another machine the teacher may round
+    differently and rank the images differently.
+    """
+    assert batches.pace is not None, "only a curriculum ranks images"
+    batches.pace = replace(batches.pace, easy_first=ranked)

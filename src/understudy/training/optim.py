@@ -31,12 +31,17 @@ def make_optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     return kind(groups, config.lr, fused=True)
 
 
+def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of a step; arguments as for :func:`lr_factor`."""
+    return config.lr * lr_factor(config, step, steps_per_epoch)
+
+
 def lr_factor(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
-    """The share of the peak learning rate at a step, in [0, 1].
+    """The learning rate of a step as a fraction of the peak, in [0, 1].
 
     Args:
         config: schedule and its parameters.
-        step: from 0, over the whole run.
+        step: from 0, over the whole training.
         steps_per_epoch: optimizer steps in an epoch.
     """
     total = config.epochs * steps_per_epoch
@@ -44,11 +49,9 @@ def lr_factor(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
     if config.schedule == "constant":
         return 1.0
     if config.schedule == "step":
-        drops = (
-            sum(epoch >= m for m in config.step_milestones)
-            if config.step_milestones
-            else epoch // config.step_epochs
-        )
+        drops = epoch // config.step_epochs
+        if config.step_milestones:
+            drops = sum(epoch >= milestone for milestone in config.step_milestones)
         return config.step_gamma**drops
     warmup = config.warmup_fraction * total
     if step < warmup:

@@ -1,8 +1,6 @@
-"""Training in one call: a network on its own, or a student with its teacher. The command line uses the same functions."""
+"""A training put together: student, method, teacher and batches; then the loop to its end."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,28 +9,46 @@ from torch import Tensor
 from understudy.config.schema import TrainConfig
 from understudy.data.loader import TrainBatches, plain_batches
 from understudy.data.prepare import TrainingData
-from understudy.data.sampling import Pace
-from understudy.data.views import generator_for
 from understudy.errors import UnderstudyError
-from understudy.events import EpochResult
+from understudy.events import SILENT, EpochResult, Observer
 from understudy.methods import build_method, needs_of
 from understudy.methods.base import Method, MethodConfig, MethodContext
 from understudy.models.base import Classifier, Outputs
-from understudy.teachers.cached import cached, keeps_embedding
-from understudy.teachers.frozen import FrozenTeacher, Teacher
-from understudy.training.curriculum import pace_by
-from understudy.training.loop import Progress, train_epochs
+from understudy.teachers.base import Teacher
+from understudy.teachers.cached import live_or_cached
+from understudy.teachers.frozen import FrozenTeacher
+from understudy.training.curriculum import make_sampler
+from understudy.training.loop import train_epochs
+from understudy.training.state import NO_FILES, TrainingFiles
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What training leaves behind.
+class Teaching:
+    """How a student is taught, and by whom.
 
     Attributes:
-        network: what is deployed: the student, in eval mode, with the kept weights.
+        method: the loss, validated.
+        teacher: frozen, on the device; ``None`` for methods that need none.
+        outputs: ``auto`` and ``cached`` read logits (and embeddings) from a cache if the method
+            reads nothing else, ``live`` runs the teacher in every step.
+        cache: folder of all caches; the user's cache folder by default.
+    """
+
+    method: MethodConfig
+    teacher: FrozenTeacher | None = None
+    outputs: str = "auto"
+    cache: str | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result of a training.
+
+    Attributes:
+        network: what is deployed: the student with the weights to keep, in eval mode.
         history: one entry per epoch.
     """
 
@@ -40,42 +56,57 @@ class Trained:
     history: tuple[EpochResult, ...]
 
 
-def generation_seed(seed: int, generation: int) -> int:
-    """Seed of a born-again network's initial weights: another one for each generation, from 1; the run's own for 0."""
-    return seed if generation == 0 else generator_for("generation", seed, generation).initial_seed()
-
-
 def fit(
     student: Classifier,
     data: TrainingData,
-    method: MethodConfig,
+    teaching: Teaching,
     config: TrainConfig,
     fabric: "Fabric",
     *,
-    teacher: FrozenTeacher | None = None,
-    outputs: str = "auto",
-    cache: str | None = None,
     seed: int = 0,
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    progress: Progress | None = None,
-    on_epoch: Callable[[EpochResult], None] | None = None,
+    files: TrainingFiles = NO_FILES,
+    observer: Observer = SILENT,
 ) -> Trained:
     """Put student, teacher and method together and run the loop to its end.
 
     Args:
         student: trained in place.
-        data, method, config, fabric: all validated.
-        teacher: frozen, on the device; ``None`` for methods that need nothing.
-        outputs: ``auto`` and ``cached`` keep logits (and embeddings) on disk where the method reads nothing else, ``live`` does
-            not.
-        cache: folder of what is kept; the user's cache by default.
-        seed, checkpoint, resume, progress, on_epoch: see :func:`understudy.training.loop.train_epochs`.
+        data: training and validation split.
+        teaching: method and teacher.
+        config: how to train.
+        fabric: device, precision and ranks.
+        seed: of order, views and dropout.
+        files: the checkpoint.
+        observer: follows steps, labelling and epochs, resumed ones included.
 
     Raises:
-        UnderstudyError: if the method needs a teacher that is not there, or what is not kept shall be kept.
+        UnderstudyError: if the method needs a teacher and has none, or its teacher's outputs cannot
+            be cached and ``cached`` is demanded; and what the loop raises.
     """
-    batches = TrainBatches(
+    batches = make_batches(data, config, seed, fabric)
+    method, teacher = build_training(student, data, teaching, config, fabric, batches)
+    epochs = train_epochs(
+        method,
+        data,
+        config,
+        fabric,
+        batches=batches,
+        teacher=teacher,
+        files=files,
+        observer=observer,
+    )
+    history = []
+    for result in epochs:
+        history.append(result)
+        observer.epoch(result)
+    return Trained(method.deployed(), tuple(history))
+
+
+def make_batches(
+    data: TrainingData, config: TrainConfig, seed: int, fabric: "Fabric"
+) -> TrainBatches:
+    """This rank's training batches, on Fabric's device."""
+    return TrainBatches(
         data.train,
         data.config,
         config.batch_size,
@@ -85,92 +116,62 @@ def fit(
         rank=fabric.global_rank,
         world_size=fabric.world_size,
     )
-    built, answers = assemble(
-        student,
-        data,
-        method,
-        config,
-        fabric,
-        batches,
-        teacher=teacher,
-        outputs=outputs,
-        cache=cache,
-    )
-    history = []
-    for result in train_epochs(
-        built,
-        data,
-        config,
-        fabric,
-        teacher=answers,
-        batches=batches,
-        seed=seed,
-        checkpoint=checkpoint,
-        resume=resume,
-        progress=progress,
-    ):
-        history.append(result)
-        if on_epoch:
-            on_epoch(result)
-    return Trained(built.deployed(), tuple(history))
 
 
-def assemble(
+def build_training(
     student: Classifier,
     data: TrainingData,
-    method: MethodConfig,
+    teaching: Teaching,
     config: TrainConfig,
     fabric: "Fabric",
     batches: TrainBatches,
-    *,
-    teacher: FrozenTeacher | None = None,
-    outputs: str = "auto",
-    cache: str | None = None,
 ) -> tuple[Method, Teacher | None]:
-    """A student inside its method, on the device, and who answers its batches: the teacher live, its kept logits, or no one.
+    """A student inside its method, on the device, and the teacher of its batches, live or cached.
 
     Args:
         student: becomes the method's.
-        batches: those that the answers are for; a method with a curriculum sets their pace.
-        data, method, config, fabric, teacher, outputs, cache: see :func:`fit`.
+        data, teaching, config, fabric: as for :func:`fit`.
+        batches: of the training; a method with a curriculum decides which images they draw.
 
     Raises:
-        UnderstudyError: if the method needs a teacher that is not there, or what is not kept shall be kept.
+        UnderstudyError: as :func:`fit`.
     """
-    device, needs = fabric.device, needs_of(method)
-    if needs != "nothing" and teacher is None:
-        raise UnderstudyError(f"method {method.name} needs a teacher")
-    student.to(device)
-    listens = teacher if needs != "nothing" else None
-    built = build_method(method, student, make_context(student, data, config, listens, device))
-    built.to(device)
-    answers = (
-        None if listens is None else _live_or_cached(listens, needs, outputs, data, batches, cache)
-    )
-    if method.curriculum is not None:
-        batches.pace = _paced(method, answers, batches, config, fabric)
-    return built, answers
+    options, needs = teaching.method, needs_of(teaching.method)
+    if needs != "nothing" and teaching.teacher is None:
+        raise UnderstudyError(f"method {options.name} needs a teacher")
+    student.to(fabric.device)
+    frozen = None if needs == "nothing" else teaching.teacher
+    context = make_context(student, data, config, frozen, fabric.device)
+    method = build_method(options, student, context)
+    method.to(fabric.device)
+    teacher: Teacher | None = None
+    if frozen is not None:
+        teacher = live_or_cached(frozen, needs, teaching.outputs, data, batches, teaching.cache)
+    if options.curriculum is not None:
+        _set_curriculum(options, teacher, batches, config, fabric)
+    return method, teacher
 
 
-def _paced(
-    method: MethodConfig,
-    answers: Teacher | None,
+def _set_curriculum(
+    options: MethodConfig,
+    teacher: Teacher | None,
     batches: TrainBatches,
     config: TrainConfig,
     fabric: "Fabric",
-) -> Pace:
-    """Which images each epoch draws from under a method's curriculum; every rank's is the first one's.
+) -> None:
+    """Let the curriculum decide which images the batches draw; all ranks use the first one's order.
 
     Raises:
-        UnderstudyError: if there is no teacher whose losses could order the images.
+        UnderstudyError: if there is no teacher whose loss could rank the images.
     """
-    assert method.curriculum is not None
-    if answers is None:
+    assert options.curriculum is not None
+    if teacher is None:
         raise UnderstudyError(
-            f"method.curriculum orders images by the teacher's loss, but {method.name} has no teacher"
+            f"method.curriculum orders images by the teacher's loss, "
+            f"but {options.name} has no teacher"
         )
-    pace = pace_by(method.curriculum, answers, batches, config.epochs)
-    return replace(pace, easy_first=fabric.broadcast(pace.easy_first))
+    sampler = make_sampler(options.curriculum, teacher, batches, config.epochs)
+    batches.pace = replace(sampler, easy_first=fabric.broadcast(sampler.easy_first))
 
 
 def make_context(
@@ -180,7 +181,7 @@ def make_context(
     teacher: FrozenTeacher | None,
     device: torch.device,
 ) -> MethodContext:
-    """What a method may know when it is built: shapes from two validation images, labels, the length of the run."""
+    """What a method is built from: labels, length of the training, outputs for two images."""
     example = next(iter(plain_batches(data.val, data.config, 2, device)))
     return MethodContext(
         num_classes=data.num_classes,
@@ -193,31 +194,9 @@ def make_context(
     )
 
 
-def _live_or_cached(
-    teacher: FrozenTeacher,
-    needs: str,
-    outputs: str,
-    data: TrainingData,
-    batches: TrainBatches,
-    cache: str | None,
-) -> Teacher:
-    embedding = keeps_embedding(needs, teacher)
-    if needs == "features" or (needs == "embedding" and not embedding):
-        if outputs == "cached":
-            reads = "the embeddings of several teachers" if needs == "embedding" else "feature maps"
-            raise UnderstudyError(
-                f"teacher.outputs=cached keeps logits and one teacher's embeddings, but this method reads {reads}: "
-                "set teacher.outputs=live"
-            )
-        return teacher
-    if outputs == "live":
-        return teacher
-    return cached(teacher, data, batches, cache, embedding=embedding)
-
-
 @torch.no_grad()
 def _probe(model: Classifier, images: Tensor) -> Outputs:
-    """Outputs for a few images in eval mode: shapes for adapters, nothing changed in the model."""
+    """Outputs for a few images in eval mode; the model's mode is restored."""
     training = model.training
     outputs = model.eval().outputs(images)
     model.train(training)

@@ -18,7 +18,7 @@ from understudy.config.schema import AugmentConfig
 from understudy.data.prepare import TrainingData
 from understudy.execution.fused.interleaved import SharedBatches, SharedTeacher
 from understudy.execution.fused.network import StackedNetwork
-from understudy.execution.fused.stack import Stack, _Shown, epoch_stacked
+from understudy.execution.fused.stack import Stack, StepInputs, epoch_stacked
 from understudy.execution.fused.student import StackedStudent
 from understudy.methods import build_method, method_config, needs_of
 from understudy.methods.base import MethodContext
@@ -67,7 +67,7 @@ def logit_students(optimizer: str, mix: str = "none", **changes: Any) -> dict[st
         seed = number % 2
         fabric = make_fabric("cpu", "fp32")
         made[options["name"]] = StackedStudent(
-            method, data, settings, fabric, teacher, sources[seed], seed
+            method, data, settings, fabric, teacher, sources[seed]
         )
     return made
 
@@ -78,7 +78,7 @@ def company(data: TrainingData, *rates: float) -> dict[str, StackedStudent]:
     fabric = make_fabric("cpu", "fp32")
     return {
         str(rate): StackedStudent(
-            make_method(data, 0.3), data, replace(SETTINGS, lr=rate), fabric, None, batches, 0
+            make_method(data, 0.3), data, replace(SETTINGS, lr=rate), fabric, None, batches
         )
         for rate in rates
     }
@@ -133,7 +133,8 @@ def stack_there(students: dict[str, StackedStudent], patch: pytest.MonkeyPatch) 
         teacher.teacher.model = there(teacher.teacher.model)
     for student in students.values():
         student.device, student.method = THERE, there(student.method)
-        student.ema = student.ema and {name: there(value) for name, value in student.ema.items()}
+        average = student.state.ema
+        student.state.ema = average and {name: there(value) for name, value in average.items()}
     return Stack(list(students.values()))
 
 
@@ -154,7 +155,7 @@ def test_a_step_on_a_device_stays_there(optimizer: str, mix: str, monkeypatch: p
     assert len(masks) == 2
     stack.network.train()
     with only_there() as watched:
-        inputs = [*stack._shows.inputs(parts), rates, *masks]
+        inputs = [*stack._inputs.of(parts), rates, *masks]
         outside = watched.operations
         stack.step(inputs)
     images, labels, teacher, partners, share, *_ = inputs
@@ -190,10 +191,10 @@ def test_a_step_that_touches_the_host_is_found_out(slip: Any):
 
 def test_what_is_launched_outside_the_recording_does_not_grow_with_the_students():
     def launches(times: int) -> int:
-        shows = _Shown(list(logit_students("sgd", "mixup").values()) * times, 3, CPU)
+        shows = StepInputs(list(logit_students("sgd", "mixup").values()) * times, 3, CPU)
         batches = [next(source.epoch(0, source.policy.epoch(0))) for source in shows.sources]
         with Tape() as tape:
-            images, labels, *_ = shows.inputs(batches)
+            images, labels, *_ = shows.of(batches)
         assert (
             images is not None
             and images.shape[1] == 6

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.tiny_data import tiny_data, tiny_net
-from tests.training.test_loop import SETTINGS, make_data, make_method
+from tests.training.test_loop import SETTINGS, make_data, make_method, start
 
 from understudy.data.loader import TrainBatches
 from understudy.errors import UnderstudyError
@@ -16,8 +16,8 @@ from understudy.execution.fused.student import StackedStudent, why_not_stacked
 from understudy.methods import build_method, method_config
 from understudy.teachers.frozen import FrozenTeacher
 from understudy.training.device import make_fabric
-from understudy.training.loop import train_epochs
 from understudy.training.setup import make_context
+from understudy.training.state import TrainingFiles
 
 CPU = torch.device("cpu")
 DATA = make_data()
@@ -31,10 +31,10 @@ def pair(folder: Path) -> dict[str, StackedStudent]:
         ("average", replace(SETTINGS, ema_decay=0.9)),
         ("best", replace(SETTINGS, keep="best", lr=0.01)),
     ):
-        checkpoint = folder / f"{name}.pt"
+        files = TrainingFiles(folder / f"{name}.pt", resume=True)
         fabric = make_fabric("cpu", "fp32")
         made[name] = StackedStudent(
-            make_method(DATA, 0.3), DATA, settings, fabric, None, batches, 0, checkpoint
+            make_method(DATA, 0.3), DATA, settings, fabric, None, batches, files
         )
     return made
 
@@ -69,15 +69,8 @@ def test_the_same_students_read_from_their_checkpoints_end_with_the_same_bits(tm
 def test_the_loop_goes_on_from_a_stacked_students_checkpoint(tmp_path: Path):
     dict(epoch_stacked(students := pair(tmp_path)))
     left, method = students["average"], make_method(DATA, 0.3)
-    told = train_epochs(
-        method,
-        DATA,
-        left.settings,
-        make_fabric("cpu", "fp32"),
-        checkpoint=tmp_path / "average.pt",
-        resume=True,
-    )
-    assert [result.epoch for result in told] == [0, 1, 2]
+    results = start(method, DATA, left.config, files=left.state.files)
+    assert [result.epoch for result in results] == [0, 1, 2]
     ours, theirs = trained(students)["average"], method.parameters()
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)  # fp32, sums in another order
@@ -92,7 +85,7 @@ def test_dist_is_refused_a_batch_of_one_image():
         batches = TrainBatches(
             data.train, data.config, 23, 0, CPU, drop_last=drop_last
         )  # 24 images: the last is alone
-        one = StackedStudent(method, data, settings, make_fabric("cpu", "fp32"), None, batches, 0)
+        one = StackedStudent(method, data, settings, make_fabric("cpu", "fp32"), None, batches)
         if drop_last:
             assert one.start() == []
         else:

@@ -1,14 +1,14 @@
 """K students of one architecture trained as one network, an epoch at a time.
 
-Weights, moments and losses of all are stacked (:mod:`~understudy.execution.fused.network`,
-:mod:`~understudy.execution.fused.optimizer`, :mod:`~understudy.execution.fused.losses`); learning rate, weight decay, temperature
-and every other option of a loss is a vector of K. Nothing of one student reaches another: one whose loss is no longer finite
-does not harm the others.
+Weights, moments and losses of all students are stacked (:mod:`~understudy.execution.fused.network`,
+:mod:`~understudy.execution.fused.optimizer`, :mod:`~understudy.execution.fused.losses`). Learning
+rate, weight decay, temperature and every other option of a loss is a vector of K. Nothing of one
+student reaches another: a loss that is no longer finite does not harm the other students.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,94 +22,121 @@ from understudy.execution.fused.losses import StackedLosses
 from understudy.execution.fused.network import StackedNetwork
 from understudy.execution.fused.optimizer import StackedOptimizer
 from understudy.execution.fused.student import StackedStudent
-from understudy.training.loop import check_finite
-from understudy.training.optim import lr_factor
+from understudy.training.optim import learning_rate
+from understudy.training.totals import check_finite
 
-_BLOCK = 64  # steps whose dropout masks are drawn together on CUDA
+_BLOCK = 64
+"""Steps whose dropout masks are drawn together on CUDA."""
+
+
+@dataclass(frozen=True)
+class StackedEpoch:
+    """What an epoch of a stack measured; losses and accuracies stay in the stack's totals.
+
+    Attributes:
+        images: seen by each student.
+        rates: last learning rate of each student.
+        seconds: wall time of the steps, of all students together.
+        label_seconds: wall time of labelling before them.
+    """
+
+    images: int
+    rates: list[float]
+    seconds: float
+    label_seconds: float
 
 
 class Stack:
-    """K students during an epoch: their weights, moments and totals as tensors ``[K, ...]``, and the step.
+    """K students during an epoch: weights, moments and totals as tensors ``[K, ...]``, and the step.
 
     Args:
-        students: of one company, all before the same epoch.
+        students: of one group (:attr:`StackedStudent.group_key`), all before the same epoch.
 
     Attributes:
-        company: the students as given.
-        students: in the order of the rows: those who are shown the same batches side by side.
+        group: the students in the given order.
+        students: in the order of the rows: students with the same batches are neighbours.
+        ema_weight: float32 ``[K]``, 1 - decay of each student's average.
+        ema: the averages ``[K, ...]`` by name; ``None`` if no student has one.
+        totals: fp64 ``[K, 1 + terms]``: correct predictions, then each term summed over images.
+        records: whether steps are recorded once and replayed (all but a smaller last batch's).
     """
 
     def __init__(self, students: Sequence[StackedStudent]) -> None:
-        self.company = list(students)
+        self.group = list(students)
         sources = list({id(s.batches): s.batches for s in students}.values())
         self.students = [s for source in sources for s in students if s.batches is source]
         first, students = self.students[0], self.students
         self.count, self.device, self.precision = len(students), first.device, first.precision
-        settings = [s.settings for s in students]
-        self.data, self.batch_size = first.data, first.settings.batch_size
-        example = next(
-            iter(plain_batches(first.data.val, first.data.config, 2, first.device))
-        ).images
-        self.network = StackedNetwork([s.method.student for s in students], example)
+        self.data, self.batch_size = first.data, first.config.batch_size
+        example = next(iter(plain_batches(self.data.val, self.data.config, 2, self.device)))
+        self.network = StackedNetwork([s.method.student for s in students], example.images)
         self.network.share([sum(s.batches is source for s in students) for source in sources])
-        self.optimizer = StackedOptimizer(self.network, settings, [s.optimizer for s in students])
-        self.losses = StackedLosses(
-            [s.method for s in students], [s.teacher is not None for s in students], self.device
-        )
-        self.follow = torch.tensor([1 - s.ema_decay for s in settings], device=self.device)
-        self.ema: dict[str, Tensor] | None = None
-        if any(s.ema is not None for s in students):
-            own = [s.method.state_dict() if s.ema is None else s.ema for s in students]
-            self.ema = {
-                name: torch.stack([state[f"student.{name}"] for state in own])
-                for name, _ in self.network.rows()
-            }
-        self.totals = torch.zeros(
-            self.count, 1 + len(self.losses.names), dtype=torch.float64, device=self.device
-        )
+        configs = [s.config for s in students]
+        self.optimizer = StackedOptimizer(self.network, configs, [s.optimizer for s in students])
+        has_teacher = [s.teacher is not None for s in students]
+        self.losses = StackedLosses([s.method for s in students], has_teacher, self.device)
+        self.ema_weight = torch.tensor([1 - c.ema_decay for c in configs], device=self.device)
+        self.ema = self._stacked_ema()
+        columns = 1 + len(self.losses.names)
+        self.totals = torch.zeros(self.count, columns, dtype=torch.float64, device=self.device)
         self.records = self.device.type == "cuda"
-        """Whether steps are recorded once and replayed; all but a smaller last batch's."""
         self.recorded: RecordedStep | None = None
         self._masks: list[Tensor] = []
-        self._shows = _Shown(self.students, self.data.num_classes, self.device)
+        self._inputs = StepInputs(self.students, self.data.num_classes, self.device)
 
-    def train_epoch(self, epoch: int) -> tuple[int, list[float], float, float]:
-        """Every step of an epoch: (images seen by each, their last learning rates, seconds, seconds of labelling)."""
-        began = time.perf_counter()
-        shown = self._shows
-        sources, views = shown.sources, [batches.policy.epoch(epoch) for batches in shown.sources]
-        for teacher, source in shown.asked:
+    def _stacked_ema(self) -> dict[str, Tensor] | None:
+        """Each student's average; a student without one takes a row that is never read."""
+        if all(s.state.ema is None for s in self.students):
+            return None
+        own = [s.state.ema or s.method.state_dict() for s in self.students]
+        names = [name for name, _ in self.network.rows()]
+        return {name: torch.stack([state[f"student.{name}"] for state in own]) for name in names}
+
+    def train_epoch(self, epoch: int) -> StackedEpoch:
+        """Every step of an epoch."""
+        start = time.perf_counter()
+        step_inputs = self._inputs
+        sources = step_inputs.sources
+        views = [batches.policy.epoch(epoch) for batches in sources]
+        for teacher, source in step_inputs.teachers:
             teacher.prepare(epoch, views[source])
         labelled = time.perf_counter()
         steps = len(sources[0])
-        factors = [
-            [lr_factor(s.settings, epoch * steps + n, steps) * s.settings.lr for s in self.students]
-            for n in range(steps)
-        ]
-        rates = torch.tensor(factors, dtype=torch.float32, device=self.device)
+        rates = [self._rates(epoch * steps + number, steps) for number in range(steps)]
+        rates_on_device = torch.tensor(rates, dtype=torch.float32, device=self.device)
         self.losses.set_epoch(epoch)
         self.network.train()
         self.totals.zero_()
-        seen = 0
-        for number, parts in enumerate(
-            zip(*(b.epoch(epoch, v) for b, v in zip(sources, views, strict=True)), strict=True)
-        ):
-            rows = len(parts[0].labels)
-            inputs = [*shown.inputs(parts), rates[number], *self._draw(epoch, number, rows)]
+        images = 0
+        epochs = [b.epoch(epoch, v) for b, v in zip(sources, views, strict=True)]
+        for number, batches in enumerate(zip(*epochs, strict=True)):
+            rows = len(batches[0].labels)
+            masks = self._draw(epoch, number, rows)
+            inputs = [*step_inputs.of(batches), rates_on_device[number], *masks]
             if self.records and rows == self.batch_size:
-                self.recorded = self.recorded or RecordedStep(
-                    self.step, inputs, self._changed(), self.device
-                )
+                if self.recorded is None:
+                    changed = self._changed()
+                    self.recorded = RecordedStep(self.step, inputs, changed, self.device)
                 self.recorded.replay(inputs)
             else:
                 self.step(inputs)
-            seen += rows
+            images += rows
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        return seen, factors[-1], time.perf_counter() - labelled, labelled - began
+        end = time.perf_counter()
+        return StackedEpoch(images, rates[-1], end - labelled, labelled - start)
+
+    def _rates(self, step: int, steps_per_epoch: int) -> list[float]:
+        """Each student's learning rate at a step, from 0 over the whole training."""
+        return [learning_rate(s.config, step, steps_per_epoch) for s in self.students]
 
     def step(self, inputs: Sequence[Tensor | None]) -> None:
-        """One step: (images, labels, teacher's logits, partner labels, shares, learning rates, a mask for each dropout)."""
+        """One training step of all students.
+
+        Args:
+            inputs: what :meth:`StepInputs.of` returns, learning rates ``[K]``, and a mask
+                ``[B, K * C]`` for each dropout.
+        """
         images, labels, teacher, partners, share, rates, *masks = inputs
         assert images is not None and labels is not None and rates is not None
         for layer, mask in zip(self.network.dropouts, masks, strict=True):
@@ -122,9 +149,9 @@ class Stack:
         with torch.no_grad():
             self.optimizer.step(grads, rates)
             if self.ema is not None:
-                self._follow(self.ema)
-            hits = (logits.argmax(2) == labels).sum(1, keepdim=True)
-            self.totals += torch.cat((hits, terms.detach() * labels.shape[1]), 1)
+                self._update_ema(self.ema)
+            correct = (logits.argmax(2) == labels).sum(1, keepdim=True)
+            self.totals += torch.cat((correct, terms.detach() * labels.shape[1]), 1)
 
     def _changed(self) -> list[Tensor]:
         """Every tensor that a step changes."""
@@ -132,186 +159,199 @@ class Stack:
         moments = [*self.optimizer.moments.values(), self.optimizer.steps]
         return [*weights, *moments, self.totals, *(self.ema or {}).values()]
 
-    def _follow(self, ema: dict[str, Tensor]) -> None:
+    def _update_ema(self, ema: dict[str, Tensor]) -> None:
         for name, value in self.network.rows():
             if value.is_floating_point():
-                ema[name].lerp_(value, self.follow.view(-1, *[1] * (value.ndim - 1)))
+                ema[name].lerp_(value, self.ema_weight.view(-1, *[1] * (value.ndim - 1)))
             else:
                 ema[name].copy_(value)
 
     def _draw(self, epoch: int, number: int, rows: int) -> list[Tensor]:
         """A mask ``[rows, K * C]`` for each dropout, each student's part from its own generator."""
-        if self.device.type == "cpu":  # the draws that nn.Dropout makes, in its order
-            shapes = [(1 - layer.p, layer.width or 0) for layer in self.network.dropouts]
-            drawn = [
-                [
-                    torch.empty(rows, width).bernoulli_(keep, generator=s.generator).div_(keep)
-                    for keep, width in shapes
-                ]
-                for s in self.students
-            ]
-            return [torch.cat(masks, 1) for masks in zip(*drawn, strict=True)]
-        return self._draw_blocks(epoch, number, rows)
+        if self.device.type != "cpu":
+            return self._draw_blocks(epoch, number, rows)
+        by_student = [self._draw_as_dropout(s.generator, rows) for s in self.students]
+        return [torch.cat(masks, 1) for masks in zip(*by_student, strict=True)]
+
+    def _draw_as_dropout(self, generator: torch.Generator, rows: int) -> list[Tensor]:
+        """A mask ``[rows, C]`` for each dropout, by the draws of ``nn.Dropout``, in its order."""
+        masks = []
+        for keep, width in self._dropout_shapes():
+            mask = torch.empty(rows, width).bernoulli_(keep, generator=generator)
+            masks.append(mask.div_(keep))
+        return masks
 
     def _draw_blocks(self, epoch: int, number: int, rows: int) -> list[Tensor]:
-        """Masks from a block of those of ``_BLOCK`` steps, which are few large draws on the device."""
-        shapes = [(1 - layer.p, layer.width or 0) for layer in self.network.dropouts]
+        """Masks cut from a block for ``_BLOCK`` steps, which is few large draws on the device."""
         if number % _BLOCK == 0:
-            generators = [
-                self._on_device(generator_for("dropout", s.seed, epoch, number))
-                for s in self.students
-            ]
-            blocks = [
-                [
-                    torch.rand(_BLOCK, self.batch_size, width, device=self.device, generator=g)
-                    < keep
-                    for keep, width in shapes
-                ]
-                for g in generators
-            ]
-            joined = [torch.cat(masks, 2) for masks in zip(*blocks, strict=True)]
+            by_student = [self._draw_block(s.seed, epoch, number) for s in self.students]
+            joined = [torch.cat(masks, 2) for masks in zip(*by_student, strict=True)]
+            shapes = self._dropout_shapes()
             self._masks = [mask / keep for mask, (keep, _) in zip(joined, shapes, strict=True)]
         return [mask[number % _BLOCK, :rows] for mask in self._masks]
 
-    def _on_device(self, generator: torch.Generator) -> torch.Generator:
-        return torch.Generator(self.device).manual_seed(generator.initial_seed())
+    def _draw_block(self, seed: int, epoch: int, number: int) -> list[Tensor]:
+        """bool ``[_BLOCK, B, C]`` for each dropout: which activations of one student are kept."""
+        seeds = generator_for("dropout", seed, epoch, number)
+        generator = torch.Generator(self.device).manual_seed(seeds.initial_seed())
+        blocks = []
+        for keep, width in self._dropout_shapes():
+            size = (_BLOCK, self.batch_size, width)
+            blocks.append(torch.rand(size, device=self.device, generator=generator) < keep)
+        return blocks
+
+    def _dropout_shapes(self) -> list[tuple[float, int]]:
+        """Of each dropout: the probability to keep an activation, and C."""
+        return [(1 - layer.p, layer.width or 0) for layer in self.network.dropouts]
 
     @torch.no_grad()
     def validate(self) -> tuple[list[float], list[float]]:
-        """(mean cross-entropy, accuracy) of each student on the validation split, by its average where it has one."""
-        kept = [value.clone() for _, value in self.network.rows()] if self.ema is not None else []
+        """(mean cross-entropy, accuracy) of each student on the validation split.
+
+        A student with an average is evaluated with it.
+        """
+        current = [value.clone() for _, value in self.network.rows()] if self.ema else []
         if self.ema is not None:
             self._load(self.ema.values())
         self.network.eval()
-        split, logits = self.data.val, []
+        split, batches = self.data.val, []
         for batch in plain_batches(split, self.data.config, 512, self.device):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                logits.append(self.network(batch.images).float())
-        if kept:
-            self._load(kept)
-        said = torch.cat(logits, 1).cpu()
-        losses = [float(F.cross_entropy(own, split.labels)) for own in said]
-        return losses, [float((own.argmax(1) == split.labels).double().mean()) for own in said]
+                batches.append(self.network(batch.images).float())
+        if current:
+            self._load(current)
+        logits = torch.cat(batches, 1).cpu()
+        losses = [float(F.cross_entropy(own, split.labels)) for own in logits]
+        correct = logits.argmax(2) == split.labels
+        return losses, [float(own.double().mean()) for own in correct]
 
-    def _load(self, values: Any) -> None:
-        for (_, mine), value in zip(self.network.rows(), values, strict=True):
-            mine.copy_(value)
+    def _load(self, values: Iterable[Tensor]) -> None:
+        for (_, row), value in zip(self.network.rows(), values, strict=True):
+            row.copy_(value)
 
     @torch.no_grad()
     def give_back(self, row: int) -> dict[str, Tensor]:
-        """Put a student's weights and moments into its own method and optimizer; returns the state that was evaluated."""
+        """Copy a student's weights and moments into its own method, optimizer and average.
+
+        Returns:
+            the state dict that was evaluated.
+        """
         student = self.students[row]
         own = student.method.state_dict()
         for name, value in self.network.rows():
             own[f"student.{name}"].copy_(value[row])
         self.optimizer.give_back(row, student.optimizer)
-        if student.ema is None or self.ema is None:
+        average = student.state.ema
+        if average is None or self.ema is None:
             return own
         for name, value in self.ema.items():
-            student.ema[f"student.{name}"].copy_(value[row])
-        return student.ema
+            average[f"student.{name}"].copy_(value[row])
+        return average
 
 
-class _Shown:
-    """What K students are shown in a step, each by its own seed and teacher: asked for once, then handed to all who want it.
+class StepInputs:
+    """What K students get in a step, each by its own seed and teacher, computed once for all.
 
-    Outside the recorded step every kernel is launched by itself: here their number depends on how many seeds and teachers there
-    are, not on K.
+    Every kernel outside the recorded step is launched by itself. Their number depends on how many
+    seeds and teachers there are, not on K.
 
     Attributes:
-        sources: the different batches, in the order of who takes them first.
-        asked: the different teachers, each with the source whose batches it is asked about.
+        sources: the different batches, in the order of the students.
+        teachers: the different teachers, each with the number of the source it labels.
     """
 
     def __init__(
         self, students: Sequence[StackedStudent], num_classes: int, device: torch.device
     ) -> None:
         self.sources = list({id(s.batches): s.batches for s in students}.values())
-        which = [next(i for i, b in enumerate(self.sources) if b is s.batches) for s in students]
+        source_of = [
+            next(i for i, b in enumerate(self.sources) if b is s.batches) for s in students
+        ]
         self.num_classes, self.device = num_classes, device
-        pairs = [(s.teacher, i) for s, i in zip(students, which, strict=True)]
-        self.asked = list({(id(t), i): (t, i) for t, i in pairs if t is not None}.values())
-        places = {(id(teacher), i): place for place, (teacher, i) in enumerate(self.asked)}
-        # Who has no teacher gets the row of zeros behind all answers.
-        answers = [places.get((id(teacher), i), len(self.asked)) for teacher, i in pairs]
-        self.source_of = torch.tensor(which, device=device)
-        self.answer_of = torch.tensor(answers, device=device)
-        self.all_taught = len(self.asked) not in answers
+        pairs = [(s.teacher, i) for s, i in zip(students, source_of, strict=True)]
+        self.teachers = list({(id(t), i): (t, i) for t, i in pairs if t is not None}.values())
+        places = {(id(teacher), i): place for place, (teacher, i) in enumerate(self.teachers)}
+        # Students without a teacher read an extra all-zero row behind those of the teachers.
+        no_teacher = len(self.teachers)
+        teacher_of = [places.get((id(teacher), i), no_teacher) for teacher, i in pairs]
+        self._source_of = torch.tensor(source_of, device=device)
+        self._teacher_of = torch.tensor(teacher_of, device=device)
+        self._all_have_teachers = no_teacher not in teacher_of
 
-    def inputs(self, parts: Sequence[Batch]) -> list[Tensor | None]:
-        """Images, labels ``[K, B]``, teacher's logits ``[K, B, classes]``, partner labels and shares ``[K, B]`` of a step.
-
-        Images are those of the S sources side by side, ``[B, S * C, H, W]``.
+    def of(self, batches: Sequence[Batch]) -> list[Tensor | None]:
+        """Images, labels, teacher logits, partner labels and mix ratios of a step.
 
         Args:
-            parts: the batch of each source.
-        """
-        images = parts[0].images if len(parts) == 1 else torch.cat([p.images for p in parts], 1)
-        labels = torch.stack([p.labels for p in parts]).index_select(0, self.source_of)
-        partners = share = None
-        if parts[0].share is not None:
-            partners = torch.stack([_known(p.partner_labels) for p in parts]).index_select(
-                0, self.source_of
-            )
-            share = torch.stack([_known(p.share) for p in parts]).index_select(0, self.source_of)
-        return [images, labels, self._answers(parts), partners, share]
+            batches: of each source.
 
-    def _answers(self, parts: Sequence[Batch]) -> Tensor | None:
-        if not self.asked:
+        Returns:
+            images of the S sources side by side ``[B, S * C, H, W]``; labels int64 ``[K, B]``;
+            teacher logits fp32 ``[K, B, classes]`` or ``None``; partner labels int64 and mix ratios
+            float32 ``[K, B]``, or ``None`` unless images are mixed.
+        """
+        images = batches[0].images
+        if len(batches) > 1:
+            images = torch.cat([batch.images for batch in batches], 1)
+        labels = self._by_student([batch.labels for batch in batches])
+        partners = share = None
+        if batches[0].share is not None:
+            partners = self._by_student([_present(batch.partner_labels) for batch in batches])
+            share = self._by_student([_present(batch.share) for batch in batches])
+        return [images, labels, self._teacher_logits(batches), partners, share]
+
+    def _by_student(self, by_source: Sequence[Tensor]) -> Tensor:
+        """``[K, ...]``: for each student the tensor of its source."""
+        return torch.stack(list(by_source)).index_select(0, self._source_of)
+
+    def _teacher_logits(self, batches: Sequence[Batch]) -> Tensor | None:
+        if not self.teachers:
             return None
-        said = [teacher.outputs(parts[source]).logits.float() for teacher, source in self.asked]
-        if not self.all_taught:
-            said.append(torch.zeros(len(parts[0].labels), self.num_classes, device=self.device))
-        return torch.stack(said).index_select(0, self.answer_of)
+        logits = [t.outputs(batches[source]).logits.float() for t, source in self.teachers]
+        if not self._all_have_teachers:
+            images = len(batches[0].labels)
+            logits.append(torch.zeros(images, self.num_classes, device=self.device))
+        return torch.stack(logits).index_select(0, self._teacher_of)
 
 
 def epoch_stacked(
     students: Mapping[str, StackedStudent],
 ) -> Iterator[tuple[str, EpochResult | Exception]]:
-    """Take students of one company through the epoch that all stand before.
+    """Train the students of one group for an epoch; all must be before the same one.
 
-    Yields each one's result, or what ended it. What fails for all (memory) is every one's failure.
+    Yields each student's result, or what ended its training. An error of the whole stack, such as
+    too little memory, is yielded for every student.
     """
-    names, company = list(students), list(students.values())
-    epoch = len(company[0].history)
+    group = list(students.values())
+    epoch = group[0].state.next_epoch
     try:
-        stack = company[0].stack
-        if stack is None or stack.company != company:
-            _dissolve(company)
-            stack = Stack(company)
-        for student in company:
-            student.stack = stack
-        seen, rates, seconds, label_seconds = stack.train_epoch(epoch)
+        stack = _stack_of(group)
+        done = stack.train_epoch(epoch)
         val_losses, val_accuracies = stack.validate()
     except Exception as error:
-        yield from ((name, error) for name in names)
+        yield from ((name, error) for name in students)
         return
-    # The wall time is all of theirs: a share for each, so that a sum over students is what it took.
-    seconds, label_seconds = seconds / len(company), label_seconds / len(company)
-    called = {id(student): name for name, student in students.items()}
+    # The wall time is that of all: each student gets an equal part, so that a sum over students is
+    # the time that passed.
+    seconds, label_seconds = done.seconds / len(group), done.label_seconds / len(group)
+    name_of = {id(student): name for name, student in students.items()}
     for row, student in enumerate(stack.students):
-        name = called[id(student)]
+        name = name_of[id(student)]
         student.seconds += seconds + label_seconds
-        hits, *terms = (value / seen for value in stack.totals[row].tolist())
-        means = {
-            term: value
-            for term, value, has in zip(
-                stack.losses.names, terms, stack.losses.has[row], strict=True
-            )
-            if has
-        }
+        accuracy, *values = (value / done.images for value in stack.totals[row].tolist())
+        columns = zip(stack.losses.names, values, stack.losses.has[row], strict=True)
+        means = {term: value for term, value, has in columns if has}
         try:
             check_finite(means, epoch)
             result = EpochResult(
-                epoch,
-                rates[row],
-                {**means, "loss": sum(means.values())},
-                hits,
-                val_losses[row],
-                val_accuracies[row],
-                seconds,
-                seen / seconds,
-                label_seconds,
+                epoch=epoch,
+                lr=done.rates[row],
+                losses={**means, "loss": sum(means.values())},
+                train_accuracy=accuracy,
+                val_loss=val_losses[row],
+                val_accuracy=val_accuracies[row],
+                seconds=seconds,
+                images_per_second=done.images / seconds,
+                label_seconds=label_seconds,
             )
             student.end_epoch(result, stack.give_back(row))
         except Exception as error:
@@ -320,13 +360,25 @@ def epoch_stacked(
             yield name, result
 
 
-def _dissolve(company: Sequence[StackedStudent]) -> None:
-    """Let go of the stacks that these students were in before: each holds a GPU's memory for all who were, and these hold it."""
-    for old in [student.stack for student in company if student.stack is not None]:
+def _stack_of(group: list[StackedStudent]) -> Stack:
+    """The stack of the group's last epoch, or a new one if the group has changed."""
+    stack = group[0].stack
+    if not isinstance(stack, Stack) or stack.group != group:
+        del stack  # the old one frees its memory before the new one is made
+        _release_stacks(group)
+        stack = Stack(group)
+    for student in group:
+        student.stack = stack
+    return stack
+
+
+def _release_stacks(group: Sequence[StackedStudent]) -> None:
+    """Drop the stacks that these students were in: each holds a GPU's memory for all its students."""
+    for old in [student.stack for student in group if student.stack is not None]:
         for student in old.students:
             student.stack = None
 
 
-def _known(value: Tensor | None) -> Tensor:
+def _present(value: Tensor | None) -> Tensor:
     assert value is not None, "a policy mixes all batches or none"
     return value

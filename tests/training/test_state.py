@@ -8,17 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tiny_data import tiny_net
 from torch import nn
 
 from understudy.errors import MachineError, UnderstudyError
-from understudy.training.checkpoint import (
+from understudy.training.state import (
     load_checkpoint,
     rng_state,
     save_checkpoint,
     set_rng_state,
 )
-from understudy.training.weights import load_weights, save_weights
+from understudy.training.weights import load_weights
 
 STATE = {
     "fingerprint": "mine",
@@ -41,13 +40,6 @@ class Bomb:
 class Unsavable:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         raise RuntimeError("unexpected pos 64 vs 0")
-
-
-def same_tensors(one: nn.Module, two: nn.Module) -> bool:
-    return all(
-        torch.equal(a, b)
-        for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True)
-    )
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
@@ -132,74 +124,6 @@ def test_nothing_is_unpickled(tmp_path: Path, write: str) -> None:
     assert not target.exists()
     pickle.loads(pickle.dumps(Bomb(target)))  # it would have gone off
     assert target.exists()
-
-
-def test_weights_load_with_torch_and_safetensors_alone(tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-
-    network = tiny_net(seed=4).to(memory_format=torch.channels_last)
-    save_weights(tmp_path / "w.safetensors", network)
-    plain = nn.ModuleDict(
-        {"conv": nn.Conv2d(3, 8, 3, bias=False), "bn": nn.BatchNorm2d(8), "fc": nn.Linear(8, 3)}
-    )
-    plain.load_state_dict(load_file(tmp_path / "w.safetensors"))
-    assert same_tensors(plain, network)
-
-
-def test_tied_weights_are_written_under_both_names(tmp_path: Path) -> None:
-    network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
-    network[1].weight = network[0].weight
-    save_weights(tmp_path / "w.safetensors", network)
-    fresh = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
-    load_weights(tmp_path / "w.safetensors", fresh)
-    assert same_tensors(fresh, network)
-
-
-def test_weights_that_cannot_be_written_leave_no_litter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "w.safetensors"
-    network = tiny_net(seed=1)
-    save_weights(path, network)
-
-    def fail(tensors: dict[str, torch.Tensor]) -> bytes:
-        raise RuntimeError("the disk is full, say")
-
-    monkeypatch.setattr("safetensors.torch.save", fail)
-    with pytest.raises(RuntimeError, match="disk is full"):
-        save_weights(path, tiny_net(seed=2))
-    assert [entry.name for entry in tmp_path.iterdir()] == ["w.safetensors"]
-    fresh = tiny_net(seed=3)
-    load_weights(path, fresh)
-    assert same_tensors(fresh, network)
-
-
-@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
-def test_weights_come_back_from_either_format(tmp_path: Path, suffix: str) -> None:
-    network, fresh = tiny_net(seed=1), tiny_net(seed=2)
-    path = tmp_path / f"w.{suffix}"
-    if suffix == "pt":
-        torch.save(network.state_dict(), path)
-    else:
-        save_weights(path, network)
-    load_weights(path, fresh)
-    assert same_tensors(fresh, network)
-
-
-def test_weights_that_are_missing_damaged_or_foreign_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnderstudyError, match="no weights file"):
-        load_weights(tmp_path / "nowhere.safetensors", tiny_net())
-    for name in ("bad.safetensors", "bad.pt"):
-        (tmp_path / name).write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00nonsense")
-        with pytest.raises(UnderstudyError, match="cannot be read as weights"):
-            load_weights(tmp_path / name, tiny_net())
-    torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(UnderstudyError, match="does not fit the network"):
-        load_weights(tmp_path / "list.pt", tiny_net())
-    save_weights(tmp_path / "five.safetensors", tiny_net(num_classes=5))
-    with pytest.raises(UnderstudyError, match=r"does not fit the network.*fc.weight") as caught:
-        load_weights(tmp_path / "five.safetensors", tiny_net())
-    assert "\n" not in str(caught.value)
 
 
 def test_the_random_stream_goes_on_where_it_stopped() -> None:

@@ -1,4 +1,5 @@
-"""A data set of three colours, a teacher trained on it once, and trainings on both: what the tests of the backends share."""
+"""A data set of three colours, a teacher trained on it once, and trainings on both: what the tests
+of the backends share."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from safetensors.torch import load_file
 
 from understudy.config.schema import RunConfig, parse
 from understudy.execution.backend import Backend, Event, Failed, Finished, Training
+from understudy.files import to_json
 from understudy.runs.arm import RunOptions, run_arm
 from understudy.runs.folder import RunFolder
 from understudy.runs.plan import resolve_plan
@@ -24,7 +26,8 @@ def config_for(
     student: dict[str, Any] | None = None,
     **train: Any,
 ) -> RunConfig:
-    """Two epochs of four batches, the last of them smaller, on the founding student with dropout."""
+    """Two epochs of four batches, the last of them smaller, on the founding student with
+    dropout."""
     values: dict[str, Any] = {
         "name": "colours",
         "data": {
@@ -61,7 +64,7 @@ def training_for(
 def alone(training: Training, resume: bool = False, device: str = "cpu") -> dict[str, Any]:
     """What :func:`understudy.runs.arm.run_arm` makes of a training."""
     torch.manual_seed(999)  # whatever the generators did before must not matter
-    return run_arm(
+    result = run_arm(
         training.plan,
         training.run,
         training.folder,
@@ -69,6 +72,7 @@ def alone(training: Training, resume: bool = False, device: str = "cpu") -> dict
         final=training.final,
         teachers=training.teachers,
     )
+    return dict(to_json(result))
 
 
 def drain(backend: Backend) -> list[Event]:
@@ -82,11 +86,11 @@ def drain(backend: Backend) -> list[Event]:
 def results(events: list[Event]) -> dict[str, dict[str, Any]]:
     """The results by training; no training may have failed."""
     assert [event for event in events if isinstance(event, Failed)] == []
-    return {event.training: event.result for event in events if isinstance(event, Finished)}
+    return {e.training: to_json(e.result) for e in events if isinstance(e, Finished)}
 
 
 def weights(training: Training) -> dict[str, torch.Tensor]:
-    """The kept weights that a training wrote."""
+    """The final weights that a training wrote."""
     return load_file(training.folder.weights(training.run.name))
 
 
