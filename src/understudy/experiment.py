@@ -157,7 +157,8 @@ def _carry_out(
 
 
 def _dealt_by_features(trainings: Sequence[Training]) -> list[Training]:
-    """Those that read a live teacher's features first, so that each process gets as many of them."""
+    """Those that read a live teacher's features first, so that each process gets as many of
+    them."""
     return sorted(trainings, key=lambda training: training.run.arm.needs != "features")
 
 

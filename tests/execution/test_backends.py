@@ -16,7 +16,7 @@ from understudy.execution.backend import Backend, Epoch, Event, Failed, Finished
 from understudy.execution.processes import FusedProcessBackend, ProcessBackend, _Worker
 from understudy.execution.registry import BACKENDS, open_backend
 from understudy.execution.sequential import SequentialBackend
-from understudy.runs.arm import RunOptions, run_arm
+from understudy.runs.arm import ArmOptions, run_arm
 from understudy.runs.folder import RunFolder
 from understudy.runs.plan import resolve_plan
 
@@ -30,7 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     plan = resolve_plan(config)
     teacher = plan.arm_run("teacher", 0)
-    run_arm(plan, teacher, RunFolder(folder), RunOptions("cpu", threads=1), final=False)
+    run_arm(plan, teacher, RunFolder(folder), ArmOptions("cpu", threads=1), final=False)
     return folder
 
 

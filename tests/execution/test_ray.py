@@ -25,7 +25,7 @@ from understudy.execution import cores as worker_cores
 from understudy.execution import ray as ray_backend
 from understudy.execution.backend import Epoch, Event, Failed, Finished, Stopped, Training
 from understudy.execution.ray import RayBackend
-from understudy.runs.arm import RunOptions, run_arm
+from understudy.runs.arm import ArmOptions, run_arm
 from understudy.runs.folder import RunFolder
 from understudy.runs.plan import resolve_plan
 
@@ -59,7 +59,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("sweep")
     plan = resolve_plan(CONFIG)
     teacher = plan.arm_run("teacher", 0)
-    run_arm(plan, teacher, RunFolder(run), RunOptions("cpu", threads=1), final=False)
+    run_arm(plan, teacher, RunFolder(run), ArmOptions("cpu", threads=1), final=False)
     return run
 
 
@@ -162,7 +162,7 @@ def test_killed_worker_costs_one_epoch_and_everything_finishes_once(cluster: Non
         alone.plan,
         alone.run,
         alone.folder,
-        RunOptions("cpu", threads=1, cache=alone.cache),
+        ArmOptions("cpu", threads=1, cache=alone.cache),
         final=False,
         teachers=alone.teachers,
     )

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from understudy.config.schema import RunConfig, parse
 from understudy.execution.backend import Backend, Event, Failed, Finished, Training
 from understudy.files import to_json
-from understudy.runs.arm import RunOptions, run_arm
+from understudy.runs.arm import ArmOptions, run_arm
 from understudy.runs.folder import RunFolder
 from understudy.runs.plan import resolve_plan
 
@@ -47,7 +47,7 @@ def config_for(
 def train_teacher(images: Path, run: Path) -> Path:
     """The run directory of a teacher."""
     plan = resolve_plan(config_for(images))
-    options = RunOptions("cpu", cache=str(run / "cache"))
+    options = ArmOptions("cpu", cache=str(run / "cache"))
     run_arm(plan, plan.arm_run("teacher", 0), RunFolder(run), options, final=False)
     return run
 
@@ -68,7 +68,7 @@ def alone(training: Training, resume: bool = False, device: str = "cpu") -> dict
         training.plan,
         training.run,
         training.folder,
-        RunOptions(device, resume=resume, cache=training.cache),
+        ArmOptions(device, resume=resume, cache=training.cache),
         final=training.final,
         teachers=training.teachers,
     )

@@ -1,4 +1,5 @@
-"""One arm: what is written when it ends, which teacher it is taught by and how that one sees its images, what is refused."""
+"""One arm: what is written when it ends, which teacher it is taught by and how that one sees its
+images, what is refused."""
 
 import csv
 import json
@@ -20,7 +21,7 @@ from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import metrics, predict
 from understudy.events import EpochResult
 from understudy.files import write_json
-from understudy.runs.arm import RunOptions, run_arm
+from understudy.runs.arm import ArmOptions, run_arm
 from understudy.runs.finish import TrainedArm, finish_arm
 from understudy.runs.folder import RunFolder
 from understudy.runs.history import write_history
@@ -98,7 +99,8 @@ def teacher_of(
     return load_teacher(plan, plan.arm_run(arm, seed), RunFolder(run), data, CPU, home)
 
 
-# -- what is written when an arm has been trained -------------------------------------------------------------------------
+# -- what is written when an arm has been trained
+# -------------------------------------------------------------------------
 
 
 def test_the_best_epoch_is_the_one_of_the_highest_validation_accuracy(tmp_path: Path):
@@ -268,7 +270,8 @@ def test_json_has_null_for_what_is_not_a_number(tmp_path: Path):
     }
 
 
-# -- which training is meant ----------------------------------------------------------------------------------------------
+# -- which training is meant
+# ----------------------------------------------------------------------------------------------
 
 
 def seeds_in(config: RunConfig) -> dict[str, tuple[int, int | None]]:
@@ -318,7 +321,8 @@ def test_the_teacher_alone_sees_images_normalised_its_own_way():
     assert (arms["member2"].inputs.mean, arms["member2"].inputs.std) == ((0, 0, 0), (1, 1, 1))
 
 
-# -- who teaches ----------------------------------------------------------------------------------------------------------
+# -- who teaches -----------------------------------------------------------------------------------
+# -----------------------
 
 
 @pytest.fixture(scope="module")
@@ -348,7 +352,8 @@ def cache_of(config: RunConfig, run: Path, data: TrainingData, cache: Path) -> s
 def test_teachers_that_differ_in_their_normalisation_alone_share_no_cache(
     data: TrainingData, tmp_path: Path
 ):
-    """The outputs depend on the teacher's own mean and on its own std: each is part of the cache's key."""
+    """The outputs depend on the teacher's own mean and on its own std: each is part of the cache's
+    key."""
     left_by(tmp_path, "teacher-seed0", 3)
     changes: list[dict[str, Any]] = [
         {},
@@ -498,17 +503,19 @@ def test_students_of_each_seed_are_taught_by_the_network_that_the_chain_names(
         ]
 
 
-# -- a teacher that is given ----------------------------------------------------------------------------------------------
+# -- a teacher that is given
+# ----------------------------------------------------------------------------------------------
 
 
 def reached(config: RunConfig, run: Path) -> ArmResult:
     plan = resolve_plan(config)
     teacher = plan.arm_run("teacher", 0)
-    return run_arm(plan, teacher, RunFolder(run), RunOptions("cpu"), final=False)
+    return run_arm(plan, teacher, RunFolder(run), ArmOptions("cpu"), final=False)
 
 
 def sees_colours() -> torch.nn.Module:
-    """A network that knows the three colours: the mean of each channel is the logit of its class."""
+    """A network that knows the three colours: the mean of each channel is the logit of its
+    class."""
     net = TinyNet(channels=3).eval()
     with torch.no_grad():
         net.conv.weight.zero_()
@@ -521,7 +528,8 @@ def sees_colours() -> torch.nn.Module:
 def given(
     images: Path, run: Path, network: torch.nn.Module | None = None, **changes: Any
 ) -> tuple[RunConfig, float]:
-    """A run whose teacher is a file (of random weights, by default), and that teacher's accuracy on validation."""
+    """A run whose teacher is a file (of random weights, by default), and that teacher's accuracy on
+    validation."""
     network = network or tiny_net(5)
     save_weights(run / "given.safetensors", network)
     model = {

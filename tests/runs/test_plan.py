@@ -1,4 +1,5 @@
-"""Who teaches whom: worked out from the configuration, then trained, measured, resumed and reported like any other arm."""
+"""Who teaches whom: worked out from the configuration, then trained, measured, resumed and reported
+like any other arm."""
 
 import json
 from pathlib import Path
@@ -52,7 +53,8 @@ def generations(name: str, **options: Any) -> int:
     return generations_of(method_config({"name": name, **options}))
 
 
-# -- the chain as it is worked out ----------------------------------------------------------------------------------------
+# -- the chain as it is worked out
+# ----------------------------------------------------------------------------------------
 
 
 def test_a_plain_run_is_a_teacher_and_its_students():
@@ -84,7 +86,8 @@ def test_assistants_of_any_number_stand_between():
     config = load_config(
         "digits",
         [
-            "assistants=[{model: {name: resnet20}, train: {epochs: 3}}, {model: {name: resnet8}, method: {name: at}}]",
+            "assistants=[{model: {name: resnet20}, train: {epochs: 3}}, "
+            "{model: {name: resnet8}, method: {name: at}}]",
             "arms={direct: {name: kd, teacher: teacher}, first: {name: kd, teacher: assistant1}}",
         ],
     )
@@ -143,7 +146,8 @@ def test_members_take_from_the_teacher_what_they_do_not_say():
             "teacher.seed=7",
             "teacher.mean=[0.1,0.1,0.1]",
             "teacher.std=[1,1,1]",
-            "teacher.members=[{}, {model: {name: resnet8}, train: {epochs: 2}, weight: 3}, {seed: 1, path: a.safetensors}]",
+            "teacher.members=[{}, {model: {name: resnet8}, train: {epochs: 2}, weight: 3}, "
+            "{seed: 1, path: a.safetensors}]",
         ],
     )
     plan = resolve_plan(config)
@@ -301,7 +305,8 @@ def test_born_again_is_like_the_arm_it_is_taught_by():
             "teacher.train.stop_epoch=2",
             "train.lr=0.5",
             "assistants=[{model: {name: resnet20}, stages: [a], train: {lr: 0.125}}]",
-            "arms={first: {name: born_again, generations: 1, teacher: teacher}, second: {name: born_again, generations: 1}}",
+            "arms={first: {name: born_again, generations: 1, teacher: teacher}, "
+            "second: {name: born_again, generations: 1}}",
         ],
     )
     arms = resolve_plan(config).arms
@@ -337,7 +342,8 @@ def test_what_is_born_again_is_compared_with_plain_training_of_the_same_network_
     changes: dict[str, Any],
     references: list[str],
 ):
-    """The teacher, where there is one for each seed; the baseline, where the student is trained just like it; else nothing."""
+    """The teacher, where there is one for each seed; the baseline, where the student is trained
+    just like it; else nothing."""
     again = {"name": "born_again", "generations": 1}
     config = config_for(
         images, train=QUICK, seeds=[5], method=again, arms={"taught": {"name": "kd"}}, **changes
@@ -397,7 +403,8 @@ def test_a_chain_that_makes_no_sense_is_refused_in_one_line(overrides: list[str]
     assert "\n" not in str(refused.value)
 
 
-# -- whole runs -----------------------------------------------------------------------------------------------------------
+# -- whole runs ------------------------------------------------------------------------------------
+# -----------------------
 
 
 def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_path: Path):  # noqa: F811
@@ -425,7 +432,8 @@ def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_
     assert arms["assistant1"].runs[0].test.agreement is not None
     assert [c.arm for c in results.comparisons] == ["distilled", "direct"]
     assert "assistant2" in write_report(tmp_path / "run").read_text()
-    # Killed between two arms: what is missing is trained again, to the same bits, from the kept assistants.
+    # Killed between two arms: what is missing is trained again, to the same bits, from the kept
+    # assistants.
     (tmp_path / "run" / "results.json").unlink()
     for name in ("assistant2-seed0", "distilled-seed1"):
         (tmp_path / "run" / "arms" / name / "result.json").unlink()

@@ -1,4 +1,5 @@
-"""`understudy cache`: labelling ahead leaves nothing to label, damage is found and mended, nothing else is ever deleted."""
+"""`understudy cache`: labelling ahead leaves nothing to label, damage is found and mended, nothing
+else is ever deleted."""
 
 import json
 import shutil
@@ -65,7 +66,8 @@ def test_only_the_epochs_before_an_early_stop_are_labelled(run: Path, tmp_path: 
 def test_every_row_is_counted_once_as_filled_empty_or_damaged(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """48 images under 18 views, in blocks of rows that do not divide them; what is cut off at the end does not count."""
+    """48 images under 18 views, in blocks of rows that do not divide them; what is cut off at the
+    end does not count."""
     monkeypatch.setattr(cache_admin, "_BLOCK", 100)
     (folder,) = (Path(f) for f in build_cache(run, all_views=True, cache=tmp_path)["folders"])
     rows = np.memmap(folder / "views.bin", np.uint16, "r+", shape=(48 * 18, 4))
@@ -108,7 +110,8 @@ class Labelling(Silent):
 
 
 def test_labelling_ahead_goes_epoch_by_epoch_through_the_seeds_that_matter(
-    images: Path, tmp_path: Path
+    images: Path,  # noqa: F811
+    tmp_path: Path,
 ):
     data = {
         "source": "npz",
@@ -221,7 +224,7 @@ def test_a_method_that_reads_embeddings_has_them_labelled_ahead(
     )
     train_arm(config, "distilled", 0, out, device="cpu")
     assert len(list_caches()) == 2, "the training found what it wanted"
-    with pytest.raises(UnderstudyError, match="pkt reads embeddings, which are kept by epoch"):
+    with pytest.raises(UnderstudyError, match="pkt reads embeddings, which are stored by epoch"):
         build_cache(out, all_views=True)
 
 

@@ -1,4 +1,5 @@
-"""A sweep compares fairly: each trial with the plain student of its own settings, the winner on seeds that did not choose it.
+"""A sweep compares fairly: each trial with the baseline of its own settings, the winner on seeds
+that did not choose it.
 
 What is checked is worked out from the trainings' own files, not from what the sweep says of them.
 """
@@ -18,11 +19,11 @@ pytest.importorskip("optuna")
 from tests.colours import write_colours
 from tests.sweep.small_sweep import figures, small_config
 
-import understudy.sweep.driver as sweep_module
 from understudy.config.recipe import from_yaml
 from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import agreement
+from understudy.sweep import backend_choice
 from understudy.sweep.driver import run_sweep
 from understudy.sweep.results import read_sweep
 
@@ -49,7 +50,8 @@ def one_core():
 
 @pytest.fixture(scope="module")
 def swept(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """Learning rate and temperature, two seeds in falling order: a learning rate changes the plain student as well."""
+    """Learning rate and temperature, two seeds in falling order: a learning rate changes the
+    baseline as well."""
     out = tmp_path_factory.mktemp("sweep") / "sweep"
     run_sweep(small_config(images, **CHANGES), SPACE, out, cache=str(out.parent / "cache"), **QUIET)
     return out, json.loads((out / "results.json").read_text())
@@ -67,7 +69,7 @@ def validated(out: Path, name: str) -> float:
 
 
 def plain_accuracy(out: Path, lr: float, seed: int) -> float:
-    """Validation accuracy of the plain student of this learning rate and seed."""
+    """Validation accuracy of the baseline of this learning rate and seed."""
     found = [trained(out, folder.name) for folder in out.glob(f"trials/plain*-seed{seed}")]
     (accuracy,) = [result["val"]["accuracy"] for config, result in found if config.train.lr == lr]
     return float(accuracy)
@@ -209,7 +211,8 @@ def test_the_results_describe_the_whole_sweep(swept):
 def test_a_moved_sweep_whose_study_is_lost_is_read_from_its_folders(
     swept, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The data may lie elsewhere when a sweep is resumed; finished trainings are read, whatever the study knows of them."""
+    """The data may lie elsewhere when a sweep is resumed; finished trainings are read, whatever the
+    study knows of them."""
     out, results = swept
     shutil.copytree(out, tmp_path / "sweep")
     (tmp_path / "sweep" / "study.db").unlink()
@@ -218,7 +221,7 @@ def test_a_moved_sweep_whose_study_is_lost_is_read_from_its_folders(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("nothing is left to train")
 
-    monkeypatch.setattr(sweep_module, "open_backend", refuse)
+    monkeypatch.setattr(backend_choice, "open_backend", refuse)
     again = run_sweep(
         small_config(tmp_path / "moved.npz", **CHANGES),
         SPACE,

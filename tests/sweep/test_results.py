@@ -1,4 +1,5 @@
-"""What a sweep writes down: gains paired by seed, the winner by validation, the final gain by test, a row for each trial."""
+"""What a sweep writes down: gains paired by seed, the winner by validation, the final gain by test,
+a row for each trial."""
 
 import csv
 import json
@@ -20,10 +21,10 @@ from understudy.sweep.results import (
     TrialRun,
     accuracy_of,
     baseline_entries,
+    baseline_key,
     best_of,
     final_entry,
     gain_over,
-    plain_key,
     read_runs,
     trial_entries,
     write_trials,
@@ -90,7 +91,8 @@ def test_a_final_loss_is_called_a_loss():
 
 
 def test_the_final_gain_does_not_depend_on_how_many_trials_were_tried():
-    """No correction for many comparisons: the winner is compared once, on fresh seeds. So p is that of one paired t test."""
+    """No correction for many comparisons: the winner is compared once, on fresh seeds. So p is that
+    of one paired t test."""
     baseline, best = [0.50, 0.65, 0.60], [0.53, 0.66, 0.65]
     final = final_entry(
         [0, 1, 2], *[[run(s, 0.0, a) for s, a in enumerate(side)] for side in (baseline, best)]
@@ -179,7 +181,7 @@ def test_of_a_training_its_validation_figures_are_kept_and_only_of_a_final_one_t
 
 KD = [{"method.temperature": 1, "train.lr": lr} for lr in (0.1, 0.2)]
 PLAIN = {
-    plain_key(values): [run(0, plain), run(1, plain)]
+    baseline_key(values): [run(0, plain), run(1, plain)]
     for values, plain in zip(KD, (0.5, 0.75), strict=True)
 }
 
@@ -213,7 +215,7 @@ def test_a_trial_is_compared_with_the_plain_student_of_its_own_values():
         2
     ].reason == "pruned for a reason"
     assert entries[4].summary.mean == pytest.approx(0.3) and entries[4].gain is None, (
-        "its plain student is not there"
+        "its baseline is not there"
     )
     backwards = trial_entries(records[:1], PLAIN, [1, 0])
     assert [one.seed for one in backwards[0].runs] == [1, 0]
@@ -221,11 +223,11 @@ def test_a_trial_is_compared_with_the_plain_student_of_its_own_values():
 
 def test_trials_that_differ_in_the_method_alone_share_a_plain_student():
     both = {"train.lr": 0.1, "student.model.name": "resnet8"}
-    assert plain_key({"method.alpha": 0.3, **both}) == plain_key(
+    assert baseline_key({"method.alpha": 0.3, **both}) == baseline_key(
         {**dict(reversed(both.items())), "method": {"name": "at"}}
     )
-    assert plain_key(both) != plain_key({**both, "train.lr": 0.2})
-    assert json.loads(plain_key({"method.alpha": 0.3, "method.name": "at"})) == {}
+    assert baseline_key(both) != baseline_key({**both, "train.lr": 0.2})
+    assert json.loads(baseline_key({"method.alpha": 0.3, "method.name": "at"})) == {}
 
 
 def test_plain_students_stand_in_the_order_of_their_trials():
@@ -249,7 +251,7 @@ def test_the_table_of_trials_has_a_row_for_each_with_its_own_figures(tmp_path: P
         {"train.step_milestones": [1], "train.lr": 0.1},
         {"train.step_milestones": [2], "train.lr": 0.2},
     ]
-    plain = {plain_key(values[0]): [run(0, 0.5), run(1, 0.5)]}
+    plain = {baseline_key(values[0]): [run(0, 0.5), run(1, 0.5)]}
     records = [
         record(0, values[0], [run(0, 0.6, seconds=2.5), run(1, 0.8, seconds=4.0)]),
         record(1, values[1], [run(0, 0.3, seconds=1.5)], "pruned"),

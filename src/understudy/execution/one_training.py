@@ -7,7 +7,7 @@ from typing import Any
 
 from understudy.events import SILENT, EpochResult, NamedObserver, Observer, StopTraining
 from understudy.execution.backend import Epoch, Event, Finished, Stopped, Training, failed
-from understudy.runs.arm import RunOptions, run_arm
+from understudy.runs.arm import ArmOptions, run_arm
 from understudy.runs.results import ArmResult
 from understudy.training.device import resolve_device
 
@@ -37,7 +37,7 @@ def run_training(
         the contents of ``result.json``.
     """
     plan, run = training.plan, training.run
-    earlier = RunOptions(device, threads, resume=True, cache=training.cache)
+    earlier = ArmOptions(device, threads, resume=True, cache=training.cache)
     for arm in plan.needed_by(run.arm):
         if not arm.is_shared:  # a generation; teacher and assistants have been trained before
             run_arm(

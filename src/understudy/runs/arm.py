@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class ArmOptions:
     """How a training is carried out; nothing here changes its numbers, but for the device.
 
     Attributes:
@@ -51,7 +51,7 @@ def run_arm(
     plan: RunPlan,
     run: ArmRun,
     folder: RunFolder,
-    options: RunOptions = RunOptions(),
+    options: ArmOptions = ArmOptions(),
     observer: Observer = SILENT,
     *,
     final: bool = True,
@@ -120,7 +120,7 @@ def _train(
     folder: RunFolder,
     data: TrainingData,
     fabric: "Fabric",
-    options: RunOptions,
+    options: ArmOptions,
     observer: Observer,
     teachers: RunFolder | None,
 ) -> Trained:
@@ -143,7 +143,8 @@ def _train(
 
 
 def _check_shared(folder: Path, fabric: "Fabric") -> None:
-    """All ranks must see the run's folder: they read the teacher's weights that the first one writes there.
+    """All ranks must see the run's folder: they read the teacher's weights that the first one
+    writes there.
 
     Raises:
         UnderstudyError: on every rank.

@@ -162,7 +162,8 @@ class _Evaluation:
         return found
 
     def _teacher_logits(self, split: Literal["val", "test"]) -> Tensor | None:
-        """float32 ``[N, K]``; ``None`` for the teacher itself, and if it was not evaluated on the split."""
+        """float32 ``[N, K]``; ``None`` for the teacher itself, and if it was not evaluated on the
+        split."""
         if self.run.teacher_seed is None:
             return None
         path = self.teachers.predictions(training_name("teacher", self.run.teacher_seed), split)

@@ -35,7 +35,8 @@ def split_training_name(name: str) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run directory. ``name`` is always that of a training, ``distilled-seed0``; nothing is created here.
+    """A run directory. ``name`` is always that of a training, ``distilled-seed0``; nothing is
+    created here.
 
     Attributes:
         path: the directory.

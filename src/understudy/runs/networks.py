@@ -1,4 +1,5 @@
-"""The networks of a run: built as planned, loaded with their weights, wrapped as a frozen teacher."""
+"""The networks of a run: built as planned, loaded with their weights, wrapped as a frozen
+teacher."""
 
 from pathlib import Path
 
@@ -24,7 +25,8 @@ _CPU = torch.device("cpu")
 
 
 def build(model: ModelConfig, data: TrainingData, stages: tuple[str, ...] = ()) -> Classifier:
-    """The configured network for this data's classes and images, with random weights, on the CPU."""
+    """The configured network for this data's classes and images, with random weights, on the
+    CPU."""
     channels, height, _ = data.image_shape
     return build_model(
         model.name,
@@ -55,7 +57,8 @@ def load_teacher(
         teachers: where teacher, members and assistants are; ``folder`` by default.
 
     Raises:
-        UnderstudyError: if no arm teaches it, or the teacher's weights are missing or of another network.
+        UnderstudyError: if no arm teaches it, or the teacher's weights are missing or of another
+        network.
     """
     teacher_run = plan.teacher_run(run)
     teacher = teacher_run.arm
@@ -113,7 +116,8 @@ def load_pretrained_teacher(
     precision: str,
     min_accuracy: float | None,
 ) -> None:
-    """Load the weights that an arm is given, and check them on validation before anything uses them.
+    """Load the weights that an arm is given, and check them on validation before anything uses
+    them.
 
     Args:
         network: gets the weights, and is moved to ``device``.
@@ -141,7 +145,8 @@ def load_pretrained_teacher(
 
 
 def keeps_adapter(method: MethodConfig) -> bool:
-    """Whether what is deployed is more than the student, so that it is built again with its method and teacher."""
+    """Whether what is deployed is more than the student, so that it is built again with its method
+    and teacher."""
     return "+" not in method.name and method_class(method.name).keeps_adapter
 
 

@@ -1,8 +1,9 @@
 """What a run trains and who teaches whom, resolved once from its configuration.
 
-:func:`resolve_plan` is the only place that knows which setting is inherited from which: a member takes what it does not
-set from the teacher, an assistant from ``train`` and ``method``, a born-again generation from the arm that teaches it.
-Afterwards an :class:`Arm` is passed on, complete and typed.
+:func:`resolve_plan` is the only place that knows which setting is inherited from which: a member
+takes what it does not set from the teacher, an assistant from ``train`` and ``method``, a
+born-again generation from the arm that teaches it. Afterwards an :class:`Arm` is passed on,
+complete and typed.
 """
 
 import difflib
@@ -73,12 +74,14 @@ class Arm:
 
     @property
     def is_taught(self) -> bool:
-        """Whether it is a student trained by a method, to be compared with a plainly trained network."""
+        """Whether it is a student trained by a method, to be compared with a plainly trained
+        network."""
         return self.role in _STUDENT_ROLES
 
     @property
     def needs(self) -> str:
-        """What of the teacher its method reads: ``nothing``, ``logits``, ``embedding`` or ``features``."""
+        """What of the teacher its method reads: ``nothing``, ``logits``, ``embedding`` or
+        ``features``."""
         return needs_of(self.method)
 
     @property
@@ -103,7 +106,8 @@ class ArmRun:
     Attributes:
         arm: what is trained.
         seed: of initial weights, order, views and dropout.
-        teacher_seed: of the teacher whose predictions it is compared with; ``None`` for the teacher and its members.
+        teacher_seed: of the teacher whose predictions it is compared with; ``None`` for the teacher
+        and its members.
     """
 
     arm: Arm
@@ -139,7 +143,8 @@ class RunPlan:
         return self.arms[name]
 
     def arm_run(self, name: str, seed: int) -> ArmRun:
-        """The training of an arm that belongs to a seed of the run: its own, or the one that all seeds share."""
+        """The training of an arm that belongs to a seed of the run: its own, or the one that all
+        seeds share."""
         arm = self.arm(name)
         has_reference = arm.role not in ("teacher", "member")
         teacher_seed = self.arms["teacher"].seed_for(seed) if has_reference else None
@@ -163,7 +168,8 @@ class RunPlan:
         return self.arm_run(teacher.name, run.seed)
 
     def needed_by(self, arm: Arm) -> list[Arm]:
-        """The arms that are trained before this one can be, each after those that it needs itself."""
+        """The arms that are trained before this one can be, each after those that it needs
+        itself."""
         needed: dict[str, Arm] = {}
         for name in (*arm.members, *_optional(arm.teacher)):
             direct = self.arms[name]
@@ -172,14 +178,16 @@ class RunPlan:
         return list(needed.values())
 
     def depth(self, arm: Arm) -> int:
-        """When it can be trained: 0 first; arms of one depth are independent. No student comes before the teacher."""
+        """When it can be trained: 0 first; arms of one depth are independent. No student comes
+        before the teacher."""
         before = [*arm.members, *_optional(arm.teacher)]
         if not arm.is_shared:
             before.append("teacher")
         return 1 + max((self.depth(self.arms[name]) for name in before), default=-1)
 
     def waves(self, seeds: Sequence[int]) -> list[list[ArmRun]]:
-        """All trainings, in groups that follow each other; those of a group are independent. Seed by seed, arm by arm."""
+        """All trainings, in groups that follow each other; those of a group are independent. Seed
+        by seed, arm by arm."""
         depths = {name: self.depth(arm) for name, arm in self.arms.items()}
         runs: dict[str, ArmRun] = {}
         for seed in seeds:
@@ -196,8 +204,8 @@ def resolve_plan(config: RunConfig) -> RunPlan:
     """Work out every arm of a run from its configuration.
 
     Raises:
-        UnderstudyError: for an unknown method or option, a teacher that does not come before its student, an arm's
-            name that is reserved, or an assistant with generations.
+        UnderstudyError: for an unknown method or option, a teacher that does not come before its
+            student, an arm's name that is reserved, or an assistant with generations.
     """
     teacher = _teacher_arm(config)
     arms = {arm.name: arm for arm in (teacher, *_member_arms(config))}
@@ -214,7 +222,8 @@ def resolve_plan(config: RunConfig) -> RunPlan:
 
 
 def generations_of(method: MethodConfig) -> int:
-    """How many generations a method trains one after the other: 0 unless it is, or contains, ``born_again``."""
+    """How many generations a method trains one after the other: 0 unless it is, or contains,
+    ``born_again``."""
     parts = method.parts.values() if isinstance(method, CombinedConfig) else (method,)
     for part in parts:
         if isinstance(part, BornAgainConfig):
@@ -248,7 +257,8 @@ def _member_arms(config: RunConfig) -> list[Arm]:
 
 
 def _member_arm(config: RunConfig, number: int, member: MemberConfig) -> Arm:
-    """One member of the ensemble; what it does not set is the teacher's, and its seed the teacher's plus its number."""
+    """One member of the ensemble; what it does not set is the teacher's, and its seed the teacher's
+    plus its number."""
     given = config.teacher
     normalisation = member if member.mean is not None else given
     return Arm(
@@ -265,7 +275,8 @@ def _member_arm(config: RunConfig, number: int, member: MemberConfig) -> Arm:
 
 
 def _assistant_arms(config: RunConfig) -> list[Arm]:
-    """The networks between teacher and student, the first taught by the teacher, each other one by the one before."""
+    """The networks between teacher and student, the first taught by the teacher, each other one by
+    the one before."""
     arms: list[Arm] = []
     for number, assistant in enumerate(config.assistants):
         method = _parse_method(assistant.method or config.method)
@@ -301,7 +312,8 @@ def _student_arm(
 def _teacher_in(
     name: str, options: Mapping[str, Any], default: str, arms: Mapping[str, Arm]
 ) -> Arm:
-    """The arm that teaches a student: ``teacher`` in the options of its method, by default the last assistant.
+    """The arm that teaches a student: ``teacher`` in the options of its method, by default the last
+    assistant.
 
     Raises:
         UnderstudyError: if no arm of that name comes before it.
@@ -332,7 +344,8 @@ def _taught_arms(
 
 
 def _generations(last: Arm, teacher: Arm, number: int) -> list[Arm]:
-    """Born-again arms: the teacher's network, trained as the teacher is but to the end; each teaches the next one."""
+    """Born-again arms: the teacher's network, trained as the teacher is but to the end; each
+    teaches the next one."""
     like_teacher = replace(
         last,
         model=teacher.model,

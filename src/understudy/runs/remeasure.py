@@ -59,7 +59,8 @@ def evaluate_run(
 
 
 def _run_of(plan: RunPlan, name: str) -> ArmRun:
-    """The training of that name; a teacher may have been trained on another seed than the plan's."""
+    """The training of that name; a teacher may have been trained on another seed than the
+    plan's."""
     arm, seed = split_training_name(name)
     return replace(plan.arm_run(arm, seed), seed=seed)
 

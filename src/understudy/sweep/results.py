@@ -26,7 +26,7 @@ from understudy.evaluation.statistics import (
 from understudy.files import LEFT_OUT_IF_NONE, from_json, write_bytes
 from understudy.runs.results import ArmResult, DataFacts, load_results
 from understudy.sweep.search import Record
-from understudy.sweep.space import Choice, Dimension, Range, plain_values
+from understudy.sweep.space import Choice, Dimension, Range, baseline_values
 
 State = Literal["complete", "pruned", "failed"]
 
@@ -317,9 +317,9 @@ def best_of(records: Sequence[Record]) -> Record | None:
     )
 
 
-def plain_key(values: Mapping[str, Any]) -> str:
+def baseline_key(values: Mapping[str, Any]) -> str:
     """Names the baseline that belongs to a trial: the swept values that change it, too."""
-    return json.dumps(plain_values(values), sort_keys=True)
+    return json.dumps(baseline_values(values), sort_keys=True)
 
 
 def trial_entries(
@@ -333,7 +333,7 @@ def trial_entries(
             continue
         runs = tuple(sorted(read_runs(record.runs), key=lambda run: order.index(run.seed)))
         done = record.state == "complete"
-        baseline = plain.get(plain_key(record.values), ())
+        baseline = plain.get(baseline_key(record.values), ())
         trial = Trial(
             number=record.number,
             values=record.values,
@@ -351,7 +351,7 @@ def baseline_entries(
     records: Sequence[Record], plain: Mapping[str, Sequence[TrialRun]]
 ) -> tuple[Baseline, ...]:
     """The baselines, in the order of the trials they belong to."""
-    keys = dict.fromkeys(plain_key(record.values) for record in records)
+    keys = dict.fromkeys(baseline_key(record.values) for record in records)
     return tuple(
         Baseline(values=json.loads(key), runs=tuple(plain[key]), summary=accuracy_of(plain[key]))
         for key in keys
