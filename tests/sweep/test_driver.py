@@ -462,7 +462,7 @@ def test_a_full_disk_ends_the_sweep_and_not_its_trials(
     ("damaged", "says"),
     [
         ("results.json", None),
-        ("sweep.json", "is damaged, which says whose sweep this is"),
+        ("sweep.json", "is damaged, so that the sweep cannot be identified"),
         (
             "trials/0001-seed0/arms/distilled-seed0/result.json",
             "is damaged: delete it, and --resume",

@@ -130,7 +130,8 @@ def _recorded_driver(
     before = read_or_empty(folder.identity)
     if not before:
         raise UnderstudyError(
-            f"{folder.identity} is damaged, and with it which sweep this is: give another --out"
+            f"{folder.identity} is damaged, so that the sweep cannot be identified: "
+            "give another --out"
         )
     record_config(config, folder.run, resume=True)
     now = json.loads(json.dumps(settings))
