@@ -1,4 +1,4 @@
-"""One arm: what is written when it ends, which teacher it is taught by and how that one sees its images, what is refused."""
+"""One arm: what it writes, which teacher it has and how that one sees its images, refusals."""
 
 import csv
 import json
@@ -83,7 +83,7 @@ def finish(
     )
 
 
-# -- what is written when an arm has been trained -------------------------------------------------------------------------
+# -- what is written when an arm has been trained --------------------------------------------------
 
 
 def test_the_best_epoch_is_the_one_of_the_highest_validation_accuracy(tmp_path: Path):
@@ -256,7 +256,7 @@ def test_json_has_null_for_what_is_not_a_number(tmp_path: Path):
     }
 
 
-# -- which training is meant ----------------------------------------------------------------------------------------------
+# -- which training is meant -----------------------------------------------------------------------
 
 
 def test_the_training_of_a_seed_is_its_own_or_the_one_that_all_seeds_share():
@@ -302,7 +302,7 @@ def test_the_teacher_alone_sees_images_normalised_its_own_way():
     )
 
 
-# -- who teaches ----------------------------------------------------------------------------------------------------------
+# -- who teaches -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +332,7 @@ def cache_of(config: RunConfig, run: Path, data: TrainingData, cache: Path) -> s
 def test_teachers_that_differ_in_their_normalisation_alone_share_no_cache(
     data: TrainingData, tmp_path: Path
 ):
-    """The outputs depend on the teacher's own mean and on its own std: each is part of the cache's key."""
+    """The outputs depend on the teacher's own mean and std: each is part of the cache's key."""
     left_by(tmp_path, "teacher-seed0", 3)
     changes: list[dict[str, Any]] = [
         {},
@@ -482,7 +482,7 @@ def test_students_of_each_seed_are_taught_by_the_network_that_the_chain_names(
         ]
 
 
-# -- a teacher that is given ----------------------------------------------------------------------------------------------
+# -- a teacher that is given -----------------------------------------------------------------------
 
 
 def reached(config: RunConfig, run: Path) -> Any:
@@ -490,7 +490,7 @@ def reached(config: RunConfig, run: Path) -> Any:
 
 
 def sees_colours() -> torch.nn.Module:
-    """A network that knows the three colours: the mean of each channel is the logit of its class."""
+    """A network for the three colours: the mean of each channel is the logit of its class."""
     net = TinyNet(channels=3).eval()
     with torch.no_grad():
         net.conv.weight.zero_()
@@ -503,7 +503,7 @@ def sees_colours() -> torch.nn.Module:
 def given(
     images: Path, run: Path, network: torch.nn.Module | None = None, **changes: Any
 ) -> tuple[RunConfig, float]:
-    """A run whose teacher is a file (of random weights, by default), and that teacher's accuracy on validation."""
+    """A run whose teacher is a file (random weights by default), and its accuracy on validation."""
     network = network or tiny_net(5)
     save_weights(run / "given.safetensors", network)
     model = {

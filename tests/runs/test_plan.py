@@ -40,7 +40,7 @@ def run(config: Any, out: Path, **options: Any) -> dict[str, Any]:
     )
 
 
-# -- the chain as it is worked out ----------------------------------------------------------------------------------------
+# -- the chain as it is worked out -----------------------------------------------------------------
 
 
 def test_a_plain_run_is_a_teacher_and_its_students():
@@ -376,7 +376,7 @@ def test_a_chain_that_makes_no_sense_is_refused_in_one_line(overrides: list[str]
     assert "\n" not in str(refused.value)
 
 
-# -- whole runs -----------------------------------------------------------------------------------------------------------
+# -- whole runs ------------------------------------------------------------------------------------
 
 
 def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_path: Path):  # noqa: F811

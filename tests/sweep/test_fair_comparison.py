@@ -1,4 +1,4 @@
-"""A sweep compares fairly: each trial with the plain student of its own settings, the winner on seeds that did not choose it.
+"""A sweep compares fairly: trials with the baseline of their settings, the winner on fresh seeds.
 
 What is checked is worked out from the trainings' own files, not from what the sweep says of them.
 """
@@ -49,7 +49,7 @@ def one_core():
 
 @pytest.fixture(scope="module")
 def swept(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """Learning rate and temperature, two seeds in falling order: a learning rate changes the plain student as well."""
+    """Learning rate and temperature, two seeds; the rate changes the baseline, too."""
     out = tmp_path_factory.mktemp("sweep") / "sweep"
     run_sweep(small_config(images, **CHANGES), SPACE, out, cache=str(out.parent / "cache"), **QUIET)
     return out, json.loads((out / "results.json").read_text())
@@ -209,7 +209,7 @@ def test_the_results_describe_the_whole_sweep(swept):
 def test_a_moved_sweep_whose_study_is_lost_is_read_from_its_folders(
     swept, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The data may lie elsewhere when a sweep is resumed; finished trainings are read, whatever the study knows of them."""
+    """The data may lie elsewhere when a sweep is resumed; finished trainings are read again."""
     out, results = swept
     shutil.copytree(out, tmp_path / "sweep")
     (tmp_path / "sweep" / "study.db").unlink()

@@ -1,4 +1,4 @@
-"""What a sweep writes down: gains paired by seed, the winner by validation, the final gain by test, a row for each trial."""
+"""Results of a sweep: gains paired by seed, the winner by validation, the final gain by test."""
 
 import csv
 import json
@@ -16,6 +16,7 @@ from understudy.errors import UnderstudyError
 from understudy.evaluation.results import Metrics
 from understudy.files import to_json
 from understudy.runs.results import ArmResult
+from understudy.sweep.csv_file import write_trials
 from understudy.sweep.results import (
     TrialRun,
     accuracy_of,
@@ -26,7 +27,6 @@ from understudy.sweep.results import (
     plain_key,
     read_runs,
     trial_entries,
-    write_trials,
 )
 from understudy.sweep.search import Record
 from understudy.sweep.space import make_space
@@ -90,7 +90,7 @@ def test_a_final_loss_is_called_a_loss():
 
 
 def test_the_final_gain_does_not_depend_on_how_many_trials_were_tried():
-    """No correction for many comparisons: the winner is compared once, on fresh seeds. So p is that of one paired t test."""
+    """No correction for many comparisons: the winner is compared once, on fresh seeds."""
     baseline, best = [0.50, 0.65, 0.60], [0.53, 0.66, 0.65]
     final = final_entry(
         [0, 1, 2], *[[run(s, 0.0, a) for s, a in enumerate(side)] for side in (baseline, best)]

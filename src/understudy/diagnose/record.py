@@ -12,8 +12,9 @@ from understudy.errors import UnderstudyError
 from understudy.evaluation.statistics import paired_gain, summarise
 from understudy.events import EpochResult
 from understudy.methods import method_config
+from understudy.runs.history import epochs_of, read_history
 from understudy.runs.plan import method_of
-from understudy.runs.results import ArmSummary, DataFacts, RunResults, epochs_of, read_history
+from understudy.runs.results import ArmSummary, DataFacts, RunResults
 
 ROLES = ("teacher", "baseline", "distilled")
 

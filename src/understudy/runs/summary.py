@@ -17,6 +17,7 @@ from understudy.evaluation.latency import (
 from understudy.evaluation.statistics import Summary, paired_gain, summarise, verdict
 from understudy.models import deployed
 from understudy.runs.folder import arm_folder, weights_path
+from understudy.runs.history import gather_history
 from understudy.runs.networks import trained_network
 from understudy.runs.plan import Link, chain_of, spec_of
 from understudy.runs.results import (
@@ -31,7 +32,6 @@ from understudy.runs.results import (
     RunResults,
     SeedResult,
     StoredSize,
-    gather_history,
 )
 
 ROLES = ("teacher", "baseline", "distilled")

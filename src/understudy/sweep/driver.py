@@ -42,6 +42,7 @@ from understudy.runs.networks import build
 from understudy.runs.plan import Link, chain_of, needed_by, spec_of
 from understudy.runs.results import SCHEMA, ArmResult
 from understudy.runs.summary import describe_data
+from understudy.sweep.csv_file import write_trials
 from understudy.sweep.results import (
     BackendChoice,
     BestTrial,
@@ -57,7 +58,6 @@ from understudy.sweep.results import (
     plain_key,
     read_runs,
     trial_entries,
-    write_trials,
 )
 from understudy.sweep.search import Plan, Search, Taken, default_storage, hide_password, make_plan
 from understudy.sweep.space import (
