@@ -161,7 +161,7 @@ def test_percentile_is_the_nearest_rank(monkeypatch):
 
 
 def test_the_second_call_of_each_round_after_the_warmup_is_the_timing(monkeypatch):
-    """Calls take 0, 1, 2, ... ms: per round an untimed and a timed one of a, then of b; the first two rounds are left out."""
+    """Calls take 0, 1, 2, ... ms: per round an untimed and a timed one of a, then of b."""
     ticks = iter(range(100))
     monkeypatch.setattr(benchmark, "_time_call", lambda model, images: float(next(ticks)))
     models = {"a": nn.Flatten(), "b": nn.Flatten()}

@@ -27,7 +27,8 @@ from understudy.evaluation.metrics import (
 )
 from understudy.files import from_json, to_json
 
-# Softmax of these is exactly (1/2, 1/4, 1/4), (1/4, 1/2, 1/4), (1/10, 1/10, 8/10), (8/10, 1/10, 1/10).
+# Softmax of these is exactly (1/2, 1/4, 1/4), (1/4, 1/2, 1/4), (1/10, 1/10, 8/10) and
+# (8/10, 1/10, 1/10).
 LOGITS = torch.tensor(
     [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]], dtype=torch.float64
 ).log()
@@ -193,7 +194,7 @@ def test_the_divergence_in_metrics_is_not_the_other_way_round() -> None:
 
 
 def test_figures_are_computed_in_double_precision() -> None:
-    """Of fp32 logits, against numpy in double precision: to twelve digits, of which fp32 has seven."""
+    """Of fp32 logits, against numpy in fp64: to twelve digits, of which fp32 has seven."""
     logits, labels = random_logits(30)
     teacher, _ = random_logits(30, seed=1)
 
@@ -211,7 +212,7 @@ def test_figures_are_computed_in_double_precision() -> None:
 
 
 class Brightness(nn.Module):
-    """Logits: the square of each channel's mean after normalisation, so that a shift of all channels shows as well."""
+    """Logits: the square of each channel's normalised mean, so that a shift shows, too."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.mean((2, 3)).square()

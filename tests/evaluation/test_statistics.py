@@ -47,7 +47,8 @@ def test_one_seed_has_no_interval() -> None:
     gain = paired_gain([0.74], [0.72])
     assert gain.low is gain.high is gain.p is None and gain.n == 1
     assert verdict("distilled", gain) == (
-        "no evidence that distillation helped or hurt: +2.0 points over 1 seed, and one seed has no interval"
+        "no evidence that distillation helped or hurt: +2.0 points over 1 seed, "
+        "and one seed has no interval"
     )
 
 
@@ -105,7 +106,8 @@ def test_a_loss_is_as_significant_as_the_same_gain() -> None:
 
 
 def test_the_interval_holds_95_percent_unless_asked_otherwise() -> None:
-    # Gains 1, 2 and 3 points: mean 2, standard error 1 / sqrt(3), and the t table has 4.3027 for two degrees of freedom.
+    # Gains 1, 2 and 3 points: mean 2, standard error 1 / sqrt(3); the t table has 4.3027 for two
+    # degrees of freedom.
     gain = paired_gain([0.51, 0.52, 0.53], [0.5, 0.5, 0.5])
     assert gain.mean == pytest.approx(0.02)
     half = 0.01 * 4.302653 / 3**0.5
@@ -127,7 +129,7 @@ def test_an_interval_is_the_one_of_the_paired_gain() -> None:
 
 
 def test_interval_over_two_values_is_known_in_closed_form() -> None:
-    # n = 2: std / sqrt(n) is half the distance, and t with one degree of freedom is tan(0.95 pi / 2)
+    # n = 2: std / sqrt(n) is half the distance; t with one degree of freedom is tan(0.95 pi / 2)
     found = estimate([1.0, 3.0])
     assert found.mean == 2.0
     assert found.half == pytest.approx(math.tan(0.95 * math.pi / 2))

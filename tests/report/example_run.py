@@ -1,4 +1,4 @@
-"""A small made-up run directory whose numbers hang together: every metric is computed from the logits it writes."""
+"""A small made-up run directory; every metric is computed from the logits that it writes."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ def typed(results: Mapping[str, Any]) -> RunResults:
 
 
 def many_methods(count: int) -> dict[str, tuple[Any, ...]]:
-    """Arms for a comparison of ``count`` methods on one student, beside teacher, baseline and distilled."""
+    """Teacher, baseline, distilled, and ``count`` further methods on one student."""
     names = (
         "lskd",
         "dkd",
@@ -71,7 +71,7 @@ def write_example_run(
     num_test: int = 1200,
     epochs: int = 15,
 ) -> dict[str, Any]:
-    """Fill ``run`` as ``understudy run`` would (results.json, config.yaml, history.csv, arms/*/predictions.npz).
+    """Fill ``run`` as ``understudy run`` would.
 
     Returns the mapping written to results.json. The same arguments give the same bytes.
     """
@@ -214,7 +214,10 @@ def write_example_run(
         "reference": REFERENCE if reference else {},
     }
     (run / "results.json").write_text(json.dumps(results))
-    config = f"name: {json.dumps(name)}\nmethod:\n  name: kd\n  temperature: 4.0\n  alpha: 0.7\ntrain:\n  epochs: {epochs}\n"
+    config = (
+        f"name: {json.dumps(name)}\nmethod:\n  name: kd\n  temperature: 4.0\n  alpha: 0.7\n"
+        f"train:\n  epochs: {epochs}\n"
+    )
     (run / "config.yaml").write_text(config)
     with open(run / "history.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, list(history[0]))

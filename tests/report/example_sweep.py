@@ -1,4 +1,4 @@
-"""Made-up sweeps whose numbers hang together: every summary, gain and interval is computed from the runs beside it."""
+"""Made-up sweeps; every summary, gain and interval is computed from the runs next to it."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ def view_of(results: Mapping[str, Any]) -> SweepView:
 
 
 def founding_like(values: Mapping[str, Any]) -> float:
-    """Gain of a configuration: best near temperature 4 and alpha 0.7, harmful at high alpha with temperature 1."""
+    """Gain of a configuration: best near temperature 4, harmful at high alpha and temperature 1."""
     temperature, alpha = (
         float(values.get("method.temperature", 4)),
         float(values.get("method.alpha", 0.7)),
@@ -56,7 +56,7 @@ def write_example_sweep(
     effect: Callable[[Mapping[str, Any]], float] = founding_like,
     name: str = "cifar10-founding sweep",
 ) -> dict[str, Any]:
-    """Write ``results.json`` as ``understudy sweep`` would: the whole grid, or ``sampled`` random trials.
+    """Write ``results.json`` as ``understudy sweep`` would: a whole grid, or random trials.
 
     Returns the mapping written. The same arguments give the same bytes.
     """

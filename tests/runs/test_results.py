@@ -9,18 +9,8 @@ import pytest
 from tests.report.example_run import typed, write_example_run
 
 from understudy.errors import UnderstudyError
-from understudy.events import EpochResult
 from understudy.files import from_json, to_json, write_json
-from understudy.runs.history import write_history
-from understudy.runs.results import (
-    ArmResult,
-    RunResults,
-    gather_history,
-    is_sweep,
-    read_history,
-    read_result,
-    read_results,
-)
+from understudy.runs.results import ArmResult, RunResults, is_sweep, read_result, read_results
 from understudy.sweep.results import SweepResults, read_sweep
 
 COMMITTED = sorted((Path(__file__).parents[2] / "results").rglob("results.json"))
@@ -138,44 +128,3 @@ def test_published_numbers_of_an_arm_without_any_are_absent(tmp_path: Path) -> N
     results = typed(write_example_run(tmp_path, num_test=50, epochs=1))
     assert results.published("teacher").accuracy == 0.8313
     assert results.published("dkd").accuracy is None
-
-
-def epoch(number: int, **changes: Any) -> EpochResult:
-    values: dict[str, Any] = {
-        "epoch": number,
-        "lr": 0.1,
-        "losses": {"loss": 1.5, "ce": 0.5, "at": 1.0},
-        "train_accuracy": 0.5,
-        "val_loss": 1.25,
-        "val_accuracy": 0.25,
-        "seconds": 2.0,
-        "images_per_second": 12.5,
-        "label_seconds": 0.125,
-        "measures": {"discriminator": 0.75},
-    }
-    return EpochResult(**(values | changes))
-
-
-def test_history_is_read_as_it_was_written(tmp_path: Path) -> None:
-    entries = [("distilled", 3, epoch(0)), ("distilled", 3, epoch(1, measures={}))]
-    write_history(tmp_path / "history.csv", entries)
-    rows = read_history(tmp_path)
-    assert [(row.arm, row.seed, row.epoch) for row in rows] == entries
-
-
-def test_histories_of_the_arms_are_gathered_in_order(tmp_path: Path) -> None:
-    for arm, losses in (("b", {"loss": 1.0, "ce": 1.0}), ("a", {"loss": 2.0, "kd": 2.0})):
-        (tmp_path / arm).mkdir()
-        entry = (arm, 0, epoch(0, losses=losses, measures={}))
-        write_history(tmp_path / arm / "history.csv", [entry])
-    gather_history(tmp_path, [tmp_path / "b", tmp_path / "a"])
-    rows = read_history(tmp_path)
-    assert [row.arm for row in rows] == ["b", "a"]
-    assert [row.epoch.losses for row in rows] == [
-        {"loss": 1.0, "ce": 1.0},
-        {"loss": 2.0, "kd": 2.0},
-    ]
-
-
-def test_run_without_history_has_no_rows(tmp_path: Path) -> None:
-    assert read_history(tmp_path) == []

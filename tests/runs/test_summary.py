@@ -283,7 +283,7 @@ def test_the_record_says_what_was_run(done, images: Path):
 
 
 def test_measuring_the_kept_weights_again_gives_the_results_figures(done):
-    """Accuracy and loss to the digit; the likeness to the teacher, whose predictions a run keeps in fp16, to rounding."""
+    """Accuracy and loss to the digit; agreement with the teacher, saved in fp16, to rounding."""
     out, results = done
     again = to_json(evaluate_run(out, device="cpu"))
     assert set(again) == {f"{arm}-seed{seed}" for arm in ARMS for seed in SEEDS}
@@ -351,7 +351,7 @@ def test_a_new_benchmark_replaces_the_old_figures_and_leaves_the_others(done, tm
         assert entry["runs"] == old["runs"] and entry["summary"] == old["summary"]
 
 
-# -- resuming -------------------------------------------------------------------------------------------------------------
+# -- resuming --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_one_arm_is_not_trained_into_another_run(done, images: Path, tmp_path: P
     assert not (tmp_path / "run" / "arms").exists()
 
 
-# -- born again -----------------------------------------------------------------------------------------------------------
+# -- born again ------------------------------------------------------------------------------------
 
 
 def test_each_generation_of_a_run_is_taught_by_the_one_before_it(images: Path, tmp_path: Path):

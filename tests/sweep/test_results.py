@@ -17,6 +17,7 @@ from understudy.errors import UnderstudyError
 from understudy.evaluation.results import Metrics
 from understudy.files import to_json
 from understudy.runs.results import ArmResult
+from understudy.sweep.csv_file import write_trials
 from understudy.sweep.results import (
     TrialRun,
     accuracy_of,
@@ -27,7 +28,6 @@ from understudy.sweep.results import (
     gain_over,
     read_runs,
     trial_entries,
-    write_trials,
 )
 from understudy.sweep.search import Record
 from understudy.sweep.space import make_space

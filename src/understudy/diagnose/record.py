@@ -11,8 +11,9 @@ from understudy.diagnose.evidence import Curve, Recorded, Standing
 from understudy.errors import UnderstudyError
 from understudy.evaluation.statistics import paired_gain, summarise
 from understudy.events import EpochResult
+from understudy.runs.history import epochs_of, read_history
 from understudy.runs.plan import resolve_plan
-from understudy.runs.results import ArmSummary, DataFacts, RunResults, epochs_of, read_history
+from understudy.runs.results import ArmSummary, DataFacts, RunResults
 
 ROLES = ("teacher", "baseline", "distilled")
 

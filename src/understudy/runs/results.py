@@ -1,13 +1,12 @@
-"""Typed results of a run: ``result.json``, ``results.json`` and ``history.csv``.
+"""Typed results of a run: ``result.json`` and ``results.json``.
 
 Field names are the keys in the files. Fields with a default are missing in files of some earlier
 version. Accuracies are in [0, 1], sizes in MB of 2^20 bytes, latencies in milliseconds.
 """
 
-import csv
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,8 @@ from understudy.evaluation.environment import Machine
 from understudy.evaluation.latency import Efficiency, Latency, ModelSize
 from understudy.evaluation.results import Metrics
 from understudy.evaluation.statistics import PairedGain, Summary
-from understudy.events import EpochResult
 from understudy.files import LEFT_OUT_IF_NONE, from_json
 from understudy.runs.folder import RunFolder
-from understudy.runs.history import write_history
 
 SCHEMA = 1
 AGAIN = "run again with --resume to write it again"
@@ -380,67 +377,3 @@ def _read(path: Path) -> Any:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UnderstudyError(f"{path} cannot be read ({reason}); {AGAIN}") from None
-
-
-# -- history.csv -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class HistoryRow:
-    """One epoch of one training."""
-
-    arm: str
-    seed: int
-    epoch: EpochResult
-
-
-_NUMBERS = ("lr", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second")
-
-
-def read_history(run: Path) -> list[HistoryRow]:
-    """The rows of ``run/history.csv``, of all arms and seeds; empty if there is no such file.
-
-    Raises:
-        UnderstudyError: if the file is damaged.
-    """
-    path = run / "history.csv"
-    if not path.exists():
-        return []
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return [_history_row(row) for row in csv.DictReader(file)]
-    except (ValueError, TypeError, KeyError):
-        raise UnderstudyError(
-            f"{path} is not a history of a run; delete it to report without training curves"
-        ) from None
-
-
-def gather_history(out: Path, folders: Iterable[Path]) -> None:
-    """Write the ``history.csv`` of a run from those of its arms, in this order."""
-    rows: list[HistoryRow] = []
-    for folder in folders:
-        rows += read_history(folder)
-    write_history(out / "history.csv", [(row.arm, row.seed, row.epoch) for row in rows])
-
-
-def _history_row(row: Mapping[str, str]) -> HistoryRow:
-    if not row["arm"]:
-        raise ValueError("a row without an arm")
-    filled = {column: text for column, text in row.items() if text}
-    numbers = {column: float(row[column]) for column in _NUMBERS}
-    others = set(filled) - {"arm", "seed", "epoch", "label_seconds", *_NUMBERS}
-    losses = [column for column in filled if column in others and column.startswith("train_")]
-    measures = [column for column in filled if column in others and column not in losses]
-    epoch = EpochResult(
-        epoch=int(row["epoch"]),
-        losses={column.removeprefix("train_"): float(row[column]) for column in losses},
-        measures={column: float(row[column]) for column in measures},
-        label_seconds=float(filled.get("label_seconds", 0.0)),
-        **numbers,
-    )
-    return HistoryRow(row["arm"], int(row["seed"]), epoch)
-
-
-def epochs_of(history: Sequence[HistoryRow], arm: str) -> list[EpochResult]:
-    """The epochs of an arm, over all its seeds."""
-    return [row.epoch for row in history if row.arm == arm]

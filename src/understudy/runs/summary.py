@@ -15,6 +15,7 @@ from understudy.evaluation.latency import (
 from understudy.evaluation.statistics import Summary, paired_gain, summarise, verdict
 from understudy.models import deployed
 from understudy.runs.folder import RunFolder, training_name
+from understudy.runs.history import gather_history
 from understudy.runs.networks import trained_network
 from understudy.runs.plan import Arm, RunPlan
 from understudy.runs.results import (
@@ -29,7 +30,6 @@ from understudy.runs.results import (
     RunResults,
     SeedResult,
     StoredSize,
-    gather_history,
 )
 
 ROLES = ("teacher", "baseline", "distilled")

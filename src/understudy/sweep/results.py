@@ -1,11 +1,9 @@
-"""Typed results of a sweep: ``results.json`` and ``trials.csv``.
+"""Typed results of a sweep: its ``results.json``.
 
 Trials are compared on validation images; only the winner and its baseline are tested. Field names
 are the keys in the file, accuracies are in [0, 1].
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,10 +21,10 @@ from understudy.evaluation.statistics import (
     summarise,
     verdict,
 )
-from understudy.files import LEFT_OUT_IF_NONE, from_json, write_bytes
+from understudy.files import LEFT_OUT_IF_NONE, from_json
 from understudy.runs.results import ArmResult, DataFacts, load_results
 from understudy.sweep.search import Record
-from understudy.sweep.space import Choice, Dimension, Range, baseline_values
+from understudy.sweep.space import Choice, Range, baseline_values
 
 State = Literal["complete", "pruned", "failed"]
 
@@ -375,34 +373,3 @@ def final_entry(
 
 def _final_arm(runs: Sequence[TrialRun]) -> FinalArm:
     return FinalArm(runs=tuple(runs), summary=accuracy_of(runs, "test"))
-
-
-def write_trials(path: Path, space: Sequence[Dimension], trials: Sequence[Trial]) -> None:
-    """``trials.csv``: one row per trial, atomically."""
-    keys = [dimension.key for dimension in space]
-    columns = ["number", *keys, "state", "seeds", "val_accuracy", "std", "low", "high"]
-    columns += ["gain", "gain_low", "gain_high", "seconds", "reason"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for trial in trials:
-        writer.writerow(_csv_row(trial))
-    write_bytes(path, text.getvalue().encode())
-
-
-def _csv_row(trial: Trial) -> dict[str, Any]:
-    row = {key: _csv_value(value) for key, value in trial.values.items()}
-    row |= {"number": trial.number, "state": trial.state, "reason": trial.reason}
-    row |= {"seeds": len(trial.runs), "seconds": 0 if trial.seconds is None else trial.seconds}
-    if trial.summary is not None:
-        summary = trial.summary
-        row |= {"val_accuracy": summary.mean, "std": summary.std}
-        row |= {"low": summary.low, "high": summary.high}
-    if trial.gain is not None:
-        gain = trial.gain
-        row |= {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high}
-    return row
-
-
-def _csv_value(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, (list, dict)) else value

@@ -11,6 +11,7 @@ from understudy.evaluation.environment import this_machine
 from understudy.files import from_json, write_json
 from understudy.runs.results import SCHEMA
 from understudy.runs.summary import describe_data
+from understudy.sweep.csv_file import write_trials
 from understudy.sweep.folder import read_or_empty
 from understudy.sweep.results import (
     BackendChoice,
@@ -23,7 +24,6 @@ from understudy.sweep.results import (
     best_of,
     read_runs,
     trial_entries,
-    write_trials,
 )
 from understudy.sweep.search import Search
 from understudy.sweep.spec import SweepSpec

@@ -1,4 +1,4 @@
-"""Figures exist for what was measured, look the same for the same arm, and hold no text of others."""
+"""Figures exist for what was measured, and look the same for the same arm."""
 
 import re
 import struct

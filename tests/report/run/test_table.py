@@ -1,4 +1,4 @@
-"""Tables say what results.json says, beside the published figures, and nothing a name contains can break them."""
+"""Tables hold the numbers of results.json and the published ones; no name can break them."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The page of a sweep holds the file's numbers, is safe, needs nothing else, and is readable on a phone in the dark."""
+"""The page of a sweep holds the file's numbers, is safe and needs nothing else."""
 
 import json
 import re
@@ -20,7 +20,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A sweep whose names and reasons try to break out, with its report written once for the tests of this file."""
+    """A sweep whose names and reasons try to break out of the page, with its report."""
     pytest.importorskip("matplotlib")
     folder = tmp_path_factory.mktemp("sweep")
     space = [GRID[0], {"key": "method.name", "kind": "choice", "values": ["kd", HOSTILE, "a$x$b"]}]
@@ -141,7 +141,8 @@ def test_a_sweep_is_recognised_and_written_the_same_twice(
 def test_report_without_figures_loads_no_matplotlib(tmp_path: Path) -> None:
     write_example_sweep(tmp_path)
     code = (
-        "import sys, understudy.report as r; assert not {'matplotlib', 'jinja2', 'rich', 'optuna'} & set(sys.modules);"
+        "import sys, understudy.report as r;"
+        "assert not {'matplotlib', 'jinja2', 'rich', 'optuna'} & set(sys.modules);"
         "from pathlib import Path; r.write_sweep_report(Path(sys.argv[1]), figures=False);"
         "assert not {'matplotlib', 'optuna'} & set(sys.modules)"
     )

@@ -41,7 +41,8 @@ from understudy.report.run.bars import (
 )
 from understudy.report.run.looks import Look, arm_looks, crowded, legend_labels
 from understudy.report.run.table import latency_ms, paired_per_class
-from understudy.runs.results import HistoryRow, Published, RunResults, epochs_of
+from understudy.runs.history import HistoryRow, epochs_of
+from understudy.runs.results import Published, RunResults
 
 MAX_CLASSES = 24
 """More do not fit one figure; then half of them are the best, half the worst."""

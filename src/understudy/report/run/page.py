@@ -21,14 +21,8 @@ from understudy.report.render import render
 from understudy.report.run.csv_file import write_csv
 from understudy.report.run.outcomes import Outcomes, outcomes
 from understudy.report.run.table import COLUMNS, latency_ms, paired_per_class
-from understudy.runs.results import (
-    ArmSummary,
-    Comparison,
-    RunResults,
-    SeedResult,
-    read_history,
-    read_results,
-)
+from understudy.runs.history import read_history
+from understudy.runs.results import ArmSummary, Comparison, RunResults, SeedResult, read_results
 
 if TYPE_CHECKING:
     from understudy.report.drawing import Drawing

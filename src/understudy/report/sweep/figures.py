@@ -78,7 +78,8 @@ def draw_best(view: SweepView) -> tuple[Figure, str] | None:
     places[0].set_ylabel("top-1 accuracy, %")
     caption = (
         "A grey line is one seed. Diamonds: means with their 95 % intervals; above, the mean "
-        "paired gain with its own interval. The winner of many trials was partly lucky on validation; "
+        "paired gain with its own interval. The winner of many trials was partly lucky on "
+        "validation; "
     )
     if view.tested:
         return figure, caption + "the test images were opened once, for fresh seeds."
