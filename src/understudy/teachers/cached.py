@@ -26,7 +26,7 @@ from understudy.data.prepare import TrainingData
 from understudy.data.views import Views
 from understudy.errors import UnderstudyError
 from understudy.models.base import Outputs
-from understudy.models.ensemble import Ensemble, pooled
+from understudy.models.ensemble import Ensemble, mean_outputs
 from understudy.teachers.frozen import FrozenTeacher, LabelProgress, Teacher
 from understudy.teachers.output_store import (
     _CHUNK,
@@ -168,7 +168,9 @@ class CachedTeacher(Teacher):
 
     def _answer(self, kept: Tensor) -> Outputs:
         if self.shares is not None:
-            return pooled([Outputs(one) for one in kept.chunk(len(self.shares), 1)], self.shares)
+            return mean_outputs(
+                [Outputs(one) for one in kept.chunk(len(self.shares), 1)], self.shares
+            )
         if self.store.embedding_dim:
             logits, embedding = kept.split((self.store.num_classes, self.store.embedding_dim), 1)
             return Outputs(logits, embedding=embedding)
@@ -227,7 +229,7 @@ def cached(
         "normalisation": f"{data.config.mean} {data.config.std}",
         "precision": teacher.precision,
     }
-    shares = teacher.model.shares if isinstance(teacher.model, Ensemble) else None
+    shares = teacher.model.weights if isinstance(teacher.model, Ensemble) else None
     store = OutputStore(
         Path(cache) if cache else default_cache(),
         parts,
