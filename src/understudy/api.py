@@ -162,7 +162,7 @@ def _prepared(data: TrainingData | Dataset | str) -> TrainingData:
         from understudy.data import load_dataset
 
         data = load_dataset(data)
-    channels = data.image_shape[0]
+    channels = data.image.channels
     return split_dataset(data, DataConfig(mean=(0.5,) * channels, std=(0.25,) * channels))[0]
 
 
@@ -173,13 +173,12 @@ def _classifier(network: nn.Module | str, data: TrainingData) -> Classifier:
 
     if isinstance(network, Classifier):
         return network
-    channels, height, _ = data.image_shape
     if isinstance(network, str):
-        return build_model(network, data.num_classes, in_channels=channels, image_size=height)
+        return build_model(network, data.num_classes, data.image)
     return ForeignClassifier(
         network,
         data.num_classes,
         name=type(network).__name__,
-        in_channels=channels,
-        image_size=height,
+        in_channels=data.image.channels,
+        image_size=data.image.size,
     )

@@ -154,7 +154,7 @@ def test_a_mixed_batch_shows_each_image_with_its_own_partner() -> None:
         views = batches.policy.epoch(0)
         for batch in batches.epoch(0, views):
             partner = views.partner[batch.index].float()
-            expected = batch.share * batch.index.float() + (1 - batch.share) * partner
+            expected = batch.lam * batch.index.float() + (1 - batch.lam) * partner
             torch.testing.assert_close(batch.images.mean((1, 2, 3)), expected, rtol=1e-4, atol=1e-4)
             assert torch.equal(batch.partner_labels, partner.long() % 3) and torch.equal(
                 batch.labels, batch.index % 3
@@ -198,17 +198,17 @@ def test_the_index_is_the_address_of_labels_and_images() -> None:
         assert torch.equal(batch.labels, split.labels[batch.index])
         pixels = split.images.permute(0, 2, 3, 1)[batch.index]
         assert torch.equal(batch.images, batches.normalise(pixels))
-        assert batch.partner_labels is None and batch.share is None
+        assert batch.partner_labels is None and batch.lam is None
 
 
 def test_mixed_batches_carry_the_partners_labels_and_the_share() -> None:
     batches = make_batches(mix="cutmix")
     views = batches.policy.epoch(0)
-    assert views.partner is not None and views.share is not None
+    assert views.partner is not None and views.lam is not None
     for batch in batches.epoch(0, views):
-        assert batch.partner_labels is not None and batch.share is not None
+        assert batch.partner_labels is not None and batch.lam is not None
         assert torch.equal(batch.partner_labels, tiny_split().labels[views.partner[batch.index]])
-        assert torch.equal(batch.share, views.share[batch.index])
+        assert torch.equal(batch.lam, views.lam[batch.index])
 
 
 def test_an_image_is_the_same_whatever_batch_it_is_in() -> None:

@@ -185,12 +185,12 @@ def test_mixup_adds_image_and_partner_in_the_labels_shares() -> None:
         make_policy(AugmentConfig(padding=0, flip=False, mix="mixup")),
     )
     views, pixels = policy.epoch(0), images.permute(0, 2, 3, 1).float()
-    assert views.partner is not None and views.share is not None
-    assert views.share.min() >= 0 and views.share.max() <= 1
+    assert views.partner is not None and views.lam is not None
+    assert views.lam.min() >= 0 and views.lam.max() <= 1
     assert torch.equal(views.partner.sort().values, torch.arange(24)), (
         "every image is a partner once"
     )
-    share = views.share.view(-1, 1, 1, 1)
+    share = views.lam.view(-1, 1, 1, 1)
     expected = pixels * share + pixels[views.partner] * (1 - share)
     torch.testing.assert_close(raw_render(policy, images, torch.arange(24), views), expected)
 
@@ -206,29 +206,29 @@ def test_cutmix_takes_a_patch_from_the_partner_and_its_area_from_the_label() -> 
     )
     policy = make_policy(AugmentConfig(padding=0, flip=False, mix="cutmix"))
     views = policy.epoch(0)
-    assert views.partner is not None and views.share is not None and views.box is not None
+    assert views.partner is not None and views.lam is not None and views.box is not None
     shown = raw_render(policy, images, torch.arange(24), views)[..., 0].round().long()
     for image in range(24):
         partner = int(views.partner[image])
         assert set(shown[image].unique().tolist()) <= {image, partner}
         if partner != image:
-            assert (shown[image] == image).float().mean() == views.share[image]
+            assert (shown[image] == image).float().mean() == views.lam[image]
             top, left, bottom, right = views.box[image].tolist()
             assert (shown[image, top:bottom, left:right] == partner).all()
-    assert 0 < views.share.mean() < 1
+    assert 0 < views.lam.mean() < 1
 
 
 def test_the_partner_shows_the_crop_and_flip_of_the_image_it_is_mixed_into() -> None:
     images, policy = tiny_split().images, make_policy(POLICIES["mixup"])
     views, rows = policy.epoch(0), torch.arange(24)
-    assert views.partner is not None and views.share is not None
+    assert views.partner is not None and views.lam is not None
     plain = Views(top=views.top, left=views.left, flip=views.flip)
     finite = make_policy(POLICIES["crop-flip"])
     own = raw_render(finite, images, rows, plain)
     partner = raw_render(
         finite, images.permute(0, 2, 3, 1)[views.partner].permute(0, 3, 1, 2), rows, plain
     )
-    share = views.share.view(-1, 1, 1, 1)
+    share = views.lam.view(-1, 1, 1, 1)
     torch.testing.assert_close(
         raw_render(policy, images, rows, views), own * share + partner * (1 - share)
     )
@@ -273,7 +273,7 @@ def test_crops_and_flips_are_drawn_in_this_order_from_the_stream_of_seed_and_epo
     assert torch.equal(views.top, torch.randint(0, 7, (500,), generator=rng))
     assert torch.equal(views.left, torch.randint(0, 7, (500,), generator=rng))
     assert torch.equal(views.flip, torch.rand(500, generator=rng) < 0.5)
-    assert views.partner is views.share is views.box is views.operations is views.strengths is None
+    assert views.partner is views.lam is views.box is views.operations is views.strengths is None
 
 
 def test_operations_are_drawn_next_with_strengths_up_to_the_magnitude() -> None:
@@ -309,7 +309,7 @@ def test_mixups_partner_is_a_permutation_and_its_share_a_beta_draw(alpha: float)
     partner, share, _ = drawn_mixture("views/6/2", alpha, 24)
     assert (
         torch.equal(views.partner, partner)
-        and np.array_equal(views.share, share)
+        and np.array_equal(views.lam, share)
         and views.box is None
     )
 
@@ -337,7 +337,7 @@ def test_cutmixs_box_has_the_area_of_the_other_share_around_a_drawn_centre() -> 
         box = [max(y - half_y, 0), max(x - half_x, 0), min(y + half_y, 6), min(x + half_x, 10)]
         assert views.box[image].tolist() == box
         area = (box[2] - box[0]) * (box[3] - box[1])
-        assert float(views.share[image]) == pytest.approx(1 - area / 60), (
+        assert float(views.lam[image]) == pytest.approx(1 - area / 60), (
             "the label's share is that of the pixels shown"
         )
     assert (views.box[:, 0] == 0).any() and (views.box[:, 2] == 6).any(), "some boxes are clipped"
@@ -353,7 +353,7 @@ def test_a_box_is_filled_from_the_partner_and_nothing_else() -> None:
     )
     policy = ViewPolicy(AugmentConfig(padding=0, flip=False, mix="cutmix"), 0, 3, (3, 5, 7))
     partner, box = torch.tensor([1, 2, 0]), torch.tensor([[1, 2, 4, 6], [0, 0, 5, 7], [2, 3, 2, 5]])
-    views = Views(partner=partner, share=torch.tensor([1 - 12 / 35, 0.0, 1.0]), box=box)
+    views = Views(partner=partner, lam=torch.tensor([1 - 12 / 35, 0.0, 1.0]), box=box)
     shown = raw_render(policy, images, torch.arange(3), views)[..., 1].round().long()
     expected = torch.zeros(3, 5, 7, dtype=torch.int64) + torch.arange(3).view(3, 1, 1)
     expected[0, 1:4, 2:6] = 1
@@ -387,13 +387,13 @@ def test_views_are_numbered_by_line_then_column_then_flip() -> None:
 @pytest.mark.parametrize("config", POLICIES.values(), ids=POLICIES)
 def test_the_plain_view_is_the_image_without_augmentation(config: AugmentConfig) -> None:
     images, policy = tiny_split().images, make_policy(config)
-    shown = raw_render(policy, images, torch.arange(24), policy.plain()).round().byte()
+    shown = raw_render(policy, images, torch.arange(24), policy.identity_views()).round().byte()
     assert torch.equal(shown, images.permute(0, 2, 3, 1))
 
 
 def test_the_plain_view_has_the_number_of_the_middle_crop() -> None:
     policy = make_policy(AugmentConfig(padding=4))
-    assert policy.view_ids(policy.plain()).tolist() == [2 * (4 * 9 + 4)] * 24
+    assert policy.view_ids(policy.identity_views()).tolist() == [2 * (4 * 9 + 4)] * 24
 
 
 def test_an_image_is_cropped_then_flipped_then_varied() -> None:
@@ -426,7 +426,7 @@ def test_the_partner_is_varied_by_the_operations_of_the_image_it_is_mixed_into()
     operations, strengths = torch.tensor([[1]]), torch.tensor([[1.0]])  # darken, to a tenth
     views = Views(
         partner=torch.tensor([5]),
-        share=torch.tensor([0.25]),
+        lam=torch.tensor([0.25]),
         operations=operations,
         strengths=strengths,
     )

@@ -186,7 +186,7 @@ def adopt(method: Method, name: str, part: Method) -> None:
 
 def cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
     """Mean cross-entropy of ``[B, K]`` logits with the batch's labels, shared between partners where images are mixed."""
-    if batch.partner_labels is None or batch.share is None:
+    if batch.partner_labels is None or batch.lam is None:
         return nn.functional.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
     own = nn.functional.cross_entropy(
         logits, batch.labels, label_smoothing=label_smoothing, reduction="none"
@@ -194,7 +194,7 @@ def cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float) -> Tenso
     other = nn.functional.cross_entropy(
         logits, batch.partner_labels, label_smoothing=label_smoothing, reduction="none"
     )
-    return (batch.share * own + (1 - batch.share) * other).mean()
+    return (batch.lam * own + (1 - batch.lam) * other).mean()
 
 
 def describe_fields(kind: type) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ class ForeignClassifier(Classifier):
 
     The network is run once, in eval mode, on random images, to check its logits and to learn the
     channels of its stages. Stage maps are ``[B, C, H, W]``; the tokens ``[B, N, C]`` of a
-    transformer become the largest square map that they fill, without the class and register tokens
-    before it. The embedding is the global average of the last stage. If the network's own linear
+    transformer become the largest map of the image's proportions that they fill, without the class and
+    register tokens before it. The embedding is the global average of the last stage. If the network's own linear
     head turns that embedding into its logits (the probe checks it), ``classify`` uses that head.
 
     The wrapped network is :attr:`model`, whose ``state_dict`` has the network's own keys: save and
@@ -77,9 +77,8 @@ class ForeignClassifier(Classifier):
             capture.active, capture.output = True, None
         try:
             logits = self._logits(images)
-            features = tuple(
-                _as_map(capture.output, capture.stage, self.name) for capture in self._captures
-            )
+            size = (images.shape[2], images.shape[3])
+            features = tuple(capture.as_map(size, self.name) for capture in self._captures)
         finally:
             for capture in self._captures:
                 capture.active, capture.output = False, None
@@ -164,18 +163,33 @@ class _Capture:
         if self.active:
             self.output = output
 
+    def as_map(self, size: tuple[int, int], name: str) -> Tensor:
+        """The stage's output as a map ``[B, C, H, W]``, for images of this (height, width).
 
-def _as_map(output: Any, stage: str, name: str) -> Tensor:
-    output = output[0] if isinstance(output, (tuple, list)) and output else output
-    if isinstance(output, Tensor) and output.ndim == 4:
-        return output
-    if isinstance(output, Tensor) and output.ndim == 3:
-        side = math.isqrt(output.shape[1])
-        return output[:, output.shape[1] - side * side :].transpose(1, 2).unflatten(2, (side, side))
-    found = f"shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-    if output is None:
-        found = "nothing: it does not run"
-    raise UnderstudyError(
-        f"stage {stage!r} of model {name} must give a map [B, C, H, W] or tokens [B, N, C], "
-        f"but gives {found}"
-    )
+        Raises:
+            UnderstudyError: if it is neither a map nor tokens; ``name`` is the model's.
+        """
+        output = self.output
+        output = output[0] if isinstance(output, (tuple, list)) and output else output
+        if isinstance(output, Tensor) and output.ndim == 4:
+            return output
+        if isinstance(output, Tensor) and output.ndim == 3 and _grid(output.shape[1], size):
+            height, width = _grid(output.shape[1], size)
+            patches = output[:, output.shape[1] - height * width :]
+            return patches.transpose(1, 2).unflatten(2, (height, width))
+        is_tensor = isinstance(output, Tensor)
+        found = f"shape {list(output.shape)}" if is_tensor else type(output).__name__
+        if output is None:
+            found = "nothing: it does not run"
+        raise UnderstudyError(
+            f"stage {self.stage!r} of model {name} must give a map [B, C, H, W] or tokens "
+            f"[B, N, C], but gives {found} for images of {size[0]}x{size[1]} pixels"
+        )
+
+
+def _grid(tokens: int, size: tuple[int, int]) -> tuple[int, ...]:
+    """The largest grid of tokens with the proportions of the image; empty if there is none."""
+    divisor = math.gcd(*size)
+    height, width = size[0] // divisor, size[1] // divisor
+    scale = math.isqrt(tokens // (height * width))
+    return (height * scale, width * scale) if scale else ()
