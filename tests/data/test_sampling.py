@@ -52,7 +52,9 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 
 def test_at_least_one_image_is_shown():
     for share in (1e-9, 0.0):
-        assert set(CurriculumSampler(EASY_FIRST, (share,)).order(0, torch.Generator()).tolist()) == {23}
+        assert set(
+            CurriculumSampler(EASY_FIRST, (share,)).order(0, torch.Generator()).tolist()
+        ) == {23}
 
 
 @pytest.mark.parametrize(

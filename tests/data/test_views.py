@@ -1,4 +1,4 @@
-"""Views are a function of (seed, epoch, image), and rendering them in batches equals doing it image by image."""
+"""Views are a function of (seed, epoch, image); a rendered batch equals its images one by one."""
 
 import hashlib
 from dataclasses import fields
@@ -10,8 +10,9 @@ from PIL import Image
 from tests.tiny_data import MEAN, STD, tiny_split
 
 from understudy.config.schema import AugmentConfig
-from understudy.data import photometric
-from understudy.data.views import Normalise, ViewPolicy, Views, crop, mirror, render
+from understudy.data.spec import ImageSpec
+from understudy.data.transforms import PHOTOMETRIC, crop, mirror
+from understudy.data.views import Normalise, ViewPolicy, Views, render
 
 CPU = torch.device("cpu")
 POLICIES = {
@@ -26,7 +27,7 @@ POLICIES = {
 def make_policy(
     config: AugmentConfig, seed: int = 0, num_images: int = 24, size: int = 8
 ) -> ViewPolicy:
-    return ViewPolicy(config, seed, num_images, (3, size, size))
+    return ViewPolicy(config, seed, num_images, ImageSpec(3, size, size))
 
 
 def same(one: Views, two: Views) -> bool:
@@ -281,7 +282,7 @@ def test_operations_are_drawn_next_with_strengths_up_to_the_magnitude() -> None:
     views, rng = make_policy(config, seed=2, num_images=500).epoch(1), generator("views/2/1")
     assert torch.equal(views.operations, torch.randint(0, 8, (500, 3), generator=rng))
     assert torch.equal(views.strengths, 0.4 * torch.rand(500, 3, generator=rng))
-    assert set(views.operations.unique().tolist()) == set(range(len(photometric.OPERATIONS)))
+    assert set(views.operations.unique().tolist()) == set(range(len(PHOTOMETRIC)))
     assert 0.39 < views.strengths.max() <= 0.4 and views.top is views.left is views.flip is None
 
 
@@ -317,7 +318,10 @@ def test_mixups_partner_is_a_permutation_and_its_share_a_beta_draw(alpha: float)
 def test_cutmixs_box_has_the_area_of_the_other_share_around_a_drawn_centre() -> None:
     """On images of 6 lines and 10 columns, so that the two sides cannot stand in for each other."""
     policy = ViewPolicy(
-        AugmentConfig(padding=0, flip=False, mix="cutmix", mix_alpha=0.7), 6, 200, (3, 6, 10)
+        AugmentConfig(padding=0, flip=False, mix="cutmix", mix_alpha=0.7),
+        6,
+        200,
+        ImageSpec(3, 6, 10),
     )
     views = policy.epoch(2)
     partner, shares, rng = drawn_mixture("views/6/2", 0.7, 200)
@@ -400,7 +404,7 @@ def test_an_image_is_cropped_then_flipped_then_varied() -> None:
     """A crop to the upper left leaves zeros there; mirrored after it, they are on the right; brightening is last."""
     pixels = some_pixels(2)
     config = AugmentConfig(padding=2, photometric=1)
-    policy = ViewPolicy(config, 0, 2, (3, 5, 7))
+    policy = ViewPolicy(config, 0, 2, ImageSpec(3, 5, 7))
     top, left, flip = torch.tensor([0, 3]), torch.tensor([0, 4]), torch.tensor([True, False])
     operations, strengths = torch.tensor([[0], [1]]), torch.tensor([[0.5], [0.5]])
     views = Views(top=top, left=left, flip=flip, operations=operations, strengths=strengths)
@@ -454,10 +458,10 @@ def test_the_fingerprint_is_the_one_that_caches_are_filed_under() -> None:
         AugmentConfig(padding=2, mix="cutmix", photometric=1),
     )
     assert (
-        ViewPolicy(finite, 0, 100, (3, 32, 32)).fingerprint
+        ViewPolicy(finite, 0, 100, ImageSpec(3, 32, 32)).fingerprint
         == "9ad6086684a1a8febcc75e70b10329baffd8e019ae5f93715bc9356838b793ad"
     )
     assert (
-        ViewPolicy(endless, 3, 100, (3, 32, 32)).fingerprint
+        ViewPolicy(endless, 3, 100, ImageSpec(3, 32, 32)).fingerprint
         == "f62b36f82a5e2f517b0a484818a5bcd869b82621986fce0d49a7fb4a8fb9f817"
     )
