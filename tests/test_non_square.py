@@ -112,7 +112,8 @@ def test_too_low_images_are_refused_in_one_line() -> None:
 
 
 class Tokens(nn.Module):
-    """Patches of 8 x 8 as tokens ``[B, 1 + N, C]`` behind a class token, as transformers give them."""
+    """Patches of 8 x 8 as tokens ``[B, 1 + N, C]`` behind a class token, as transformers give
+    them."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
-"""Small worlds for tests: data that can be learnt in seconds, networks of a few weights, observers."""
+"""Small worlds for tests: data that can be learnt in seconds, networks of a few weights,
+observers."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""An epoch shows every image once, in an order and under views that depend on nothing but the seed and its number."""
+"""An epoch shows every image once, in an order and under views that depend on nothing but the seed
+and its number."""
 
 import hashlib
 import os
@@ -135,7 +136,8 @@ def test_on_a_device_images_keep_their_values_and_their_memory_order() -> None:
 
 
 def test_a_mixed_batch_shows_each_image_with_its_own_partner() -> None:
-    """Image i is all of brightness i: batch, partner and share must be of the same row, resident or streamed."""
+    """Image i is all of brightness i: batch, partner and share must be of the same row, resident or
+    streamed."""
     images = (
         torch.arange(24, dtype=torch.uint8)
         .view(24, 1, 1, 1)
@@ -240,7 +242,8 @@ def test_plain_batches_show_the_images_as_they_are_in_order() -> None:
     [{}, {"padding": 0, "flip": False}, {"mix": "mixup"}, {"mix": "cutmix"}, {"photometric": 2}],
 )
 def test_batches_on_a_device_are_made_there(augment: dict[str, object]) -> None:
-    """After the first of an epoch, for which order and views are drawn, none waits for the device or brings anything to it."""
+    """After the first of an epoch, for which order and views are drawn, none waits for the device
+    or brings anything to it."""
     here = make_batches(**augment)
     views = here.policy.epoch(0)
     batches = TrainBatches(tiny_split(), tiny_config(**augment), 10, 0, THERE, streaming=False)

@@ -1,4 +1,5 @@
-"""The easiest images first, as many steps as ever, and the order of a plain run once all are shown."""
+"""The easiest images first, as many steps as ever, and the order of a plain run once all are
+shown."""
 
 import pytest
 import torch
@@ -60,7 +61,8 @@ def test_at_least_one_image_is_shown():
 @pytest.mark.parametrize(
     ("curriculum", "counts"),
     [
-        # Shares 0.3, 0.475, 0.65, 0.825, 1 of 24 images, rounded up; in a run of 8 epochs the rise takes 4.
+        # Shares 0.3, 0.475, 0.65, 0.825, 1 of 24 images, rounded up; in a run of 8 epochs the rise
+        # takes 4.
         (Curriculum(start=0.3), [8, 12, 16, 20, 24, 24, 24, 24]),
         (Curriculum(start=0.25, over=3), [6, 12, 18, 24, 24, 24, 24, 24]),
         (Curriculum(start=1.0), [24] * 8),
@@ -75,7 +77,8 @@ def test_the_number_of_images_grows_epoch_by_epoch(curriculum: Curriculum, count
 
 @pytest.mark.parametrize("count", [1, 5, 7, 12, 23, 24])
 def test_images_come_in_whole_rounds_and_the_last_is_cut_off(count: int):
-    """With 5 of 24 images: four rounds of all five, and four of a fifth round; each image four or five times."""
+    """With 5 of 24 images: four rounds of all five, and four of a fifth round; each image four or
+    five times."""
     order = CurriculumSampler(EASY_FIRST, (count / 24,)).order(0, torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(1)
     rounds = [torch.randperm(count, generator=generator) for _ in range(-(-24 // count))]

@@ -106,7 +106,8 @@ def test_more_images_than_there_are_is_refused() -> None:
 
 
 def test_the_cut_is_that_of_each_class_shuffled_in_its_turn() -> None:
-    """The definition, one pass over the labels for each class; a cut must never move, or validation becomes training."""
+    """The definition, one pass over the labels for each class; a cut must never move, or validation
+    becomes training."""
     labels = np.random.default_rng(0).integers(0, 300, 5000) * 7
     random, cut = np.random.default_rng(4), []
     for label in np.unique(labels):

@@ -129,7 +129,8 @@ def test_an_image_of_one_colour_is_stretched_to_black() -> None:
 
 
 def test_values_are_rounded_and_held_after_each_operation() -> None:
-    """200 is brightened to 255, not to 380, and that is darkened to a tenth: 25.5, which may round either way."""
+    """200 is brightened to 255, not to 380, and that is darkened to a tenth: 25.5, which may round
+    either way."""
     pixel = torch.full((1, 1, 1, 3), 200, dtype=torch.uint8)
     operations, strengths = torch.tensor([[NUMBER["brighten"], NUMBER["darken"]]]), torch.ones(1, 2)
     assert photometric(pixel, operations, strengths).flatten().tolist() in (

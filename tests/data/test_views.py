@@ -51,7 +51,8 @@ def some_pixels(num_images: int = 6, height: int = 5, width: int = 7) -> torch.T
 def raw_render(
     policy: ViewPolicy, images: torch.Tensor, rows: torch.Tensor, views: Views
 ) -> torch.Tensor:
-    """The pixels 0..255 that a view shows: rendered with a normalisation that does nothing, ``[B, H, W, C]``."""
+    """The pixels 0..255 that a view shows: rendered with a normalisation that does nothing, ``[B,
+    H, W, C]``."""
     identity = Normalise((0.0,) * 3, (1 / 255,) * 3, images.shape[3], CPU)
     return render(images, rows, views[rows], policy, identity).permute(0, 2, 3, 1)
 
@@ -249,7 +250,8 @@ def test_the_fingerprint_follows_the_policy_and_the_images() -> None:
 
 
 def test_the_seed_is_in_the_fingerprint_of_an_endless_policy_only() -> None:
-    # A finite policy's views have numbers: seeds differ in which views they show, not in what view 17 is.
+    # A finite policy's views have numbers: seeds differ in which views they show, not in what view
+    # 17 is.
     finite, endless = POLICIES["crop-flip"], POLICIES["mixup"]
     assert make_policy(finite, seed=1).fingerprint == make_policy(finite, seed=2).fingerprint
     assert make_policy(endless, seed=1).fingerprint != make_policy(endless, seed=2).fingerprint
@@ -289,7 +291,8 @@ def test_operations_are_drawn_next_with_strengths_up_to_the_magnitude() -> None:
 def drawn_mixture(
     key: str, alpha: float, num_images: int
 ) -> tuple[torch.Tensor, np.ndarray, torch.Generator]:
-    """Partners and shares of a policy that neither crops nor flips, and its generator after them."""
+    """Partners and shares of a policy that neither crops nor flips, and its generator after
+    them."""
     rng = generator(key)
     partner = torch.randperm(num_images, generator=rng)
     seed = int(torch.randint(0, 2**62, (1,), generator=rng))
@@ -401,7 +404,8 @@ def test_the_plain_view_has_the_number_of_the_middle_crop() -> None:
 
 
 def test_an_image_is_cropped_then_flipped_then_varied() -> None:
-    """A crop to the upper left leaves zeros there; mirrored after it, they are on the right; brightening is last."""
+    """A crop to the upper left leaves zeros there; mirrored after it, they are on the right;
+    brightening is last."""
     pixels = some_pixels(2)
     config = AugmentConfig(padding=2, photometric=1)
     policy = ViewPolicy(config, 0, 2, ImageSpec(3, 5, 7))

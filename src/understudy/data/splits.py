@@ -60,8 +60,8 @@ def split_train_val(
     Args:
         train: all images that may be trained on.
         val_fraction: share of each class, in (0, 1).
-        seed: of the cut; use one for all seeds of a run, so that all models are selected on the same
-            images.
+        seed: of the cut; use one for all seeds of a run, so that all models are selected on the
+            same images.
 
     Returns:
         Training split, validation split, and their rows in ``train``: int64 ``[M]``, ascending.

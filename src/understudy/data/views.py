@@ -189,8 +189,8 @@ class Normalise:
         self.mean, self.std = mean, std
         scale = 1.0 / (255.0 * torch.tensor(std, dtype=torch.float64))
         shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
-        # One factor per channel, repeated along the row: a row of width * channels vectorises, three
-        # channels do not.
+        # One factor per channel, repeated along the row: a row of width * channels vectorises,
+        # three channels do not.
         self._scale = scale.float().repeat(width).to(device)
         self._shift = shift.float().repeat(width).to(device)
 

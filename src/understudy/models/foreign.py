@@ -16,9 +16,10 @@ class ForeignClassifier(Classifier):
 
     The network is run once, in eval mode, on random images, to check its logits and to learn the
     channels of its stages. Stage maps are ``[B, C, H, W]``; the tokens ``[B, N, C]`` of a
-    transformer become the largest map of the image's proportions that they fill, without the class and
-    register tokens before it. The embedding is the global average of the last stage. If the network's own linear
-    head turns that embedding into its logits (the probe checks it), ``classify`` uses that head.
+    transformer become the largest map of the image's proportions that they fill, without the class
+    and register tokens before it. The embedding is the global average of the last stage. If the
+    network's own linear head turns that embedding into its logits (the probe checks it),
+    ``classify`` uses that head.
 
     The wrapped network is :attr:`model`, whose ``state_dict`` has the network's own keys: save and
     load that (:func:`understudy.models.deployed`), and its own library can read the file.

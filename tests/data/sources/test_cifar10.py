@@ -2,19 +2,15 @@ import hashlib
 import io
 import os
 import tarfile
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.worlds import SeenEvents, read
 
-from understudy.data import download as downloads
 from understudy.data import load_dataset
 from understudy.data.sources.base import Arrays
-from understudy.data.sources.cifar10 import ARCHIVE, CLASS_NAMES, HINT, MD5, Download, Reader
+from understudy.data.sources.cifar10 import ARCHIVE, CLASS_NAMES, MD5, Download, Reader
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer
 
@@ -28,10 +24,6 @@ find = Reader.find
 
 def load_download(cache: Path, url: str, md5: str) -> Arrays:
     return read(Download(cache / "downloads" / ARCHIVE, url, md5))
-
-
-def download(target: Path, url: str, md5: str, observer: Observer = SILENT) -> Path:
-    return downloads.download(target, url, md5, HINT, observer)
 
 
 BATCHES = [f"data_batch_{number}.bin" for number in range(1, 6)] + ["test_batch.bin"]
@@ -65,56 +57,6 @@ CONTENT = archive()
 CONTENT_MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
-class Server(ThreadingHTTPServer):
-    """Serves CONTENT under every address; ``limits`` holds after how many bytes each of the next answers breaks off."""
-
-    ranges: bool = True
-    limits: list[int]
-    asked: list[str | None]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.asked.append(asked)
-        start = (
-            int(asked.removeprefix("bytes=").removesuffix("-"))
-            if asked and self.server.ranges
-            else 0
-        )
-        if start >= len(CONTENT):
-            self.send_error(416)
-            return
-        body = CONTENT[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: self.server.limits.pop(0)] if self.server.limits else body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Server(("127.0.0.1", 0), Handler) as server:
-        server.limits, server.asked = [], []
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def address(server: Server) -> str:
-    return f"http://127.0.0.1:{server.server_address[1]}/cifar.tar.gz"
-
-
 @pytest.mark.parametrize("form", ["archive", "folder", "folder above"])
 def test_records_become_images_of_the_right_way_up(tmp_path: Path, form: str) -> None:
     if form == "archive":
@@ -137,7 +79,8 @@ def test_records_become_images_of_the_right_way_up(tmp_path: Path, form: str) ->
 
 
 def test_each_label_stays_with_its_image_and_sizes_change_together(tmp_path: Path) -> None:
-    """Records of rising brightness: image n of batch b is all of 10 b + n, and has the label (b + 3 n) % 10."""
+    """Records of rising brightness: image n of batch b is all of 10 b + n, and has the label (b + 3
+    n) % 10."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for number, name in enumerate(BATCHES, 1):
@@ -193,15 +136,6 @@ def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
         load(folder)
 
 
-def test_five_attempts_are_made_while_bytes_arrive(tmp_path: Path, server: Server) -> None:
-    server.limits = [10] * 5
-    seen = SeenEvents()
-    with pytest.raises(UnderstudyError, match="broke off at"):
-        download(tmp_path / "a", address(server), CONTENT_MD5, seen)
-    assert server.asked == [None, "bytes=10-", "bytes=20-", "bytes=30-", "bytes=40-"]
-    assert seen.counts() == [("a", done, len(CONTENT)) for done in (10, 20, 30, 40, 50)]
-
-
 def test_what_is_no_binary_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "python.tar.gz").write_bytes(archive(["data_batch_1"]))
     with pytest.raises(UnderstudyError, match=r"has no data_batch_1.bin: the binary version"):
@@ -217,58 +151,19 @@ def test_what_is_no_binary_version_is_refused(tmp_path: Path) -> None:
         load(folder)
 
 
-def test_a_download_is_checked_and_then_kept(tmp_path: Path, server: Server) -> None:
-    for _ in range(2):
-        arrays = load_download(tmp_path, url=address(server), md5=CONTENT_MD5)
-        assert len(arrays.train_images) == 10
-    assert server.asked == [None]
-    assert not list(tmp_path.rglob("*.part"))
+def test_the_archive_is_downloaded_once_and_read(tmp_path: Path) -> None:
+    there = tmp_path / "there.tar.gz"
+    there.write_bytes(CONTENT)
+    first = load_download(tmp_path / "cache", there.as_uri(), CONTENT_MD5)
+    there.unlink()
+    again = load_download(tmp_path / "cache", there.as_uri(), CONTENT_MD5)
+    assert np.array_equal(first.train_images, again.train_images) and len(again.train_images) == 10
+    assert (tmp_path / "cache" / "downloads" / ARCHIVE).read_bytes() == CONTENT
 
 
-def test_a_broken_download_goes_on_where_it_stopped(tmp_path: Path, server: Server) -> None:
-    server.limits = [100, 50]
-    target = download(tmp_path / "a.tar.gz", address(server), CONTENT_MD5)
-    assert target.read_bytes() == CONTENT
-    assert server.asked == [None, "bytes=100-", "bytes=150-"]
-
-
-def test_what_an_earlier_run_left_is_used(tmp_path: Path, server: Server) -> None:
-    (tmp_path / "a.part").write_bytes(CONTENT[:70])
-    assert download(tmp_path / "a", address(server), CONTENT_MD5).read_bytes() == CONTENT
-    (tmp_path / "b.part").write_bytes(CONTENT)  # complete, but the run was killed before the check
-    assert download(tmp_path / "b", address(server), CONTENT_MD5).read_bytes() == CONTENT
-    assert server.asked == ["bytes=70-", f"bytes={len(CONTENT)}-"]
-
-
-def test_a_server_without_ranges_starts_again(tmp_path: Path, server: Server) -> None:
-    server.ranges = False
-    (tmp_path / "a.part").write_bytes(b"x" * 70)
-    assert download(tmp_path / "a", address(server), CONTENT_MD5).read_bytes() == CONTENT
-
-
-def test_a_wrong_checksum_deletes_what_came(tmp_path: Path, server: Server) -> None:
-    with pytest.raises(
-        UnderstudyError, match=f"md5 {CONTENT_MD5} instead of {MD5} and was deleted"
-    ):
-        download(tmp_path / "a", address(server), MD5)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.lock"]
-
-
-def test_a_download_that_makes_no_progress_says_what_to_do(tmp_path: Path, server: Server) -> None:
-    server.limits = [100, 0]
-    with pytest.raises(
-        UnderstudyError,
-        match=r"broke off .* are saved, run again to resume: give a local copy .* --data",
-    ):
-        download(tmp_path / "a", address(server), CONTENT_MD5)
-    assert (tmp_path / "a.part").read_bytes() == CONTENT[:100]
-
-
-def test_without_a_network_one_line_names_data(tmp_path: Path, server: Server) -> None:
-    url = address(server)
-    server.server_close()
+def test_failed_download_names_the_ways_to_give_a_copy(tmp_path: Path) -> None:
     with pytest.raises(UnderstudyError, match=r"cannot download .* with --data PATH") as caught:
-        load_download(tmp_path, url=url, md5=MD5)
+        load_download(tmp_path, (tmp_path / "missing").as_uri(), MD5)
     assert "\n" not in str(caught.value)
 
 

@@ -53,7 +53,8 @@ def test_a_path_is_refused() -> None:
 
 
 def test_each_digit_keeps_its_label_and_its_place() -> None:
-    """The cut of :func:`stratified_rows` with a fifth and seed 0, applied to scikit-learn's images and labels."""
+    """The cut of :func:`stratified_rows` with a fifth and seed 0, applied to scikit-learn's images
+    and labels."""
     bunch, arrays = load_digits(), load(image_size=8)
     train, test = stratified_rows(bunch.target, 0.2, 0)
     for rows, images, labels in (

@@ -47,7 +47,8 @@ def test_folders_are_classes_in_alphabetical_order(root: Path) -> None:
 
 
 def test_a_class_has_the_same_number_in_both_splits(root: Path) -> None:
-    """A third class, first by name and without test images: labels of the others move up by one in both splits."""
+    """A third class, first by name and without test images: labels of the others move up by one in
+    both splits."""
     draw(root / "train" / "ant" / "b.png", 5)
     draw(root / "train" / "ant" / "a" / "z.png", 4)
     arrays = load(root)

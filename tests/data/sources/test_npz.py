@@ -172,7 +172,7 @@ def test_channels_first_are_moved_last(tmp_path: Path) -> None:
 def test_a_gap_in_the_labels_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         UnderstudyError,
-        match=r"no training image in toy.npz has label 1 though one has 2: number classes from 0 on",
+        match=r"no training image in toy.npz has label 1 though one has 2: number classes from 0",
     ):
         load(saved(tmp_path, images=GREY, labels=2 * LABELS))
     with pytest.raises(UnderstudyError, match=r"has label 2 though one has 1000000"):

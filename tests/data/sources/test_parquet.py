@@ -42,7 +42,8 @@ def write(
     names: list[str] | None = None,
     more: Mapping[str, Sequence[object]] | None = None,
 ) -> Path:
-    """A file in the Hugging Face layout; with class names it has the metadata, without it is a bare table."""
+    """A file in the Hugging Face layout; with class names it has the metadata, without it is a bare
+    table."""
     struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     held = pa.array([{"bytes": data, "path": "x.png"} for data in images], struct)
     table = pa.table({**(more or {}), columns[0]: held, columns[1]: labels})
@@ -215,7 +216,8 @@ def test_a_files_own_name_decides_its_split_before_its_folders(tmp_path: Path) -
 
 
 def test_usual_names_come_first_among_columns_of_the_right_type(tmp_path: Path) -> None:
-    """Two columns of images and two of labels: img before thumb, label before coarse; of unusual ones the first."""
+    """Two columns of images and two of labels: img before thumb, label before coarse; of unusual
+    ones the first."""
     struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
     def column(start: int) -> Any:
