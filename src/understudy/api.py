@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from understudy.config.schema import DataConfig, TrainConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import DataConfig, TrainConfig
 from understudy.data.dataset import Dataset
 from understudy.data.prepare import TrainingData, split_dataset
 from understudy.events import SILENT, EpochResult, Silent
@@ -170,7 +171,7 @@ def _prepared(data: TrainingData | Dataset | str) -> TrainingData:
         from understudy.data import load_dataset
 
         data = load_dataset(data)
-    channels = data.image_shape[0]
+    channels = data.image.channels
     return split_dataset(data, DataConfig(mean=(0.5,) * channels, std=(0.25,) * channels))[0]
 
 
@@ -181,13 +182,12 @@ def _classifier(network: nn.Module | str, data: TrainingData) -> Classifier:
 
     if isinstance(network, Classifier):
         return network
-    channels, height, _ = data.image_shape
     if isinstance(network, str):
-        return build_model(network, data.num_classes, in_channels=channels, image_size=height)
+        return build_model(network, data.num_classes, data.image)
     return ForeignClassifier(
         network,
         data.num_classes,
         name=type(network).__name__,
-        in_channels=channels,
-        image_size=height,
+        in_channels=data.image.channels,
+        image_size=data.image.size,
     )

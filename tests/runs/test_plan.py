@@ -504,7 +504,7 @@ def test_the_cache_of_an_ensemble_is_exact_at_every_temperature(images: Path, tm
     for temperature in (1.0, 4.0, 20.0):
         mean = sum(
             s * (m.logits / temperature).softmax(1)
-            for s, m in zip(teacher.model.shares, live.members, strict=True)
+            for s, m in zip(teacher.model.weights, live.members, strict=True)
         )
         terms = [kd_loss(student, member.logits, temperature) for member in stored.members]
         entropy_gap = sum(
@@ -513,7 +513,7 @@ def test_the_cache_of_an_ensemble_is_exact_at_every_temperature(images: Path, tm
             .softmax(1)
             .mul((m.logits / temperature).log_softmax(1))
             .sum(1)
-            for s, m in zip(teacher.model.shares, live.members, strict=True)
+            for s, m in zip(teacher.model.weights, live.members, strict=True)
         ) - mean.mul(mean.log()).sum(
             1
         )  # what the student cannot change: mean KL minus KL with the mean
@@ -521,7 +521,7 @@ def test_the_cache_of_an_ensemble_is_exact_at_every_temperature(images: Path, tm
             kd_loss(student, temperature * mean.log(), temperature)
             + temperature**2 * entropy_gap.mean()
         )
-        weighted = sum(s * t for s, t in zip(teacher.model.shares, terms, strict=True))
+        weighted = sum(s * t for s, t in zip(teacher.model.weights, terms, strict=True))
         torch.testing.assert_close(weighted, of_the_mean, rtol=1e-3, atol=1e-3)
 
 

@@ -89,8 +89,8 @@ def test_images_are_ranked_by_what_the_curriculum_names() -> None:
     teacher, batches, _ = made()
     pace = make_sampler(Curriculum(by="confidence", start=0.5), teacher, batches, 4)
     by_confidence, by_loss = (hardness(teacher, batches, by) for by in ("confidence", "loss"))
-    assert torch.equal(pace.easy_first, rank_images(by_confidence))
-    assert not torch.equal(pace.easy_first, rank_images(by_loss))
+    assert torch.equal(pace.ranked_images, rank_images(by_confidence))
+    assert not torch.equal(pace.ranked_images, rank_images(by_loss))
 
 
 def test_many_equals_keep_their_order() -> None:
@@ -124,7 +124,7 @@ def test_the_pace_is_the_curriculums() -> None:
     teacher, batches, _ = made()
     pace = make_sampler(Curriculum(start=0.5, over=2), teacher, batches, 3)
     assert pace.shares == (0.5, 0.75, 1.0) and torch.equal(
-        pace.easy_first, rank_images(hardness(teacher, batches, "loss"))
+        pace.ranked_images, rank_images(hardness(teacher, batches, "loss"))
     )
 
 

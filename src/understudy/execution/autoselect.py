@@ -78,7 +78,7 @@ def measure_backends(
 def _short_plan(config: RunConfig, data: TrainingData, folder: Path) -> RunPlan:
     """The run on a few random images, with an untrained teacher of the same cost."""
     rng = np.random.default_rng(0)
-    channels, height, width = data.image_shape
+    channels, height, width = data.image.shape
 
     def images(number: int) -> tuple[np.ndarray, np.ndarray]:
         number = max(number, 2 * data.num_classes)

@@ -36,7 +36,7 @@ class ManyTeachers(Method):
     ) -> None:
         super().__init__(student, config, context)
         assert isinstance(context.teacher, Ensemble) and context.teacher_example is not None
-        self.shares = context.teacher.shares
+        self.weights = context.teacher.weights
         for number, example in enumerate(context.teacher_example.members):
             member = context.teacher.networks[number]
             assert isinstance(member, Classifier)
@@ -53,11 +53,11 @@ class ManyTeachers(Method):
             adopt(self, f"teacher_{number}", part)
 
     def losses(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
-        assert teacher is not None and len(teacher.members) == len(self.shares), (
+        assert teacher is not None and len(teacher.members) == len(self.weights), (
             "an ensemble's outputs have its members'"
         )
         result: dict[str, Tensor] = {}
-        for part, share, answer in zip(self._parts(), self.shares, teacher.members, strict=True):
+        for part, share, answer in zip(self._parts(), self.weights, teacher.members, strict=True):
             part.epoch = self.epoch
             for name, value in part.losses(student, answer, batch).items():
                 result[name] = share * value if name not in result else result[name] + share * value

@@ -25,16 +25,9 @@ _CPU = torch.device("cpu")
 
 
 def build(model: ModelConfig, data: TrainingData, stages: tuple[str, ...] = ()) -> Classifier:
-    """The configured network for this data's classes and images, with random weights, on the
-    CPU."""
-    channels, height, _ = data.image_shape
+    """The configured network for this data's classes and images, on the CPU, with random weights."""
     return build_model(
-        model.name,
-        data.num_classes,
-        in_channels=channels,
-        image_size=height,
-        stages=stages,
-        options=model.options,
+        model.name, data.num_classes, data.image, stages=stages, options=model.options
     )
 
 

@@ -51,7 +51,7 @@ def measure_costs(
         arm: deployed(trained_network(plan, run, folder, data)) for arm, run in runs.items()
     }
     settings = LatencySettings.of(plan.config.benchmark, threads)
-    latencies = measure_latency(networks, data.image_shape, settings)
+    latencies = measure_latency(networks, data.image.shape, settings)
     costs = {}
     for arm, network in networks.items():
         size = model_size(network)
@@ -60,7 +60,7 @@ def measure_costs(
             buffers=size.buffers,
             size_mb=size.size_mb,
             file_bytes=folder.weights(runs[arm].name).stat().st_size,
-            macs=count_macs(network, data.image_shape),
+            macs=count_macs(network, data.image.shape),
         )
         costs[arm] = ArmCost(stored, latencies[arm])
     return costs
@@ -204,6 +204,6 @@ def describe_data(data: TrainingData, num_test: int) -> DataFacts:
         num_test=num_test,
         num_classes=data.num_classes,
         class_names=tuple(data.class_names),
-        image_shape=tuple(data.image_shape),
+        image_shape=tuple(data.image.shape),
         fingerprint=data.fingerprint,
     )

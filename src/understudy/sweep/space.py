@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from understudy.config.parse import parse
 from understudy.config.recipe import apply_override, parse_yaml, to_mapping
-from understudy.config.schema import RunConfig, parse
+from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 
 if TYPE_CHECKING:
@@ -183,9 +184,14 @@ def trial_plan(plan: "RunPlan", values: Mapping[str, Any]) -> "RunPlan":
 
 
 def _position(key: str) -> tuple[bool, int]:
-    """Order of overrides: the method first, since another one drops the recipe's options; a section
-    before its fields."""
-    return key not in ("method", "method.name"), key.count(".")
+    """Order of overrides: names first, since another method or network drops the options of the
+    recipe's; a section before its fields."""
+    return not _replaces_options(key), key.count(".")
+
+
+def _replaces_options(key: str) -> bool:
+    """Whether a new value of this key drops the options next to it."""
+    return key in ("method", "method.name") or key.endswith(".model.name")
 
 
 def baseline_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -304,11 +310,12 @@ def _refuse_set(key: str, dimensions: Sequence[Dimension]) -> None:
             raise UnderstudyError(
                 f"{swept} is swept, and {key} is set to one value: keep one of the two"
             )
-        # The recipe's options of the method are dropped with the recipe's method.
-        section = "method" if swept == "method.name" else swept
+        # The options of a method or network are dropped with its name.
+        section = swept.removesuffix(".name") if _replaces_options(swept) else swept
         if key.startswith(f"{section}."):
             inside = key.removeprefix(f"{section}.") + ": ..."
-            values = f"{{name: kd, {inside}}}" if section == "method" else f"{{{inside}}}"
+            name = {"method": "name: kd, "}.get(section, "name: NAME, " if section != swept else "")
+            values = f"{{{name}{inside}}}"
             raise UnderstudyError(
                 f"{key} is set, but the values of {swept} take its place: "
                 f"write it into them, such as {section}={values},{{...}}"

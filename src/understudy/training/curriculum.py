@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from understudy.config.schedules import Curriculum
 from understudy.data.loader import TrainBatches
-from understudy.data.sampling import Pace
+from understudy.data.sampling import CurriculumSampler
 from understudy.teachers.base import UNAUGMENTED, Teacher
 
 _BATCH = 512
@@ -16,7 +16,7 @@ _BATCH = 512
 
 def make_sampler(
     curriculum: Curriculum, teacher: Teacher, batches: TrainBatches, epochs: int
-) -> Pace:
+) -> CurriculumSampler:
     """Which images each epoch draws from.
 
     Args:
@@ -25,7 +25,9 @@ def make_sampler(
         batches: the training images.
         epochs: of the training.
     """
-    return Pace(rank_images(hardness(teacher, batches, curriculum.by)), curriculum.shares(epochs))
+    return CurriculumSampler(
+        rank_images(hardness(teacher, batches, curriculum.by)), curriculum.shares(epochs)
+    )
 
 
 @torch.no_grad()
@@ -38,7 +40,7 @@ def hardness(teacher: Teacher, batches: TrainBatches, by: str) -> Tensor:
         by: ``loss`` (cross-entropy with the label, in nats) or ``confidence`` (1 minus the largest
             probability).
     """
-    views = batches.policy.plain()
+    views = batches.policy.identity_views()
     teacher.prepare(UNAUGMENTED, views)
     device = batches.device if batches.images is not None else torch.device("cpu")
     views = views.to(device)
@@ -60,7 +62,7 @@ def rank_images(hardness: Tensor) -> Tensor:
 
 def ranked_images(batches: TrainBatches) -> Tensor | None:
     """int64 ``[N]``: the ranking that a curriculum's batches are drawn by; ``None`` without one."""
-    return None if batches.pace is None else batches.pace.easy_first
+    return None if batches.sampler is None else batches.sampler.ranked_images
 
 
 def set_ranked_images(batches: TrainBatches, ranked: Tensor) -> None:
@@ -69,5 +71,5 @@ def set_ranked_images(batches: TrainBatches, ranked: Tensor) -> None:
     A resumed training takes the one it started with: on another machine the teacher may round
     differently and rank the images differently.
     """
-    assert batches.pace is not None, "only a curriculum ranks images"
-    batches.pace = replace(batches.pace, easy_first=ranked)
+    assert batches.sampler is not None, "only a curriculum ranks images"
+    batches.sampler = replace(batches.sampler, ranked_images=ranked)

@@ -1,4 +1,4 @@
-"""Every network of the zoo: the sizes of the literature, and the contract of a Classifier."""
+"""Every network of the table: the sizes of the literature, and the contract of a Classifier."""
 
 import subprocess
 import sys
@@ -14,6 +14,7 @@ from understudy.models import (
     deployed,
     describe_model,
     describe_models,
+    list_models,
     model_options,
 )
 
@@ -190,7 +191,7 @@ def test_mistakes_are_named(name, options, message):
 
 
 def test_impossible_tasks_are_refused():
-    with pytest.raises(UnderstudyError, match="1 class is nothing to choose from"):
+    with pytest.raises(UnderstudyError, match="needs at least 2 classes, not 1"):
         build_model("resnet8", 1)
     with pytest.raises(UnderstudyError, match="8-pixel images are too small"):
         build_model("resnet8", 10, image_size=8)
@@ -208,6 +209,24 @@ def test_options_reach_the_constructor():
     assert build_model(
         "fast_teacher", 10, options={"widths": [8, 16, 32], "stem_width": 4}
     ).feature_channels == (4, 8, 16, 32)
+
+
+def test_list_models_is_the_table_or_what_matches_a_pattern():
+    assert list_models() == list(MODELS)
+    assert list_models("wrn_40_?") == ["wrn_40_1", "wrn_40_2"]
+    assert list_models("vit*") == []
+
+
+@pytest.mark.parametrize("name", ["founding_student", "founding_teacher", "tiny_dw", "resnet8"])
+def test_images_need_not_be_square(name):
+    model = build_model(name, 4, image_size=(16, 48)).eval()
+    with torch.no_grad():
+        assert model(torch.randn(2, 3, 16, 48)).shape == (2, 4)
+
+
+def test_the_smaller_side_decides_whether_images_are_too_small():
+    with pytest.raises(UnderstudyError, match="8-pixel images are too small"):
+        build_model("resnet8", 10, image_size=(64, 8))
 
 
 def test_the_table_is_read_without_torch():
