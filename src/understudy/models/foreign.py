@@ -69,6 +69,11 @@ class ForeignClassifier(Classifier):
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self._probe(num_classes, (in_channels, height, width))
 
+    @property
+    def bare(self) -> nn.Module:
+        """The wrapped network."""
+        return self.model
+
     def forward(self, images: Tensor) -> Tensor:
         return self._logits(images)
 
@@ -116,26 +121,10 @@ class ForeignClassifier(Classifier):
         return logits
 
     def _probe(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
-        parameter = next(self.model.parameters(), torch.empty(0))
-        # A generator of its own: probing must not change the weights drawn for later models.
-        images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
-        try:
-            with evaluating(self), torch.no_grad():
-                outputs = self.outputs(images.to(parameter))
-        except (RuntimeError, ValueError, AssertionError) as error:
-            shape = "x".join(map(str, image_shape))
-            reason = one_line(error, first_line=True)
-            raise UnderstudyError(
-                f"model {self.name} does not run on {shape} images: {reason}"
-            ) from error
-        if outputs.logits.shape != (2, num_classes):
-            raise UnderstudyError(
-                f"model {self.name} gives logits of shape {list(outputs.logits.shape)} "
-                f"for 2 images of {num_classes} classes"
-            )
+        outputs = probe(self, num_classes, image_shape, f"model {self.name}")
         self.feature_channels = tuple(feature.shape[1] for feature in outputs.features)
         self.embedding_dim = self.feature_channels[-1] if self.feature_channels else 0
-        if outputs.embedding is not None and not parameter.is_meta:
+        if outputs.embedding is not None and not outputs.embedding.is_meta:
             self.head = self._find_head(outputs.embedding, outputs.logits)
 
     def _find_head(self, embedding: Tensor, logits: Tensor) -> str | None:
@@ -146,6 +135,37 @@ class ForeignClassifier(Classifier):
                     if torch.allclose(module(embedding), logits, rtol=1e-4, atol=1e-5):
                         return path
         return None
+
+
+def probe(
+    model: Classifier, num_classes: int, image_shape: tuple[int, int, int], label: str
+) -> Outputs:
+    """Run a network once on two random images, in eval mode, without gradients.
+
+    Args:
+        model: on any device; its modes, statistics and the global random numbers stay as they are.
+        num_classes: the number of logits that it must give.
+        image_shape: (channels, height, width).
+        label: the network in messages.
+
+    Raises:
+        UnderstudyError: if it does not run on such images, or gives other logits.
+    """
+    parameter = next(model.parameters(), torch.empty(0))
+    # A generator of its own: probing must not change the weights drawn for later models.
+    images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0)).to(parameter)
+    try:
+        with evaluating(model), torch.no_grad():
+            outputs = model.outputs(images)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        shape, reason = "x".join(map(str, image_shape)), one_line(error, first_line=True)
+        raise UnderstudyError(f"{label} does not run on {shape} images: {reason}") from error
+    if outputs.logits.shape != (2, num_classes):
+        raise UnderstudyError(
+            f"{label} gives logits of shape {list(outputs.logits.shape)} "
+            f"for 2 images of {num_classes} classes"
+        )
+    return outputs
 
 
 class _Capture:

@@ -1,0 +1,122 @@
+"""Images as users have them: arrays in either order, bytes or floats, or a split."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from understudy.config.schema import DataConfig
+from understudy.data.dataset import SealedSplit, Split
+from understudy.data.loader import plain_batches
+from understudy.data.views import Normalise
+from understudy.errors import UnderstudyError
+from understudy.models.base import Classifier
+from understudy.models.modes import evaluating
+from understudy.models.normalisation import Normalisation
+from understudy.training.device import resolve_device
+
+
+@torch.no_grad()
+def logits_of(
+    network: Classifier,
+    images: Split | Tensor | np.ndarray,
+    normalisation: Normalisation,
+    image_shape: tuple[int, int, int],
+    *,
+    device: str = "cpu",
+    batch_size: int = 512,
+) -> Tensor:
+    """Logits of images in eval mode: fp32 ``[N, K]``, on the CPU.
+
+    Args:
+        network: moved to ``device``; its modes are restored afterwards.
+        images: a split, or ``[N, C, H, W]`` or ``[N, H, W, C]``: uint8 in 0..255, floats in [0, 1].
+        normalisation: applied to the [0, 1] images.
+        image_shape: (channels, height, width) that the images must have.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        batch_size: images in a forward pass.
+
+    Raises:
+        UnderstudyError: for images of another shape, type or range, or none at all.
+    """
+    if batch_size < 1:
+        raise UnderstudyError(f"batch_size must be at least 1, not {batch_size}")
+    place = resolve_device(device)
+    batches = _batches(images, normalisation, image_shape, batch_size, place)
+    network.to(place)
+    with evaluating(network):
+        return torch.cat([network(batch).float().cpu() for batch in batches])
+
+
+def _batches(
+    images: Split | Tensor | np.ndarray,
+    normalisation: Normalisation,
+    image_shape: tuple[int, int, int],
+    batch_size: int,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    """Normalised batches, float ``[B, C, H, W]``; everything is checked before the first."""
+    if isinstance(images, Split):
+        _check_shape(tuple(images.images.shape[1:]), image_shape)
+        config = DataConfig(mean=normalisation.mean, std=normalisation.std)
+        return (batch.images for batch in plain_batches(images, config, batch_size, device))
+    pixels = _pixels(images, image_shape)
+    normalise = Normalise(normalisation.mean, normalisation.std, image_shape[2], device)
+    parts = pixels.split(batch_size)
+    if pixels.dtype == torch.uint8:
+        return (normalise(part.to(device)) for part in parts)
+    return (normalise(part.to(device) * 255) for part in parts)
+
+
+def _pixels(images: Any, image_shape: tuple[int, int, int]) -> Tensor:
+    """Images as ``[N, H, W, C]``: uint8, or fp32 in [0, 1]."""
+    if isinstance(images, SealedSplit):
+        raise UnderstudyError(
+            "predict does not open a sealed test split: use evaluate, or give "
+            "data.test.open_for_final_evaluation()"
+        )
+    if isinstance(images, np.ndarray) and images.dtype.kind in "uf":
+        images = torch.from_numpy(np.ascontiguousarray(images))
+    if not isinstance(images, Tensor):
+        raise UnderstudyError(
+            "images must be a Split, or a numpy array or torch tensor of uint8 or floats, "
+            f"not {_kind(images)}"
+        )
+    if images.ndim == 3:
+        raise UnderstudyError("predict takes a batch of images: give images[None] for a single one")
+    if images.ndim != 4 or len(images) == 0:
+        raise UnderstudyError(
+            f"images must be [N, C, H, W] or [N, H, W, C] with N above 0, not {list(images.shape)}"
+        )
+    channels, height, width = image_shape
+    if tuple(images.shape[1:]) == (height, width, channels) != image_shape:
+        images = images.permute(0, 3, 1, 2)
+    _check_shape(tuple(images.shape[1:]), image_shape)
+    images = images.permute(0, 2, 3, 1)
+    if images.dtype == torch.uint8:
+        return images
+    if not images.dtype.is_floating_point:
+        raise UnderstudyError(f"images must be uint8 or floats, not {images.dtype}")
+    if not (images.min() >= 0 and images.max() <= 1):
+        raise UnderstudyError(
+            "float images must lie in [0, 1], before normalisation: divide bytes by 255, "
+            "or call student.network on images that are normalised already"
+        )
+    return images.float()
+
+
+def _check_shape(shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> None:
+    if shape != image_shape:
+        found, wanted = ("x".join(map(str, one)) for one in (shape, image_shape))
+        raise UnderstudyError(
+            f"the images are {found}, but the network was trained on {wanted} "
+            "(channels x height x width): resize them"
+        )
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}"
+    return type(value).__name__
