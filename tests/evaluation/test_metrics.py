@@ -1,5 +1,7 @@
 """Figures of a classifier against values worked out by hand and plain loops."""
 
+import dataclasses
+import json
 import math
 
 import numpy as np
@@ -9,8 +11,9 @@ from tests.tiny_data import tiny_config, tiny_net, tiny_split
 from torch import nn
 
 from understudy.config.schema import DataConfig
-from understudy.data.dataset import Split
+from understudy.data.dataset import SealedSplit, Split
 from understudy.evaluation.metrics import (
+    Metrics,
     accuracy,
     agreement,
     ece,
@@ -22,6 +25,7 @@ from understudy.evaluation.metrics import (
     reliability,
     teacher_kl,
 )
+from understudy.files import from_json, to_json
 
 # Softmax of these is exactly (1/2, 1/4, 1/4), (1/4, 1/2, 1/4), (1/10, 1/10, 8/10), (8/10, 1/10, 1/10).
 LOGITS = torch.tensor(
@@ -117,10 +121,10 @@ def test_ece_equals_a_loop_over_bins() -> None:
 def test_the_reliability_bins_hold_every_prediction_once() -> None:
     logits, labels = random_logits()
     bins = reliability(logits, labels)
-    assert sum(bins["count"]) == len(labels)
-    assert {len(values) for values in bins.values()} == {15}
+    assert sum(bins.count) == len(labels)
+    assert {len(bins.confidence), len(bins.accuracy), len(bins.count)} == {15}
     for number, (confidence, hit, count) in enumerate(
-        zip(bins["confidence"], bins["accuracy"], bins["count"], strict=True)
+        zip(bins.confidence, bins.accuracy, bins.count, strict=True)
     ):
         if count:
             assert number / 15 < confidence <= (number + 1) / 15 and 0 <= hit <= 1
@@ -131,9 +135,7 @@ def test_the_reliability_bins_hold_every_prediction_once() -> None:
 def test_the_bins_give_back_the_accuracy() -> None:
     logits, labels = random_logits()
     bins = reliability(logits, labels)
-    hits = sum(
-        hit * count for hit, count in zip(bins["accuracy"], bins["count"], strict=True) if count
-    )
+    hits = sum(hit * count for hit, count in zip(bins.accuracy, bins.count, strict=True) if count)
     assert hits / len(labels) == pytest.approx(accuracy(logits, labels))
 
 
@@ -157,10 +159,8 @@ def test_the_divergence_is_from_the_teacher_to_the_model() -> None:
 def test_metrics_holds_all_of_them() -> None:
     logits, labels = random_logits()
     alone, beside = metrics(logits, labels), metrics(logits, labels, logits)
-    assert alone["agreement"] is alone["teacher_kl"] is None
-    assert beside["agreement"] == 1 and beside["accuracy"] == alone["accuracy"] == accuracy(
-        logits, labels
-    )
+    assert alone.agreement is alone.teacher_kl is None
+    assert beside.agreement == 1 and beside.accuracy == alone.accuracy == accuracy(logits, labels)
 
 
 def test_metrics_are_the_single_figures_under_their_names() -> None:
@@ -173,16 +173,12 @@ def test_metrics_are_the_single_figures_under_their_names() -> None:
         0.0,
     ]
     gaps += [0.8 * math.log(0.8 / 0.1) + 0.1 * math.log(0.1 / 0.8)] * 2
-    assert found["teacher_kl"] == pytest.approx(sum(gaps) / 4)
-    assert (
-        found["agreement"] == 0.25
-        and found["accuracy"] == 0.75
-        and found["per_class"][::2] == [1.0, 0.5]
-    )
-    assert found["nll"] == pytest.approx(-(math.log(0.5) + math.log(0.25) + 2 * math.log(0.8)) / 4)
-    assert found["ece"] == pytest.approx(0.5 * 0.0 + 0.5 * 0.2), "bins 8 and 12 of 15"
-    assert found["reliability"]["count"] == [0] * 7 + [2] + [0] * 3 + [2] + [0] * 3
-    assert set(found) == {
+    assert found.teacher_kl == pytest.approx(sum(gaps) / 4)
+    assert found.agreement == 0.25 and found.accuracy == 0.75 and found.per_class[::2] == [1.0, 0.5]
+    assert found.nll == pytest.approx(-(math.log(0.5) + math.log(0.25) + 2 * math.log(0.8)) / 4)
+    assert found.ece == pytest.approx(0.5 * 0.0 + 0.5 * 0.2), "bins 8 and 12 of 15"
+    assert found.reliability.count == [0] * 7 + [2] + [0] * 3 + [2] + [0] * 3
+    assert {f.name for f in dataclasses.fields(found)} == {
         "accuracy",
         "per_class",
         "nll",
@@ -196,9 +192,7 @@ def test_metrics_are_the_single_figures_under_their_names() -> None:
 def test_the_divergence_in_metrics_is_not_the_other_way_round() -> None:
     teacher, model = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.9, 0.1]]).log()
     forward = 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)
-    assert metrics(model, torch.tensor([0]), teacher)["teacher_kl"] == pytest.approx(
-        forward, rel=1e-6
-    )
+    assert metrics(model, torch.tensor([0]), teacher).teacher_kl == pytest.approx(forward, rel=1e-6)
 
 
 def test_figures_are_computed_in_double_precision() -> None:
@@ -239,12 +233,10 @@ def test_evaluate_shows_images_with_mean_a_half_and_std_a_quarter_by_default() -
     means = torch.tensor([[1.0, 0.2, 0.4], [0.0, 0.8, 0.2], [0.4, 0.4, 0.6]], dtype=torch.float64)
     logits = ((means - 0.5) / 0.25).square()
     found = evaluate(Brightness(), solid_split())
-    assert found["nll"] == pytest.approx(
+    assert found.nll == pytest.approx(
         float(-logits.log_softmax(1)[[0, 1, 2], [0, 1, 0]].mean()), rel=1e-5
     )
-    assert (
-        found["per_class"][0] >= 0.5 and found["per_class"][1] == 0 and found["agreement"] is None
-    )
+    assert found.per_class[0] >= 0.5 and found.per_class[1] == 0 and found.agreement is None
 
 
 def test_evaluate_takes_a_normalisation_and_compares_with_a_teacher() -> None:
@@ -257,13 +249,11 @@ def test_evaluate_takes_a_normalisation_and_compares_with_a_teacher() -> None:
     logits = ((shown - torch.tensor([0.1, 0.2, 0.3])) / torch.tensor([0.5, 0.5, 1.0])).square()
     model, teacher = logits.log_softmax(1), logits.flip(1).log_softmax(1)
     found = evaluate(Brightness(), solid_split(), config, teacher=Backwards())
-    assert found["nll"] == pytest.approx(float(-model[[0, 1, 2], [0, 1, 0]].mean()), rel=1e-5)
-    assert found["teacher_kl"] == pytest.approx(
+    assert found.nll == pytest.approx(float(-model[[0, 1, 2], [0, 1, 0]].mean()), rel=1e-5)
+    assert found.teacher_kl == pytest.approx(
         float((teacher.exp() * (teacher - model)).sum(1).mean()), rel=1e-4
     )
-    assert found["agreement"] == pytest.approx(1 / 3), (
-        "green is in the middle, forwards and backwards"
-    )
+    assert found.agreement == pytest.approx(1 / 3), "green is in the middle, forwards and backwards"
 
 
 def test_predict_keeps_the_order_of_the_images() -> None:
@@ -309,3 +299,33 @@ def test_predict_in_bf16_returns_fp32_close_by() -> None:
     rounded = predict(network, split, tiny_config(), torch.device("cpu"), precision="bf16")
     assert rounded.dtype == torch.float32 and not torch.equal(rounded, exact)
     torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
+
+
+def test_class_without_images_has_no_accuracy() -> None:
+    assert metrics(LOGITS, LABELS).per_class == (1.0, None, 0.5)
+
+
+def test_evaluate_opens_a_sealed_split() -> None:
+    network, split = tiny_net(), tiny_split(10)
+    sealed = evaluate(network, SealedSplit(split), tiny_config())
+    assert sealed == evaluate(network, split, tiny_config())
+    logits = predict(network, split, tiny_config(), torch.device("cpu"))
+    assert sealed.accuracy == accuracy(logits, split.labels) and sealed.agreement is None
+
+
+def test_evaluate_compares_with_a_teacher() -> None:
+    network, split = tiny_net(), tiny_split(10)
+    measured = evaluate(network, split, tiny_config(), teacher=network)
+    assert measured.agreement == 1 and measured.teacher_kl == pytest.approx(0, abs=1e-12)
+
+
+def test_metrics_are_printed_without_their_long_lists() -> None:
+    shown = Metrics(accuracy=0.8125, per_class=(0.7,) * 10, nll=0.65432, ece=0.01, agreement=0.9)
+    assert repr(shown) == "Metrics(accuracy=0.8125, nll=0.6543, ece=0.01, agreement=0.9)"
+
+
+def test_metrics_round_trip_through_json() -> None:
+    logits, labels = random_logits()
+    measured = metrics(logits, labels, logits)
+    written = json.loads(json.dumps(to_json(measured)))
+    assert from_json(Metrics, written, "here", "measure again") == measured
