@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from understudy.config.schema import DataConfig
 from understudy.data.dataset import SealedSplit, Split
 from understudy.data.loader import plain_batches
 from understudy.data.views import Normalise
 from understudy.errors import UnderstudyError
-from understudy.models.base import Classifier
 from understudy.models.modes import evaluating
 from understudy.models.normalisation import Normalisation
 from understudy.training.device import resolve_device
@@ -20,7 +19,7 @@ from understudy.training.device import resolve_device
 
 @torch.no_grad()
 def logits_of(
-    network: Classifier,
+    network: nn.Module,
     images: Split | Tensor | np.ndarray,
     normalisation: Normalisation,
     image_shape: tuple[int, int, int],
@@ -46,8 +45,29 @@ def logits_of(
     place = resolve_device(device)
     batches = _batches(images, normalisation, image_shape, batch_size, place)
     network.to(place)
+    logits = []
     with evaluating(network):
-        return torch.cat([network(batch).float().cpu() for batch in batches])
+        for batch in batches:
+            result = network(batch)
+            logits.append(getattr(result, "logits", result).float().cpu())
+    return torch.cat(logits)
+
+
+def shape_of(images: Split | Tensor | np.ndarray, channels: int) -> tuple[int, int, int]:
+    """(channels, height, width) of images in either order, told apart by the number of channels.
+
+    Raises:
+        UnderstudyError: if the images have another number.
+    """
+    _check_type(images)
+    shape = tuple((images.images if isinstance(images, Split) else images).shape)
+    if len(shape) == 4 and shape[1] == channels:
+        return channels, shape[2], shape[3]
+    if len(shape) == 4 and shape[3] == channels:
+        return channels, shape[1], shape[2]
+    raise UnderstudyError(
+        f"images must be [N, C, H, W] or [N, H, W, C] with C = {channels}, not {list(shape)}"
+    )
 
 
 def _batches(
@@ -72,18 +92,9 @@ def _batches(
 
 def _pixels(images: Any, image_shape: tuple[int, int, int]) -> Tensor:
     """Images as ``[N, H, W, C]``: uint8, or fp32 in [0, 1]."""
-    if isinstance(images, SealedSplit):
-        raise UnderstudyError(
-            "predict does not open a sealed test split: use evaluate, or give "
-            "data.test.open_for_final_evaluation()"
-        )
-    if isinstance(images, np.ndarray) and images.dtype.kind in "uf":
+    _check_type(images)
+    if isinstance(images, np.ndarray):
         images = torch.from_numpy(np.ascontiguousarray(images))
-    if not isinstance(images, Tensor):
-        raise UnderstudyError(
-            "images must be a Split, or a numpy array or torch tensor of uint8 or floats, "
-            f"not {_kind(images)}"
-        )
     if images.ndim == 3:
         raise UnderstudyError("predict takes a batch of images: give images[None] for a single one")
     if images.ndim != 4 or len(images) == 0:
@@ -105,6 +116,20 @@ def _pixels(images: Any, image_shape: tuple[int, int, int]) -> Tensor:
             "or call student.network on images that are normalised already"
         )
     return images.float()
+
+
+def _check_type(images: Any) -> None:
+    if isinstance(images, SealedSplit):
+        raise UnderstudyError(
+            "predict does not open a sealed test split: use evaluate, or give "
+            "data.test.open_for_final_evaluation()"
+        )
+    numbers = isinstance(images, np.ndarray) and images.dtype.kind in "uf"
+    if not numbers and not isinstance(images, Tensor | Split):
+        raise UnderstudyError(
+            "images must be a Split, or a numpy array or torch tensor of uint8 or floats, "
+            f"not {_kind(images)}"
+        )
 
 
 def _check_shape(shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> None:

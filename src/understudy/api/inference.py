@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from understudy.api.images import logits_of
+from understudy.api.images import logits_of, shape_of
 from understudy.api.inputs import checked_module, default_config
 from understudy.api.student import Student
 from understudy.api.teacher import Teacher
 from understudy.config.schema import DataConfig
 from understudy.data.dataset import SealedSplit, Split
-from understudy.errors import UnderstudyError
-from understudy.evaluation import metrics
+from understudy.errors import UnderstudyError, one_line
+from understudy.evaluation.metrics import evaluate as measure
 from understudy.models.base import Classifier
-from understudy.models.foreign import ForeignClassifier
+from understudy.models.modes import evaluating
 from understudy.models.normalisation import Normalisation, known_normalisation
 from understudy.models.registry import build_model, deployed
 from understudy.teachers.frozen import renormalisation
@@ -96,8 +96,131 @@ def predict(
     Raises:
         UnderstudyError: for images that do not fit, or a normalisation that is not known.
     """
-    module = network.network if isinstance(network, Student) else network
-    checked_module("network", module)
-    order = image_order(images)
-    known = _normalisation(network, mean, std, order[0] if isinstance(network, Student) else None)
-    raise NotImplementedError
+    if isinstance(network, Student):
+        student = network
+        if mean is not None or std is not None:
+            own = _normalisation(network.network, mean, std)
+            assert own is not None
+            student = replace(network, mean=own.mean, std=own.std)
+        return student.predict(
+            images, probabilities=probabilities, device=device, batch_size=batch_size
+        )
+    module = checked_module("network", network)
+    normalisation = _normalisation(module, mean, std)
+    if normalisation is None:
+        raise UnderstudyError(
+            f"the normalisation of {type(module).__name__} is not known: give predict its mean and "
+            "std, one number per channel"
+        )
+    logits = logits_of(
+        module,
+        images,
+        normalisation,
+        shape_of(images, len(normalisation.mean)),
+        device=device,
+        batch_size=batch_size,
+    )
+    return logits.softmax(1) if probabilities else logits.argmax(1)
+
+
+def evaluate(
+    network: Student | nn.Module,
+    split: Split | SealedSplit,
+    config: DataConfig | None = None,
+    *,
+    teacher: Student | Teacher | nn.Module | None = None,
+    device: str = "cpu",
+) -> "Metrics":
+    """Measure a network on a split; a test split is opened for it.
+
+    Args:
+        network: the result of a training, or a module, normalised images to logits.
+        split: for instance ``data.test``: evaluate on it once, when nothing is chosen any more.
+        config: normalisation of the network's images. By default what the network was trained
+            with if that is known, else mean 0.5 and std 0.25, as :func:`understudy.train` uses.
+        teacher: to compare with; fed images in its own normalisation if that is known, else in the
+            network's.
+        device: where to run: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        UnderstudyError: for a split or a network of another type, images that the network does not
+            take, or labels that it does not know.
+    """
+    if not isinstance(split, Split | SealedSplit):
+        raise UnderstudyError(
+            f"evaluate needs a split, such as data.test, not {type(split).__name__}"
+        )
+    opened = split.open_for_final_evaluation() if isinstance(split, SealedSplit) else split
+    module, own = _with_normalisation("network", network)
+    channels = opened.images.shape[1]
+    if config is None:
+        config = default_config(channels)
+        config = config if own is None else replace(config, mean=own.mean, std=own.std)
+    _check_classes(module, opened)
+    place = resolve_device(device)
+    compared = None
+    if teacher is not None:
+        compared, known = _with_normalisation("teacher", teacher)
+        _check_classes(compared, opened)
+        if known is not None:
+            change = renormalisation(config.mean, config.std, known.mean, known.std, place)
+            compared = compared if change is None else _Renormalised(compared, *change)
+    return measure(module, opened, config, teacher=compared, device=str(place))
+
+
+class _Renormalised(nn.Module):
+    """A network that is fed images in another normalisation than its own."""
+
+    def __init__(self, network: nn.Module, scale: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.network, self.scale, self.shift = network, scale, shift
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.network(torch.addcmul(self.shift, images, self.scale))
+        return result
+
+
+def _with_normalisation(
+    role: str, network: Student | Teacher | nn.Module
+) -> tuple[nn.Module, Normalisation | None]:
+    if isinstance(network, Student):
+        return network.network, Normalisation(network.mean, network.std)
+    if isinstance(network, Teacher):
+        module = checked_module(role, network.network)
+        return module, _normalisation(module, network.mean, network.std)
+    module = checked_module(role, network)
+    return module, _normalisation(module, None, None)
+
+
+def _normalisation(
+    module: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> Normalisation | None:
+    """The given one, or what is known of the module."""
+    if (mean is None) != (std is None):
+        raise UnderstudyError("mean and std must be given together")
+    if mean is not None and std is not None:
+        return Normalisation(tuple(mean), tuple(std))
+    return known_normalisation(module)[0]
+
+
+def _check_classes(module: nn.Module, split: Split) -> None:
+    """Refuse a network that does not take the images, or has fewer classes than the labels."""
+    _, channels, height, width = split.images.shape
+    parameter = next(module.parameters(), torch.empty(0))
+    image = torch.zeros(1, channels, height, width).to(parameter)
+    name = type(module).__name__
+    try:
+        with evaluating(module), torch.no_grad():
+            result = module(image)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        shape, reason = f"{channels}x{height}x{width}", one_line(error, first_line=True)
+        raise UnderstudyError(f"{name} does not run on {shape} images: {reason}") from error
+    logits = getattr(result, "logits", result)
+    highest = int(split.labels.max())
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        raise UnderstudyError(f"{name} does not give logits [N, K]")
+    if logits.shape[1] <= highest:
+        raise UnderstudyError(
+            f"{name} gives {logits.shape[1]} logits, but the labels go up to {highest}: "
+            "it is a network for other classes"
+        )

@@ -1,4 +1,4 @@
-"""Arguments of the Python interface: accepted, or refused in one line before anything is trained."""
+"""Arguments of the Python interface: accepted, or refused in one line before any training."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace

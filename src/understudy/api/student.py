@@ -1,4 +1,4 @@
-"""The result of a training: a network with all that is needed to use it, in memory and as a file."""
+"""The result of a training: a network with all that is needed to use it; save and load it."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -77,6 +77,7 @@ class Student:
 
     @property
     def num_classes(self) -> int:
+        """How many classes it tells apart."""
         return len(self.class_names)
 
     def __repr__(self) -> str:
@@ -100,8 +101,8 @@ class Student:
         """Classes of images; the normalisation is applied here.
 
         Args:
-            images: a split, or an array or tensor of images as in ``image_shape``, in ``[N, C, H, W]``
-                or ``[N, H, W, C]`` order: uint8 in 0..255, or floats in [0, 1].
+            images: a split, or an array or tensor of images of ``image_shape``, ``[N, C, H, W]`` or
+                ``[N, H, W, C]``: uint8 in 0..255, or floats in [0, 1].
             probabilities: return each class's probability instead.
             device: where to run: ``cpu``, ``cuda`` or ``cuda:N``.
             batch_size: images in a forward pass.
@@ -194,9 +195,7 @@ class Student:
         try:
             deployed(student.network).load_state_dict(tensors)
         except (RuntimeError, TypeError) as error:
-            raise UnderstudyError(
-                f"{path} does not fit the network: {one_line(error)}"
-            ) from error
+            raise UnderstudyError(f"{path} does not fit the network: {one_line(error)}") from error
         student.network.eval()
         record_normalisation(student.network, Normalisation(student.mean, student.std))
         return student
@@ -291,7 +290,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UnderstudyError(
             f"{path} is not a saved student: give a file that Student.save wrote"

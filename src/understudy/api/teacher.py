@@ -82,7 +82,9 @@ def as_teachers(teacher: Any) -> list[Teacher]:
         )
     if isinstance(teacher, Sequence) and not isinstance(teacher, (nn.Module, bytes)):
         if not teacher:
-            raise UnderstudyError("teacher is an empty sequence: give None, or at least one network")
+            raise UnderstudyError(
+                "teacher is an empty sequence: give None, or at least one network"
+            )
         return [one for several in teacher for one in as_teachers(several)]
     if isinstance(teacher, Student):
         return [Teacher(teacher.network, teacher.mean, teacher.std)]

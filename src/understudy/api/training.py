@@ -118,7 +118,8 @@ def distill(
     network = classifier("student", student, prepared)
     check_trainable(network)
     check_separate(teachers, network)
-    frozen, checks = None, ()
+    frozen: FrozenTeacher | None = None
+    checks: tuple[TeacherCheck, ...] = ()
     if teachers:
         frozen, checks = freeze(
             teachers,

@@ -17,7 +17,12 @@ from torch import Tensor
 
 from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.feature_pairs import StagesConfig, paired_stages, same_size, unit
+from understudy.methods.feature_pairs import (
+    StagesConfig,
+    l2_normalize,
+    match_spatial,
+    paired_stages,
+)
 from understudy.models.base import Classifier, Outputs
 
 
@@ -30,9 +35,9 @@ def at_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     Returns:
         scalar in [0, 2 / (H * W)], H and W the smaller ones; the same for any order of the channels and any positive scale.
     """
-    student_map, teacher_map = same_size(student_map.float(), teacher_map.float())
-    student = unit(student_map.square().mean(1).flatten(1))
-    teacher = unit(teacher_map.square().mean(1).flatten(1))
+    student_map, teacher_map = match_spatial(student_map.float(), teacher_map.float())
+    student = l2_normalize(student_map.square().mean(1).flatten(1))
+    teacher = l2_normalize(teacher_map.square().mean(1).flatten(1))
     return (student - teacher).square().mean()
 
 

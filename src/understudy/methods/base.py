@@ -174,7 +174,7 @@ class Method(nn.Module, ABC):
         return describe_fields(cls.config_class)
 
 
-def adopt(method: Method, name: str, part: Method) -> None:
+def attach_part(method: Method, name: str, part: Method) -> None:
     """Make ``part`` a child of a method that has the same student.
 
     The student is the method's child alone: a part that held it too would save it a second time.

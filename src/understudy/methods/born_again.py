@@ -15,7 +15,11 @@ from dataclasses import dataclass
 
 from understudy.config.schedules import Schedule
 from understudy.methods.base import Method, MethodConfig
-from understudy.runs.plan import GENERATIONS
+
+BORN_AGAIN = "born_again"
+"""The method's name; a run turns an arm of this method into a chain of arms."""
+GENERATIONS = 2
+"""Networks trained one after the other, by default."""
 
 
 @dataclass(frozen=True)

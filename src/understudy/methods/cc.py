@@ -16,7 +16,7 @@ from torch import Tensor
 
 from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_embeddings
-from understudy.methods.feature_pairs import unit
+from understudy.methods.feature_pairs import l2_normalize
 from understudy.models.base import Classifier, Outputs
 
 
@@ -56,7 +56,10 @@ def cc_loss(
         scalar, at least 0, at most 1 at even orders; the same for any positive scale and any rotation of either; 0 for a
         single image. A zero embedding has cosine 0 with all.
     """
-    student, teacher = unit(student_embedding.float()), unit(teacher_embedding.float())
+    student, teacher = (
+        l2_normalize(student_embedding.float()),
+        l2_normalize(teacher_embedding.float()),
+    )
     difference = _correlations(student @ student.T, gamma, order) - _correlations(
         teacher @ teacher.T, gamma, order
     )

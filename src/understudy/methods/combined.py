@@ -17,7 +17,7 @@ from torch import Tensor
 
 from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
-from understudy.methods.base import NEEDS, Method, MethodConfig, MethodContext, adopt
+from understudy.methods.base import NEEDS, Method, MethodConfig, MethodContext, attach_part
 from understudy.models.base import Classifier, Outputs
 
 
@@ -45,7 +45,7 @@ class Combined(Method):
                 raise UnderstudyError(
                     f"method {config.name}: {name} replaces the student's own head and cannot be combined"
                 )
-            adopt(self, f"part_{name}", part)
+            attach_part(self, f"part_{name}", part)
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         result: dict[str, Tensor] = {}

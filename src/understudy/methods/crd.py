@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
-from understudy.methods.feature_pairs import unit
+from understudy.methods.feature_pairs import l2_normalize
 from understudy.models.base import Classifier, Outputs
 
 
@@ -151,8 +151,8 @@ class CRD(Method):
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         assert student.embedding is not None and teacher.embedding is not None
-        ours = unit(self.project_student(student.embedding.float()))
-        theirs = unit(self.project_teacher(teacher.embedding.float()))
+        ours = l2_normalize(self.project_student(student.embedding.float()))
+        theirs = l2_normalize(self.project_teacher(teacher.embedding.float()))
         chosen = torch.cat([batch.index[:, None], self.sampler(batch.labels, self.negatives)], 1)
         loss = self._contrast(ours, self.teacher_bank, self.teacher_normaliser, chosen)
         loss = loss + self._contrast(theirs, self.student_bank, self.student_normaliser, chosen)
@@ -178,7 +178,7 @@ class CRD(Method):
             index, ours, theirs = _of_all_ranks(index, ours, theirs)
         for bank, vectors in ((self.student_bank, ours), (self.teacher_bank, theirs)):
             mixed = self.momentum * bank[index] + (1 - self.momentum) * vectors
-            bank.index_copy_(0, index, unit(mixed))
+            bank.index_copy_(0, index, l2_normalize(mixed))
 
 
 def _of_all_ranks(index: Tensor, *vectors: Tensor) -> list[Tensor]:

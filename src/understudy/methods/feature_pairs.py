@@ -47,7 +47,7 @@ def paired_stages(config: StagesConfig, context: MethodContext) -> tuple[tuple[i
     return tuple(zip(from_the_end, weights, strict=True))
 
 
-def same_size(student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Tensor]:
+def match_spatial(student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Tensor]:
     """Both ``[B, C, H, W]`` maps, average-pooled to the smaller height and the smaller width where these differ."""
     height, width = (
         min(pair) for pair in zip(student_map.shape[2:], teacher_map.shape[2:], strict=True)
@@ -60,7 +60,7 @@ def same_size(student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Tensor]
     return pooled[0], pooled[1]
 
 
-def unit(vectors: Tensor) -> Tensor:
+def l2_normalize(vectors: Tensor) -> Tensor:
     """Vectors ``[..., D]`` scaled to length 1; a zero vector stays zero, and its gradient stays small.
 
     ``F.normalize`` divides by a length of 1e-12 there and gives a gradient as large.

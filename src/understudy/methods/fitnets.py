@@ -22,9 +22,9 @@ from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodContext
 from understudy.methods.feature_pairs import (
     StagesConfig,
+    match_spatial,
     paired_stages,
     require_norm_samples,
-    same_size,
 )
 from understudy.models.base import Classifier, Outputs
 
@@ -49,7 +49,7 @@ def fitnets_loss(regressed: Tensor, teacher_map: Tensor) -> Tensor:
     Returns:
         scalar, at least 0, averaged over all elements.
     """
-    return F.mse_loss(*same_size(regressed, teacher_map))
+    return F.mse_loss(*match_spatial(regressed, teacher_map))
 
 
 class Regressor(nn.Module):

@@ -27,10 +27,10 @@ from understudy.errors import UnderstudyError
 from understudy.methods.base import Method, MethodContext
 from understudy.methods.feature_pairs import (
     StagesConfig,
+    l2_normalize,
+    match_spatial,
     paired_stages,
     require_norm_samples,
-    same_size,
-    unit,
 )
 from understudy.models.base import Classifier, Outputs
 
@@ -68,8 +68,10 @@ def ft_loss(student_factor: Tensor, teacher_factor: Tensor) -> Tensor:
     Returns:
         scalar, at least 0; blind to a positive factor on either side.
     """
-    student_factor, teacher_factor = same_size(student_factor, teacher_factor)
-    return F.l1_loss(unit(student_factor.flatten(1)), unit(teacher_factor.flatten(1)))
+    student_factor, teacher_factor = match_spatial(student_factor, teacher_factor)
+    return F.l1_loss(
+        l2_normalize(student_factor.flatten(1)), l2_normalize(teacher_factor.flatten(1))
+    )
 
 
 def _encoder(in_channels: int, factors: int, *, norm: bool) -> nn.Sequential:

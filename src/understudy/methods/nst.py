@@ -16,7 +16,12 @@ from torch import Tensor
 
 from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.feature_pairs import StagesConfig, paired_stages, same_size, unit
+from understudy.methods.feature_pairs import (
+    StagesConfig,
+    l2_normalize,
+    match_spatial,
+    paired_stages,
+)
 from understudy.models.base import Classifier, Outputs
 
 
@@ -41,8 +46,8 @@ def nst_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
         scalar in [0, 2] up to rounding, mean over images and pairs of channels; the same for any order of the channels and
         any positive scale of each channel. A dead channel counts as a zero pattern.
     """
-    student_map, teacher_map = same_size(student_map.float(), teacher_map.float())
-    student, teacher = unit(student_map.flatten(2)), unit(teacher_map.flatten(2))
+    student_map, teacher_map = match_spatial(student_map.float(), teacher_map.float())
+    student, teacher = l2_normalize(student_map.flatten(2)), l2_normalize(teacher_map.flatten(2))
     places = student.shape[2]
     if places**2 <= student.shape[1] * teacher.shape[1]:
         # The mean of (x . y)^2 is the inner product of the means of x x^T and y y^T, so MMD^2 is their squared distance.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_embeddings
-from understudy.methods.feature_pairs import unit
+from understudy.methods.feature_pairs import l2_normalize
 from understudy.models.base import Classifier, Outputs
 
 _EPS = 1e-7
@@ -45,7 +45,7 @@ def pkt_loss(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
 
 
 def _neighbours(embedding: Tensor) -> Tensor:
-    vectors = unit(embedding)
+    vectors = l2_normalize(embedding)
     # The cosine of opposite vectors may round to just below -1, and a logarithm below 0 is NaN.
     likeness = ((vectors @ vectors.T + 1) / 2).clamp_min(0)
     return likeness / likeness.sum(1, keepdim=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_embeddings
-from understudy.methods.feature_pairs import unit
+from understudy.methods.feature_pairs import l2_normalize
 from understudy.models.base import Classifier, Outputs
 
 
@@ -68,7 +68,7 @@ def _distances(differences: Tensor) -> Tensor:
 
 
 def _cosines(differences: Tensor) -> Tensor:
-    sides = unit(differences)
+    sides = l2_normalize(differences)
     # The angle of a side with itself tells nothing; left in, it is 1 up to rounding.
     same = torch.eye(len(sides), dtype=torch.bool, device=sides.device)
     return (sides @ sides.mT).masked_fill(same, 0)

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_features
-from understudy.methods.feature_pairs import require_norm_samples, same_size
+from understudy.methods.feature_pairs import match_spatial, require_norm_samples
 from understudy.models.base import Classifier, Outputs
+from understudy.models.modes import evaluating
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def simkd_loss(projected_map: Tensor, teacher_map: Tensor) -> Tensor:
     Returns:
         scalar, at least 0, averaged over all elements.
     """
-    return F.mse_loss(*same_size(projected_map, teacher_map))
+    return F.mse_loss(*match_spatial(projected_map, teacher_map))
 
 
 class TeacherHead(nn.Module):
@@ -91,9 +92,9 @@ class TeacherHead(nn.Module):
             for own in [*shell._parameters, *shell._buffers]:
                 setattr(shell, own, None)
         self.train(False)
-        with torch.no_grad():
-            kept, original = self(embedding), _in_eval_mode(teacher, embedding)
-        if not torch.allclose(kept, original, rtol=1e-4, atol=1e-5):
+        with torch.no_grad(), evaluating(teacher):
+            copied, original = self(embedding), teacher.classify(embedding)
+        if not torch.allclose(copied, original, rtol=1e-4, atol=1e-5):
             raise UnderstudyError(
                 "simkd cannot take the teacher's classifier out of the teacher: use another method with it"
             )
@@ -118,22 +119,12 @@ def called_modules(model: Classifier, embedding: Tensor) -> set[str]:
         module.register_forward_hook(note(name)) for name, module in model.named_modules() if name
     ]
     try:
-        with torch.no_grad():
-            _in_eval_mode(model, embedding)
+        with torch.no_grad(), evaluating(model):
+            model.classify(embedding)
     finally:
         for handle in handles:
             handle.remove()
     return called
-
-
-def _in_eval_mode(model: Classifier, embedding: Tensor) -> Tensor:
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        return model.classify(embedding)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def remove_head(student: Classifier, embedding: Tensor) -> None:

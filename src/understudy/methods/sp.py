@@ -15,7 +15,7 @@ from torch import Tensor
 
 from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.feature_pairs import StagesConfig, paired_stages, unit
+from understudy.methods.feature_pairs import StagesConfig, l2_normalize, paired_stages
 from understudy.models.base import Classifier, Outputs
 
 
@@ -42,7 +42,7 @@ def sp_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     """
     student, teacher = student_map.float().flatten(1), teacher_map.float().flatten(1)
     # Rows of Euclidean length 1, as in the paper; some public ports sum them to 1, which is another loss.
-    return (unit(student @ student.T) - unit(teacher @ teacher.T)).square().mean()
+    return (l2_normalize(student @ student.T) - l2_normalize(teacher @ teacher.T)).square().mean()
 
 
 class SP(Method):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.feature_pairs import StagesConfig, paired_stages, same_size
+from understudy.methods.feature_pairs import StagesConfig, match_spatial, paired_stages
 from understudy.models.base import Classifier, Outputs
 
 LEAST_VARIANCE = 1e-5
@@ -52,7 +52,7 @@ def vid_loss(mean: Tensor, teacher_map: Tensor, rho: Tensor) -> Tensor:
     Returns:
         scalar; negative where the prediction is closer than a variance of 1 would have it.
     """
-    mean, teacher_map = same_size(mean, teacher_map)
+    mean, teacher_map = match_spatial(mean, teacher_map)
     variance = (F.softplus(rho) + LEAST_VARIANCE).view(1, -1, 1, 1)
     return 0.5 * ((mean - teacher_map).square() / variance + variance.log()).mean()
 
@@ -106,7 +106,7 @@ class VID(Method):
         for predictor, (stage, share) in zip(self.predictors, self.stages, strict=True):
             assert isinstance(predictor, Predictor)
             # Pooled before the convolutions, which are 1x1: less work where the student's map is the larger.
-            student_map, teacher_map = same_size(
+            student_map, teacher_map = match_spatial(
                 student.features[stage].float(), teacher.features[stage].float()
             )
             parts.append(share * vid_loss(predictor.mean(student_map), teacher_map, predictor.rho))

@@ -48,14 +48,14 @@ def record_normalisation(network: nn.Module, normalisation: Normalisation) -> No
 
 
 def known_normalisation(
-    network: nn.Module, channels: int
+    network: nn.Module, channels: int | None = None
 ) -> tuple[Normalisation, Source] | tuple[None, None]:
     """What a network was trained with and how that is known; ``None`` twice if it is not.
 
     Args:
         network: any network. One that was trained or loaded with :mod:`understudy` has a note; one
             of timm has a ``pretrained_cfg``.
-        channels: of the images; a ``pretrained_cfg`` for another number does not count.
+        channels: of the images: a ``pretrained_cfg`` for another number does not count.
     """
     for module in (network, _bare(network)):
         noted = getattr(module, _ATTRIBUTE, None)
@@ -63,7 +63,7 @@ def known_normalisation(
             return noted, "recorded"
     config = pretrained_config(network)
     mean, std = config.get("mean"), config.get("std")
-    if mean is None or std is None or len(mean) != channels or len(std) != channels:
+    if mean is None or std is None or channels not in (None, len(mean)):
         return None, None
     return Normalisation(tuple(mean), tuple(std)), "pretrained_cfg"
 
