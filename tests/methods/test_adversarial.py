@@ -204,6 +204,7 @@ def test_an_embedding_that_only_one_network_shows_cannot_be_compared(monkeypatch
         lambda self, x, old=SmallNet.outputs: old(self, x)._replace(embedding=None),
     )
     with pytest.raises(
-        UnderstudyError, match=r"adversarial compares pooled embeddings.*set method\.compare=logits"
+        UnderstudyError,
+        match=r"adversarial compares embeddings.*set student\.stages.*, or method\.compare=logits",
     ):
         make_method("adversarial", compare="features")

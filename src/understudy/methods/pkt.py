@@ -1,11 +1,13 @@
-"""Probabilistic knowledge transfer: each image's neighbours are as likely to the student as they are to the teacher.
+"""Probabilistic knowledge transfer: each image has the same likely neighbours in both networks.
 
-What it does: turns the batch's cosine similarities, moved to [0, 1], into one distribution over the batch for each image,
-and adds 30000 times the mean over ``B^2`` of ``p_t * log(p_t / p_s)``.
-When to use it: as ``sp`` and ``cc``; embedding sizes may differ. Beside ``kd`` (set ``alpha``).
-Cost: two ``B x B`` matrices. The teacher's embeddings are computed once and kept.
-Options: ``weight`` of the term, ``alpha`` for ``kd`` beside it.
-Reference: Passalis and Tefas 2018, Learning Deep Representations with Probabilistic Knowledge Transfer.
+What it does: turns the batch's cosine similarities, moved to [0, 1], into one distribution over the
+batch for each image, and adds 30000 times the mean over ``B^2`` of ``p_t * log(p_t / p_s)``.
+When to use it: as ``sp`` and ``cc``; embedding sizes may differ. Together with ``kd`` (set
+``alpha``).
+Cost: two ``B x B`` matrices. The teacher's embeddings are computed once and cached.
+Options: ``weight`` of the term, ``alpha`` to add ``kd``.
+Reference: Passalis and Tefas 2018, Learning Deep Representations with Probabilistic Knowledge
+Transfer.
 """
 
 from dataclasses import dataclass
@@ -29,13 +31,17 @@ class PKTConfig(MethodConfig):
 
 
 def pkt_loss(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
-    """Mean over ``B^2`` of ``p_t * log((p_t + eps) / (p_s + eps))`` between the batch's neighbour distributions (Passalis 2018).
+    """Mean over ``B^2`` of ``p_t * log((p_t + eps) / (p_s + eps))`` (Passalis and Tefas 2018).
+
+    ``p`` is the distribution of each image's neighbours in the batch.
 
     Args:
-        student_embedding, teacher_embedding: ``[B, D]``; D may differ. A zero embedding has cosine 0 with all.
+        student_embedding, teacher_embedding: ``[B, D]``; D may differ. A zero embedding has cosine
+            0 with all.
 
     Returns:
-        scalar, at least 0 up to rounding; the same for any positive scale and any rotation of either; 0 for a single image.
+        scalar, at least 0 up to rounding; the same for any positive scale and any rotation of
+            either; 0 for a single image.
     """
     student, teacher = (
         _neighbours(student_embedding.float()),
@@ -52,12 +58,15 @@ def _neighbours(embedding: Tensor) -> Tensor:
 
 
 class PKT(Method):
-    """The founding loss and the divergence between neighbour distributions."""
+    """The base loss and the divergence between neighbour distributions."""
 
     config_class = PKTConfig
     config: PKTConfig
     needs = "embedding"
-    reference = "Passalis and Tefas 2018, Learning Deep Representations with Probabilistic Knowledge Transfer"
+    reference = (
+        "Passalis and Tefas 2018, Learning Deep Representations with Probabilistic Knowledge "
+        "Transfer"
+    )
 
     def __init__(self, student: Classifier, config: PKTConfig, context: MethodContext) -> None:
         super().__init__(student, config, context)
