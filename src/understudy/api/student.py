@@ -87,7 +87,9 @@ class Student:
         parts.append("x".join(map(str, self.image_shape)))
         if self.history:
             reached = 100 * self.history[-1].val_accuracy
-            parts.append(f"{reached:.1f} % on validation after {len(self.history)} epochs")
+            parts.append(
+                f"{reached:.1f} % on validation after {len(self.history)} epoch{'s' * (len(self.history) > 1)}"
+            )
         return f"Student({', '.join(parts)}{''.join(f'; {check}' for check in self.teachers)})"
 
     def predict(

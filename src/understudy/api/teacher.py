@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from understudy.api.inputs import classifier
+from understudy.api.inputs import checked_module, classifier
 from understudy.api.student import Student, TeacherCheck
 from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError
@@ -42,7 +42,8 @@ class Teacher:
             classes. 0 accepts every teacher.
 
     Raises:
-        UnderstudyError: if only one of ``mean`` and ``std`` is given, or they do not fit.
+        UnderstudyError: for a network that is no module or has other than fp32 weights; if only one
+            of ``mean`` and ``std`` is given, or they do not fit each other.
     """
 
     network: nn.Module
@@ -51,6 +52,7 @@ class Teacher:
     min_accuracy: float | None = None
 
     def __post_init__(self) -> None:
+        checked_module("teacher", self.network)
         if (self.mean is None) != (self.std is None):
             raise UnderstudyError("Teacher: mean and std must be given together")
         if self.mean is not None and self.std is not None:
@@ -127,6 +129,8 @@ def freeze(
     Raises:
         UnderstudyError: for a network that does not fit the data, or knows too little.
     """
+    if weights is not None and not ensemble:
+        raise UnderstudyError("weights are for several teachers: give the teachers as a list")
     placed = [_place(teacher, data) for teacher in teachers]
     checks = tuple(_check(one, data, device, precision) for one in placed)
     mean, std = data.config.mean, data.config.std
@@ -164,9 +168,15 @@ def _description(placed: _Placed, *, changed: bool) -> str:
 
 def _place(teacher: Teacher, data: TrainingData) -> _Placed:
     network = classifier("teacher", teacher.network, data)
+    channels = data.image_shape[0]
     if teacher.mean is not None and teacher.std is not None:
+        if len(teacher.mean) != channels:
+            raise UnderstudyError(
+                f"the teacher's mean has {len(teacher.mean)} values, but the images have {channels} "
+                "channels: give one per channel"
+            )
         return _Placed(teacher, network, Normalisation(teacher.mean, teacher.std), "given")
-    known, source = known_normalisation(network, data.image_shape[0])
+    known, source = known_normalisation(network, channels)
     name = type(teacher.network).__name__
     if known is None or source is None:
         own = Normalisation(data.config.mean, data.config.std)
