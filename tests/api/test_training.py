@@ -173,7 +173,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     The run is trained by one process in ``one``; two ranks train its student in ``two``, and its teacher in ``three``.
     """
-    folder, root = tmp_path_factory.mktemp("ranks"), Path(__file__).parents[1]
+    folder, root = tmp_path_factory.mktemp("ranks"), Path(__file__).parents[2]
     network = {"model": {"name": "tests.test_experiment:no_norms"}}
     config = config_for(
         write_colours(folder / "colours.npz"),
