@@ -15,16 +15,14 @@ TARGET = Path(__file__).with_name("methods.md")
 def page() -> str:
     """The page as Markdown: a table of all methods, then each one's card and options."""
     entries, costs = describe_methods(), measured_costs()
-    busy = (
-        " (the machine was busy: rough figures)"
-        if costs["settings"]["load_average_before"] > 0.5
-        else ""
-    )
+    settings = costs["settings"]
+    load = settings["load_average_before"]
+    busy = " (the machine was busy: rough figures)" if load > 0.5 else ""
     lines = [
         "# Methods",
         "",
-        "Written by `docs/write_methods.py` from the docstrings; `understudy methods NAME` prints the",
-        "same. Every method adds its term to the base loss `(1 - alpha) * CE + alpha * T^2 * KL`;",
+        "Written by `docs/write_methods.py` from the docstrings; `understudy methods NAME` prints",
+        "the same. Every method adds its term to the base loss `(1 - alpha) * CE + alpha * T^2 * KL`;",
         "`a+b` sums terms.",
         "",
         "| method | reads of the teacher | parameters in training | at inference "
@@ -32,14 +30,13 @@ def page() -> str:
         "| --- | --- | ---: | ---: | ---: | --- |",
         *map(_row, entries),
         "",
-        f"Parameters in addition to the student's own, counted for `{STUDENT}` taught by `{TEACHER}`",
-        "with ten classes; the time of a training step over that of plain training, for the same",
-        f"pair, by `{costs['command']}`",
-        f"on {costs['hardware']['cpu']}, one thread,",
-        f"{costs['settings']['precision']}, batch {costs['settings']['batch_size']}, with a load of "
-        f"{costs['settings']['load_average_before']:.1f} before it{busy}.",
-        "Logits and embeddings are cached; for methods that read features the teacher runs in every",
-        "step.",
+        f"Parameters in addition to the student's own, counted for `{STUDENT}` with the teacher",
+        f"`{TEACHER}` and ten classes; the time of a training step over that of plain training, for",
+        f"the same pair, by `{costs['command']}`",
+        f"on {costs['hardware']['cpu']}, one thread, {settings['precision']}, batch "
+        f"{settings['batch_size']}, with a load of {load:.1f} before it{busy}.",
+        "Logits and embeddings are cached; for methods that read features the teacher runs in",
+        "every step.",
     ]
     for entry in entries:
         lines += ["", f"## {entry['name']}", "", *_card(entry["card"])]

@@ -1,4 +1,4 @@
-"""What importing costs, and what the public names are bound to. Each check runs in a fresh interpreter."""
+"""What importing costs. Each check runs in a fresh interpreter."""
 
 import subprocess
 import sys
@@ -32,13 +32,8 @@ def fresh(program: str) -> str:
 
 def loaded_after(program: str) -> set[str]:
     """Which heavy packages a program loads."""
-    return set(
-        fresh(
-            f"{program}\nimport sys\nprint('\\n' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))"
-        )
-        .splitlines()[-1]
-        .split()
-    )
+    listing = f"print('\\n' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))"
+    return set(fresh(f"{program}\nimport sys\n{listing}").splitlines()[-1].split())
 
 
 def test_the_probe_sees_a_heavy_package() -> None:

@@ -8,10 +8,11 @@ import pytest
 import understudy
 
 PUBLIC = {
+    "ImageSpec": "(channels=3, height=32, width=32)",
     "Method": "(student, config, context)",
     "MethodConfig": "(name, temperature=4.0, alpha=0.0, ce_weight=None, curriculum=None)",
     "RunOptions": ("(outputs='auto', weights=None, checkpoint=None, resume=False, on_epoch=None)"),
-    "Student": "(network, history, class_names, mean, std, image_shape, teachers=())",
+    "Student": "(network, history, class_names, mean, std, image, teachers=())",
     "Student.evaluate": "(self, split, *, teacher=None, device='cpu')",
     "Student.load": "(path, *, network=None)",
     "Student.predict": ("(self, images, *, probabilities=False, device='cpu', batch_size=512)"),
@@ -20,7 +21,7 @@ PUBLIC = {
     "TrainConfig": "",
     "UnderstudyError": "",
     "build_model": (
-        "(name, num_classes, *, in_channels=3, image_size=32, stages=(), options=None)"
+        "(name, num_classes, image=None, *, in_channels=3, image_size=32, stages=(), options=None)"
     ),
     "create_model": (
         "(name, num_classes=10, in_channels=3, image_size=32, *, stages=(), weights=None, "

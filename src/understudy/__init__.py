@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from understudy.config.recipe import load_config as load_config
     from understudy.config.schema import TrainConfig as TrainConfig
     from understudy.data import load_dataset as load_dataset
+    from understudy.data.spec import ImageSpec as ImageSpec
     from understudy.experiment import run_experiment as run_experiment
     from understudy.methods.base import Method as Method
     from understudy.methods.base import MethodConfig as MethodConfig
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
+    "ImageSpec": "understudy.data.spec",
     "Method": "understudy.methods.base",
     "MethodConfig": "understudy.methods.base",
     "RunOptions": "understudy.api",
@@ -56,6 +58,7 @@ _LAZY = {
 """Public name -> the module that defines or re-exports it (PEP 562)."""
 
 __all__ = [
+    "ImageSpec",
     "Method",
     "MethodConfig",
     "RunOptions",

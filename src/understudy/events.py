@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-Phase = Literal["decode", "label", "train", "measure", "check"]
+Phase = Literal["download", "decode", "label", "train", "measure", "check"]
 
 
 @dataclass(frozen=True)

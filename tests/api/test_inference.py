@@ -13,13 +13,14 @@ import understudy
 from understudy.api import Student, Teacher
 from understudy.data.dataset import SealedSplit
 from understudy.data.loader import plain_batches
+from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import metrics
 from understudy.models.normalisation import Normalisation, record_normalisation
 
 
 def student() -> Student:
-    return Student(tiny_net(1), (), ("a", "b", "c"), MEAN, STD, (3, 8, 8))
+    return Student(tiny_net(1), (), ("a", "b", "c"), MEAN, STD, ImageSpec(3, 8, 8))
 
 
 def expected_logits(network: nn.Module | None = None) -> Tensor:
@@ -104,7 +105,7 @@ def test_module_is_used_with_the_normalisation_that_is_given_or_recorded() -> No
 
 
 def test_given_normalisation_replaces_that_of_a_student() -> None:
-    other = Student(tiny_net(1), (), ("a", "b", "c"), (0.0,) * 3, (1.0,) * 3, (3, 8, 8))
+    other = Student(tiny_net(1), (), ("a", "b", "c"), (0.0,) * 3, (1.0,) * 3, ImageSpec(3, 8, 8))
     found = understudy.predict(other, tiny_split(10), mean=MEAN, std=STD, probabilities=True)
     torch.testing.assert_close(found, expected_logits().softmax(1))
 

@@ -13,6 +13,7 @@ from torch import nn
 
 import understudy
 from understudy.api import Student
+from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
 from understudy.events import EpochResult
 from understudy.models import build_model
@@ -24,7 +25,7 @@ EPOCH = EpochResult(0, 0.1, {"ce": 1.0, "loss": 1.0}, 0.5, 0.9, 0.6, 1.0, 24.0)
 
 
 def student_of(network: nn.Module, size: int = 16) -> Student:
-    return Student(network, (EPOCH,), ("cat", "dog", "é"), MEAN, STD, (3, size, size))
+    return Student(network, (EPOCH,), ("cat", "dog", "é"), MEAN, STD, ImageSpec(3, size, size))
 
 
 def plain_module() -> nn.Sequential:
@@ -52,7 +53,7 @@ def test_training_is_saved_and_loaded_whole(tmp_path: Path) -> None:
     torch.manual_seed(5)
     loaded = Student.load(str(tmp_path / "student.safetensors"))
     assert torch.equal(torch.rand(1), expected_draw), "loading draws no random numbers"
-    for field in ("history", "class_names", "mean", "std", "image_shape", "teachers"):
+    for field in ("history", "class_names", "mean", "std", "image", "teachers"):
         assert getattr(loaded, field) == getattr(student, field), field
     assert not loaded.network.training
     expected = student.network.state_dict()
@@ -68,9 +69,9 @@ def test_options_of_the_network_are_saved(tmp_path: Path) -> None:
 
 
 def test_images_of_any_height_and_width_are_kept(tmp_path: Path) -> None:
-    student = replace(student_of(build_model("tiny_dw", 3)), image_shape=(3, 16, 40))
+    student = replace(student_of(build_model("tiny_dw", 3)), image=ImageSpec(3, 16, 40))
     student.save(tmp_path / "a")
-    assert Student.load(tmp_path / "a").image_shape == (3, 16, 40)
+    assert Student.load(tmp_path / "a").image == ImageSpec(3, 16, 40)
 
 
 def test_module_of_the_user_is_loaded_into_a_module_of_the_user(tmp_path: Path) -> None:
@@ -167,7 +168,7 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, write: Any, message
         ({"schema": 2}, "has schema 2, this version reads 1"),
         ({"class_names": None}, "is damaged"),
         ({"history": [{"epoch": 0}]}, "is damaged"),
-        ({"image_shape": [3, 16]}, "is damaged"),
+        ({"image": {"depth": 3}}, "is damaged"),
         ({"std": [0.5, 0.5, 0.0]}, "std must be above 0"),
         ({"class_names": ["a", "b"]}, "does not fit the network"),
     ],

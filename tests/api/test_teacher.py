@@ -12,6 +12,7 @@ import understudy
 from understudy.api import Student, Teacher
 from understudy.api.teacher import as_teachers, freeze
 from understudy.data.loader import plain_batches
+from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
 from understudy.models.foreign import ForeignClassifier
 from understudy.models.normalisation import Normalisation, record_normalisation
@@ -113,7 +114,7 @@ def test_student_of_an_earlier_training_brings_its_normalisation() -> None:
         class_names=("a", "b", "c"),
         mean=(0.0,) * 3,
         std=(1.0,) * 3,
-        image_shape=(3, 8, 8),
+        image=ImageSpec(3, 8, 8),
     )
     assert placed(earlier).renormalise is not None
 

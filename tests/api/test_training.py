@@ -95,13 +95,13 @@ def test_options_are_checked_like_a_recipe():
         understudy.train(plain_module(4), data, epoch=3)
     with pytest.raises(UnderstudyError, match="method kd needs a teacher"):
         understudy.distill(None, plain_module(4), data, "kd", device="cpu", **QUICK)
+    teacher = untrained(plain_module(4))
     with pytest.raises(UnderstudyError, match=r"set student\.stages"):
-        teacher = untrained(plain_module(4))
         understudy.distill(teacher, plain_module(4), data, "at", device="cpu", **QUICK)
 
 
 class Scaled(nn.Module):
-    """Two of these with other factors have equal weights and say different things."""
+    """Two of these with other factors have equal weights and give different logits."""
 
     def __init__(self, inner: nn.Module, factor: float) -> None:
         super().__init__()
@@ -169,9 +169,10 @@ for run, arm in (("two", "distilled"), ("three", "teacher")):
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The trainings of ``tests.ranks`` by one process and by two; and a run of an ensemble of files and a curriculum.
+    """The trainings of ``tests.ranks`` by one process and by two, and a run.
 
-    The run is trained by one process in ``one``; two ranks train its student in ``two``, and its teacher in ``three``.
+    The run has an ensemble of files and a curriculum. One process trains it in ``one``; two ranks
+    train its student in ``two``, and its teacher in ``three``.
     """
     folder, root = tmp_path_factory.mktemp("ranks"), Path(__file__).parents[2]
     network = {"model": {"name": "tests.test_experiment:no_norms"}}

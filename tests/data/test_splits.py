@@ -101,9 +101,7 @@ def test_fewer_images_keep_the_proportions_and_name_their_rows() -> None:
 
 
 def test_more_images_than_there_are_is_refused() -> None:
-    with pytest.raises(
-        UnderstudyError, match=r"data.train_images asks for 91 images, but 90 are left"
-    ):
+    with pytest.raises(UnderstudyError, match=r"data.train_images is 91, but 90 images are left"):
         take_fewer(a_split([0] * 60 + [1] * 30), 91, seed=0)
 
 

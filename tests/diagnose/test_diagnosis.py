@@ -11,7 +11,8 @@ import pytest
 from tests.report.page_checks import Elements
 
 from understudy import cli
-from understudy.config.schema import RunConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import RunConfig
 from understudy.diagnose import Diagnosis, diagnose_run, write_diagnosis
 from understudy.experiment import run_experiment, train_arm
 from understudy.models import build_model

@@ -76,7 +76,7 @@ def test_a_share_of_one_is_the_images_own_label_and_a_share_of_zero_its_partners
 
 def test_a_method_counts_both_labels_of_a_mixed_image():
     method, teacher = make_method("kd", alpha=0.4)
-    batch = make_batch(4, 5)._replace(labels=LABELS, partner_labels=PARTNERS, share=SHARE)
+    batch = make_batch(4, 5)._replace(labels=LABELS, partner_labels=PARTNERS, lam=SHARE)
     losses, logits = method.eval()(batch, ask(teacher, batch))
     torch.testing.assert_close(losses["ce"], 0.6 * cross_entropy(logits, batch, 0.0))
     swapped = batch._replace(labels=PARTNERS, partner_labels=LABELS)

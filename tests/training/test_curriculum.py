@@ -99,8 +99,8 @@ def test_progress_and_kind_reach_the_teacher() -> None:
         4,
         lambda *event: events.append(event),
     )
-    assert torch.equal(pace.easy_first, easy_first(scores(teacher, batches, "confidence")))
-    assert not torch.equal(pace.easy_first, easy_first(scores(teacher, batches, "loss")))
+    assert torch.equal(pace.ranked_images, easy_first(scores(teacher, batches, "confidence")))
+    assert not torch.equal(pace.ranked_images, easy_first(scores(teacher, batches, "loss")))
     watched.prepared[2](1, 2)
     assert events == [(1, 2)]
 
@@ -136,7 +136,7 @@ def test_the_pace_is_the_curriculums() -> None:
     teacher, batches, _ = made()
     pace = pace_by(Curriculum(start=0.5, over=2), teacher, batches, 3)
     assert pace.shares == (0.5, 0.75, 1.0) and torch.equal(
-        pace.easy_first, easy_first(scores(teacher, batches, "loss"))
+        pace.ranked_images, easy_first(scores(teacher, batches, "loss"))
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from understudy.config.schema import DataConfig
 from understudy.data.dataset import SealedSplit, Split
 from understudy.data.loader import plain_batches
+from understudy.data.spec import ImageSpec
 from understudy.data.views import Normalise
 from understudy.errors import UnderstudyError
 from understudy.models.modes import evaluating
@@ -22,7 +23,7 @@ def logits_of(
     network: nn.Module,
     images: Split | Tensor | np.ndarray,
     normalisation: Normalisation,
-    image_shape: tuple[int, int, int],
+    image: ImageSpec,
     *,
     device: str = "cpu",
     batch_size: int = 512,
@@ -33,7 +34,7 @@ def logits_of(
         network: moved to ``device``; its modes are restored afterwards.
         images: a split, or ``[N, C, H, W]`` or ``[N, H, W, C]``: uint8 in 0..255, floats in [0, 1].
         normalisation: applied to the [0, 1] images.
-        image_shape: (channels, height, width) that the images must have.
+        image: the shape that the images must have.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         batch_size: images in a forward pass.
 
@@ -43,7 +44,7 @@ def logits_of(
     if batch_size < 1:
         raise UnderstudyError(f"batch_size must be at least 1, not {batch_size}")
     place = resolve_device(device)
-    batches = _batches(images, normalisation, image_shape, batch_size, place)
+    batches = _batches(images, normalisation, image, batch_size, place)
     network.to(place)
     logits = []
     with evaluating(network):
@@ -53,8 +54,8 @@ def logits_of(
     return torch.cat(logits)
 
 
-def shape_of(images: Split | Tensor | np.ndarray, channels: int) -> tuple[int, int, int]:
-    """(channels, height, width) of images in either order, told apart by the number of channels.
+def spec_of(images: Split | Tensor | np.ndarray, channels: int) -> ImageSpec:
+    """The shape of images in either order, which the number of channels decides.
 
     Raises:
         UnderstudyError: if the images have another number.
@@ -62,9 +63,9 @@ def shape_of(images: Split | Tensor | np.ndarray, channels: int) -> tuple[int, i
     _check_type(images)
     shape = tuple((images.images if isinstance(images, Split) else images).shape)
     if len(shape) == 4 and shape[1] == channels:
-        return channels, shape[2], shape[3]
+        return ImageSpec(channels, shape[2], shape[3])
     if len(shape) == 4 and shape[3] == channels:
-        return channels, shape[1], shape[2]
+        return ImageSpec(channels, shape[1], shape[2])
     raise UnderstudyError(
         f"images must be [N, C, H, W] or [N, H, W, C] with C = {channels}, not {list(shape)}"
     )
@@ -73,24 +74,24 @@ def shape_of(images: Split | Tensor | np.ndarray, channels: int) -> tuple[int, i
 def _batches(
     images: Split | Tensor | np.ndarray,
     normalisation: Normalisation,
-    image_shape: tuple[int, int, int],
+    image: ImageSpec,
     batch_size: int,
     device: torch.device,
 ) -> Iterator[Tensor]:
     """Normalised batches, float ``[B, C, H, W]``; everything is checked before the first."""
     if isinstance(images, Split):
-        _check_shape(tuple(images.images.shape[1:]), image_shape)
+        _check_shape(tuple(images.images.shape[1:]), image)
         config = DataConfig(mean=normalisation.mean, std=normalisation.std)
         return (batch.images for batch in plain_batches(images, config, batch_size, device))
-    pixels = _pixels(images, image_shape)
-    normalise = Normalise(normalisation.mean, normalisation.std, image_shape[2], device)
+    pixels = _pixels(images, image)
+    normalise = Normalise(normalisation.mean, normalisation.std, image.width, device)
     parts = pixels.split(batch_size)
     if pixels.dtype == torch.uint8:
         return (normalise(part.to(device)) for part in parts)
     return (normalise(part.to(device) * 255) for part in parts)
 
 
-def _pixels(images: Any, image_shape: tuple[int, int, int]) -> Tensor:
+def _pixels(images: Any, image: ImageSpec) -> Tensor:
     """Images as ``[N, H, W, C]``: uint8, or fp32 in [0, 1]."""
     _check_type(images)
     if isinstance(images, np.ndarray):
@@ -101,10 +102,9 @@ def _pixels(images: Any, image_shape: tuple[int, int, int]) -> Tensor:
         raise UnderstudyError(
             f"images must be [N, C, H, W] or [N, H, W, C] with N above 0, not {list(images.shape)}"
         )
-    channels, height, width = image_shape
-    if tuple(images.shape[1:]) == (height, width, channels) != image_shape:
+    if tuple(images.shape[1:]) == (*image.size, image.channels) != image.shape:
         images = images.permute(0, 3, 1, 2)
-    _check_shape(tuple(images.shape[1:]), image_shape)
+    _check_shape(tuple(images.shape[1:]), image)
     images = images.permute(0, 2, 3, 1)
     if images.dtype == torch.uint8:
         return images
@@ -132,11 +132,11 @@ def _check_type(images: Any) -> None:
         )
 
 
-def _check_shape(shape: tuple[int, ...], image_shape: tuple[int, int, int]) -> None:
-    if shape != image_shape:
-        found, wanted = ("x".join(map(str, one)) for one in (shape, image_shape))
+def _check_shape(shape: tuple[int, ...], image: ImageSpec) -> None:
+    if shape != image.shape:
+        found = "x".join(map(str, shape))
         raise UnderstudyError(
-            f"the images are {found}, but the network was trained on {wanted} "
+            f"the images are {found}, but the network was trained on {image} "
             "(channels x height x width): resize them"
         )
 

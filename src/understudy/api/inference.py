@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from understudy.api.images import logits_of, shape_of
+from understudy.api.images import logits_of, spec_of
 from understudy.api.inputs import checked_module, default_config
 from understudy.api.student import Student
 from understudy.api.teacher import Teacher
@@ -116,7 +116,7 @@ def predict(
         module,
         images,
         normalisation,
-        shape_of(images, len(normalisation.mean)),
+        spec_of(images, len(normalisation.mean)),
         device=device,
         batch_size=batch_size,
     )

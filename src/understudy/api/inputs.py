@@ -8,7 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from understudy.config.schema import LARGEST_SEED, DataConfig, TrainConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import LARGEST_SEED, DataConfig, TrainConfig
 from understudy.data.dataset import Dataset
 from understudy.data.prepare import TrainingData, split_dataset
 from understudy.errors import UnderstudyError
@@ -120,8 +121,7 @@ def training_data(data: TrainingData | Dataset | str) -> TrainingData:
             "[N, H, W, C] and whole-number labels [N] by numpy.savez('data.npz', images=..., "
             "labels=...) and use understudy.load_dataset('npz', 'data.npz')"
         )
-    channels = data.image_shape[0]
-    return split_dataset(data, default_config(channels))[0]
+    return split_dataset(data, default_config(data.image.channels))[0]
 
 
 def default_config(channels: int) -> DataConfig:
@@ -141,22 +141,19 @@ def classifier(role: str, network: Any, data: TrainingData) -> Classifier:
         UnderstudyError: for anything else, weights that are not fp32, images that the network does
             not take, or another number of classes.
     """
-    channels, height, width = data.image_shape
     if isinstance(network, str):
-        return build_model(
-            network, data.num_classes, in_channels=channels, image_size=(height, width)
-        )
+        return build_model(network, data.num_classes, data.image)
     module = checked_module(role, network)
     label = f"the {role} {type(module).__name__}"
     if isinstance(module, Classifier):
-        probe(module, data.num_classes, data.image_shape, label)
+        probe(module, data.num_classes, data.image, label)
         return module
     return ForeignClassifier(
         module,
         data.num_classes,
         name=type(module).__name__,
-        in_channels=channels,
-        image_size=(height, width),
+        in_channels=data.image.channels,
+        image_size=data.image.size,
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from understudy.api.images import logits_of
 from understudy.config.schema import DataConfig
 from understudy.data.dataset import SealedSplit, Split
+from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError, one_line
 from understudy.evaluation.metrics import evaluate
 from understudy.events import EpochResult
@@ -63,7 +64,7 @@ class Student:
         history: one entry per epoch.
         class_names: one per class; index = label.
         mean, std: the normalisation of [0, 1] images that it was trained with, one per channel.
-        image_shape: (channels, height, width) of its images.
+        image: channels, height and width of its images.
         teachers: what was found out about its teachers before training; empty without one.
     """
 
@@ -72,7 +73,7 @@ class Student:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    image_shape: tuple[int, int, int]
+    image: ImageSpec
     teachers: tuple[TeacherCheck, ...] = ()
 
     @property
@@ -84,12 +85,11 @@ class Student:
         name = type(deployed(self.network)).__name__
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         parts = [f"{name}, {parameters:,} parameters", f"{self.num_classes} classes"]
-        parts.append("x".join(map(str, self.image_shape)))
+        parts.append(str(self.image))
         if self.history:
+            epochs = "1 epoch" if len(self.history) == 1 else f"{len(self.history)} epochs"
             reached = 100 * self.history[-1].val_accuracy
-            parts.append(
-                f"{reached:.1f} % on validation after {len(self.history)} epoch{'s' * (len(self.history) > 1)}"
-            )
+            parts.append(f"{reached:.1f} % on validation after {epochs}")
         return f"Student({', '.join(parts)}{''.join(f'; {check}' for check in self.teachers)})"
 
     def predict(
@@ -103,8 +103,8 @@ class Student:
         """Classes of images; the normalisation is applied here.
 
         Args:
-            images: a split, or an array or tensor of images of ``image_shape``, ``[N, C, H, W]`` or
-                ``[N, H, W, C]``: uint8 in 0..255, or floats in [0, 1].
+            images: a split, or an array or tensor of images of the shape ``image``,
+                ``[N, C, H, W]`` or ``[N, H, W, C]``: uint8 in 0..255, or floats in [0, 1].
             probabilities: return each class's probability instead.
             device: where to run: ``cpu``, ``cuda`` or ``cuda:N``.
             batch_size: images in a forward pass.
@@ -120,7 +120,7 @@ class Student:
             self.network,
             images,
             Normalisation(self.mean, self.std),
-            self.image_shape,
+            self.image,
             device=device,
             batch_size=batch_size,
         )
@@ -168,7 +168,7 @@ class Student:
             "class_names": list(self.class_names),
             "mean": list(self.mean),
             "std": list(self.std),
-            "image_shape": list(self.image_shape),
+            "image": asdict(self.image),
             "history": [asdict(epoch) for epoch in self.history],
             "teachers": [asdict(check) for check in self.teachers],
         }
@@ -212,29 +212,28 @@ class _Saved:
     class_names: list[str]
     mean: list[float]
     std: list[float]
-    image_shape: list[int]
+    image: dict[str, int]
     history: list[dict[str, Any]]
     teachers: list[dict[str, Any]]
 
     def student(self, path: Path, network: nn.Module | None) -> Student:
         """The student with a network whose weights are not loaded yet."""
-        channels, height, width = map(int, self.image_shape)
-        shape = (channels, height, width)
-        built = self._build(path, shape) if network is None else self._given(network, shape)
+        image = ImageSpec(**{name: int(value) for name, value in self.image.items()})
+        built = self._build(path, image) if network is None else self._given(network, image)
         return Student(
             network=built,
             history=tuple(EpochResult(**epoch) for epoch in self.history),
             class_names=tuple(map(str, self.class_names)),
             mean=tuple(map(float, self.mean)),
             std=tuple(map(float, self.std)),
-            image_shape=shape,
+            image=image,
             teachers=tuple(
                 TeacherCheck(**check | {"normalisation": Normalisation(**check["normalisation"])})
                 for check in self.teachers
             ),
         )
 
-    def _build(self, path: Path, shape: tuple[int, int, int]) -> Classifier:
+    def _build(self, path: Path, image: ImageSpec) -> Classifier:
         if not self._is_known():
             raise UnderstudyError(
                 f"{path} holds the weights of a {self.network} that was not built by name: "
@@ -245,8 +244,7 @@ class _Saved:
             return build_model(
                 self.architecture["name"],
                 len(self.class_names),
-                in_channels=shape[0],
-                image_size=shape[1:],
+                image,
                 stages=tuple(self.architecture["stages"]),
                 options=self.architecture["options"],
             )
@@ -264,18 +262,18 @@ class _Saved:
         plain = rest.replace("_", "").replace(".", "").replace("-", "").isalnum()
         return source in ("timm", "torchvision") and plain and not self.architecture["options"]
 
-    def _given(self, network: nn.Module, shape: tuple[int, int, int]) -> Classifier:
+    def _given(self, network: nn.Module, image: ImageSpec) -> Classifier:
         if not isinstance(network, nn.Module):
             raise UnderstudyError(f"network must be a torch module, not {type(network).__name__}")
         if isinstance(network, Classifier):
-            probe(network, len(self.class_names), shape, type(network).__name__)
+            probe(network, len(self.class_names), image, type(network).__name__)
             return network
         return ForeignClassifier(
             network,
             len(self.class_names),
             name=type(network).__name__,
-            in_channels=shape[0],
-            image_size=shape[1:],
+            in_channels=image.channels,
+            image_size=image.size,
         )
 
 

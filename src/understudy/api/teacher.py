@@ -12,6 +12,7 @@ from torch import nn
 from understudy.api.inputs import checked_module, classifier
 from understudy.api.student import Student, TeacherCheck
 from understudy.data.prepare import TrainingData
+from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import accuracy, predict
 from understudy.models.base import Classifier
@@ -168,12 +169,12 @@ def _description(placed: _Placed, *, changed: bool) -> str:
 
 def _place(teacher: Teacher, data: TrainingData) -> _Placed:
     network = classifier("teacher", teacher.network, data)
-    channels = data.image_shape[0]
+    channels = data.image.channels
     if teacher.mean is not None and teacher.std is not None:
         if len(teacher.mean) != channels:
             raise UnderstudyError(
-                f"the teacher's mean has {len(teacher.mean)} values, but the images have {channels} "
-                "channels: give one per channel"
+                f"the teacher's mean has {len(teacher.mean)} values, but the images have "
+                f"{channels} channels: give one per channel"
             )
         return _Placed(teacher, network, Normalisation(teacher.mean, teacher.std), "given")
     known, source = known_normalisation(network, channels)
@@ -188,17 +189,17 @@ def _place(teacher: Teacher, data: TrainingData) -> _Placed:
         )
         return _Placed(teacher, network, own, "assumed")
     if source == "pretrained_cfg":
-        _compare_sizes(name, network, data.image_shape)
+        _compare_sizes(name, network, data.image)
     return _Placed(teacher, network, known, source)
 
 
-def _compare_sizes(name: str, network: Classifier, image_shape: tuple[int, int, int]) -> None:
+def _compare_sizes(name: str, network: Classifier, image: ImageSpec) -> None:
     size = pretrained_config(network).get("input_size")
-    if size is not None and tuple(size) != image_shape:
-        trained, fed = ("x".join(map(str, shape)) for shape in (size, image_shape))
+    if size is not None and tuple(size) != image.shape:
+        trained = "x".join(map(str, size))
         warnings.warn(
-            f"the pretrained_cfg of the teacher {name} says {trained} images, but it is fed {fed}: "
-            "load the data with the image_size of the teacher if its accuracy is low",
+            f"the pretrained_cfg of the teacher {name} says {trained} images, but it is fed "
+            f"{image}: load the data with the image_size of the teacher if its accuracy is low",
             stacklevel=6,
         )
 

@@ -207,6 +207,6 @@ def _student(
         class_names=data.class_names,
         mean=data.config.mean,
         std=data.config.std,
-        image_shape=data.image_shape,
+        image=data.image,
         teachers=checks,
     )

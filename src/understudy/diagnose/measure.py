@@ -187,7 +187,7 @@ def _normalisations(
     part = data.val.take(torch.arange(min(len(data.val), 1000)))
     views = {"as configured": view}
     for name, (mean, std) in NORMALISATIONS.items():
-        if len(mean) == data.image_shape[0] and (mean, std) != (tuple(view.mean), tuple(view.std)):
+        if len(mean) == data.image.channels and (mean, std) != (tuple(view.mean), tuple(view.std)):
             views[name] = DataConfig(mean=mean, std=std)
     return {
         name: accuracy(predict(teacher.model, part, each, device), part.labels)
@@ -215,12 +215,12 @@ def _targets(
 def label_shares(batch: Batch, num_classes: int) -> Tensor:
     """float64 ``[B, K]``: the share of each class in a batch's labels; of an image that is not mixed all is its own class's."""
     own = nn.functional.one_hot(batch.labels, num_classes).double()
-    if batch.partner_labels is None or batch.share is None:
+    if batch.partner_labels is None or batch.lam is None:
         return own
     return torch.lerp(
         nn.functional.one_hot(batch.partner_labels, num_classes).double(),
         own,
-        batch.share.double()[:, None],
+        batch.lam.double()[:, None],
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from understudy.config.schedules import value_at
 from understudy.config.schema import RunConfig
+from understudy.data.spec import ImageSpec
 from understudy.diagnose.evidence import Curve, Recorded, Standing
 from understudy.errors import UnderstudyError
 from understudy.evaluation.statistics import paired_gain, summarise
@@ -139,7 +140,6 @@ def _dropout(config: RunConfig, data: DataFacts) -> tuple[dict[str, float], tupl
 
     from understudy.models import MODELS, build_model, describe_model
 
-    channels, height, _ = data.image_shape
     model = config.student.model
     with torch.random.fork_rng(
         devices=[]
@@ -147,8 +147,7 @@ def _dropout(config: RunConfig, data: DataFacts) -> tuple[dict[str, float], tupl
         network = build_model(
             model.name,
             len(data.class_names),
-            in_channels=channels,
-            image_size=height,
+            ImageSpec.of(data.image_shape),
             stages=config.student.stages,
             options=model.options,
         )

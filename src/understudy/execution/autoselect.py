@@ -76,7 +76,7 @@ def measure_backends(
 def _short(config: RunConfig, data: TrainingData, folder: Path) -> RunConfig:
     """The configuration on a few made-up images, with a teacher that knows nothing and costs what the real one costs."""
     rng = np.random.default_rng(0)
-    channels, height, width = data.image_shape
+    channels, height, width = data.image.shape
 
     def part(number: int) -> tuple[np.ndarray, np.ndarray]:
         number = max(number, 2 * data.num_classes)

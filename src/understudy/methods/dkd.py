@@ -108,8 +108,8 @@ class DKD(Method):
         config, target = self.config, teacher.logits.float()
         options = (self.temperature_now, config.tckd_weight, config.nckd_weight)
         loss = dkd_per_image(student.logits, target, batch.labels, *options)
-        if batch.partner_labels is not None and batch.share is not None:
+        if batch.partner_labels is not None and batch.lam is not None:
             other = dkd_per_image(student.logits, target, batch.partner_labels, *options)
-            loss = batch.share * loss + (1 - batch.share) * other
+            loss = batch.lam * loss + (1 - batch.lam) * other
         warmup = min((self.epoch + 1) / config.warmup_epochs, 1.0) if config.warmup_epochs else 1.0
         return {"dkd": config.weight * warmup * loss.mean()}

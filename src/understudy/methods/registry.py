@@ -7,8 +7,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from understudy.config.schedules import extremes
-from understudy.config.schema import parse
+from understudy.config.parse import parse
+from understudy.config.schedules import bounds
 from understudy.errors import UnderstudyError, one_line, suggest
 from understudy.methods.adversarial import Adversarial
 from understudy.methods.at import AT
@@ -84,7 +84,8 @@ def method_class(name: str) -> type[Method]:
         raise UnderstudyError(f"unknown method {name}: {hint}")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        # The last two come from paths that are no module's name, such as "..".
         raise UnderstudyError(f"cannot load the method {name}: {one_line(error)}") from error
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UnderstudyError(f"{name} is not a subclass of understudy.methods.Method")
@@ -104,7 +105,7 @@ def method_config(values: Mapping[str, Any]) -> MethodConfig:
         return parse(method_class(names[0]).config_class, values, "method")
     parts = {name: _part_config(name, values.get(name, {})) for name in names}
     shared = {key: value for key, value in values.items() if key not in parts}
-    largest = max((part.alpha for part in parts.values()), key=lambda alpha: extremes(alpha)[1])
+    largest = max((part.alpha for part in parts.values()), key=lambda alpha: bounds(alpha)[1])
     weights = [part.ce_weight for part in parts.values() if part.ce_weight is not None]
     shared.setdefault("alpha", largest)
     shared.setdefault("ce_weight", weights[0] if weights else None)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError, one_line, suggest
 from understudy.models.base import Classifier, Outputs
 from understudy.models.modes import evaluating
@@ -16,9 +17,10 @@ class ForeignClassifier(Classifier):
 
     The network is run once, in eval mode, on random images, to check its logits and to learn the
     channels of its stages. Stage maps are ``[B, C, H, W]``; the tokens ``[B, N, C]`` of a
-    transformer become the largest square map that they fill, without the class and register tokens
-    before it. The embedding is the global average of the last stage. If the network's own linear
-    head turns that embedding into its logits (the probe checks it), ``classify`` uses that head.
+    transformer become the largest map with the image's proportions that they fill, without the
+    class and register tokens before it. The embedding is the global average of the last stage. If
+    the network's own linear head turns that embedding into its logits (the probe checks it),
+    ``classify`` uses that head.
 
     The wrapped network is :attr:`model`, whose ``state_dict`` has the network's own keys: save and
     load that (:func:`understudy.models.deployed`), and its own library can read the file.
@@ -67,7 +69,7 @@ class ForeignClassifier(Classifier):
             modules[stage].register_forward_hook(capture)
             self._captures.append(capture)
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self._probe(num_classes, (in_channels, height, width))
+        self._probe(num_classes, ImageSpec(in_channels, height, width))
 
     @property
     def bare(self) -> nn.Module:
@@ -82,9 +84,8 @@ class ForeignClassifier(Classifier):
             capture.active, capture.output = True, None
         try:
             logits = self._logits(images)
-            features = tuple(
-                _as_map(capture.output, capture.stage, self.name) for capture in self._captures
-            )
+            size = (images.shape[2], images.shape[3])
+            features = tuple(capture.as_map(size, self.name) for capture in self._captures)
         finally:
             for capture in self._captures:
                 capture.active, capture.output = False, None
@@ -120,8 +121,8 @@ class ForeignClassifier(Classifier):
             )
         return logits
 
-    def _probe(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
-        outputs = probe(self, num_classes, image_shape, f"model {self.name}")
+    def _probe(self, num_classes: int, image: ImageSpec) -> None:
+        outputs = probe(self, num_classes, image, f"model {self.name}")
         self.feature_channels = tuple(feature.shape[1] for feature in outputs.features)
         self.embedding_dim = self.feature_channels[-1] if self.feature_channels else 0
         if outputs.embedding is not None and not outputs.embedding.is_meta:
@@ -137,15 +138,13 @@ class ForeignClassifier(Classifier):
         return None
 
 
-def probe(
-    model: Classifier, num_classes: int, image_shape: tuple[int, int, int], label: str
-) -> Outputs:
+def probe(model: Classifier, num_classes: int, image: ImageSpec, label: str) -> Outputs:
     """Run a network once on two random images, in eval mode, without gradients.
 
     Args:
         model: on any device; its modes, statistics and the global random numbers stay as they are.
         num_classes: the number of logits that it must give.
-        image_shape: (channels, height, width).
+        image: the shape of the images.
         label: the network in messages.
 
     Raises:
@@ -153,13 +152,13 @@ def probe(
     """
     parameter = next(model.parameters(), torch.empty(0))
     # A generator of its own: probing must not change the weights drawn for later models.
-    images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0)).to(parameter)
+    images = torch.rand(2, *image.shape, generator=torch.Generator().manual_seed(0)).to(parameter)
     try:
         with evaluating(model), torch.no_grad():
             outputs = model.outputs(images)
     except (RuntimeError, ValueError, AssertionError) as error:
-        shape, reason = "x".join(map(str, image_shape)), one_line(error, first_line=True)
-        raise UnderstudyError(f"{label} does not run on {shape} images: {reason}") from error
+        reason = one_line(error, first_line=True)
+        raise UnderstudyError(f"{label} does not run on {image} images: {reason}") from error
     if outputs.logits.shape != (2, num_classes):
         raise UnderstudyError(
             f"{label} gives logits of shape {list(outputs.logits.shape)} "
@@ -184,18 +183,33 @@ class _Capture:
         if self.active:
             self.output = output
 
+    def as_map(self, size: tuple[int, int], name: str) -> Tensor:
+        """The stage's output as a map ``[B, C, H, W]``, for images of this (height, width).
 
-def _as_map(output: Any, stage: str, name: str) -> Tensor:
-    output = output[0] if isinstance(output, (tuple, list)) and output else output
-    if isinstance(output, Tensor) and output.ndim == 4:
-        return output
-    if isinstance(output, Tensor) and output.ndim == 3:
-        side = math.isqrt(output.shape[1])
-        return output[:, output.shape[1] - side * side :].transpose(1, 2).unflatten(2, (side, side))
-    found = f"shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-    if output is None:
-        found = "nothing: it does not run"
-    raise UnderstudyError(
-        f"stage {stage!r} of model {name} must give a map [B, C, H, W] or tokens [B, N, C], "
-        f"but gives {found}"
-    )
+        Raises:
+            UnderstudyError: if it is neither a map nor tokens; ``name`` is the model's.
+        """
+        output = self.output
+        output = output[0] if isinstance(output, (tuple, list)) and output else output
+        if isinstance(output, Tensor) and output.ndim == 4:
+            return output
+        if isinstance(output, Tensor) and output.ndim == 3 and _grid(output.shape[1], size):
+            height, width = _grid(output.shape[1], size)
+            patches = output[:, output.shape[1] - height * width :]
+            return patches.transpose(1, 2).unflatten(2, (height, width))
+        is_tensor = isinstance(output, Tensor)
+        found = f"shape {list(output.shape)}" if is_tensor else type(output).__name__
+        if output is None:
+            found = "nothing: it does not run"
+        raise UnderstudyError(
+            f"stage {self.stage!r} of model {name} must give a map [B, C, H, W] or tokens "
+            f"[B, N, C], but gives {found} for images of {size[0]}x{size[1]} pixels"
+        )
+
+
+def _grid(tokens: int, size: tuple[int, int]) -> tuple[int, ...]:
+    """The largest grid of tokens with the proportions of the image; empty if there is none."""
+    divisor = math.gcd(*size)
+    height, width = size[0] // divisor, size[1] // divisor
+    scale = math.isqrt(tokens // (height * width))
+    return (height * scale, width * scale) if scale else ()

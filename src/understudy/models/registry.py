@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError, suggest
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def list_models(pattern: str = "*") -> list[str]:
 def build_model(
     name: str,
     num_classes: int,
+    image: ImageSpec | None = None,
     *,
     in_channels: int = 3,
     image_size: int | tuple[int, int] = 32,
@@ -99,9 +101,10 @@ def build_model(
         name: a key of :data:`MODELS`, or ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``,
             ``package.module:callable``.
         num_classes: number of logits, at least 2.
-        in_channels: channels of the images.
-        image_size: pixels, one number for square images or (height, width); at least 16. The
-            networks of the table pool globally and accept every larger size.
+        image: the shape of the images, at least 16 pixels high and wide. The networks of the table
+            pool globally and accept every larger size, square or not.
+        in_channels: channels of the images, instead of ``image``.
+        image_size: pixels, one number for square images or (height, width), instead of ``image``.
         stages: module paths of a foreign network's stages, shallow to deep. The networks of the
             table define their own.
         options: further keyword arguments of the constructor.
@@ -113,14 +116,16 @@ def build_model(
     from understudy.models.base import Architecture
 
     options = dict(options or {})
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if image is None:
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        image = ImageSpec(in_channels, height, width)
     if num_classes < 2:
         raise UnderstudyError(
             f"model {name}: a classifier needs at least 2 classes, not {num_classes}"
         )
-    if min(height, width) < MIN_IMAGE_SIZE:
+    if min(image.size) < MIN_IMAGE_SIZE:
         raise UnderstudyError(
-            f"model {name}: {min(height, width)}-pixel images are too small; "
+            f"model {name}: {min(image.size)}-pixel images are too small; "
             f"set data.image_size={MIN_IMAGE_SIZE} or more"
         )
     model: Classifier
@@ -130,13 +135,13 @@ def build_model(
         model = build_foreign(
             name,
             num_classes,
-            in_channels=in_channels,
-            image_size=(height, width),
+            in_channels=image.channels,
+            image_size=image.size,
             stages=stages,
             options=options,
         )
     else:
-        model = _build_own(name, num_classes, in_channels, stages, options)
+        model = _build_own(name, num_classes, image.channels, stages, options)
     model.architecture = Architecture(name, options, stages)
     return model
 

@@ -22,14 +22,8 @@ from understudy.training.weights import load_weights
 
 def build(model: ModelConfig, data: TrainingData, stages: tuple[str, ...] = ()) -> Classifier:
     """The configured network for this data's classes and images."""
-    channels, height, _ = data.image_shape
     return build_model(
-        model.name,
-        data.num_classes,
-        in_channels=channels,
-        image_size=height,
-        stages=stages,
-        options=model.options,
+        model.name, data.num_classes, data.image, stages=stages, options=model.options
     )
 
 

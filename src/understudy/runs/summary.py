@@ -58,7 +58,7 @@ def measure_costs(
         arm: deployed(trained_network(config, spec, out, data)) for arm, spec in specs.items()
     }
     settings = LatencySettings.of(config.benchmark, threads)
-    latencies = measure_latency(networks, data.image_shape, settings)
+    latencies = measure_latency(networks, data.image.shape, settings)
     costs = {}
     for arm, network in networks.items():
         size = model_size(network)
@@ -67,7 +67,7 @@ def measure_costs(
             buffers=size.buffers,
             size_mb=size.size_mb,
             file_bytes=weights_path(out, specs[arm].name).stat().st_size,
-            macs=count_macs(network, data.image_shape),
+            macs=count_macs(network, data.image.shape),
         )
         costs[arm] = ArmCost(stored, latencies[arm])
     return costs
@@ -210,6 +210,6 @@ def describe_data(data: TrainingData, num_test: int) -> DataFacts:
         num_test=num_test,
         num_classes=data.num_classes,
         class_names=tuple(data.class_names),
-        image_shape=tuple(data.image_shape),
+        image_shape=tuple(data.image.shape),
         fingerprint=data.fingerprint,
     )

@@ -1,4 +1,4 @@
-"""When a given teacher is good enough to teach: measured on validation images before any training."""
+"""When a given teacher is good enough to teach, by its accuracy on validation images."""
 
 from understudy.errors import UnderstudyError
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from understudy.config.schedules import Curriculum
 from understudy.data.loader import TrainBatches
-from understudy.data.sampling import Pace
+from understudy.data.sampling import CurriculumSampler
 from understudy.teachers.frozen import LabelProgress, Teacher
 from understudy.teachers.output_store import PLAIN
 
@@ -19,7 +19,7 @@ def pace_by(
     batches: TrainBatches,
     epochs: int,
     progress: LabelProgress | None = None,
-) -> Pace:
+) -> CurriculumSampler:
     """The pace that a curriculum sets, from what the teacher says about every training image as it is.
 
     Args:
@@ -29,7 +29,7 @@ def pace_by(
         epochs: of the run.
         progress: told how many images are labelled.
     """
-    return Pace(
+    return CurriculumSampler(
         easy_first(scores(teacher, batches, curriculum.by, progress)), curriculum.shares(epochs)
     )
 
@@ -45,7 +45,7 @@ def scores(
         batches: the training images.
         by: ``loss`` (cross-entropy with the label, in nats) or ``confidence`` (1 minus the largest probability).
     """
-    views = batches.policy.plain()
+    views = batches.policy.identity_views()
     teacher.prepare(PLAIN, views, progress)
     where = batches.device if batches.images is not None else torch.device("cpu")
     views = views.to(where)

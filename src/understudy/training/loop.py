@@ -119,9 +119,9 @@ def train_steps(
         set_rng_state(state["rng"], device)
         start, best, compiled = state["epoch"] + 1, state["best"], state["compiled"]
         if (
-            batches.pace is not None
+            batches.sampler is not None
         ):  # the order it began with: the teacher may round otherwise on another machine
-            batches.pace = replace(batches.pace, easy_first=state["easy_first"])
+            batches.sampler = replace(batches.sampler, ranked_images=state["easy_first"])
         history = [EpochResult(**entry) for entry in state["history"]]
         yield from history
 
@@ -233,7 +233,7 @@ def train_steps(
                 "optimizer": optimizer.state_dict(),
             }
             state |= {"ema": ema, "best": best, "compiled": compiled, "rng": rng_state(device)}
-            state["easy_first"] = None if batches.pace is None else batches.pace.easy_first
+            state["easy_first"] = None if batches.sampler is None else batches.sampler.ranked_images
             save_checkpoint(checkpoint, state | {"history": [asdict(entry) for entry in history]})
         fabric.barrier()
         yield result

@@ -11,7 +11,7 @@ from torch import Tensor
 from understudy.config.schema import TrainConfig
 from understudy.data.loader import TrainBatches, plain_batches
 from understudy.data.prepare import TrainingData
-from understudy.data.sampling import Pace
+from understudy.data.sampling import CurriculumSampler
 from understudy.data.views import generator_for
 from understudy.errors import UnderstudyError
 from understudy.events import EpochResult
@@ -148,7 +148,7 @@ def assemble(
         None if listens is None else _live_or_cached(listens, needs, outputs, data, batches, cache)
     )
     if method.curriculum is not None:
-        batches.pace = _paced(method, answers, batches, config, fabric)
+        batches.sampler = _paced(method, answers, batches, config, fabric)
     return built, answers
 
 
@@ -158,7 +158,7 @@ def _paced(
     batches: TrainBatches,
     config: TrainConfig,
     fabric: "Fabric",
-) -> Pace:
+) -> CurriculumSampler:
     """Which images each epoch draws from under a method's curriculum; every rank's is the first one's.
 
     Raises:
@@ -170,7 +170,7 @@ def _paced(
             f"method.curriculum orders images by the teacher's loss, but {method.name} has no teacher"
         )
     pace = pace_by(method.curriculum, answers, batches, config.epochs)
-    return replace(pace, easy_first=fabric.broadcast(pace.easy_first))
+    return replace(pace, ranked_images=fabric.broadcast(pace.ranked_images))
 
 
 def make_context(

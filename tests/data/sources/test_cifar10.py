@@ -9,10 +9,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.worlds import SeenEvents, read
 
+from understudy.data import download as downloads
 from understudy.data import load_dataset
-from understudy.data.sources.cifar10 import CLASS_NAMES, MD5, download, find, load, load_download
+from understudy.data.sources.base import Arrays
+from understudy.data.sources.cifar10 import ARCHIVE, CLASS_NAMES, HINT, MD5, Download, Reader
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer
+
+
+def load(path: Path, image_size: int | None = None, observer: Observer = SILENT) -> Arrays:
+    return read(Reader(path), image_size, observer)
+
+
+find = Reader.find
+
+
+def load_download(cache: Path, url: str, md5: str) -> Arrays:
+    return read(Download(cache / "downloads" / ARCHIVE, url, md5))
+
+
+def download(target: Path, url: str, md5: str, observer: Observer = SILENT) -> Path:
+    return downloads.download(target, url, md5, HINT, observer)
+
 
 BATCHES = [f"data_batch_{number}.bin" for number in range(1, 6)] + ["test_batch.bin"]
 
@@ -125,8 +145,8 @@ def test_each_label_stays_with_its_image_and_sizes_change_together(tmp_path: Pat
             bytes([(number + 3 * n) % 10]) + bytes([10 * number + n]) * 3072 for n in range(3)
         ]
         (folder / name).write_bytes(b"".join(records))
-    seen: list[tuple[str, int, int]] = []
-    arrays = load(folder, image_size=8, progress=lambda *event: seen.append(event))
+    seen = SeenEvents()
+    arrays = load(folder, image_size=8, observer=seen)
     assert arrays.train_images[:, 4, 4, 1].tolist() == [
         10 * b + n for b in range(1, 6) for n in range(3)
     ]
@@ -137,7 +157,7 @@ def test_each_label_stays_with_its_image_and_sizes_change_together(tmp_path: Pat
         62,
     ] and arrays.test_labels.tolist() == [6, 9, 2]
     assert arrays.train_images.shape == (15, 8, 8, 3) and arrays.test_images.shape == (3, 8, 8, 3)
-    assert arrays.train_labels.dtype == np.int64 and seen == [("reading cifar10", 18, 18)]
+    assert arrays.train_labels.dtype == np.int64 and seen.counts() == [("cifar10", 18, 18)]
 
 
 def test_classes_and_checksum_are_the_official_ones() -> None:
@@ -163,7 +183,7 @@ def test_a_source_is_recognised_by_its_files_or_the_checksum(tmp_path: Path) -> 
     (two / "test_batch.bin").write_bytes(batch(9))
     assert find(one, tmp_path).identity != find(two, tmp_path).identity
     (tmp_path / "a.tar.gz").write_bytes(CONTENT)
-    assert find(tmp_path / "a.tar.gz", tmp_path).load().test_labels.tolist() == [1, 9]
+    assert read(find(tmp_path / "a.tar.gz", tmp_path)).test_labels.tolist() == [1, 9]
 
 
 def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
@@ -175,11 +195,11 @@ def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
 
 def test_five_attempts_are_made_while_bytes_arrive(tmp_path: Path, server: Server) -> None:
     server.limits = [10] * 5
-    seen: list[tuple[str, int, int]] = []
+    seen = SeenEvents()
     with pytest.raises(UnderstudyError, match="broke off at"):
-        download(tmp_path / "a", address(server), CONTENT_MD5, lambda *event: seen.append(event))
+        download(tmp_path / "a", address(server), CONTENT_MD5, seen)
     assert server.asked == [None, "bytes=10-", "bytes=20-", "bytes=30-", "bytes=40-"]
-    assert seen == [("downloading cifar10", done, len(CONTENT)) for done in (10, 20, 30, 40, 50)]
+    assert seen.counts() == [("a", done, len(CONTENT)) for done in (10, 20, 30, 40, 50)]
 
 
 def test_what_is_no_binary_version_is_refused(tmp_path: Path) -> None:
@@ -228,7 +248,7 @@ def test_a_server_without_ranges_starts_again(tmp_path: Path, server: Server) ->
 
 def test_a_wrong_checksum_deletes_what_came(tmp_path: Path, server: Server) -> None:
     with pytest.raises(
-        UnderstudyError, match=f"md5 {CONTENT_MD5} in place of {MD5} and was deleted"
+        UnderstudyError, match=f"md5 {CONTENT_MD5} instead of {MD5} and was deleted"
     ):
         download(tmp_path / "a", address(server), MD5)
     assert [path.name for path in tmp_path.iterdir()] == ["a.lock"]
@@ -238,7 +258,7 @@ def test_a_download_that_makes_no_progress_says_what_to_do(tmp_path: Path, serve
     server.limits = [100, 0]
     with pytest.raises(
         UnderstudyError,
-        match=r"broke off .* are kept and the next run resumes: give a local copy .* --data",
+        match=r"broke off .* are saved, run again to resume: give a local copy .* --data",
     ):
         download(tmp_path / "a", address(server), CONTENT_MD5)
     assert (tmp_path / "a.part").read_bytes() == CONTENT[:100]

@@ -2,9 +2,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.worlds import SeenEvents, read
 
-from understudy.data.sources.npz import find, load
+from understudy.data.sources.base import Arrays
+from understudy.data.sources.npz import Reader
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer
+
+
+def load(path: Path, image_size: int | None = None, observer: Observer = SILENT) -> Arrays:
+    return read(Reader(path), image_size, observer)
+
+
+find = Reader.find
 
 LABELS = np.arange(20) % 2
 GREY = np.tile(
@@ -181,6 +191,6 @@ def test_a_file_is_named_by_its_stem_and_recognised_by_its_content(tmp_path: Pat
         and find(saved(tmp_path, images=GREY, labels=1 - LABELS), tmp_path).identity
         != found.identity
     )
-    seen = []
-    found.load(progress=lambda *event: seen.append(event))
-    assert seen == [("toy.npz", 20, 20)]
+    seen = SeenEvents()
+    read(found, observer=seen)
+    assert seen.counts() == [("toy.npz", 20, 20)]

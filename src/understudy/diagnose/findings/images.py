@@ -61,7 +61,7 @@ def augmentation(evidence: Evidence) -> Finding | None:
     names = [f"crop {augment.padding}" if augment.padding else "", "mirror" if augment.flip else ""]
     names += [
         augment.mix if augment.mix != "none" else "",
-        f"{augment.randaugment} random" if augment.randaugment else "",
+        f"{augment.photometric} random" if augment.photometric else "",
     ]
     used = ", ".join(name for name in names if name) or "none"
     if used == "none":
@@ -94,7 +94,7 @@ def augmentation(evidence: Evidence) -> Finding | None:
             seen,
             "the student is shown images on which the teacher is wrong, and would not be on the images as they are",
             (
-                "data.augment.randaugment=0",
+                "data.augment.photometric=0",
                 "data.augment.padding=2",
                 "train the teacher with these views",
             ),

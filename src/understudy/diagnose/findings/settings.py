@@ -15,7 +15,7 @@ def cooler(evidence: Evidence) -> str:
 
 def onecycle(evidence: Evidence) -> tuple[str, ...]:
     """A schedule that closes, where the run had another one."""
-    return () if evidence.config.train.schedule == "onecycle" else ("train.schedule=onecycle",)
+    return () if evidence.config.train.schedule == "cosine" else ("train.schedule=cosine",)
 
 
 def longer_teacher(evidence: Evidence) -> str:

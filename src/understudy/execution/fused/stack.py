@@ -249,11 +249,11 @@ class _Shown:
         images = parts[0].images if len(parts) == 1 else torch.cat([p.images for p in parts], 1)
         labels = torch.stack([p.labels for p in parts]).index_select(0, self.source_of)
         partners = share = None
-        if parts[0].share is not None:
+        if parts[0].lam is not None:
             partners = torch.stack([_known(p.partner_labels) for p in parts]).index_select(
                 0, self.source_of
             )
-            share = torch.stack([_known(p.share) for p in parts]).index_select(0, self.source_of)
+            share = torch.stack([_known(p.lam) for p in parts]).index_select(0, self.source_of)
         return [images, labels, self._answers(parts), partners, share]
 
     def _answers(self, parts: Sequence[Batch]) -> Tensor | None:

@@ -1,15 +1,13 @@
-"""Photometric operations on whole batches of bytes: nothing at strength 0, bytes at any strength, each image its own."""
+"""Transforms of batches of bytes: photometric operations against their formulas, mixup, CutMix."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
 
-from understudy.data import photometric
+from understudy.data.transforms import PHOTOMETRIC, cutmix, mixup, photometric
 
-NUMBER = {
-    operation.__name__.strip("_"): number for number, operation in enumerate(photometric.OPERATIONS)
-}
+NUMBER = {operation.__name__: number for number, operation in enumerate(PHOTOMETRIC)}
 
 
 def some_pixels(num_images: int = 4) -> torch.Tensor:
@@ -20,7 +18,7 @@ def some_pixels(num_images: int = 4) -> torch.Tensor:
 
 def applied(name: str, pixels: torch.Tensor, strength: float) -> torch.Tensor:
     count = len(pixels)
-    return photometric.apply(
+    return photometric(
         pixels, torch.full((count, 1), NUMBER[name]), torch.full((count, 1), strength)
     )
 
@@ -36,7 +34,7 @@ def test_full_strength_changes_the_image_into_bytes_again(name: str, strength: f
     before = some_pixels()
     after = applied(name, before, strength)
     assert after.dtype == torch.uint8 and after.shape == before.shape
-    if name != "stretch":  # random bytes fill the whole range already
+    if name != "autocontrast":  # random bytes fill the whole range already
         assert not torch.equal(after, before)
     assert torch.equal(before, some_pixels()), "the input is left alone"
 
@@ -51,16 +49,19 @@ def test_what_the_operations_do() -> None:
     values = {name: applied(name, grey, 1.0)[0, :, :, 0].flatten().tolist() for name in NUMBER}
     assert values["brighten"] == [114, 190, 255, 255], "times 1.9, held at 255"
     assert values["darken"] == [6, 10, 14, 20], "times 0.1"
-    assert values["contrast"] == [2, 78, 154, 255] or values["contrast"] == [1, 78, 154, 255], (
-        "the mean, 125, stays"
-    )
-    assert values["flatten"] == [118, 122, 126, 132], (
+    assert values["increase_contrast"] == [2, 78, 154, 255] or values["increase_contrast"] == [
+        1,
+        78,
+        154,
+        255,
+    ], "the mean, 125, stays"
+    assert values["reduce_contrast"] == [118, 122, 126, 132], (
         "a tenth of the distance from the mean is left"
     )
     assert values["desaturate"] == [60, 100, 140, 200], "grey is grey"
     assert values["posterise"] == [0, 0, 128, 128], "one bit is left"
     assert values["solarise"] == [195, 155, 115, 55], "all inverted"
-    assert values["stretch"] == [0, 73, 146, 255], "from 60..200 to 0..255"
+    assert values["autocontrast"] == [0, 73, 146, 255], "from 60..200 to 0..255"
 
 
 def reference(name: str, x: np.ndarray, s: float) -> np.ndarray:
@@ -68,8 +69,8 @@ def reference(name: str, x: np.ndarray, s: float) -> np.ndarray:
     mean = x.mean()
     if name in ("brighten", "darken"):
         return x * (1 + 0.9 * s if name == "brighten" else 1 - 0.9 * s)
-    if name in ("contrast", "flatten"):
-        return mean + (x - mean) * (1 + 0.9 * s if name == "contrast" else 1 - 0.9 * s)
+    if name in ("increase_contrast", "reduce_contrast"):
+        return mean + (x - mean) * (1 + 0.9 * s if name == "increase_contrast" else 1 - 0.9 * s)
     if name == "desaturate":
         return (1 - s) * x + s * x.mean(axis=2, keepdims=True)
     if name == "posterise":
@@ -105,7 +106,7 @@ def test_at_full_strength_three_operations_are_pillows() -> None:
     for name, pillow, away in (
         ("posterise", lambda image: ImageOps.posterize(image, 1), 0),
         ("solarise", lambda image: ImageOps.solarize(image, 0), 0),
-        ("stretch", ImageOps.autocontrast, 1),  # Pillow rounds down
+        ("autocontrast", ImageOps.autocontrast, 1),  # Pillow rounds down
     ):
         expected = np.stack([np.asarray(pillow(image)) for image in images]).astype(int)
         assert np.abs(applied(name, pixels, 1.0).numpy().astype(int) - expected).max() <= away, name
@@ -122,14 +123,16 @@ def test_a_stronger_operation_changes_more(name: str) -> None:
 
 
 def test_an_image_of_one_colour_is_stretched_to_black() -> None:
-    assert (applied("stretch", torch.full((1, 2, 2, 3), 90, dtype=torch.uint8), 1.0) == 0).all()
+    assert (
+        applied("autocontrast", torch.full((1, 2, 2, 3), 90, dtype=torch.uint8), 1.0) == 0
+    ).all()
 
 
 def test_values_are_rounded_and_held_after_each_operation() -> None:
     """200 is brightened to 255, not to 380, and that is darkened to a tenth: 25.5, which may round either way."""
     pixel = torch.full((1, 1, 1, 3), 200, dtype=torch.uint8)
     operations, strengths = torch.tensor([[NUMBER["brighten"], NUMBER["darken"]]]), torch.ones(1, 2)
-    assert photometric.apply(pixel, operations, strengths).flatten().tolist() in (
+    assert photometric(pixel, operations, strengths).flatten().tolist() in (
         [26] * 3,
         [25] * 3,
     )
@@ -140,12 +143,12 @@ def test_the_numbers_of_the_operations_stay() -> None:
     assert list(NUMBER) == [
         "brighten",
         "darken",
-        "contrast",
-        "flatten",
+        "increase_contrast",
+        "reduce_contrast",
         "desaturate",
         "posterise",
         "solarise",
-        "stretch",
+        "autocontrast",
     ]
 
 
@@ -158,20 +161,35 @@ def test_each_image_has_its_own_operations_in_their_order() -> None:
     dark, bright = NUMBER["darken"], NUMBER["brighten"]
     operations = torch.tensor([[dark, bright], [bright, dark], [dark, dark]])
     strengths = torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.5, 0.0]])
-    together = photometric.apply(pixels, operations, strengths)
+    together = photometric(pixels, operations, strengths)
     for row in range(3):
         one = pixels[row : row + 1]
         for number, strength in zip(operations[row].tolist(), strengths[row].tolist(), strict=True):
-            one = photometric.apply(one, torch.tensor([[number]]), torch.tensor([[strength]]))
+            one = photometric(one, torch.tensor([[number]]), torch.tensor([[strength]]))
         assert torch.equal(together[row], one[0])
     assert not torch.equal(
-        together[0], photometric.apply(pixels, operations.flip(1), strengths.flip(1))[0]
+        together[0], photometric(pixels, operations.flip(1), strengths.flip(1))[0]
     ), "order matters"
 
 
 def test_the_same_parameters_give_the_same_bytes() -> None:
     rng = torch.Generator().manual_seed(0)
-    operations = torch.randint(len(photometric.OPERATIONS), (4, 3), generator=rng)
+    operations = torch.randint(len(PHOTOMETRIC), (4, 3), generator=rng)
     strengths = torch.rand(4, 3, generator=rng)
-    first, again = (photometric.apply(some_pixels(), operations, strengths) for _ in range(2))
+    first, again = (photometric(some_pixels(), operations, strengths) for _ in range(2))
     assert torch.equal(first, again)
+
+
+def test_mixup_weights_the_image_by_lambda() -> None:
+    pixels, partners = some_pixels(), some_pixels().flip(0)
+    mixed = mixup(pixels, partners, torch.tensor([0.0, 0.25, 0.5, 1.0]))
+    assert torch.equal(mixed[0], partners[0].float()) and torch.equal(mixed[3], pixels[3].float())
+    assert torch.equal(mixed[1], 0.25 * pixels[1].float() + 0.75 * partners[1].float())
+
+
+def test_cutmix_takes_the_box_from_the_partner() -> None:
+    pixels, partners = torch.zeros(2, 6, 5, 3), torch.ones(2, 6, 5, 3)
+    boxes = torch.tensor([[1, 2, 4, 5], [0, 0, 0, 5]])
+    mixed = cutmix(pixels, partners, boxes)
+    assert mixed[0, 1:4, 2:5].eq(1).all() and mixed[0].sum() == 3 * 3 * 3
+    assert mixed[1].eq(0).all(), "an empty box changes nothing"
