@@ -21,9 +21,9 @@ def page() -> str:
     lines = [
         "# Methods",
         "",
-        "Written by `docs/write_methods.py` from the docstrings; `understudy methods NAME` prints",
-        "the same. Every method adds its term to the base loss `(1 - alpha) * CE + alpha * T^2 * KL`;",
-        "`a+b` sums terms.",
+        "Written by `docs/write_methods.py` from the docstrings; `understudy methods NAME`",
+        "prints the same. Every method adds its term to the base loss",
+        "`(1 - alpha) * CE + alpha * T^2 * KL`; `a+b` sums terms.",
         "",
         "| method | reads of the teacher | parameters in training | at inference "
         "| cost of a step | paper |",
@@ -31,8 +31,8 @@ def page() -> str:
         *map(_row, entries),
         "",
         f"Parameters in addition to the student's own, counted for `{STUDENT}` with the teacher",
-        f"`{TEACHER}` and ten classes; the time of a training step over that of plain training, for",
-        f"the same pair, by `{costs['command']}`",
+        f"`{TEACHER}` and ten classes; the time of a training step over that of plain training,",
+        f"for the same pair, by `{costs['command']}`",
         f"on {costs['hardware']['cpu']}, one thread, {settings['precision']}, batch "
         f"{settings['batch_size']}, with a load of {load:.1f} before it{busy}.",
         "Logits and embeddings are cached; for methods that read features the teacher runs in",

@@ -128,7 +128,7 @@ def test_recorded_normalisation_is_used_without_a_warning() -> None:
 def test_pretrained_cfg_is_used_and_another_image_size_is_reported() -> None:
     network = Brightest()
     network.pretrained_cfg = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "input_size": (3, 224, 224)}
-    with pytest.warns(UserWarning, match=r"Brightest says 3x224x224 images, but it is fed 3x8x8"):
+    with pytest.warns(UserWarning, match=r"Brightest is for 3x224x224 images, but it is fed 3x8x8"):
         assert placed(network).renormalise is not None
     network.pretrained_cfg["input_size"] = (3, 8, 8)
     assert placed(network).renormalise is not None

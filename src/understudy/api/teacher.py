@@ -198,7 +198,7 @@ def _compare_sizes(name: str, network: Classifier, image: ImageSpec) -> None:
     if size is not None and tuple(size) != image.shape:
         trained = "x".join(map(str, size))
         warnings.warn(
-            f"the pretrained_cfg of the teacher {name} says {trained} images, but it is fed "
+            f"the pretrained_cfg of the teacher {name} is for {trained} images, but it is fed "
             f"{image}: load the data with the image_size of the teacher if its accuracy is low",
             stacklevel=6,
         )

@@ -48,14 +48,13 @@ class MethodConfig:
             raise ValueError("method.temperature must be above 0")
         if not 0 <= bounds(self.alpha)[0] <= bounds(self.alpha)[1] <= 1:
             raise ValueError("method.alpha must lie in [0, 1]")
-        for field in fields(
-            self
-        ):  # weight, ce_weight, stage_weights and any other weight of a method
+        # weight, ce_weight, stage_weights and any other weight of a method
+        for field in fields(self):
+            if not field.name.endswith(("weight", "weights")):
+                continue
             value = getattr(self, field.name)
-            several = value if isinstance(value, tuple) else (value,)
-            if field.name.endswith(("weight", "weights")) and not all(
-                one is None or 0 <= one < math.inf for one in several
-            ):
+            values = value if isinstance(value, tuple) else (value,)
+            if not all(one is None or 0 <= one < math.inf for one in values):
                 raise ValueError(f"method.{field.name} must be at least 0")
 
 
@@ -151,9 +150,8 @@ class Method(nn.Module, ABC):
             hard = cross_entropy(student.logits, batch, self.label_smoothing)
             result["ce"] = hard if ce_weight == 1 else ce_weight * hard
         if teacher is not None:
-            if alpha or isinstance(
-                config.alpha, Schedule
-            ):  # a schedule that passes 0 keeps its column
+            # A schedule that passes 0 keeps its column in the history.
+            if alpha or isinstance(config.alpha, Schedule):
                 result["kd"] = alpha * kd_loss(student.logits, teacher.logits, self.temperature_now)
             result |= self.terms(student, teacher, batch)
         assert result, f"{config.name} has no loss: alpha, ce_weight and weight are all 0"

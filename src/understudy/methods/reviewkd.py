@@ -119,9 +119,8 @@ class ReviewKD(Method):
 
     def __init__(self, student: Classifier, config: ReviewKDConfig, context: MethodContext) -> None:
         super().__init__(student, config, context)
-        self.stages = sorted(
-            paired_stages(config, context), reverse=True
-        )  # deep to shallow, as they are reviewed
+        # Deep to shallow: the order of the review.
+        self.stages = sorted(paired_stages(config, context), reverse=True)
         assert context.teacher_example is not None
         student_side, teacher_side = context.student_example, context.teacher_example
         if config.pooled and (student_side.embedding is None or teacher_side.embedding is None):

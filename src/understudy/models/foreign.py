@@ -142,7 +142,7 @@ def probe(model: Classifier, num_classes: int, image: ImageSpec, label: str) -> 
     """Run a network once on two random images, in eval mode, without gradients.
 
     Args:
-        model: on any device; its modes, statistics and the global random numbers stay as they are.
+        model: on any device; its modes, statistics and the global random numbers do not change.
         num_classes: the number of logits that it must give.
         image: the shape of the images.
         label: the network in messages.
