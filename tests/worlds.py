@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from understudy.api import Teacher
 from understudy.config.schema import AugmentConfig, DataConfig
 from understudy.data.dataset import Split
 from understudy.data.prepare import TrainingData
@@ -84,6 +85,11 @@ def tiny_net(seed: int = 0, num_classes: int = 3) -> TinyNet:
     net.bn.running_var.uniform_(0.5, 2)
     torch.random.set_rng_state(rng)
     return net
+
+
+def untrained(network: nn.Module) -> Teacher:
+    """A network as a teacher although it knows nothing, fed images as :func:`tiny_data` has them."""
+    return Teacher(network, mean=MEAN, std=STD, min_accuracy=0.0)
 
 
 def write_colours(path: Path, contrast: int = 80, size: tuple[int, int] = (16, 16)) -> Path:

@@ -16,7 +16,7 @@ from understudy.methods.base import (
     Method,
     MethodConfig,
     MethodContext,
-    adopt,
+    attach_part,
     cross_entropy,
     describe_fields,
     require_embeddings,
@@ -175,7 +175,7 @@ def test_a_method_without_any_weight_is_our_own_mistake():
 def test_an_adopted_part_shares_the_student_and_saves_it_once():
     whole, _ = make_method("kd")
     part, _ = make_method("fitnets")
-    adopt(whole, "part", part)
+    attach_part(whole, "part", part)
     assert part.student is whole.student and whole.get_submodule("part") is part
     names = list(whole.state_dict())
     assert any(name.startswith("part.regressors") for name in names)

@@ -1,4 +1,4 @@
-"""Several networks answer as one, each member's answer comes along, and a student taught by all learns from their mean."""
+"""Several networks as one: their mean, each member's outputs, and learning from all of them."""
 
 import pytest
 import torch

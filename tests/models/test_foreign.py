@@ -133,7 +133,7 @@ def test_tokens_become_a_square_map_and_logits_are_unpacked():
 
 
 def test_a_head_that_does_not_follow_the_last_stage_is_not_taken():
-    """Tokens' head reads the class token: applying it to the averaged patches would give other logits."""
+    """The head of Tokens reads the class token: the averaged patches would give other logits."""
     model = build_model("somebodys_models:Tokens", 5, image_size=16, stages=("block",))
     with pytest.raises(UnderstudyError, match="does not feed a linear layer"):
         model.classify(torch.zeros(1, 6))

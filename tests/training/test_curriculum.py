@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_data import MEAN, STD, tiny_data, tiny_net
+from tests.tiny_data import MEAN, STD, tiny_data, tiny_net, untrained
 from torch.nn import functional as F
 
 import understudy
@@ -132,7 +132,13 @@ def train(outputs: str = "live", method: dict | None = None, **options):
     torch.manual_seed(1)
     kind = {"name": "kd", "curriculum": {"start": 0.3, "over": 2}} if method is None else method
     return understudy.distill(
-        tiny_net(3), tiny_net(4), tiny_data(), kind, outputs=outputs, seed=5, **(QUICK | options)
+        untrained(tiny_net(3)),
+        tiny_net(4),
+        tiny_data(),
+        kind,
+        outputs=outputs,
+        seed=5,
+        **(QUICK | options),
     )
 
 

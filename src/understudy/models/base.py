@@ -1,7 +1,9 @@
 """The interface of every model in this package: logits, feature maps and embedding."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -33,6 +35,21 @@ class Outputs(NamedTuple):
         )
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """How a network was built by name: enough to build it again.
+
+    Attributes:
+        name: as given to :func:`understudy.models.build_model`.
+        options: keyword arguments of the constructor.
+        stages: module paths of a foreign network's stages.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    stages: tuple[str, ...] = ()
+
+
 class Classifier(nn.Module, ABC):
     """An image classifier that returns its features explicitly, so that no hook is needed.
 
@@ -43,6 +60,13 @@ class Classifier(nn.Module, ABC):
 
     feature_channels: tuple[int, ...]
     embedding_dim: int
+    architecture: Architecture | None = None
+    """Set by :func:`understudy.models.build_model`; ``None`` for a network built in other ways."""
+
+    @property
+    def bare(self) -> nn.Module:
+        """The network that is shipped: this one, or the one that this one wraps."""
+        return self
 
     @abstractmethod
     def outputs(self, images: Tensor) -> Outputs:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError, one_line, suggest
 from understudy.models.base import Classifier, Outputs
 from understudy.models.modes import evaluating
@@ -16,9 +17,9 @@ class ForeignClassifier(Classifier):
 
     The network is run once, in eval mode, on random images, to check its logits and to learn the
     channels of its stages. Stage maps are ``[B, C, H, W]``; the tokens ``[B, N, C]`` of a
-    transformer become the largest map of the image's proportions that they fill, without the class
-    and register tokens before it. The embedding is the global average of the last stage. If the
-    network's own linear head turns that embedding into its logits (the probe checks it),
+    transformer become the largest map with the image's proportions that they fill, without the
+    class and register tokens before it. The embedding is the global average of the last stage. If
+    the network's own linear head turns that embedding into its logits (the probe checks it),
     ``classify`` uses that head.
 
     The wrapped network is :attr:`model`, whose ``state_dict`` has the network's own keys: save and
@@ -68,7 +69,12 @@ class ForeignClassifier(Classifier):
             modules[stage].register_forward_hook(capture)
             self._captures.append(capture)
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self._probe(num_classes, (in_channels, height, width))
+        self._probe(num_classes, ImageSpec(in_channels, height, width))
+
+    @property
+    def bare(self) -> nn.Module:
+        """The wrapped network."""
+        return self.model
 
     def forward(self, images: Tensor) -> Tensor:
         return self._logits(images)
@@ -115,27 +121,11 @@ class ForeignClassifier(Classifier):
             )
         return logits
 
-    def _probe(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
-        parameter = next(self.model.parameters(), torch.empty(0))
-        # A generator of its own: probing must not change the weights drawn for later models.
-        images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
-        try:
-            with evaluating(self), torch.no_grad():
-                outputs = self.outputs(images.to(parameter))
-        except (RuntimeError, ValueError, AssertionError) as error:
-            shape = "x".join(map(str, image_shape))
-            reason = one_line(error, first_line=True)
-            raise UnderstudyError(
-                f"model {self.name} does not run on {shape} images: {reason}"
-            ) from error
-        if outputs.logits.shape != (2, num_classes):
-            raise UnderstudyError(
-                f"model {self.name} gives logits of shape {list(outputs.logits.shape)} "
-                f"for 2 images of {num_classes} classes"
-            )
+    def _probe(self, num_classes: int, image: ImageSpec) -> None:
+        outputs = probe(self, num_classes, image, f"model {self.name}")
         self.feature_channels = tuple(feature.shape[1] for feature in outputs.features)
         self.embedding_dim = self.feature_channels[-1] if self.feature_channels else 0
-        if outputs.embedding is not None and not parameter.is_meta:
+        if outputs.embedding is not None and not outputs.embedding.is_meta:
             self.head = self._find_head(outputs.embedding, outputs.logits)
 
     def _find_head(self, embedding: Tensor, logits: Tensor) -> str | None:
@@ -146,6 +136,35 @@ class ForeignClassifier(Classifier):
                     if torch.allclose(module(embedding), logits, rtol=1e-4, atol=1e-5):
                         return path
         return None
+
+
+def probe(model: Classifier, num_classes: int, image: ImageSpec, label: str) -> Outputs:
+    """Run a network once on two random images, in eval mode, without gradients.
+
+    Args:
+        model: on any device; its modes, statistics and the global random numbers do not change.
+        num_classes: the number of logits that it must give.
+        image: the shape of the images.
+        label: the network in messages.
+
+    Raises:
+        UnderstudyError: if it does not run on such images, or gives other logits.
+    """
+    parameter = next(model.parameters(), torch.empty(0))
+    # A generator of its own: probing must not change the weights drawn for later models.
+    images = torch.rand(2, *image.shape, generator=torch.Generator().manual_seed(0)).to(parameter)
+    try:
+        with evaluating(model), torch.no_grad():
+            outputs = model.outputs(images)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = one_line(error, first_line=True)
+        raise UnderstudyError(f"{label} does not run on {image} images: {reason}") from error
+    if outputs.logits.shape != (2, num_classes):
+        raise UnderstudyError(
+            f"{label} gives logits of shape {list(outputs.logits.shape)} "
+            f"for 2 images of {num_classes} classes"
+        )
+    return outputs
 
 
 class _Capture:

@@ -14,6 +14,7 @@ from torch import nn
 from understudy.errors import UnderstudyError, one_line, suggest
 from understudy.models.base import Classifier
 from understudy.models.foreign import ForeignClassifier
+from understudy.models.normalisation import Normalisation, record_normalisation
 
 
 def build_foreign(
@@ -110,6 +111,9 @@ def _torchvision(
     )
     if classes != num_classes:
         _replace_head(model, name, classes, num_classes)
+    shown = weights.transforms()
+    if hasattr(shown, "mean") and hasattr(shown, "std"):
+        record_normalisation(model, Normalisation(tuple(shown.mean), tuple(shown.std)))
     return model
 
 

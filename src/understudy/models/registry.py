@@ -113,6 +113,8 @@ def build_model(
         UnderstudyError: for an unknown name or option, a value that does not fit, or a foreign
             network that cannot be built.
     """
+    from understudy.models.base import Architecture
+
     options = dict(options or {})
     if image is None:
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -126,10 +128,11 @@ def build_model(
             f"model {name}: {min(image.size)}-pixel images are too small; "
             f"set data.image_size={MIN_IMAGE_SIZE} or more"
         )
+    model: Classifier
     if name not in MODELS and (":" in name or "." in name):
         from understudy.models.libraries import build_foreign
 
-        return build_foreign(
+        model = build_foreign(
             name,
             num_classes,
             in_channels=image.channels,
@@ -137,6 +140,19 @@ def build_model(
             stages=stages,
             options=options,
         )
+    else:
+        model = _build_own(name, num_classes, image.channels, stages, options)
+    model.architecture = Architecture(name, options, stages)
+    return model
+
+
+def _build_own(
+    name: str,
+    num_classes: int,
+    in_channels: int,
+    stages: tuple[str, ...],
+    options: Mapping[str, Any],
+) -> "Classifier":
     constructor = _constructor(name)
     if stages:
         raise UnderstudyError(
@@ -144,10 +160,9 @@ def build_model(
         )
     checked = _check_options(name, constructor, options)
     try:
-        model: Classifier = constructor(num_classes, in_channels=image.channels, **checked)
+        return constructor(num_classes, in_channels=in_channels, **checked)
     except ValueError as error:
         raise UnderstudyError(f"model {name}: {error}") from error
-    return model
 
 
 def deployed(model: "nn.Module") -> "nn.Module":
@@ -155,9 +170,9 @@ def deployed(model: "nn.Module") -> "nn.Module":
 
     Its ``state_dict`` has the network's own keys, so a saved student loads without this package.
     """
-    from understudy.models.foreign import ForeignClassifier
+    from understudy.models.base import Classifier
 
-    return model.model if isinstance(model, ForeignClassifier) else model
+    return model.bare if isinstance(model, Classifier) else model
 
 
 def model_options(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The ten-line interface: any module as teacher or student, the same functions that the command line uses."""
+"""train and distill: any module as teacher or student, by the functions of the command line."""
 
 import json
 import os
@@ -13,16 +13,15 @@ from safetensors.torch import load_file
 from tests.colours import write_colours
 from tests.ranks import CASES, train_all
 from tests.test_experiment import config_for
-from tests.tiny_data import TinyNet, tiny_data
+from tests.tiny_data import TinyNet, tiny_data, untrained
 from torch import nn
 
 import understudy
-from understudy.api import described
+from understudy.api.teacher import described
 from understudy.config.recipe import to_yaml
 from understudy.data.dataset import Dataset, SealedSplit
 from understudy.errors import UnderstudyError
 from understudy.experiment import train_arm
-from understudy.training.setup import Trained
 
 QUICK = {"epochs": 2, "batch_size": 16, "lr": 1e-2, "precision": "fp32"}
 
@@ -49,15 +48,14 @@ def test_any_module_teaches_any_module_and_is_not_touched(
     seen = []
     student = plain_module(6)
     result = understudy.distill(
-        teacher, student, data, "kd", device="cpu", on_epoch=seen.append, **QUICK
+        untrained(teacher), student, data, "kd", device="cpu", on_epoch=seen.append, **QUICK
     )
-    assert (
-        isinstance(taught, Trained) and len(result.history) == 2 and tuple(seen) == result.history
-    )
+    assert isinstance(taught, understudy.Student)
+    assert len(result.history) == 2 and tuple(seen) == result.history
     assert set(result.history[0].losses) == {"ce", "kd", "loss"}
     assert not result.network.training
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
-    assert list(tmp_path.glob("teacher-outputs/*/views.bin"))  # asked once, kept
+    assert list(tmp_path.glob("teacher-outputs/*/views.bin"))  # computed once
 
 
 @pytest.mark.parametrize("method", ["kd", "rkd", "crd+kd"])
@@ -73,7 +71,7 @@ def test_live_and_kept_teacher_train_the_same_student_to_rounding(
         torch.manual_seed(1)
         student = TinyNet(channels=6) if method != "kd" else plain_module(6)
         result = understudy.distill(
-            teacher, student, data, method, device="cpu", outputs=outputs, **QUICK
+            untrained(teacher), student, data, method, device="cpu", outputs=outputs, **QUICK
         )
         losses.append([epoch.losses["loss"] for epoch in result.history])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
@@ -87,7 +85,8 @@ def test_names_and_data_sets_are_taken_as_they_are():
     dataset = Dataset("tiny", data.train, SealedSplit(data.val), ("a", "b", "c"), "0" * 64)
     result = understudy.train("founding_student", dataset, device="cpu", **QUICK)
     measured = understudy.evaluate(result.network, dataset.test)
-    assert 0 <= measured.accuracy <= 1 and measured.agreement is None
+    assert measured == result.evaluate(data.val) and measured.agreement is None
+    assert measured.accuracy == result.history[-1].val_accuracy
 
 
 def test_options_are_checked_like_a_recipe():
@@ -96,12 +95,13 @@ def test_options_are_checked_like_a_recipe():
         understudy.train(plain_module(4), data, epoch=3)
     with pytest.raises(UnderstudyError, match="method kd needs a teacher"):
         understudy.distill(None, plain_module(4), data, "kd", device="cpu", **QUICK)
+    teacher = untrained(plain_module(4))
     with pytest.raises(UnderstudyError, match=r"set student\.stages"):
-        understudy.distill(plain_module(4), plain_module(4), data, "at", device="cpu", **QUICK)
+        understudy.distill(teacher, plain_module(4), data, "at", device="cpu", **QUICK)
 
 
 class Scaled(nn.Module):
-    """Two of these with other factors have equal weights and say different things."""
+    """Two of these with other factors have equal weights and give different logits."""
 
     def __init__(self, inner: nn.Module, factor: float) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ def test_teachers_of_equal_weights_and_other_structure_share_no_outputs(
     data, inner = tiny_data(num_images=24, size=16, num_classes=3), plain_module(8)
     for factor in (1.0, 2.0, 1.0):
         understudy.distill(
-            Scaled(inner, factor), plain_module(4), data, "kd", device="cpu", **QUICK
+            untrained(Scaled(inner, factor)), plain_module(4), data, device="cpu", **QUICK
         )
     assert len(list(tmp_path.glob("teacher-outputs/*/views.bin"))) == 2
     assert described(Scaled(inner, 1.0)) != described(Scaled(inner, 2.0))
@@ -133,7 +133,7 @@ def test_several_modules_teach_together(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path))
     data = tiny_data(num_images=24, size=16, num_classes=3)
     torch.manual_seed(0)
-    teachers = [plain_module(8), plain_module(6)]
+    teachers = [untrained(plain_module(8)), untrained(plain_module(6))]
     losses = []
     for outputs in ("live", "cached"):
         torch.manual_seed(1)
@@ -157,7 +157,8 @@ import os, sys
 from pathlib import Path
 import torch
 from tests.ranks import train_all
-from understudy.experiment import load_run, train_arm
+from understudy.experiment import train_arm
+from understudy.runs.folder import load_run
 
 folder = Path(sys.argv[1])
 torch.set_num_threads(1)
@@ -169,11 +170,12 @@ for run, arm in (("two", "distilled"), ("three", "teacher")):
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The trainings of ``tests.ranks`` by one process and by two; and a run of an ensemble of files and a curriculum.
+    """The trainings of ``tests.ranks`` by one process and by two, and a run.
 
-    The run is trained by one process in ``one``; two ranks train its student in ``two``, and its teacher in ``three``.
+    The run has an ensemble of files and a curriculum. One process trains it in ``one``; two ranks
+    train its student in ``two``, and its teacher in ``three``.
     """
-    folder, root = tmp_path_factory.mktemp("ranks"), Path(__file__).parents[1]
+    folder, root = tmp_path_factory.mktemp("ranks"), Path(__file__).parents[2]
     network = {"model": {"name": "tests.test_experiment:no_norms"}}
     config = config_for(
         write_colours(folder / "colours.npz"),
