@@ -1,7 +1,6 @@
 """What a network costs. No test asks how long anything took."""
 
 import json
-import math
 
 import pytest
 import torch
@@ -9,8 +8,16 @@ from torch import nn
 
 from understudy.errors import UnderstudyError
 from understudy.evaluation import latency as benchmark
-from understudy.evaluation.environment import hardware
-from understudy.evaluation.latency import count_macs, efficiency, measure_latency, model_size
+from understudy.evaluation.latency import (
+    Latency,
+    LatencySettings,
+    count_macs,
+    efficiency,
+    measure_latency,
+    model_size,
+)
+from understudy.events import Silent
+from understudy.files import to_json
 from understudy.models import build_model
 
 
@@ -20,17 +27,14 @@ def test_size_is_the_founding_tables():
         model_size(build_model("founding_teacher", 10)),
         model_size(build_model("founding_student", 10)),
     )
-    assert teacher["parameters"] == 4_664_970
-    assert student == {
-        "parameters": 106_826,
-        "buffers": 2 * (16 + 32 + 64 + 128) + 4,
-        "size_mb": pytest.approx(0.41, abs=0.005),
-    }
-    assert round(teacher["size_mb"], 2) == 17.81
+    assert teacher.parameters == 4_664_970
+    assert (student.parameters, student.buffers) == (106_826, 2 * (16 + 32 + 64 + 128) + 4)
+    assert student.size_mb == pytest.approx(0.41, abs=0.005)
+    assert round(teacher.size_mb, 2) == 17.81
 
 
 def test_size_counts_the_bytes_that_there_are():
-    assert model_size(nn.Linear(2**10, 2**10, bias=False).to(torch.bfloat16))["size_mb"] == 2.0
+    assert model_size(nn.Linear(2**10, 2**10, bias=False).to(torch.bfloat16)).size_mb == 2.0
 
 
 def test_macs_of_the_founding_student_by_hand():
@@ -83,17 +87,18 @@ class Recorder(nn.Module):
 
 def test_models_take_turns():
     calls, progress = [], []
+
+    class Watcher(Silent):
+        def progress(self, news, training=""):
+            progress.append((news.phase, news.done, news.total))
+
     models = {name: Recorder(name, calls) for name in ("a", "b")}
     threads = torch.get_num_threads()
     result = measure_latency(
         models,
         (3, 4, 4),
-        (1, 2),
-        threads=1,
-        repeats=3,
-        warmup=2,
-        samples=True,
-        progress=lambda done, total: progress.append((done, total)),
+        LatencySettings((1, 2), threads=1, repeats=3, warmup=2, samples=True),
+        observer=Watcher(),
     )
     assert calls == [
         (name, size, 1)
@@ -102,17 +107,17 @@ def test_models_take_turns():
         for name in ("a", "b")
         for _ in ("untimed", "timed")
     ]
-    assert progress == [(done, 10) for done in range(1, 11)]
+    assert progress == [("measure", done, 10) for done in range(1, 11)]
     assert torch.get_num_threads() == threads
     assert all(model.training for model in models.values())
     assert set(result) == {"a", "b"}
     for sizes in result.values():
         assert list(sizes) == ["1", "2"]
         for row in sizes.values():
-            assert len(row["samples_ms"]) == 3
-            assert row["median_ms"] == sorted(row["samples_ms"])[1]
-            assert row["p95_ms"] == max(row["samples_ms"])
-    json.dumps(result)
+            assert len(row.samples_ms) == 3
+            assert row.median_ms == sorted(row.samples_ms)[1]
+            assert row.p95_ms == max(row.samples_ms)
+    assert json.loads(json.dumps(to_json(result)))["a"]["1"]["p95_ms"] == result["a"]["1"].p95_ms
 
 
 def test_percentile_is_the_nearest_rank(monkeypatch):
@@ -121,8 +126,11 @@ def test_percentile_is_the_nearest_rank(monkeypatch):
         tick // 2 for tick in range(2, 202)
     )  # each turn is an untimed call and a timed one: 1, 1, 2, 2, ...
     monkeypatch.setattr(benchmark, "_time_call", lambda model, images: float(next(ticks)))
-    result = measure_latency({"net": nn.Flatten()}, (1, 2, 2), (1,), repeats=100, warmup=0)
-    assert result == {"net": {"1": {"median_ms": 50.5, "p95_ms": 95.0}}}
+    result = measure_latency(
+        {"net": nn.Flatten()}, (1, 2, 2), LatencySettings((1,), repeats=100, warmup=0)
+    )
+    assert result == {"net": {"1": Latency(median_ms=50.5, p95_ms=95.0)}}
+    assert to_json(result) == {"net": {"1": {"median_ms": 50.5, "p95_ms": 95.0}}}
 
 
 @pytest.mark.parametrize(("channels_last", "precision"), [(True, "fp32"), (False, "bf16")])
@@ -133,11 +141,9 @@ def test_memory_order_and_precision_reach_the_model(channels_last, precision):
     measure_latency(
         {"net": model},
         (3, 8, 8),
-        (2,),
-        repeats=1,
-        warmup=0,
-        channels_last=channels_last,
-        precision=precision,
+        LatencySettings(
+            (2,), repeats=1, warmup=0, channels_last=channels_last, precision=precision
+        ),
     )
     (images, output) = seen[0]
     assert images.is_contiguous(memory_format=torch.channels_last) == channels_last
@@ -151,7 +157,7 @@ def test_threads_and_modes_are_restored_after_a_failure():
 
     model, threads = Broken(), torch.get_num_threads()
     with pytest.raises(RuntimeError, match="broken"):
-        measure_latency({"net": model}, (3, 4, 4), (1,), threads=threads + 1)
+        measure_latency({"net": model}, (3, 4, 4), LatencySettings((1,), threads=threads + 1))
     assert torch.get_num_threads() == threads
     assert model.training
 
@@ -161,23 +167,11 @@ def test_threads_and_modes_are_restored_after_a_failure():
 )
 def test_counts_below_one_are_refused(wrong):
     with pytest.raises(UnderstudyError, match=f"benchmark.{next(iter(wrong))} must be at least"):
-        measure_latency({}, (3, 4, 4), **wrong)
+        LatencySettings(**wrong)
 
 
 def test_both_efficiency_scores():
     """The founding teacher: 83.13 % at 111.29 ms and 17.81 MB."""
     scores = efficiency(83.13, 111.29, 17.81)
-    assert scores["accuracy_per_ms"] == pytest.approx(0.747, abs=5e-4)
-    assert scores["accuracy_per_ms_mb"] == pytest.approx(scores["accuracy_per_ms"] / 17.81)
-
-
-def test_hardware_is_named():
-    machine = hardware()
-    json.dumps(machine)
-    assert machine["torch"] == torch.__version__
-    assert machine["cores"] >= 1
-    assert machine["cpu"]
-    assert machine["accelerator"] is None
-    assert machine["memory_gb"] is None or (
-        machine["memory_gb"] > 0 and math.isfinite(machine["memory_gb"])
-    )
+    assert scores.accuracy_per_ms == pytest.approx(0.747, abs=5e-4)
+    assert scores.accuracy_per_ms_mb == pytest.approx(scores.accuracy_per_ms / 17.81)

@@ -1,5 +1,6 @@
 """Figures of a classifier against values worked out by hand and plain loops."""
 
+import json
 import math
 
 import numpy as np
@@ -7,10 +8,13 @@ import pytest
 import torch
 from tests.tiny_data import tiny_config, tiny_net, tiny_split
 
+from understudy.data.dataset import SealedSplit
 from understudy.evaluation.metrics import (
+    Metrics,
     accuracy,
     agreement,
     ece,
+    evaluate,
     metrics,
     nll,
     per_class_accuracy,
@@ -18,6 +22,7 @@ from understudy.evaluation.metrics import (
     reliability,
     teacher_kl,
 )
+from understudy.files import from_json, to_json
 
 # Softmax of these is exactly (1/2, 1/4, 1/4), (1/4, 1/2, 1/4), (1/10, 1/10, 8/10), (8/10, 1/10, 1/10).
 LOGITS = torch.tensor(
@@ -69,10 +74,10 @@ def test_ece_equals_a_loop_over_bins() -> None:
 def test_the_reliability_bins_hold_every_prediction_once() -> None:
     logits, labels = random_logits()
     bins = reliability(logits, labels)
-    assert sum(bins["count"]) == len(labels)
-    assert {len(values) for values in bins.values()} == {15}
+    assert sum(bins.count) == len(labels)
+    assert {len(bins.confidence), len(bins.accuracy), len(bins.count)} == {15}
     for number, (confidence, hit, count) in enumerate(
-        zip(bins["confidence"], bins["accuracy"], bins["count"], strict=True)
+        zip(bins.confidence, bins.accuracy, bins.count, strict=True)
     ):
         if count:
             assert number / 15 < confidence <= (number + 1) / 15 and 0 <= hit <= 1
@@ -83,9 +88,7 @@ def test_the_reliability_bins_hold_every_prediction_once() -> None:
 def test_the_bins_give_back_the_accuracy() -> None:
     logits, labels = random_logits()
     bins = reliability(logits, labels)
-    hits = sum(
-        hit * count for hit, count in zip(bins["accuracy"], bins["count"], strict=True) if count
-    )
+    hits = sum(hit * count for hit, count in zip(bins.accuracy, bins.count, strict=True) if count)
     assert hits / len(labels) == pytest.approx(accuracy(logits, labels))
 
 
@@ -109,10 +112,8 @@ def test_the_divergence_is_from_the_teacher_to_the_model() -> None:
 def test_metrics_holds_all_of_them() -> None:
     logits, labels = random_logits()
     alone, beside = metrics(logits, labels), metrics(logits, labels, logits)
-    assert alone["agreement"] is alone["teacher_kl"] is None
-    assert beside["agreement"] == 1 and beside["accuracy"] == alone["accuracy"] == accuracy(
-        logits, labels
-    )
+    assert alone.agreement is alone.teacher_kl is None
+    assert beside.agreement == 1 and beside.accuracy == alone.accuracy == accuracy(logits, labels)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -135,3 +136,33 @@ def test_predict_in_bf16_returns_fp32_close_by() -> None:
     rounded = predict(network, split, tiny_config(), torch.device("cpu"), precision="bf16")
     assert rounded.dtype == torch.float32 and not torch.equal(rounded, exact)
     torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
+
+
+def test_class_without_images_has_no_accuracy() -> None:
+    assert metrics(LOGITS, LABELS).per_class == (1.0, None, 0.5)
+
+
+def test_evaluate_opens_a_sealed_split() -> None:
+    network, split = tiny_net(), tiny_split(10)
+    sealed = evaluate(network, SealedSplit(split), tiny_config())
+    assert sealed == evaluate(network, split, tiny_config())
+    logits = predict(network, split, tiny_config(), torch.device("cpu"))
+    assert sealed.accuracy == accuracy(logits, split.labels) and sealed.agreement is None
+
+
+def test_evaluate_compares_with_a_teacher() -> None:
+    network, split = tiny_net(), tiny_split(10)
+    measured = evaluate(network, split, tiny_config(), teacher=network)
+    assert measured.agreement == 1 and measured.teacher_kl == pytest.approx(0, abs=1e-12)
+
+
+def test_metrics_are_printed_without_their_long_lists() -> None:
+    shown = Metrics(accuracy=0.8125, per_class=(0.7,) * 10, nll=0.65432, ece=0.01, agreement=0.9)
+    assert repr(shown) == "Metrics(accuracy=0.8125, nll=0.6543, ece=0.01, agreement=0.9)"
+
+
+def test_metrics_round_trip_through_json() -> None:
+    logits, labels = random_logits()
+    measured = metrics(logits, labels, logits)
+    written = json.loads(json.dumps(to_json(measured)))
+    assert from_json(Metrics, written, "here", "measure again") == measured

@@ -14,6 +14,7 @@ from understudy.config.recipe import from_yaml, load_config, to_yaml
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.experiment import run_experiment, train_arm
+from understudy.files import to_json
 from understudy.methods import kd_loss
 from understudy.models.ensemble import Ensemble
 from understudy.report import write_report
@@ -197,8 +198,8 @@ def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_
         arms={"direct": {"name": "kd", "teacher": "teacher"}},
     )
     results = run(config, tmp_path / "run")
-    arms = results["arms"]
-    assert {arm: entry["taught_by"] for arm, entry in arms.items()} == {
+    arms = results.arms
+    assert {arm: entry.taught_by for arm, entry in arms.items()} == {
         "teacher": None,
         "assistant1": "teacher",
         "assistant2": "assistant1",
@@ -206,10 +207,10 @@ def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_
         "distilled": "assistant2",
         "direct": "teacher",
     }
-    assert [len(entry["runs"]) for entry in arms.values()] == [1, 1, 1, 2, 2, 2]
-    assert arms["assistant1"]["runs"][0]["epochs"] == 2 and arms["assistant2"]["model"] == "resnet8"
-    assert arms["assistant1"]["runs"][0]["test"]["agreement"] is not None
-    assert [c["arm"] for c in results["comparisons"]] == ["distilled", "direct"]
+    assert [len(entry.runs) for entry in arms.values()] == [1, 1, 1, 2, 2, 2]
+    assert arms["assistant1"].runs[0].epochs == 2 and arms["assistant2"].model == "resnet8"
+    assert arms["assistant1"].runs[0].test.agreement is not None
+    assert [c.arm for c in results.comparisons] == ["distilled", "direct"]
     assert "assistant2" in write_report(tmp_path / "run").read_text()
     # Killed between two arms: what is missing is trained again, to the same bits, from the kept assistants.
     (tmp_path / "run" / "results.json").unlink()
@@ -218,9 +219,7 @@ def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_
         (tmp_path / "run" / "arms" / name / "checkpoint.pt").unlink()
     assert numbers(run(config, tmp_path / "run", resume=True)) == numbers(results)
     again = evaluate_run(tmp_path / "run", device="cpu")
-    assert (
-        again["assistant1-seed0"]["accuracy"] == arms["assistant1"]["runs"][0]["test"]["accuracy"]
-    )
+    assert again["assistant1-seed0"].accuracy == arms["assistant1"].runs[0].test.accuracy
 
 
 def test_an_ensemble_teaches_from_one_cache(images: Path, tmp_path: Path):  # noqa: F811
@@ -233,14 +232,13 @@ def test_an_ensemble_teaches_from_one_cache(images: Path, tmp_path: Path):  # no
         arms={"attention": {"name": "sp+kd"}, "hot": {"name": "kd", "temperature": 8}},
     )
     results = run(config, tmp_path / "run")
-    arms = results["arms"]
+    arms = results.arms
     assert (
-        list(arms)[:3] == ["teacher", "member1", "member2"]
-        and arms["teacher"]["method"] == "ensemble"
+        list(arms)[:3] == ["teacher", "member1", "member2"] and arms["teacher"].method == "ensemble"
     )
-    sizes = {arm: entry["size"]["parameters"] for arm, entry in arms.items()}
+    sizes = {arm: entry.size.parameters for arm, entry in arms.items()}
     assert sizes["teacher"] == sizes["member1"] + sizes["member2"]
-    assert [arms[f"member{n + 1}"]["runs"][0]["seed"] for n in range(2)] == [0, 1]
+    assert [arms[f"member{n + 1}"].runs[0].seed for n in range(2)] == [0, 1]
     (folder,) = [
         f for f in (tmp_path / "cache").iterdir() if f.is_dir()
     ]  # one cache for both members and both temperatures
@@ -249,7 +247,7 @@ def test_an_ensemble_teaches_from_one_cache(images: Path, tmp_path: Path):  # no
     assert verify_cache(folder, tmp_path / "run")["compared"] > 0
     assert build_cache(tmp_path / "run", cache=tmp_path / "cache")["labelled"] == 0
     again = evaluate_run(tmp_path / "run", device="cpu")
-    assert again["teacher-seed0"]["accuracy"] == arms["teacher"]["runs"][0]["test"]["accuracy"]
+    assert again["teacher-seed0"].accuracy == arms["teacher"].runs[0].test.accuracy
     assert set(benchmark_run(tmp_path / "run")) == set(arms)
     # What is predicted is the weighted mean of what the members predict.
     logits = [
@@ -324,7 +322,7 @@ def test_members_may_be_files(images: Path, tmp_path: Path):  # noqa: F811
         },
     )
     result = train_arm(given, "teacher", 0, tmp_path / "second", device="cpu")
-    assert result["method"] == "ensemble" and not list((tmp_path / "second").rglob("checkpoint.pt"))
+    assert result.method == "ensemble" and not list((tmp_path / "second").rglob("checkpoint.pt"))
     one, other = (
         load_file(tmp_path / run / "models" / "teacher-seed0.safetensors")
         for run in ("first", "second")
@@ -341,19 +339,18 @@ def test_born_again_runs_generation_after_generation(images: Path, tmp_path: Pat
         arms={"again": {"name": "at+born_again", "born_again": {"generations": 1}}},
     )
     results = run(config, tmp_path / "run")
-    arms = results["arms"]
+    arms = results.arms
     assert list(arms) == ["teacher", "baseline", "distilled-gen1", "distilled", "again"]
     assert (
-        arms["distilled"]["taught_by"] == "distilled-gen1"
-        and arms["distilled-gen1"]["taught_by"] == "teacher"
+        arms["distilled"].taught_by == "distilled-gen1"
+        and arms["distilled-gen1"].taught_by == "teacher"
     )
     assert all(
-        arms[arm]["size"]["parameters"] == arms["teacher"]["size"]["parameters"]
-        for arm in list(arms)[2:]
+        arms[arm].size.parameters == arms["teacher"].size.parameters for arm in list(arms)[2:]
     )
-    assert all(run["epochs"] == 2 for arm in list(arms)[2:] for run in arms[arm]["runs"])
+    assert all(run.epochs == 2 for arm in list(arms)[2:] for run in arms[arm].runs)
     compared = {
-        c["arm"]: c["reference"] for c in results["comparisons"]
+        c.arm: c.reference for c in results.comparisons
     }  # with the plain training of the same network
     assert compared == {"distilled-gen1": "teacher", "distilled": "teacher", "again": "teacher"}
     write_report(tmp_path / "run", figures=False)
@@ -379,7 +376,7 @@ def test_born_again_beside_a_student_of_the_same_network_is_compared_with_the_ba
         student={"model": SMALL},
         method={"name": "born_again", "generations": 1},
     )
-    assert [c["reference"] for c in run(config, tmp_path / "run")["comparisons"]] == ["baseline"]
+    assert [c.reference for c in run(config, tmp_path / "run").comparisons] == ["baseline"]
 
 
 def test_one_arm_alone_trains_all_that_it_needs_first(images: Path, tmp_path: Path):  # noqa: F811
@@ -415,7 +412,7 @@ def test_a_teacher_stopped_early_is_the_long_training_as_it_was_then(images: Pat
     )
     whole = train_arm(long, "teacher", 0, tmp_path / "long", device="cpu")
     stopped = train_arm(short, "teacher", 0, tmp_path / "short", device="cpu")
-    assert (whole["epochs"], stopped["epochs"]) == (4, 2)
+    assert (whole.epochs, stopped.epochs) == (4, 2)
     rows = [
         [
             line.split(",")[:9]
@@ -454,7 +451,6 @@ def test_several_levels_have_weights_of_their_own(images: Path, tmp_path: Path):
     assert all(
         torch.equal(one[name], other[name]) for name in one
     )  # a level of weight 0 is a level left out
-    assert (
-        json.loads((tmp_path / "run" / "results.json").read_text())["arms"]["distilled"]
-        == results["arms"]["distilled"]
-    )
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["arms"][
+        "distilled"
+    ] == to_json(results.arms["distilled"])
