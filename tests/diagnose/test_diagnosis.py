@@ -1,4 +1,4 @@
-"""Whole diagnoses: planted causes in tiny trainings on the digits, the committed runs, and what is refused."""
+"""Whole diagnoses: planted causes in tiny runs on the digits, committed runs, and refusals."""
 
 import html
 import json
@@ -12,7 +12,8 @@ from tests.report.page_checks import Elements
 
 from understudy import cli
 from understudy.config.schema import RunConfig, parse
-from understudy.diagnose import Diagnosis, diagnose_run, write_diagnosis
+from understudy.diagnose import Diagnosis, diagnose_run, read_diagnosis, write_diagnosis
+from understudy.errors import UnderstudyError
 from understudy.experiment import run_experiment, train_arm
 from understudy.models import build_model
 from understudy.report import write_report
@@ -40,7 +41,7 @@ def config_for(
     dropout: float = 0.0,
     **method: Any,
 ) -> RunConfig:
-    """A student of the digits at 16 x 16 with few labelled images; its teacher has seen more of them."""
+    """A student on digits of 16 x 16 pixels with few labels; its teacher was trained on more."""
     values: dict[str, Any] = {
         "name": "digits",
         "data": {
@@ -85,7 +86,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def broken_teacher(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same teacher, every answer moved to the next class."""
+    """The same teacher, with every prediction moved to the next class."""
     network = build_model(TEACHER["name"], 10, image_size=16, options=TEACHER["options"])  # type: ignore[arg-type]
     load_weights(teacher, network)
     network.fc.weight.data = network.fc.weight.data.roll(1, 0)  # type: ignore[union-attr, operator]
@@ -107,7 +108,7 @@ def causes(diagnosis: Diagnosis) -> set[str]:
     return {f.key for f in diagnosis.findings if f.severity == "cause"}
 
 
-def test_a_healthy_run_names_no_cause(healthy: tuple[Path, Diagnosis]):
+def test_healthy_run_has_no_cause(healthy: tuple[Path, Diagnosis]):
     _, diagnosis = healthy
     assert causes(diagnosis) <= {"noise"}, (
         "two seeds of a tiny run may be too few; nothing else is wrong"
@@ -129,7 +130,7 @@ def test_a_healthy_run_names_no_cause(healthy: tuple[Path, Diagnosis]):
         ("gradient", "cause", {"alpha": 0}),
     ],
 )
-def test_what_was_planted_is_named(
+def test_planted_problem_is_found_in_a_real_run(
     planted: str, severity: str, options: dict[str, Any], teacher: Path, tmp_path: Path
 ):
     diagnosis = diagnose_run(run_of(config_for(teacher, **options), tmp_path / "run"), device="cpu")
@@ -138,12 +139,12 @@ def test_what_was_planted_is_named(
     }
 
 
-def test_a_broken_teacher_is_named(broken_teacher: Path, tmp_path: Path):
+def test_broken_teacher_is_a_cause(broken_teacher: Path, tmp_path: Path):
     diagnosis = diagnose_run(run_of(config_for(broken_teacher), tmp_path / "run"), device="cpu")
     assert {"teacher_lead", "teacher_quality"} <= causes(diagnosis)
 
 
-def test_the_same_run_gives_the_same_diagnosis_and_opens_no_test_image(
+def test_diagnosis_is_deterministic_and_opens_no_test_image(
     healthy: tuple[Path, Diagnosis], monkeypatch: pytest.MonkeyPatch
 ):
     from understudy.data.dataset import SealedSplit
@@ -156,7 +157,7 @@ def test_the_same_run_gives_the_same_diagnosis_and_opens_no_test_image(
     assert diagnose_run(run, device="cpu").to_mapping() == diagnosis.to_mapping()
 
 
-def test_page_json_and_report_say_the_same(healthy: tuple[Path, Diagnosis], tmp_path: Path):
+def test_page_json_and_report_agree(healthy: tuple[Path, Diagnosis], tmp_path: Path):
     run = tmp_path / "run"
     shutil.copytree(healthy[0], run)
     diagnosis = replace(healthy[1], name="<script>alert(1)</script>")
@@ -185,8 +186,8 @@ def test_page_json_and_report_say_the_same(healthy: tuple[Path, Diagnosis], tmp_
     assert 'href="diagnosis.html"' in report and saved["headline"].split(":")[0] in report
 
 
-def test_the_founding_run_names_what_changing_one_thing_at_a_time_has_shown():
-    """results/founding-causes: a better teacher alone brings the gain; dropout deepens the harm; the schedule does neither."""
+def test_founding_run_has_the_cause_that_single_changes_have_shown():
+    """results/founding-causes: a better teacher brings the gain; the schedule does not."""
     diagnosis = diagnose_run(RESULTS / "cifar10-founding")
     assert causes(diagnosis) == {"teacher_quality"}
     contributing = {f.key for f in diagnosis.findings if f.severity == "contributing"}
@@ -199,9 +200,33 @@ def test_the_founding_run_names_what_changing_one_thing_at_a_time_has_shown():
     assert "targets" in diagnosis.needs_weights
 
 
-def test_the_better_recipe_names_neither():
+def test_better_recipe_has_no_cause():
     diagnosis = diagnose_run(RESULTS / "cifar10")
     assert causes(diagnosis) == set()
+
+
+def test_committed_diagnosis_is_what_the_code_writes():
+    """Its evidence was measured on weights that are not committed; the rest follows from it."""
+    committed = RESULTS / "founding-diagnosis"
+    diagnosis = read_diagnosis(committed)
+    text = (committed / "diagnosis.json").read_text(encoding="utf-8")
+    page = html.unescape((committed / "diagnosis.html").read_text(encoding="utf-8"))
+    again = "write_diagnosis(read_diagnosis(folder), folder) writes it again"
+    assert diagnosis.to_json_text() == text, again
+    for finding in diagnosis.findings:
+        assert finding.title in page and finding.evidence[1:] in page, again
+    assert causes(diagnosis) == {"teacher_quality"}
+
+
+def test_damaged_diagnosis_is_refused(tmp_path: Path):
+    saved = json.loads((RESULTS / "founding-diagnosis" / "diagnosis.json").read_text())
+    del saved["evidence"]["recorded"]["num_val"]
+    (tmp_path / "diagnosis.json").write_text(json.dumps(saved))
+    with pytest.raises(UnderstudyError, match="num_val is missing; run understudy diagnose again"):
+        read_diagnosis(tmp_path)
+    (tmp_path / "diagnosis.json").write_text("[]")
+    with pytest.raises(UnderstudyError, match="is not a diagnosis"):
+        read_diagnosis(tmp_path)
 
 
 def copy_of_founding(folder: Path) -> Path:
@@ -209,13 +234,13 @@ def copy_of_founding(folder: Path) -> Path:
     return folder
 
 
-def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = copy_of_founding(tmp_path / "run")
     assert cli.main(["diagnose", str(run), "--json", str(tmp_path / "copy.json")]) == 0
     printed = capsys.readouterr().out
     assert (
         "CAUSE" in printed
-        and "weights are not there" in printed
+        and "This run has no weights" in printed
         and "diagnosis.html" in printed.replace("\n", "")
     )
     assert json.loads((tmp_path / "copy.json").read_text()) == json.loads(
@@ -230,7 +255,7 @@ def refused(run: Path, capsys: pytest.CaptureFixture[str]) -> str:
     return error
 
 
-def test_what_is_no_finished_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_unfinished_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "there is no" in refused(tmp_path / "nowhere", capsys)
     assert "is not a run directory" in refused(tmp_path, capsys)
     run = copy_of_founding(tmp_path / "run")
@@ -242,7 +267,7 @@ def test_what_is_no_finished_run_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert "results.json does not exist" in refused(run, capsys)
 
 
-def test_a_sweeps_folder_is_refused_with_the_command_that_makes_its_winner_a_run(
+def test_sweep_folder_is_refused_with_the_command_that_runs_its_winner(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     folder = tmp_path / "sweep"

@@ -1,7 +1,7 @@
-"""The evidence of a diagnosis: what a run recorded, and what its weights show. Plain data, no torch.
+"""The evidence of a diagnosis: what a run recorded, and what its weights show.
 
-Accuracies, confidences and shares are in [0, 1], entropies and divergences in nats; all are means
-over the run's seeds. The names of the fields are the keys in ``diagnosis.json``.
+Plain data, no torch. Accuracies, confidences and shares are in [0, 1], entropies and divergences in
+nats; all are means over the run's seeds. The names of the fields are keys in ``diagnosis.json``.
 """
 
 from collections.abc import Mapping
@@ -92,7 +92,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class SoftTargets:
-    """The teacher's softened outputs on augmented training images, with the views of the last epoch.
+    """The teacher's softened outputs on augmented training images, as in the last epoch.
 
     Attributes:
         num_images: number of these images.
@@ -128,7 +128,7 @@ class FitStats:
         val_accuracy: on the validation split.
         train_confidence: mean probability of the top class on the training sample.
         val_confidence: the same on validation.
-        dropout_accuracy: ``train_accuracy`` with the dropout layers (and nothing else) in train mode.
+        dropout_accuracy: ``train_accuracy`` with the dropout layers, and only these, in train mode.
     """
 
     train_accuracy: float

@@ -1,7 +1,7 @@
 """From evidence to findings: the table of rules, most decisive first.
 
-Each rule is data (key, question, thresholds, outcomes) with a pure check in the file of its subject.
-docs/diagnosis.md is written from the rules by docs/write_diagnosis.py.
+Each rule is data (key, question, thresholds, outcomes) with a pure check in the file of its
+subject. docs/diagnosis.md is written from the rules by docs/write_diagnosis.py.
 """
 
 from dataclasses import replace

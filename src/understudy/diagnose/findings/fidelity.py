@@ -1,7 +1,7 @@
 """Fidelity: can the student match its teacher, how fast, and did it?"""
 
 from understudy.diagnose.evidence import Evidence
-from understudy.diagnose.findings.finding import Finding, Outcome, Rule
+from understudy.diagnose.findings.finding import Finding, Outcome, Rule, Severity
 from understudy.diagnose.findings.format import percent
 from understudy.diagnose.findings.settings import cooler, more_epochs
 from understudy.report.run.table import significant
@@ -50,7 +50,7 @@ def check_slow_fit(evidence: Evidence) -> Finding | None:
     if baseline - distilled <= SLOWED:
         return SLOW_FIT.finding("fine", seen)
     change = (more_epochs(evidence), cooler(evidence), "method.alpha=0.5")
-    severity = "cause" if baseline - distilled > HELD_BACK else "contributing"
+    severity: Severity = "cause" if baseline - distilled > HELD_BACK else "contributing"
     return SLOW_FIT.finding("slow", seen, *change, severity=severity)
 
 

@@ -1,7 +1,7 @@
 """The student and its training images: under-fitting, over-fitting, and dropout."""
 
 from understudy.diagnose.evidence import Evidence
-from understudy.diagnose.findings.finding import Finding, Outcome, Rule
+from understudy.diagnose.findings.finding import Finding, Outcome, Rule, Severity
 from understudy.diagnose.findings.format import percent, plain_points, points
 from understudy.diagnose.findings.settings import closing_schedule, more_epochs
 from understudy.diagnose.findings.teacher import OVERFITTED
@@ -155,7 +155,7 @@ def check_dropout(evidence: Evidence) -> Finding:
     share = _generalisation_share(evidence)
     if share is None or share >= UNDERFITS:
         return DROPOUT.finding("noise", seen, *change)
-    severity = "cause" if cost >= DROPOUT_RUINS else "contributing"
+    severity: Severity = "cause" if cost >= DROPOUT_RUINS else "contributing"
     return DROPOUT.finding("underfits", seen, *change, severity=severity)
 
 

@@ -1,4 +1,4 @@
-"""The images: are they normalised as the networks expect, and can the teacher classify the views?"""
+"""The images: normalised as the networks expect, augmented so that the teacher is still right?"""
 
 from understudy.config.schema import AugmentConfig
 from understudy.diagnose.evidence import Evidence

@@ -1,7 +1,7 @@
 """The teacher: better than the student, right on the training images, well calibrated?"""
 
 from understudy.diagnose.evidence import Evidence
-from understudy.diagnose.findings.finding import Finding, Outcome, Rule
+from understudy.diagnose.findings.finding import Finding, Outcome, Rule, Severity
 from understudy.diagnose.findings.format import percent, plain_points, points
 from understudy.diagnose.findings.noise import difference_error
 from understudy.diagnose.findings.schedule import describe_slope
@@ -43,6 +43,7 @@ def check_teacher_lead(evidence: Evidence) -> Finding:
     """Apply :data:`TEACHER_LEAD`."""
     arms, n = evidence.recorded.arms, evidence.recorded.num_val
     teacher, baseline = arms["teacher"].val_accuracy, arms["baseline"].val_accuracy
+    change: tuple[str, ...]
     lead, error = teacher - baseline, difference_error(teacher, baseline, n)
     seen = (
         f"on {n:,} validation images the teacher has {percent(teacher)}, the baseline "
@@ -171,13 +172,14 @@ def check_teacher_confidence(evidence: Evidence) -> Finding | None:
         f"an accuracy of {percent(stats.train_accuracy)}, on validation images "
         f"{percent(stats.val_confidence)} and {percent(stats.val_accuracy)}"
     )
+    change: tuple[str, ...]
     doubt = stats.val_accuracy - stats.val_confidence
     if doubt > UNSURE:
         change = (
             setting("temperature", max(1, evidence.recorded.temperature / 4)),
             "teacher.train.epochs more",
         )
-        severity = "cause" if doubt > VERY_UNSURE else "contributing"
+        severity: Severity = "cause" if doubt > VERY_UNSURE else "contributing"
         return TEACHER_CONFIDENCE.finding("unsure", seen, *change, severity=severity)
     if stats.train_accuracy - stats.val_accuracy > OVERFITTED:
         change = (
