@@ -124,10 +124,11 @@ AGREEMENT = Rule(
             "class less often than the baseline does",
         ),
         "little": Outcome(
-            title="Distillation brought the student hardly closer to the teacher",
+            title="The student is hardly closer to the teacher than the baseline",
             severity="contributing",
             why="on new images the distilled student is about as far from the teacher as the "
-            "baseline, which had none: a symptom, whose reason is among the other findings",
+            "baseline, which was trained without it: a symptom, whose reason is among the other "
+            "findings",
         ),
         "fine": Outcome(
             title="Agreement with the teacher",

@@ -17,7 +17,7 @@ copied errors with others."""
 
 GRADIENT = Rule(
     key="gradient",
-    question="Has the soft loss a share of the gradient, and one that agrees with the labels?",
+    question="Does the soft loss have a share of the gradient, and does it agree with the labels?",
     looks_at="norm of each weighted loss term's gradient on the distilled student's parameters "
     "(saved weights, train mode, 8 batches for each seed), and the cosine between the gradients of "
     "labels and teacher",
