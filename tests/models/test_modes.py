@@ -1,4 +1,4 @@
-"""Evaluation mode for a while, and back to exactly what was there."""
+"""Eval mode for a while, without a trace."""
 
 import pytest
 from torch import nn
@@ -7,26 +7,35 @@ from understudy.models.modes import evaluating
 
 
 def half_frozen() -> nn.Sequential:
-    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
-    model.train()
-    model[0].eval()
-    return model
+    """A network in train mode whose batch norm is in eval mode."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    network[1].eval()
+    return network
 
 
-def test_model_evaluates_inside_the_block() -> None:
-    with evaluating(half_frozen()) as model:
-        assert not any(module.training for module in model.modules())
+def test_body_runs_in_eval_mode_and_each_submodule_gets_its_mode_back() -> None:
+    network = half_frozen()
+    with evaluating(network):
+        assert not any(module.training for module in network.modules())
+    assert network.training and network[0].training and not network[1].training
 
 
-def test_each_submodule_returns_to_its_own_mode() -> None:
-    model = half_frozen()
-    with evaluating(model):
+def test_modes_are_back_after_an_exception() -> None:
+    network = half_frozen()
+    with pytest.raises(ValueError, match="broken"), evaluating(network):
+        raise ValueError("broken")
+    assert network.training and network[0].training and not network[1].training
+
+
+def test_network_in_eval_mode_stays_there() -> None:
+    network = half_frozen().eval()
+    with evaluating(network):
         pass
-    assert [module.training for module in model.modules()] == [True, False, True]
+    assert not any(module.training for module in network.modules())
 
 
-def test_modes_return_after_an_exception() -> None:
-    model = half_frozen()
-    with pytest.raises(RuntimeError, match="broken"), evaluating(model):
-        raise RuntimeError("broken")
-    assert [module.training for module in model.modules()] == [True, False, True]
+def test_several_networks_at_once() -> None:
+    first, second = half_frozen(), half_frozen()
+    with evaluating(first, second):
+        assert not first.training and not second.training
+    assert first.training and second.training

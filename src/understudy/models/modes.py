@@ -1,32 +1,25 @@
-"""Evaluation mode for a while: every submodule returns to the mode that it was in."""
+"""Eval mode for a while, without a trace: every submodule gets its own mode back."""
 
-import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import nn
 
-Model = TypeVar("Model", bound="nn.Module")
 
+@contextmanager
+def evaluating(*models: "nn.Module") -> Iterator[None]:
+    """Networks in eval mode inside the block.
 
-@contextlib.contextmanager
-def evaluating(model: Model) -> Iterator[Model]:
-    """Put ``model`` into evaluation mode inside a ``with`` block.
-
-    Each submodule returns to its own mode afterwards, also after an exception: a network with a
-    frozen part is in two modes at once.
-
-    Args:
-        model: any module; dropout is off and batch norm uses its running statistics in the block.
-
-    Yields:
-        the same module.
+    Afterwards, also after an exception, each submodule is in the mode it was in: ``model.train()``
+    would be wrong for a network with a frozen batch norm, which is in two modes at once.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    modes = [(module, module.training) for model in models for module in model.modules()]
+    for model in models:
+        model.eval()
     try:
-        yield model
+        yield
     finally:
         for module, training in modes:
             module.training = training
