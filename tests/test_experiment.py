@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from tests.colours import write_colours
 
 from understudy.cli import main
+from understudy.config.parse import parse
 from understudy.config.recipe import to_yaml
-from understudy.config.schema import RunConfig, parse
+from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 from understudy.experiment import run_experiment, train_arm
 from understudy.files import to_json

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from understudy.config.schema import DataConfig, TrainConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import DataConfig, TrainConfig
 from understudy.data.dataset import Dataset
 from understudy.data.prepare import TrainingData, split_dataset
 from understudy.events import EpochResult

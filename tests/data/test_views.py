@@ -18,7 +18,7 @@ POLICIES = {
     "crop-flip": AugmentConfig(padding=2),
     "mixup": AugmentConfig(padding=2, mix="mixup"),
     "cutmix": AugmentConfig(padding=2, mix="cutmix"),
-    "randaugment": AugmentConfig(padding=2, randaugment=2),
+    "photometric": AugmentConfig(padding=2, photometric=2),
     "nothing": AugmentConfig(padding=0, flip=False),
 }
 
@@ -100,7 +100,7 @@ def test_every_view_of_a_finite_policy_comes_up() -> None:
     assert counts.min() > 2000 / 18 / 2, "each of the 18 views has the same probability"
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "randaugment"])
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "photometric"])
 def test_an_endless_policy_has_no_view_numbers(name: str) -> None:
     policy = make_policy(POLICIES[name])
     assert policy.num_views is None
@@ -277,7 +277,7 @@ def test_crops_and_flips_are_drawn_in_this_order_from_the_stream_of_seed_and_epo
 
 
 def test_operations_are_drawn_next_with_strengths_up_to_the_magnitude() -> None:
-    config = AugmentConfig(padding=0, flip=False, randaugment=3, randaugment_magnitude=0.4)
+    config = AugmentConfig(padding=0, flip=False, photometric=3, photometric_magnitude=0.4)
     views, rng = make_policy(config, seed=2, num_images=500).epoch(1), generator("views/2/1")
     assert torch.equal(views.operations, torch.randint(0, 8, (500, 3), generator=rng))
     assert torch.equal(views.strengths, 0.4 * torch.rand(500, 3, generator=rng))
@@ -399,7 +399,7 @@ def test_the_plain_view_has_the_number_of_the_middle_crop() -> None:
 def test_an_image_is_cropped_then_flipped_then_varied() -> None:
     """A crop to the upper left leaves zeros there; mirrored after it, they are on the right; brightening is last."""
     pixels = some_pixels(2)
-    config = AugmentConfig(padding=2, randaugment=1)
+    config = AugmentConfig(padding=2, photometric=1)
     policy = ViewPolicy(config, 0, 2, (3, 5, 7))
     top, left, flip = torch.tensor([0, 3]), torch.tensor([0, 4]), torch.tensor([True, False])
     operations, strengths = torch.tensor([[0], [1]]), torch.tensor([[0.5], [0.5]])
@@ -421,7 +421,7 @@ def test_an_image_is_cropped_then_flipped_then_varied() -> None:
 def test_the_partner_is_varied_by_the_operations_of_the_image_it_is_mixed_into() -> None:
     images, policy = (
         tiny_split().images,
-        make_policy(AugmentConfig(padding=0, flip=False, mix="mixup", randaugment=1)),
+        make_policy(AugmentConfig(padding=0, flip=False, mix="mixup", photometric=1)),
     )
     operations, strengths = torch.tensor([[1]]), torch.tensor([[1.0]])  # darken, to a tenth
     views = Views(
@@ -451,7 +451,7 @@ def test_the_fingerprint_is_the_one_that_caches_are_filed_under() -> None:
     """Pinned: should it move, every cache of teacher outputs on every disk is lost."""
     finite, endless = (
         AugmentConfig(padding=4),
-        AugmentConfig(padding=2, mix="cutmix", randaugment=1),
+        AugmentConfig(padding=2, mix="cutmix", photometric=1),
     )
     assert (
         ViewPolicy(finite, 0, 100, (3, 32, 32)).fingerprint

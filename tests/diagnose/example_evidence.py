@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from understudy.config.schema import RunConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import RunConfig
 from understudy.diagnose.evidence import (
     ArmStats,
     Curve,

@@ -11,7 +11,8 @@ import pytest
 from tests.report.page_checks import Elements
 
 from understudy import cli
-from understudy.config.schema import RunConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import RunConfig
 from understudy.diagnose import Diagnosis, diagnose_run, read_diagnosis, write_diagnosis
 from understudy.errors import UnderstudyError
 from understudy.experiment import run_experiment, train_arm
@@ -27,7 +28,7 @@ TRAIN = {
     "optimizer": "adamw",
     "lr": 3e-3,
     "weight_decay": 1e-2,
-    "schedule": "onecycle",
+    "schedule": "cosine",
     "precision": "fp32",
 }
 

@@ -7,7 +7,8 @@ import torch
 from tests.tiny_data import tiny_config, tiny_data, tiny_net, tiny_split
 from torch import Tensor, nn
 
-from understudy.config.schema import RunConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import RunConfig
 from understudy.data.loader import Batch, plain_batches
 from understudy.diagnose import measure
 from understudy.evaluation.metrics import predict

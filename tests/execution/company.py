@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from understudy.config.schema import RunConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import RunConfig
 from understudy.execution.backend import Backend, Event, Failed, Finished, Training
 from understudy.runs.arm import run_arm
 from understudy.runs.plan import ArmSpec

@@ -18,7 +18,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from understudy.config.schema import RunConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 from understudy.execution import ray as ray_tune
 from understudy.execution.backend import Epoch, Event, Failed, Finished, Stopped, Training

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from tests.colours import write_colours
 from tests.tiny_data import TinyNet, tiny_data, tiny_net
 
-from understudy.config.schema import RunConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import RunConfig
 from understudy.data.loader import TrainBatches
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError

@@ -14,7 +14,8 @@ from scipy import stats
 from tests.colours import write_colours
 
 from understudy.api import distill
-from understudy.config.schema import RunConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import agreement, teacher_kl
 from understudy.experiment import run_experiment, train_arm

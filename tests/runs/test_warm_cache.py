@@ -109,7 +109,7 @@ def test_labelling_ahead_goes_epoch_by_epoch_through_the_seeds_that_matter(
         "source": "npz",
         "path": str(images),
         "val_fraction": 0.2,
-        "augment": {"randaugment": 1, "padding": 1},
+        "augment": {"photometric": 1, "padding": 1},
     }
     fixed = data | {"augment": data["augment"] | {"view_seed": 0}}
     teacher = config_for(images).teacher.model

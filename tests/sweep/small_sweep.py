@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from understudy.config.schema import RunConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import RunConfig
 from understudy.methods.kd import KD, KDConfig
 from understudy.sweep.results import SweepResults
 

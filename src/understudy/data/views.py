@@ -80,7 +80,7 @@ class ViewPolicy:
     @property
     def num_views(self) -> int | None:
         """How many different views an image has: 162 for padding 4 with flips; ``None`` for a policy without end."""
-        if self.config.mix != "none" or self.config.randaugment:
+        if self.config.mix != "none" or self.config.photometric:
             return None
         side = 2 * self.config.padding + 1
         return side * side * (2 if self.config.flip else 1)
@@ -88,9 +88,11 @@ class ViewPolicy:
     @property
     def fingerprint(self) -> str:
         """Hex digest of all that determines which views there are (and, for an endless policy, which come when)."""
-        content: dict[str, object] = {
-            k: v for k, v in asdict(self.config).items() if k != "view_seed"
-        }
+        content: dict[str, object] = asdict(self.config)
+        del content["view_seed"]
+        # Caches on disk were named when the photometric operations were called randaugment.
+        content["randaugment"] = content.pop("photometric")
+        content["randaugment_magnitude"] = content.pop("photometric_magnitude")
         content |= {"version": 1, "images": self.num_images, "shape": self.image_shape}
         if self.num_views is None:
             content["seed"] = self.seed
@@ -110,12 +112,12 @@ class ViewPolicy:
             )
         if config.flip:
             views = replace(views, flip=torch.rand(n, generator=rng) < 0.5)
-        if config.randaugment:
-            shape = (n, config.randaugment)
+        if config.photometric:
+            shape = (n, config.photometric)
             views = replace(
                 views,
                 operations=torch.randint(len(photometric.OPERATIONS), shape, generator=rng),
-                strengths=config.randaugment_magnitude * torch.rand(shape, generator=rng),
+                strengths=config.photometric_magnitude * torch.rand(shape, generator=rng),
             )
         if config.mix != "none":
             views = self._mix(views, epoch, rng)

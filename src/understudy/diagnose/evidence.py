@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from understudy.config.parse import parse
 from understudy.config.recipe import to_mapping
-from understudy.config.schema import RunConfig, parse
+from understudy.config.schema import RunConfig
 from understudy.evaluation.statistics import PairedGain
 from understudy.files import from_json, to_json
 

@@ -4,9 +4,9 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from understudy.config.schedules import extremes
-from understudy.config.schema import parse, unknown_key
-from understudy.errors import UnderstudyError
+from understudy.config.parse import parse, unknown_key
+from understudy.config.schedules import bounds
+from understudy.errors import UnderstudyError, one_line
 from understudy.methods.adversarial import Adversarial
 from understudy.methods.at import AT, at_loss
 from understudy.methods.base import Method, MethodConfig, MethodContext
@@ -95,8 +95,9 @@ def method_class(name: str) -> type[Method]:
         )
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise UnderstudyError(f"cannot load the method {name}: {error}") from error
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        # The last two come from paths that are no module's name, such as "..".
+        raise UnderstudyError(f"cannot load the method {name}: {one_line(error)}") from error
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UnderstudyError(f"{name} is not a subclass of understudy.methods.Method")
     return found
@@ -125,7 +126,7 @@ def method_config(values: Mapping[str, Any]) -> MethodConfig:
         )
     shared = {key: value for key, value in values.items() if key not in parts}
     shared.setdefault(
-        "alpha", max((part.alpha for part in parts.values()), key=lambda alpha: extremes(alpha)[1])
+        "alpha", max((part.alpha for part in parts.values()), key=lambda alpha: bounds(alpha)[1])
     )
     shared.setdefault(
         "ce_weight",

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from understudy.config.schedules import Curriculum, Schedule, extremes, value_at
+from understudy.config.schedules import Curriculum, Schedule, bounds, value_at
 from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.divergence import kd_loss
@@ -39,9 +39,9 @@ class MethodConfig:
     """Show the images that the teacher finds easy first: ``{by: loss, start: 0.3, over: 10}``."""
 
     def __post_init__(self) -> None:
-        if not 0 < extremes(self.temperature)[0] <= extremes(self.temperature)[1] < math.inf:
+        if not 0 < bounds(self.temperature)[0] <= bounds(self.temperature)[1] < math.inf:
             raise ValueError("method.temperature must be above 0")
-        if not 0 <= extremes(self.alpha)[0] <= extremes(self.alpha)[1] <= 1:
+        if not 0 <= bounds(self.alpha)[0] <= bounds(self.alpha)[1] <= 1:
             raise ValueError("method.alpha must lie in [0, 1]")
         for field in fields(
             self

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from understudy.config.parse import parse
 from understudy.config.recipe import apply_override, parse_yaml, to_mapping
-from understudy.config.schema import RunConfig, parse
+from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
@@ -149,14 +150,18 @@ def configured(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     mapping["teacher"]["train"] = to_mapping(config.teacher_train)
     for number, assistant in enumerate(mapping["assistants"]):
         assistant["train"] = to_mapping(config.assistant_train(number))
-    # The method first: naming another one drops the options of the recipe's. And a section before what is in it.
-    for key in sorted(
-        values, key=lambda key: (key not in ("method", "method.name"), key.count("."))
-    ):
+    # Names first: another method or network drops the options of the recipe's. And a section
+    # before what is in it.
+    for key in sorted(values, key=lambda key: (not _replaces_options(key), key.count("."))):
         apply_override(mapping, f"{key}={json.dumps(values[key])}")
     changed = parse(RunConfig, mapping)
     method_config(changed.method)
     return changed
+
+
+def _replaces_options(key: str) -> bool:
+    """Whether a new value of this key drops the options next to it."""
+    return key in ("method", "method.name") or key.endswith(".model.name")
 
 
 def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,12 +280,12 @@ def _refuse_set(key: str, dimensions: Sequence[Dimension]) -> None:
             raise UnderstudyError(
                 f"{swept} is swept, and {key} is set to one value: keep one of the two"
             )
-        section = (
-            "method" if swept == "method.name" else swept
-        )  # another method's options go with the recipe's method
+        # The options of a method or network are dropped with its name.
+        section = swept.removesuffix(".name") if _replaces_options(swept) else swept
         if key.startswith(f"{section}."):
             inside = key.removeprefix(f"{section}.") + ": ..."
-            values = f"{{name: kd, {inside}}}" if section == "method" else f"{{{inside}}}"
+            name = {"method": "name: kd, "}.get(section, "name: NAME, " if section != swept else "")
+            values = f"{{{name}{inside}}}"
             raise UnderstudyError(
                 f"{key} is set, but the values of {swept} take its place: write it into them, such as {section}={values},{{...}}"
             )

@@ -130,7 +130,7 @@ def check_augmentation(evidence: Evidence) -> Finding | None:
     )
     if unaugmented - augmented > LOST_TO_VIEWS:
         change = (
-            "data.augment.randaugment=0",
+            "data.augment.photometric=0",
             "data.augment.padding=2",
             "train the teacher with these views",
         )
@@ -144,6 +144,6 @@ def _describe(augment: AugmentConfig) -> str:
         f"crop {augment.padding}" if augment.padding else "",
         "mirror" if augment.flip else "",
         augment.mix if augment.mix != "none" else "",
-        f"{augment.randaugment} random" if augment.randaugment else "",
+        f"{augment.photometric} photometric" if augment.photometric else "",
     ]
     return ", ".join(name for name in names if name)

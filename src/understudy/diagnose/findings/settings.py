@@ -15,7 +15,7 @@ def cooler(evidence: Evidence) -> str:
 
 def closing_schedule(evidence: Evidence) -> tuple[str, ...]:
     """A schedule that ends near zero, unless the run already has it."""
-    return () if evidence.config.train.schedule == "onecycle" else ("train.schedule=onecycle",)
+    return () if evidence.config.train.schedule == "cosine" else ("train.schedule=cosine",)
 
 
 def more_epochs(evidence: Evidence) -> str:
