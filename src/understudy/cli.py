@@ -351,14 +351,14 @@ def diagnose(
 
     from rich.console import Console
 
-    from understudy.diagnose.diagnosis import as_json, diagnose_run, write_diagnosis
+    from understudy.diagnose import diagnose_run, write_diagnosis
     from understudy.files import write_bytes
     from understudy.terminal.diagnosis import terminal_text
 
     diagnosis = diagnose_run(run, data=data, device=device)
     page = write_diagnosis(diagnosis, run)
     if json_file is not None:
-        write_bytes(json_file, as_json(diagnosis).encode())
+        write_bytes(json_file, diagnosis.to_json_text().encode())
     Console().print(terminal_text(diagnosis))
     print(f"Diagnosis: {page}")
 
