@@ -157,7 +157,8 @@ import os, sys
 from pathlib import Path
 import torch
 from tests.ranks import train_all
-from understudy.experiment import load_run, train_arm
+from understudy.experiment import train_arm
+from understudy.runs.folder import load_run
 
 folder = Path(sys.argv[1])
 torch.set_num_threads(1)
