@@ -110,10 +110,11 @@ def finish(
         settings: whatever else decides the numbers.
         columns, rows: the table, as text.
     """
-    from understudy.evaluation.environment import hardware
+    from understudy.evaluation.environment import this_machine
+    from understudy.files import to_json
 
     table(args.title, columns, rows, f"{meaning}: {_ratio_text(ratios)}")
-    machine = hardware(str(settings.get("device", "cpu")))
+    machine = to_json(this_machine(str(settings.get("device", "cpu"))))
     result = {
         "name": args.name,
         **({"ratios": dict(ratios)} if isinstance(ratios, Mapping) else {"ratio": ratios}),

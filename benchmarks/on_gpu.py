@@ -42,13 +42,14 @@ _TINY_RECIPE = (
 )
 _DESCRIBE = """
 import json, torch
-from understudy.evaluation.latency import hardware
+from understudy.evaluation.environment import this_machine
+from understudy.files import to_json
 cuda = torch.cuda.is_available()
 more = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "devices": torch.cuda.device_count()}
 if cuda:
     properties = torch.cuda.get_device_properties(0)
     more |= {"name": properties.name, "gib": properties.total_memory / 2**30, "multiprocessors": properties.multi_processor_count}
-print(json.dumps(hardware("cuda" if cuda else "cpu") | more, indent=1))
+print(json.dumps(to_json(this_machine("cuda" if cuda else "cpu")) | more, indent=1))
 """
 
 

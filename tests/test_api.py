@@ -86,8 +86,8 @@ def test_names_and_data_sets_are_taken_as_they_are():
     data = tiny_data(num_images=48, size=16, num_classes=3)
     dataset = Dataset("tiny", data.train, SealedSplit(data.val), ("a", "b", "c"), "0" * 64)
     result = understudy.train("founding_student", dataset, device="cpu", **QUICK)
-    measured = understudy.evaluate(result.network, dataset.test.open_for_final_evaluation())
-    assert 0 <= measured["accuracy"] <= 1 and measured["agreement"] is None
+    measured = understudy.evaluate(result.network, dataset.test)
+    assert 0 <= measured.accuracy <= 1 and measured.agreement is None
 
 
 def test_options_are_checked_like_a_recipe():

@@ -4,7 +4,7 @@ import errno
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +14,12 @@ from understudy.config import schema as config
 from understudy.errors import UnderstudyError
 
 RECIPE = "# A tiny recipe\n# for these tests.\n#\n# Not this paragraph.\nname: tiny\nseeds: [0]\nmethod: {name: kd}\n"
-RESULTS = {
-    "name": "tiny",
-    "comparisons": [{"verdict": "distillation helped by +1.5 points [0.9, 2.1] over 3 seeds"}],
-}
+RESULTS = SimpleNamespace(
+    name="tiny",
+    comparisons=[
+        SimpleNamespace(verdict="distillation helped by +1.5 points [0.9, 2.1] over 3 seeds")
+    ],
+)
 
 
 class Calls:
@@ -36,13 +38,13 @@ class Calls:
         self, run_config: config.RunConfig, space: list[Any], out: Path, **options: Any
     ) -> dict[str, Any]:
         self.seen["sweep"] = {"config": run_config, "space": space, "out": out, **options}
-        return {"final": {"verdict": "distillation helped"}}
+        return SimpleNamespace(final=SimpleNamespace(verdict="distillation helped"))
 
     def train_arm(
         self, run_config: config.RunConfig, arm: str, seed: int, out: Path, **options: Any
     ) -> dict[str, Any]:
         self.seen["train"] = {"config": run_config, "arm": arm, "seed": seed, "out": out, **options}
-        return {"val": {"accuracy": 0.875}}
+        return SimpleNamespace(val=SimpleNamespace(accuracy=0.875))
 
     def evaluate_run(self, path: Path, **options: Any) -> dict[str, Any]:
         self.seen["evaluate"] = {"path": path, **options}
@@ -56,7 +58,7 @@ class Calls:
         return {"teacher": {"parameters": 4664970, "latency": {"1": {"median_ms": 2.5}}}}
 
     def show_sweep(self, results: dict[str, Any]) -> None:
-        print(f"table of a sweep: {results['final']['verdict']}")
+        print(f"table of a sweep: {results.final.verdict}")
 
     def write_report(self, run: Path) -> Path:
         self.seen["report"] = {"run": run}
@@ -80,7 +82,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     monkeypatch.setattr(
         sys.modules["understudy.report.run.table"],
         "terminal_table",
-        lambda results: f"table of {results['name']}",
+        lambda results: f"table of {results.name}",
         raising=False,
     )
     return calls

@@ -21,10 +21,12 @@ from understudy.config.recipe import to_yaml
 from understudy.config.schema import RunConfig, parse
 from understudy.errors import UnderstudyError
 from understudy.experiment import run_experiment, train_arm
+from understudy.files import to_json
 from understudy.models import build_model
 from understudy.runs.arm import _check_shared
 from understudy.runs.folder import load_run
 from understudy.runs.remeasure import benchmark_run, evaluate_run
+from understudy.runs.results import RunResults, read_results
 from understudy.runs.warm_cache import build_cache
 from understudy.terminal.progress import RunDisplay
 
@@ -58,7 +60,7 @@ def config_for(images: Path, **changes: Any) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResults]:
     """One run, one training after the other."""
     out = tmp_path_factory.mktemp("runs") / "colours"
     return out, run_experiment(
@@ -71,42 +73,71 @@ def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     )
 
 
-def numbers(results: dict[str, Any]) -> dict[str, Any]:
+def numbers(results: RunResults) -> dict[str, Any]:
     """What must not depend on how the work was spread."""
     return {
-        arm: [(r["seed"], r["val"], r["test"]) for r in entry["runs"]]
-        for arm, entry in results["arms"].items()
+        arm: [(r.seed, r.val, r.test) for r in entry.runs] for arm, entry in results.arms.items()
     }
 
 
 def test_a_run_leaves_results_history_and_weights_that_need_no_toolkit(
-    finished: tuple[Path, dict[str, Any]],
+    finished: tuple[Path, RunResults],
 ):
     out, results = finished
-    assert json.loads((out / "results.json").read_text()) == results
-    assert list(results["arms"]) == ["teacher", "baseline", "distilled"]
-    assert (
-        results["data"]["num_test"] == 30
-        and results["data"]["num_train"] + results["data"]["num_val"] == 60
-    )
+    assert json.loads((out / "results.json").read_text()) == to_json(results)
+    assert read_results(out) == results
+    assert list(results.arms) == ["teacher", "baseline", "distilled"]
+    assert results.data.num_test == 30 and results.data.num_train + results.data.num_val == 60
     assert len((out / "history.csv").read_text().splitlines()) == 1 + 2 * (1 + 2 + 2)
-    for entry in results[
-        "arms"
-    ].values():  # the founding table's score: percent over milliseconds at the larger batch
-        score = 100 * entry["summary"]["accuracy"]["mean"] / entry["latency"]["2"]["median_ms"]
-        assert entry["efficiency"]["accuracy_per_ms"] == pytest.approx(score)
-    (comparison,) = results["comparisons"]
+    # The founding table's score: percent over milliseconds at the larger batch.
+    for entry in results.arms.values():
+        score = 100 * entry.summary.accuracy.mean / entry.latency["2"].median_ms
+        assert entry.efficiency.accuracy_per_ms == pytest.approx(score)
+    (comparison,) = results.comparisons
     gains = [
-        d["test"]["accuracy"] - b["test"]["accuracy"]
-        for d, b in zip(
-            results["arms"]["distilled"]["runs"], results["arms"]["baseline"]["runs"], strict=True
-        )
+        d.test.accuracy - b.test.accuracy
+        for d, b in zip(results.arms["distilled"].runs, results.arms["baseline"].runs, strict=True)
     ]
-    assert comparison["gains"] == pytest.approx(gains)
-    assert results["arms"]["teacher"]["runs"][0]["test"]["agreement"] is None
-    assert 0 <= results["arms"]["distilled"]["runs"][0]["test"]["agreement"] <= 1
+    assert comparison.gains == pytest.approx(gains)
+    assert results.arms["teacher"].runs[0].test.agreement is None
+    assert 0 <= results.arms["distilled"].runs[0].test.agreement <= 1
     state = load_file(out / "models" / "distilled-seed0.safetensors")
     assert set(state) == set(build_model("founding_student", 3).state_dict())
+
+
+def test_sizes_costs_and_compression_are_those_of_the_networks(
+    finished: tuple[Path, dict[str, Any]],
+):
+    """Megabytes are of 2^20 bytes, as the weights lie on disk; an arm's compression is the teacher's size over its own."""
+    out, results = finished
+    sizes = {}
+    for arm, entry in results["arms"].items():
+        state = load_file(out / "models" / f"{arm}-seed0.safetensors")
+        sizes[arm] = (
+            sum(tensor.numel() * tensor.element_size() for tensor in state.values()) / 2**20
+        )
+        assert entry["size"]["size_mb"] == pytest.approx(sizes[arm])
+        assert entry["compression"] == pytest.approx(sizes["teacher"] / sizes[arm])
+        per_mb = entry["efficiency"]["accuracy_per_ms"] / sizes[arm]
+        assert entry["efficiency"]["accuracy_per_ms_mb"] == pytest.approx(per_mb)
+    assert (
+        sizes["teacher"] != pytest.approx(sizes["baseline"])
+        and sizes["baseline"] == sizes["distilled"]
+    )
+    # On 16 x 16 images: output pixels x 9 x channels in x channels out for each stage, then the two matrices of the head.
+    by_stage = [
+        16 * 16 * 9 * 3 * 16,
+        8 * 8 * 9 * 16 * 32,
+        4 * 4 * 9 * 32 * 64,
+        2 * 2 * 9 * 64 * 128,
+        128 * 64,
+        64 * 3,
+    ]
+    assert (
+        results["arms"]["baseline"]["size"]["macs"]
+        == results["arms"]["distilled"]["size"]["macs"]
+        == sum(by_stage)
+    )
 
 
 def test_a_whole_run_on_any_device(images: Path, tmp_path: Path, device: torch.device):
@@ -120,10 +151,9 @@ def test_a_whole_run_on_any_device(images: Path, tmp_path: Path, device: torch.d
         cache=str(tmp_path / "cache"),
     )
     assert (
-        list(results["arms"]) == ["teacher", "baseline", "distilled"]
-        and len(results["comparisons"]) == 1
+        list(results.arms) == ["teacher", "baseline", "distilled"] and len(results.comparisons) == 1
     )
-    assert results["environment"]["device"] == device.type
+    assert results.environment.device == device.type
 
 
 def test_arms_of_one_seed_start_from_the_same_weights_and_see_the_same_batches(
@@ -147,7 +177,7 @@ def test_arms_of_one_seed_start_from_the_same_weights_and_see_the_same_batches(
 
 
 def test_workers_side_by_side_give_the_numbers_of_one_after_the_other(
-    finished: tuple[Path, dict[str, Any]], images: Path, tmp_path: Path
+    finished: tuple[Path, RunResults], images: Path, tmp_path: Path
 ):
     together = run_experiment(
         config_for(images),
@@ -177,7 +207,7 @@ def test_students_that_take_turns_end_with_the_bits_of_training_alone(
 
 
 def test_a_killed_run_resumes_to_the_same_bits(
-    finished: tuple[Path, dict[str, Any]], images: Path, tmp_path: Path
+    finished: tuple[Path, RunResults], images: Path, tmp_path: Path
 ):
     """SIGKILL in mid-training, then --resume: the weights are those of the run that was never stopped."""
     out, whole = finished
@@ -222,7 +252,7 @@ experiment.run_experiment(config_for(Path({str(images)!r})), Path({str(tmp_path 
 
 
 def test_resuming_with_another_configuration_names_what_differs(
-    finished: tuple[Path, dict[str, Any]], images: Path
+    finished: tuple[Path, RunResults], images: Path
 ):
     changed = config_for(images, train={"epochs": 3, "batch_size": 16, "lr": 3e-3})
     with pytest.raises(UnderstudyError, match=r"train\.epochs differ"):
@@ -237,13 +267,13 @@ def test_a_resumed_run_may_add_seeds_and_trains_only_those(images: Path, tmp_pat
     results = run_experiment(
         config_for(images, seeds=[0, 1], train=quick), tmp_path / "run", resume=True, **options
     )
-    assert [run["seed"] for run in results["arms"]["baseline"]["runs"]] == [0, 1]
+    assert [run.seed for run in results.arms["baseline"].runs] == [0, 1]
     assert (tmp_path / "run" / "models" / "baseline-seed0.safetensors").stat().st_mtime_ns == before
     assert load_run(tmp_path / "run").seeds == (0, 1)
 
 
 def test_a_teacher_whose_weights_are_gone_is_missed_at_once_and_made_anew_from_its_checkpoint(
-    finished: tuple[Path, dict[str, Any]], images: Path, tmp_path: Path
+    finished: tuple[Path, RunResults], images: Path, tmp_path: Path
 ):
     out, whole = finished
     run = tmp_path / "run"
@@ -301,24 +331,23 @@ def test_weights_of_an_arm_that_is_not_trained_yet_are_not_called_gone(
 
 
 def test_evaluating_again_gives_the_same_numbers_and_benchmark_fills_them_in(
-    finished: tuple[Path, dict[str, Any]],
+    finished: tuple[Path, RunResults],
 ):
     out, results = finished
     again = evaluate_run(out, device="cpu")
-    for run in results["arms"]["distilled"]["runs"]:
-        assert again[f"distilled-seed{run['seed']}"]["accuracy"] == run["test"]["accuracy"]
+    for run in results.arms["distilled"].runs:
+        assert again[f"distilled-seed{run.seed}"].accuracy == run.test.accuracy
     assert set(evaluate_run(out / "models" / "baseline-seed1.safetensors", device="cpu")) == {
         "baseline-seed1"
     }
     measured = benchmark_run(out)
-    assert (
-        json.loads((out / "results.json").read_text())["arms"]["teacher"]["latency"]
-        == measured["teacher"]["latency"]
+    assert json.loads((out / "results.json").read_text())["arms"]["teacher"]["latency"] == to_json(
+        measured["teacher"].latency
     )
 
 
 def test_a_given_teacher_is_measured_before_anything_leans_on_it(
-    finished: tuple[Path, dict[str, Any]],
+    finished: tuple[Path, RunResults],
     images: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -350,10 +379,7 @@ def test_a_given_teacher_is_measured_before_anything_leans_on_it(
         display=False,
         cache=str(tmp_path / "cache"),
     )
-    assert (
-        results["arms"]["teacher"]["method"] == "given"
-        and results["arms"]["teacher"]["runs"][0]["epochs"] == 0
-    )
+    assert results.arms["teacher"].method == "given" and results.arms["teacher"].runs[0].epochs == 0
     assert expected == [{"teacher-seed0": 0, "baseline-seed0": 1, "distilled-seed0": 1}], (
         "no time is kept for its training"
     )
@@ -421,7 +447,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
     ],
 )
 def test_every_command_refuses_such_a_device_at_once(
-    command: list[str], finished: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    command: list[str], finished: tuple[Path, RunResults], capsys: pytest.CaptureFixture[str]
 ):
     argv = [word.format(run=finished[0]) for word in command]
     assert main([*argv, "--device", "cpu:3"]) == 2
@@ -435,7 +461,7 @@ def test_one_arm_alone_trains_its_teacher_first(images: Path, tmp_path: Path):
     config = config_for(images, train={"epochs": 1, "batch_size": 16})
     result = train_arm(config, "distilled", 0, tmp_path / "run", device="cpu")
     assert (
-        result["method"] == "kd"
+        result.method == "kd"
         and (tmp_path / "run" / "models" / "teacher-seed0.safetensors").exists()
     )
 
@@ -477,7 +503,7 @@ def test_torchrun_trains_every_arm_over_two_ranks_and_one_of_them_reports(
     )
     assert done.returncode == 0, done.stderr[-6000:]
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert all(entry["runs"][0]["ranks"] == 2 for entry in results["arms"].values())
+    assert all(entry.runs[0].ranks == 2 for entry in results.arms.values())
     assert done.stdout.count("Report: ") == 1
 
 
@@ -572,8 +598,8 @@ def test_two_ranks_share_the_labelling_train_what_one_process_trains_and_one_of_
     assert [path for path in ranks[1]["written"] if path.startswith(str(two))] == []
     assert any(path.endswith("result.json") for path in ranks[0]["written"])
     assert ranks[0]["result"] == ranks[1]["result"] and ranks[0]["result"]["ranks"] == 2
-    assert ranks[0]["result"]["val"]["accuracy"] == alone["val"]["accuracy"]
-    assert ranks[0]["result"]["val"]["nll"] == pytest.approx(alone["val"]["nll"], rel=1e-4)
+    assert ranks[0]["result"]["val"]["accuracy"] == alone.val.accuracy
+    assert ranks[0]["result"]["val"]["nll"] == pytest.approx(alone.val.nll, rel=1e-4)
     ours, theirs = (load_file(run / "models" / "distilled-seed0.safetensors") for run in (one, two))
     start = no_norms(3).state_dict()
     assert not torch.allclose(ours["4.weight"], start["4.weight"], atol=1e-2), "it has learnt"
@@ -622,11 +648,8 @@ def test_feature_methods_and_an_adapter_that_stays_run_through(images: Path, tmp
         display=False,
         cache=str(tmp_path / "cache"),
     )
-    sizes = {arm: entry["size"]["parameters"] for arm, entry in results["arms"].items()}
+    sizes = {arm: entry.size.parameters for arm, entry in results.arms.items()}
     assert sizes["distilled"] > sizes["baseline"] == sizes["attention"]
-    assert [c["arm"] for c in results["comparisons"]] == ["distilled", "attention"]
+    assert [c.arm for c in results.comparisons] == ["distilled", "attention"]
     again = evaluate_run(tmp_path / "run", device="cpu")
-    assert (
-        again["distilled-seed0"]["accuracy"]
-        == results["arms"]["distilled"]["runs"][0]["test"]["accuracy"]
-    )
+    assert again["distilled-seed0"].accuracy == results.arms["distilled"].runs[0].test.accuracy

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from understudy.config.schema import RunConfig
+    from understudy.runs.results import RunResults
+    from understudy.sweep.results import SweepResults
 
 app = App(
     name="understudy",
@@ -124,7 +126,7 @@ def run(
         command=command_line,
         together=together,
     )
-    if results:
+    if results is not None:
         _show_results(results, folder)
 
 
@@ -166,7 +168,7 @@ def train(
     result = train_arm(config, arm, seed, folder, device=device, resume=resume)
     if os.environ.get("RANK", "0") != "0":
         return
-    print(f"{arm}, seed {seed}: {result['val']['accuracy']:.2%} on validation")
+    print(f"{arm}, seed {seed}: {result.val.accuracy:.2%} on validation")
     print(f"Weights: {folder / 'models' / f'{arm}-seed{seed}.safetensors'}")
 
 
@@ -260,9 +262,10 @@ def evaluate(
     """
     _check_exists(path)
 
+    from understudy.files import to_json
     from understudy.runs.remeasure import evaluate_run
 
-    _show_measures(evaluate_run(path, data=data, device=device), as_json)
+    _show_measures(to_json(evaluate_run(path, data=data, device=device)), as_json)
 
 
 @app.command
@@ -280,9 +283,10 @@ def benchmark(
         raise UnderstudyError(f"--threads must be at least 1, not {threads}")
     _check_exists(path)
 
+    from understudy.files import to_json
     from understudy.runs.remeasure import benchmark_run
 
-    _show_measures(benchmark_run(path, threads=threads), as_json)
+    _show_measures(to_json(benchmark_run(path, threads=threads)), as_json)
 
 
 @app.command
@@ -553,16 +557,17 @@ def _summary(recipe: str) -> str:
     return " ".join(lines)
 
 
-def _show_results(results: Mapping[str, Any], folder: Path) -> None:
+def _show_results(results: "RunResults", folder: Path) -> None:
     from rich.console import Console
 
+    from understudy.files import to_json
     from understudy.report import write_report
     from understudy.report.run.table import terminal_table
 
     path = write_report(folder)
-    Console().print(terminal_table(results))
-    for comparison in results["comparisons"]:
-        print(comparison["verdict"])
+    Console().print(terminal_table(to_json(results)))
+    for comparison in results.comparisons:
+        print(comparison.verdict)
     print(f"Report: {path}")
 
 
@@ -575,12 +580,13 @@ def _numbers(text: str, option: str) -> list[int]:
         ) from error
 
 
-def _show_sweep(results: Mapping[str, Any], folder: Path) -> None:
+def _show_sweep(results: "SweepResults", folder: Path) -> None:
     """The best trials, what they mean, and where the report is."""
+    from understudy.files import to_json
     from understudy.report import show_sweep, write_report
 
     path = write_report(folder)
-    show_sweep(results)
+    show_sweep(to_json(results))
     print(f"Report: {path}")
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,16 @@ from understudy.config.recipe import from_yaml
 from understudy.config.schema import RunConfig
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
-from understudy.evaluation.environment import hardware
+from understudy.evaluation.environment import this_machine
 from understudy.execution.workers import Job, Tell, available_cores, run_jobs
-from understudy.files import write_json
+from understudy.files import to_json, write_json
 from understudy.methods import method_config, needs_of
 from understudy.runs.arm import run_arm
 from understudy.runs.folder import record_config
 from understudy.runs.networks import build
 from understudy.runs.plan import ArmSpec, Link, chain_of, depths, needed_by, spec_of
-from understudy.runs.summary import _latencies, assemble
+from understudy.runs.results import ArmResult, RunEnvironment, RunResults
+from understudy.runs.summary import assemble, measure_costs
 from understudy.training.device import resolve_device, resolve_precision
 
 
@@ -34,7 +36,7 @@ def run_experiment(
     cache: str | None = None,
     display: bool = True,
     together: bool = False,
-) -> dict[str, Any]:
+) -> RunResults | None:
     """Run all arms on all seeds and write the run directory.
 
     Args:
@@ -50,7 +52,7 @@ def run_experiment(
             numbers, to the bit; worth it where many arms read a teacher's features.
 
     Returns:
-        the contents of ``results.json``; nothing on any but the first rank of a distributed run.
+        the contents of ``results.json``; ``None`` on any but the first rank of a distributed run.
 
     Raises:
         UnderstudyError: for what is wrong outside the program; everything finished so far stays, ``resume`` goes on from it.
@@ -111,7 +113,7 @@ def run_experiment(
     display = display and rank == 0
     tell: Tell = shown.tell if display else (lambda name, message: None)
     with shown if display else contextlib.nullcontext():
-        finished: dict[str, Any] = {}
+        finished: dict[str, ArmResult] = {}
         after_teachers = began
         for wave in waves:
             takes_turns = together and not any(links[spec.arm].teaches_all for spec in wave)
@@ -120,24 +122,25 @@ def run_experiment(
                 after_teachers = time.perf_counter()
         after_students = time.perf_counter()
     if rank != 0:
-        return {}
-    latencies = _latencies(config, out, arms, data)
-    results = assemble(config, out, arms, finished, data, len(test), latencies, command)
-    results["seconds"] = {
+        return None
+    costs = measure_costs(config, out, arms, data)
+    results = assemble(config, out, finished, data, len(test), costs, command)
+    seconds = {
         "teacher": after_teachers - began,
         "students": after_students - after_teachers,
         "total": time.perf_counter() - began,
     }
-    results["environment"] = hardware("cpu" if on_cpu else "cuda") | {
-        "workers": max(side_by_side, 1),
-        "threads_per_worker": 1 if on_cpu else None,
-        "precision": resolve_precision(
-            config.train.precision, torch.device("cpu" if on_cpu else "cuda")
-        ),
-    }
+    kind = "cpu" if on_cpu else "cuda"
+    environment = RunEnvironment(
+        **to_json(this_machine(kind)),
+        workers=max(side_by_side, 1),
+        threads_per_worker=1 if on_cpu else None,
+        precision=resolve_precision(config.train.precision, torch.device(kind)),
+    )
+    results = replace(results, seconds=seconds, environment=environment)
     write_json(
         out / "environment.json",
-        results["environment"] | {"command": command, "created": results["created"]},
+        to_json(environment) | {"command": command, "created": results.created},
     )
     write_json(out / "results.json", results)
     return results
@@ -171,7 +174,7 @@ def _waves(config: RunConfig, links: Mapping[str, Link]) -> list[list[ArmSpec]]:
 
 def train_arm(
     config: RunConfig, arm: str, seed: int, out: Path, *, device: str = "auto", resume: bool = False
-) -> dict[str, Any]:
+) -> ArmResult:
     """Train one arm on one seed; what it needs (its teacher, members, assistants) is trained first where it is not there yet.
 
     Returns:
@@ -206,6 +209,6 @@ def train_arm(
     ]
     shown = RunDisplay(epochs)
     with shown if first else contextlib.nullcontext():
-        return dict(
-            run_jobs(jobs, 0, shown.tell if first else lambda name, message: None)[specs[-1].name]
-        )
+        tell = shown.tell if first else lambda name, message: None
+        result: ArmResult = run_jobs(jobs, 0, tell)[specs[-1].name]
+        return result

@@ -3,21 +3,22 @@
 import pytest
 
 from understudy.diagnose.record import _curve
+from understudy.events import EpochResult
 
 
-def rows(values: dict[int, list[float]]) -> list[dict[str, float | None]]:
-    """History rows: seed -> validation accuracy by epoch."""
+def rows(values: dict[int, list[float]]) -> list[EpochResult]:
+    """Epochs of several seeds: seed -> validation accuracy by epoch."""
     return [
-        {
-            "seed": seed,
-            "epoch": float(e),
-            "lr": 1.0 / (e + 1),
-            "train_accuracy": 0.5,
-            "val_accuracy": value,
-            "train_loss": 2.0,
-            "train_ce": 1.0 + seed,
-            "train_kd": None,
-        }
+        EpochResult(
+            epoch=e,
+            lr=1.0 / (e + 1),
+            losses={"loss": 2.0, "ce": 1.0 + seed},
+            train_accuracy=0.5,
+            val_loss=1.0,
+            val_accuracy=value,
+            seconds=1.0,
+            images_per_second=100.0,
+        )
         for seed, accuracies in values.items()
         for e, value in enumerate(accuracies)
     ]

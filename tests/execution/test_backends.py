@@ -78,8 +78,8 @@ def test_one_after_the_other_with_stop_failure_and_going_on_from_a_checkpoint(
         assert kinds(events, "good") == [Epoch, Epoch, Finished], (
             "the first epoch is read from the checkpoint"
         )
-        assert events[-1].result["val"]["accuracy"] == events[-2].result.val_accuracy
-        assert "test" not in events[-1].result
+        assert events[-1].result.val.accuracy == events[-2].result.val_accuracy
+        assert events[-1].result.test is None
     with SequentialBackend(device="cpu") as backend:
         backend.submit([training(place, tmp_path, "left")])
         backend.wait()

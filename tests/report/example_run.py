@@ -243,13 +243,12 @@ def _metrics(logits: np.ndarray, labels: np.ndarray, teacher: np.ndarray | None)
     return metrics
 
 
-def _summary(values: list[float | None]) -> dict[str, Any]:
-    known = [v for v in values if v is not None]
-    mean, std = (
-        (float(np.mean(known)) if known else None),
-        (float(np.std(known, ddof=1)) if len(known) > 1 else None),
-    )
-    return {"mean": mean, "std": std, "n": len(known)}
+def _summary(values: list[float | None]) -> dict[str, Any] | None:
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    std = float(np.std(known, ddof=1)) if len(known) > 1 else None
+    return {"mean": float(np.mean(known)), "std": std, "n": len(known)}
 
 
 def _comparison(

@@ -14,6 +14,7 @@ from understudy.config.recipe import from_yaml, load_config, to_yaml
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.experiment import run_experiment, train_arm
+from understudy.files import to_json
 from understudy.methods import kd_loss
 from understudy.models.ensemble import Ensemble
 from understudy.report import write_report
@@ -141,6 +142,198 @@ def test_members_take_from_the_teacher_what_they_do_not_say():
     assert chain_of(from_yaml(to_yaml(config), "copy")) == links
 
 
+def test_members_and_students_train_side_by_side_each_after_what_they_need():
+    config = load_config(
+        "digits",
+        [
+            "teacher.members=[{}, {}]",
+            "assistants=[{model: {name: resnet20}, method: {name: kd}}]",
+            "method=born_again",
+            "arms.direct={name: kd, teacher: teacher}",
+            "arms.late={name: kd, teacher: distilled}",
+            "arms.member={name: kd, teacher: member2}",
+        ],
+    )
+    links = chain_of(config)
+    assert depths(links) == {
+        "member1": 0,
+        "member2": 0,
+        "teacher": 1,
+        "assistant1": 2,
+        "baseline": 2,
+        "direct": 2,
+        "member": 2,
+        "distilled-gen1": 3,
+        "distilled": 4,
+        "late": 5,
+    }
+    assert list(links) == [
+        "teacher",
+        "member1",
+        "member2",
+        "assistant1",
+        "baseline",
+        "distilled-gen1",
+        "distilled",
+        "direct",
+        "late",
+        "member",
+    ]
+    assert needed_by(links, "late") == [
+        "member1",
+        "member2",
+        "teacher",
+        "assistant1",
+        "distilled-gen1",
+        "distilled",
+    ]
+    assert needed_by(links, "member") == ["member2"] and needed_by(links, "baseline") == []
+    assert [links[arm].teacher for arm in ("late", "member", "distilled-gen1")] == [
+        "distilled",
+        "member2",
+        "assistant1",
+    ]
+
+
+def test_what_kind_of_arm_each_one_is():
+    assistant = "assistants=[{model: {name: resnet20}, method: {name: kd}}]"
+    changes = ["teacher.members=[{}, {}]", assistant, "method=born_again", "arms={x: {name: kd}}"]
+    links = chain_of(load_config("digits", changes))
+    assert {arm: (link.role, link.teaches_all, link.generation) for arm, link in links.items()} == {
+        "teacher": ("teacher", True, 0),
+        "member1": ("member", True, 0),
+        "member2": ("member", True, 0),
+        "assistant1": ("assistant", True, 0),
+        "baseline": ("baseline", False, 0),
+        "distilled-gen1": ("generation", False, 1),
+        "distilled": ("distilled", False, 2),
+        "x": ("extra", False, 0),
+    }
+    assert links["teacher"].members == ("member1", "member2") and links["teacher"].method == {
+        "name": "ce"
+    }
+    assert links["baseline"].method == {"name": "ce"} and links["x"].method == {"name": "kd"}
+
+
+def test_seeds_of_the_run_reach_every_arm_that_is_not_shared():
+    shared = chain_of(
+        load_config("digits", ["teacher.seed=7", "assistants=[{model: {name: resnet20}}]"])
+    )
+    assert {arm: link.seed_for(3) for arm, link in shared.items()} == {
+        "teacher": 7,
+        "assistant1": 7,
+        "baseline": 3,
+        "distilled": 3,
+    }
+    apart = chain_of(
+        load_config(
+            "digits",
+            ["teacher.seed=7", "teacher.per_seed=true", "assistants=[{model: {name: resnet20}}]"],
+        )
+    )
+    assert {link.seed_for(3) for link in apart.values()} == {3}
+    assert shared["teacher"].seed_for(0) == 7, "and seed 0 is a seed like any other"
+    zero = chain_of(
+        load_config("digits", ["teacher.members=[{seed: 4}, {seed: 0}, {}]", "teacher.seed=5"])
+    )
+    assert [zero[f"member{n}"].seed for n in (1, 2, 3)] == [4, 0, 7], (
+        "a seed of 0 is given, not left out"
+    )
+
+
+def test_members_may_have_stages_and_normalisation_of_their_own():
+    config = load_config(
+        "digits",
+        [
+            "teacher.stages=[a, b]",
+            "teacher.members=[{}, {stages: []}, {stages: [c], mean: [0, 0, 0], std: [1, 1, 1]}]",
+        ],
+    )
+    members = [chain_of(config)[f"member{n}"] for n in (1, 2, 3)]
+    assert [m.stages for m in members] == [("a", "b"), (), ("c",)]
+    assert [(m.mean, m.std) for m in members] == [
+        (None, None),
+        (None, None),
+        ((0, 0, 0), (1, 1, 1)),
+    ]
+
+
+def test_a_chain_has_two_generations_unless_its_method_says_otherwise():
+    assert generations_in({"name": "born_again"}) == 2 == generations_in({"name": "at+born_again"})
+    assert generations_in({"name": "born_again", "generations": 1}) == 1
+    assert generations_in({"name": "at+born_again", "generations": 5}) == 2, (
+        "a part's options are its own"
+    )
+    assert generations_in({"name": "born_again_too", "generations": 5}) == 0
+    for wrong in (0, -1, 1.5, True, "2"):
+        with pytest.raises(UnderstudyError, match="a whole number of at least 1, not"):
+            generations_in({"name": "born_again", "generations": wrong})
+
+
+def test_born_again_is_like_the_arm_it_is_taught_by():
+    config = load_config(
+        "digits",
+        [
+            "teacher.stages=[t]",
+            "student.stages=[s]",
+            "teacher.train.lr=0.25",
+            "teacher.train.stop_epoch=2",
+            "train.lr=0.5",
+            "assistants=[{model: {name: resnet20}, stages: [a], train: {lr: 0.125}}]",
+            "arms={first: {name: born_again, generations: 1, teacher: teacher}, second: {name: born_again, generations: 1}}",
+        ],
+    )
+    links = chain_of(config)
+    assert (links["first"].model, links["first"].stages) == (config.teacher.model, ("t",))
+    assert (links["first"].train.lr, links["first"].train.stop_epoch) == (0.25, None), (
+        "trained to the end"
+    )
+    assert (links["second"].model.name, links["second"].stages, links["second"].train.lr) == (
+        "resnet20",
+        ("a",),
+        0.125,
+    )
+    assert (links["distilled"].stages, links["distilled"].train.lr) == (("s",), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "references"),
+    [
+        ({"teacher": {"model": SMALL, "per_seed": True}}, ["teacher", "baseline"]),
+        ({"teacher": {"model": SMALL}}, ["baseline"]),
+        (
+            {
+                "teacher": {"model": SMALL, "per_seed": True, "train": {"epochs": 2}},
+                "student": {"model": SMALL},
+            },
+            ["teacher", "baseline"],
+        ),
+    ],
+)
+def test_what_is_born_again_is_compared_with_plain_training_of_the_same_network_for_as_many_seeds(
+    images: Path,  # noqa: F811
+    tmp_path: Path,
+    changes: dict[str, Any],
+    references: list[str],
+):
+    """The teacher, where there is one for each seed; the baseline, where the student is trained just like it; else nothing."""
+    again = {"name": "born_again", "generations": 1}
+    config = config_for(
+        images, train=QUICK, seeds=[5], method=again, arms={"taught": {"name": "kd"}}, **changes
+    )
+    results = run(config, tmp_path / "run")
+    assert [comparison["reference"] for comparison in results["comparisons"]] == references
+    for comparison in results["comparisons"]:
+        ours, theirs = (
+            results["arms"][name]["runs"][0]["test"]["accuracy"]
+            for name in (comparison["arm"], comparison["reference"])
+        )
+        assert comparison["gains"] == pytest.approx([ours - theirs])
+        assert comparison["verdict"].endswith("(against teacher)") == (
+            comparison["reference"] == "teacher"
+        )
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -197,8 +390,8 @@ def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_
         arms={"direct": {"name": "kd", "teacher": "teacher"}},
     )
     results = run(config, tmp_path / "run")
-    arms = results["arms"]
-    assert {arm: entry["taught_by"] for arm, entry in arms.items()} == {
+    arms = results.arms
+    assert {arm: entry.taught_by for arm, entry in arms.items()} == {
         "teacher": None,
         "assistant1": "teacher",
         "assistant2": "assistant1",
@@ -206,10 +399,10 @@ def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_
         "distilled": "assistant2",
         "direct": "teacher",
     }
-    assert [len(entry["runs"]) for entry in arms.values()] == [1, 1, 1, 2, 2, 2]
-    assert arms["assistant1"]["runs"][0]["epochs"] == 2 and arms["assistant2"]["model"] == "resnet8"
-    assert arms["assistant1"]["runs"][0]["test"]["agreement"] is not None
-    assert [c["arm"] for c in results["comparisons"]] == ["distilled", "direct"]
+    assert [len(entry.runs) for entry in arms.values()] == [1, 1, 1, 2, 2, 2]
+    assert arms["assistant1"].runs[0].epochs == 2 and arms["assistant2"].model == "resnet8"
+    assert arms["assistant1"].runs[0].test.agreement is not None
+    assert [c.arm for c in results.comparisons] == ["distilled", "direct"]
     assert "assistant2" in write_report(tmp_path / "run").read_text()
     # Killed between two arms: what is missing is trained again, to the same bits, from the kept assistants.
     (tmp_path / "run" / "results.json").unlink()
@@ -218,9 +411,7 @@ def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_
         (tmp_path / "run" / "arms" / name / "checkpoint.pt").unlink()
     assert numbers(run(config, tmp_path / "run", resume=True)) == numbers(results)
     again = evaluate_run(tmp_path / "run", device="cpu")
-    assert (
-        again["assistant1-seed0"]["accuracy"] == arms["assistant1"]["runs"][0]["test"]["accuracy"]
-    )
+    assert again["assistant1-seed0"].accuracy == arms["assistant1"].runs[0].test.accuracy
 
 
 def test_an_ensemble_teaches_from_one_cache(images: Path, tmp_path: Path):  # noqa: F811
@@ -233,14 +424,13 @@ def test_an_ensemble_teaches_from_one_cache(images: Path, tmp_path: Path):  # no
         arms={"attention": {"name": "sp+kd"}, "hot": {"name": "kd", "temperature": 8}},
     )
     results = run(config, tmp_path / "run")
-    arms = results["arms"]
+    arms = results.arms
     assert (
-        list(arms)[:3] == ["teacher", "member1", "member2"]
-        and arms["teacher"]["method"] == "ensemble"
+        list(arms)[:3] == ["teacher", "member1", "member2"] and arms["teacher"].method == "ensemble"
     )
-    sizes = {arm: entry["size"]["parameters"] for arm, entry in arms.items()}
+    sizes = {arm: entry.size.parameters for arm, entry in arms.items()}
     assert sizes["teacher"] == sizes["member1"] + sizes["member2"]
-    assert [arms[f"member{n + 1}"]["runs"][0]["seed"] for n in range(2)] == [0, 1]
+    assert [arms[f"member{n + 1}"].runs[0].seed for n in range(2)] == [0, 1]
     (folder,) = [
         f for f in (tmp_path / "cache").iterdir() if f.is_dir()
     ]  # one cache for both members and both temperatures
@@ -249,7 +439,7 @@ def test_an_ensemble_teaches_from_one_cache(images: Path, tmp_path: Path):  # no
     assert verify_cache(folder, tmp_path / "run")["compared"] > 0
     assert build_cache(tmp_path / "run", cache=tmp_path / "cache")["labelled"] == 0
     again = evaluate_run(tmp_path / "run", device="cpu")
-    assert again["teacher-seed0"]["accuracy"] == arms["teacher"]["runs"][0]["test"]["accuracy"]
+    assert again["teacher-seed0"].accuracy == arms["teacher"].runs[0].test.accuracy
     assert set(benchmark_run(tmp_path / "run")) == set(arms)
     # What is predicted is the weighted mean of what the members predict.
     logits = [
@@ -324,7 +514,7 @@ def test_members_may_be_files(images: Path, tmp_path: Path):  # noqa: F811
         },
     )
     result = train_arm(given, "teacher", 0, tmp_path / "second", device="cpu")
-    assert result["method"] == "ensemble" and not list((tmp_path / "second").rglob("checkpoint.pt"))
+    assert result.method == "ensemble" and not list((tmp_path / "second").rglob("checkpoint.pt"))
     one, other = (
         load_file(tmp_path / run / "models" / "teacher-seed0.safetensors")
         for run in ("first", "second")
@@ -341,19 +531,18 @@ def test_born_again_runs_generation_after_generation(images: Path, tmp_path: Pat
         arms={"again": {"name": "at+born_again", "born_again": {"generations": 1}}},
     )
     results = run(config, tmp_path / "run")
-    arms = results["arms"]
+    arms = results.arms
     assert list(arms) == ["teacher", "baseline", "distilled-gen1", "distilled", "again"]
     assert (
-        arms["distilled"]["taught_by"] == "distilled-gen1"
-        and arms["distilled-gen1"]["taught_by"] == "teacher"
+        arms["distilled"].taught_by == "distilled-gen1"
+        and arms["distilled-gen1"].taught_by == "teacher"
     )
     assert all(
-        arms[arm]["size"]["parameters"] == arms["teacher"]["size"]["parameters"]
-        for arm in list(arms)[2:]
+        arms[arm].size.parameters == arms["teacher"].size.parameters for arm in list(arms)[2:]
     )
-    assert all(run["epochs"] == 2 for arm in list(arms)[2:] for run in arms[arm]["runs"])
+    assert all(run.epochs == 2 for arm in list(arms)[2:] for run in arms[arm].runs)
     compared = {
-        c["arm"]: c["reference"] for c in results["comparisons"]
+        c.arm: c.reference for c in results.comparisons
     }  # with the plain training of the same network
     assert compared == {"distilled-gen1": "teacher", "distilled": "teacher", "again": "teacher"}
     write_report(tmp_path / "run", figures=False)
@@ -379,7 +568,7 @@ def test_born_again_beside_a_student_of_the_same_network_is_compared_with_the_ba
         student={"model": SMALL},
         method={"name": "born_again", "generations": 1},
     )
-    assert [c["reference"] for c in run(config, tmp_path / "run")["comparisons"]] == ["baseline"]
+    assert [c.reference for c in run(config, tmp_path / "run").comparisons] == ["baseline"]
 
 
 def test_one_arm_alone_trains_all_that_it_needs_first(images: Path, tmp_path: Path):  # noqa: F811
@@ -415,7 +604,7 @@ def test_a_teacher_stopped_early_is_the_long_training_as_it_was_then(images: Pat
     )
     whole = train_arm(long, "teacher", 0, tmp_path / "long", device="cpu")
     stopped = train_arm(short, "teacher", 0, tmp_path / "short", device="cpu")
-    assert (whole["epochs"], stopped["epochs"]) == (4, 2)
+    assert (whole.epochs, stopped.epochs) == (4, 2)
     rows = [
         [
             line.split(",")[:9]
@@ -454,7 +643,6 @@ def test_several_levels_have_weights_of_their_own(images: Path, tmp_path: Path):
     assert all(
         torch.equal(one[name], other[name]) for name in one
     )  # a level of weight 0 is a level left out
-    assert (
-        json.loads((tmp_path / "run" / "results.json").read_text())["arms"]["distilled"]
-        == results["arms"]["distilled"]
-    )
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["arms"][
+        "distilled"
+    ] == to_json(results.arms["distilled"])

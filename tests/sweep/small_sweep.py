@@ -10,6 +10,7 @@ from torch import Tensor
 
 from understudy.config.schema import RunConfig, parse
 from understudy.methods.kd import KD, KDConfig
+from understudy.sweep.results import SweepResults
 
 
 def small_config(images: Path, **changes: Any) -> RunConfig:
@@ -86,25 +87,23 @@ def epochs_of(diary: Path) -> list[str]:
     return sorted(diary.read_text().splitlines()) if diary.exists() else []
 
 
-def figures(results: dict[str, Any]) -> dict[str, Any]:
+def figures(results: SweepResults) -> dict[str, Any]:
     """What must not depend on how the work was spread, nor on whether it was interrupted."""
     trials = [
         (
-            t["number"],
-            t["values"],
-            t["state"],
-            t["summary"],
-            t["gain"],
-            [r["val"] for r in t["runs"]],
+            t.number,
+            t.values,
+            t.state,
+            t.summary,
+            t.gain,
+            [r.val for r in t.runs],
         )
-        for t in results["trials"]
+        for t in results.trials
     ]
-    plain = [
-        (b["values"], b["summary"], [r["val"] for r in b["runs"]]) for b in results["baselines"]
-    ]
+    plain = [(b.values, b.summary, [r.val for r in b.runs]) for b in results.baselines]
     return {
         "trials": trials,
         "baselines": plain,
-        "best": results["best"],
-        "final": results["final"],
+        "best": results.best,
+        "final": results.final,
     }

@@ -28,8 +28,11 @@ from understudy.execution.backend import Epoch, Event, Failed
 from understudy.execution.fused.backend import FusedBackend
 from understudy.execution.fused.stack import Stack
 from understudy.execution.sequential import SequentialBackend
+from understudy.files import to_json
 from understudy.runs.plan import chain_of
 from understudy.sweep.driver import run_sweep
+from understudy.sweep.results import read_sweep
+from understudy.sweep.space import Choice
 from understudy.teachers.cached import CachedTeacher
 
 SPACE = {"method.temperature": [1, 4], "method.alpha": [0.5, 0.9]}
@@ -93,32 +96,32 @@ def whole(
 
 def test_results_hold_every_trial_with_its_gain_and_a_final_comparison(whole):
     folder, results, _ = whole
-    assert json.loads((folder / "sweep" / "results.json").read_text()) == results
-    assert (results["kind"], results["objective"], results["seeds"]) == (
+    assert json.loads((folder / "sweep" / "results.json").read_text()) == to_json(results)
+    assert read_sweep(folder / "sweep") == results
+    assert (results.kind, results.objective, results.seeds) == (
         "sweep",
         "val.accuracy",
-        [0, 1],
+        (0, 1),
     )
-    assert results["space"][0] == {"key": "method.temperature", "values": [1, 4], "kind": "choice"}
-    assert [t["values"] for t in results["trials"]] == [
+    assert results.space[0] == Choice("method.temperature", (1, 4))
+    assert [t.values for t in results.trials] == [
         {"method.temperature": t, "method.alpha": a} for t in (1, 4) for a in (0.5, 0.9)
     ]
-    (baseline,) = results["baselines"]
-    assert [r["seed"] for r in baseline["runs"]] == [0, 1] and baseline["values"] == {}
-    for trial in results["trials"]:
-        accuracies = [r["val"]["accuracy"] for r in trial["runs"]]
+    (baseline,) = results.baselines
+    assert [r.seed for r in baseline.runs] == [0, 1] and baseline.values == {}
+    for trial in results.trials:
+        accuracies = [r.val.accuracy for r in trial.runs]
         assert (
-            trial["summary"]["mean"] == pytest.approx(sum(accuracies) / 2)
-            and trial["state"] == "complete"
+            trial.summary.mean == pytest.approx(sum(accuracies) / 2) and trial.state == "complete"
         )
-        plain = [r["val"]["accuracy"] for r in baseline["runs"]]
-        assert trial["gain"]["gains"] == pytest.approx(
+        plain = [r.val.accuracy for r in baseline.runs]
+        assert trial.gain.gains == pytest.approx(
             [a - b for a, b in zip(accuracies, plain, strict=True)]
         )
-    best = max(results["trials"], key=lambda t: t["summary"]["mean"])
-    assert results["best"] == {"number": best["number"], "values": best["values"]}
-    assert results["final"]["seeds"] == [2, 3]
-    assert [r["seed"] for r in results["final"]["arms"]["best"]["runs"]] == [2, 3]
+    best = max(results.trials, key=lambda t: t.summary.mean)
+    assert (results.best.number, results.best.values) == (best.number, best.values)
+    assert results.final.seeds == (2, 3)
+    assert [r.seed for r in results.final.arms.best.runs] == [2, 3]
     assert len((folder / "sweep" / "trials.csv").read_text().splitlines()) == 5
 
 
@@ -135,9 +138,7 @@ def test_the_swept_values_reach_the_loss(whole):
     assert {tuple(line.split()[:2]) for line in epochs_of(folder / "diary")} == {
         (str(float(t)), str(a)) for t in (1, 4) for a in (0.5, 0.9)
     }
-    losses = {
-        json.dumps(t["values"]): [r["val"]["nll"] for r in t["runs"]] for t in results["trials"]
-    }
+    losses = {json.dumps(t.values): [r.val.nll for r in t.runs] for t in results.trials}
     assert len({tuple(values) for values in losses.values()}) == 4, (
         "each setting trains another student"
     )
@@ -151,8 +152,8 @@ def test_the_test_split_is_opened_by_the_final_trainings_alone(whole):
         for s in (2, 3)
     ]
     assert sorted(counted["opened"]) == sorted(finals)
-    for trial in results["trials"] + results["baselines"]:
-        assert all("test" not in run for run in trial["runs"])
+    for trial in results.trials + results.baselines:
+        assert all(run.test is None for run in trial.runs)
     assert not list((folder / "sweep").glob("trials/0*/arms/*/predictions.npz")), (
         "test logits are of the final trainings only"
     )
@@ -184,7 +185,7 @@ def test_a_finished_sweep_resumed_runs_nothing(
     again = run_sweep(
         config, SPACE, folder / "sweep", resume=True, cache=str(folder / "cache"), **QUIET
     )
-    assert figures(again) == figures(results) and again["backend"] == results["backend"]
+    assert figures(again) == figures(results) and again.backend == results.backend
     assert epochs_of(folder / "diary") == before
     with pytest.raises(UnderstudyError, match=r"cannot resume .*final_seeds differ"):
         run_sweep(config, SPACE, folder / "sweep", resume=True, final_seeds=[7], **QUIET)
@@ -293,7 +294,7 @@ def test_a_fused_sweep_killed_in_mid_epoch_ends_with_the_bits_of_one_that_was_no
             ["plain-seed0", *(f"{number:04d}-seed0" for number in range(4))]
         )
     again = run_sweep(small_config(images, method=method), SPACE, out, resume=True, **options)
-    assert figures(again) == figures(results) and again["backend"]["name"] == "fused"
+    assert figures(again) == figures(results) and again.backend.name == "fused"
     ours, theirs = kept_weights(out), kept_weights(folder / "sweep")
     assert ours.keys() == theirs.keys() and len(ours) == 2 * (1 + 4 + 2)
     for name, weights in theirs.items():
@@ -354,9 +355,7 @@ def test_a_stacked_sweep_killed_between_two_checkpoints_resumes_within_rounding(
     epochs.clear()
     whole = run_sweep(config, space, tmp_path / "whole", **options)
     assert epochs == [(0, 6), (1, 6), (0, 4), (1, 4)]
-    assert [trial["state"] for trial in again["trials"]] == ["complete"] * 2 and again[
-        "best"
-    ] == whole["best"]
+    assert [trial.state for trial in again.trials] == ["complete"] * 2 and again.best == whole.best
     ours, theirs = kept_weights(out), kept_weights(tmp_path / "whole")
     assert ours.keys() == theirs.keys() and len(ours) == 10
     for name, weights in theirs.items():
@@ -406,17 +405,15 @@ def test_a_failed_trial_is_recorded_and_does_not_end_the_sweep(images: Path, tmp
     results = run_sweep(
         config, {"train.lr": [1e30, 1e-3]}, tmp_path / "sweep", backend="sequential", **QUIET
     )
-    failed, good = results["trials"]
+    failed, good = results.trials
     assert (
-        failed["state"] == "failed"
-        and "seed 0: the loss" in failed["reason"]
-        and failed["summary"] is None
+        failed.state == "failed" and "seed 0: the loss" in failed.reason and failed.summary is None
     )
-    assert good["state"] == "complete" and results["best"]["number"] == 1
-    assert [b["values"] for b in results["baselines"]] == [{"train.lr": 1e-3}], (
+    assert good.state == "complete" and results.best.number == 1
+    assert [b.values for b in results.baselines] == [{"train.lr": 1e-3}], (
         "the plain student of the failed setting fails too"
     )
-    assert good["gain"]["n"] == 1 and results["final"]["verdict"].startswith("no evidence")
+    assert good.gain.n == 1 and results.final.verdict.startswith("no evidence")
     with pytest.raises(UnderstudyError, match="no trial came through"):
         run_sweep(
             config, {"train.lr": [1e30, 1e29]}, tmp_path / "all", backend="sequential", **QUIET
@@ -452,9 +449,9 @@ def test_a_full_disk_ends_the_sweep_and_not_its_trials(
         for trial in json.loads((out / "sweep" / "results.json").read_text())["trials"]
     ] == ["complete"]
     results = run_sweep(config, space, out / "sweep", resume=True, **options)
-    assert [trial["state"] for trial in results["trials"]] == ["complete"] * 2 and results[
-        "final"
-    ] is not None
+    assert [trial.state for trial in results.trials] == [
+        "complete"
+    ] * 2 and results.final is not None
 
 
 @pytest.mark.parametrize(
@@ -511,10 +508,9 @@ def test_pruning_stops_a_bad_trial_early(
     results = run_sweep(
         config, space, tmp_path / "sweep", pruner="median", backend="sequential", **QUIET
     )
-    assert [t["state"] for t in results["trials"]] == ["complete"] * 3 + ["pruned"]
+    assert [t.state for t in results.trials] == ["complete"] * 3 + ["pruned"]
     assert (
-        results["trials"][3]["reason"]
-        == "stopped after epoch 1 of 3 of seed 0, at 1.00 % on validation"
+        results.trials[3].reason == "stopped after epoch 1 of 3 of seed 0, at 1.00 % on validation"
     )
     assert [line for line in seen if "0003" in line] == ["Epoch 0003-seed0", "Stopped 0003-seed0"]
 
@@ -539,7 +535,7 @@ def test_tpe_draws_no_more_than_ten_trials_before_it_knows_how_one_ended(
         config, space, tmp_path / "sweep", search="tpe", trials=12, backend="sequential", **QUIET
     )
     assert max(under_way) == 10
-    assert [trial["state"] for trial in results["trials"]] == ["complete"] * 12
+    assert [trial.state for trial in results.trials] == ["complete"] * 12
 
 
 def test_auto_measures_and_says_what_it_found(
@@ -557,10 +553,10 @@ def test_auto_measures_and_says_what_it_found(
     config = small_config(images, train={"epochs": 1, "batch_size": 4}, seeds=[0])
     results = run_sweep(config, {"method.name": ["kd", "at", "dist"]}, tmp_path / "sweep", **QUIET)
     assert measured == ["at"], "the one whose teacher runs live"
-    assert (results["backend"]["name"], results["backend"]["chosen"]) == ("sequential", "measured")
+    assert (results.backend.name, results.backend.chosen) == ("sequential", "measured")
     assert (
-        list(results["backend"]["measured"]) == ["sequential"]
-        and results["backend"]["measured"]["sequential"] > 0
+        list(results.backend.measured) == ["sequential"]
+        and results.backend.measured["sequential"] > 0
     )
 
 

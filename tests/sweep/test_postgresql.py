@@ -147,8 +147,8 @@ s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="
     both = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two")]
     one, two = (without_gains(result) for result in both)
     assert one == two
-    assert [t["number"] for t in both[0]["trials"]] == list(range(6))
-    assert sum(result["final"] is not None for result in both) == 1, (
+    assert [t.number for t in both[0].trials] == list(range(6))
+    assert sum(result.final is not None for result in both) == 1, (
         "the one that made the study opens the test split"
     )
     diary = epochs_of(tmp_path / "diary")

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_data import tiny_data, tiny_net
+from tests.tiny_data import MEAN, STD, tiny_data, tiny_net
 from torch.nn import functional as F
 
 import understudy
 from understudy.config.schedules import Curriculum
-from understudy.data.loader import TrainBatches, plain_batches
+from understudy.data.loader import Batch, TrainBatches, plain_batches
+from understudy.data.views import Views
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer, Silent
+from understudy.models.base import Outputs
 from understudy.teachers.cached import cached_teacher
 from understudy.teachers.frozen import FrozenTeacher
 from understudy.training.curriculum import hardness, make_sampler, rank_images
@@ -37,6 +40,68 @@ def test_images_are_scored_as_they_are_by_what_the_teacher_says(by: str) -> None
     torch.testing.assert_close(hardness(teacher, batches, by), expected, rtol=1e-4, atol=1e-6)
     order = rank_images(expected)
     assert bool((expected[order].diff() >= 0).all()) and sorted(order.tolist()) == list(range(24))
+
+
+class Watched(FrozenTeacher):
+    """Records what it is prepared for."""
+
+    def prepare(self, epoch: int, views: Views, observer: Observer = SILENT) -> None:
+        self.prepared = (epoch, views, observer)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("by", ["loss", "confidence"])
+def test_more_images_than_a_batch_are_all_scored_in_order(by: str, streaming: bool) -> None:
+    data, teacher = tiny_data(1030), Watched(tiny_net())
+    batches = TrainBatches(data.train, data.config, 8, 0, CPU, streaming=streaming)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    with torch.no_grad():
+        chances = (
+            tiny_net().eval()((data.train.images.float() / 255 - mean) / std).double().softmax(1)
+        )
+    own = chances[torch.arange(1030), data.train.labels]
+    found = hardness(teacher, batches, by)
+    torch.testing.assert_close(
+        found.double(),
+        -own.log() if by == "loss" else 1 - chances.max(1).values,
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    assert found.dtype == torch.float32 and found.device.type == "cpu" and not found.requires_grad
+    epoch, views, observer = teacher.prepared
+    assert (
+        epoch == -1
+        and observer is SILENT
+        and views.top.unique().tolist() == [1]
+        and not views.flip.any()
+    )
+
+
+def test_scores_of_half_precision_logits_are_single_precision() -> None:
+    class Half(FrozenTeacher):
+        def outputs(self, batch: Batch) -> Outputs:
+            return Outputs(super().outputs(batch).logits.half())
+
+    _, batches, _ = made()
+    found = hardness(Half(tiny_net()), batches, "loss")
+    torch.testing.assert_close(
+        found, hardness(FrozenTeacher(tiny_net()), batches, "loss"), rtol=1e-2, atol=1e-2
+    )
+    assert found.dtype == torch.float32
+
+
+def test_observer_and_kind_reach_the_teacher() -> None:
+    teacher, batches, _ = made()
+    watched, observer = Watched(tiny_net()), Silent()
+    pace = make_sampler(Curriculum(by="confidence", start=0.5), watched, batches, 4, observer)
+    assert torch.equal(pace.easy_first, rank_images(hardness(teacher, batches, "confidence")))
+    assert not torch.equal(pace.easy_first, rank_images(hardness(teacher, batches, "loss")))
+    assert watched.prepared[2] is observer
+
+
+def test_many_equals_keep_their_order() -> None:
+    values = torch.tensor([1.0, 0.0] * 500)
+    assert rank_images(values).tolist() == [*range(1, 1000, 2), *range(0, 1000, 2)]
 
 
 def test_among_equals_the_first_stays_first() -> None:

@@ -17,11 +17,11 @@ from understudy.data.dataset import Split
 from understudy.data.loader import TrainBatches
 from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError
-from understudy.events import EpochResult, Progress, Silent
+from understudy.events import EpochResult
 from understudy.methods import CE, MethodConfig, MethodContext
 from understudy.models.base import Classifier, Outputs
 from understudy.training.device import make_fabric
-from understudy.training.loop import train_epochs, train_steps
+from understudy.training.loop import train_epochs
 from understudy.training.setup import make_batches
 from understudy.training.state import TrainingFiles
 
@@ -294,59 +294,3 @@ def test_two_ranks_train_like_one_process(tmp_path: Path):
     assert found["accuracy"] == pytest.approx([e.train_accuracy for e in history])
     for theirs, ours in zip(found["losses"], history, strict=True):
         assert theirs["loss"] == pytest.approx(ours.losses["loss"], rel=1e-4)
-
-
-class Log(Silent):
-    """Keeps every progress event."""
-
-    def __init__(self) -> None:
-        self.events: list[Progress] = []
-
-    def progress(self, progress: Progress, training: str = "") -> None:
-        self.events.append(progress)
-
-
-def test_observer_gets_every_step_of_every_epoch() -> None:
-    log = Log()
-    run(make_data(), replace(SETTINGS, epochs=2), observer=log)  # 40 images in batches of 16
-    expected = [Progress("train", done, 3, epoch) for epoch in (0, 1) for done in (1, 2, 3)]
-    assert log.events == expected
-
-
-def test_loop_pauses_before_each_epoch_and_after_each_step() -> None:
-    data = make_data()
-    fabric = make_fabric("cpu", "fp32")
-    batches = make_batches(data, SETTINGS, 0, fabric)
-    steps = train_steps(make_method(data), data, SETTINGS, fabric, batches=batches)
-    assert [result and result.epoch for result in steps] == [
-        *[None] * 4,
-        0,
-        *[None] * 4,
-        1,
-        *[None] * 4,
-        2,
-    ]
-
-
-def test_time_of_a_pause_is_excluded_from_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("understudy.training.loop.time.perf_counter", lambda: clock[0])
-    data = make_data()
-    config = replace(SETTINGS, epochs=1)
-    fabric = make_fabric("cpu", "fp32")
-    batches = make_batches(data, config, 0, fabric)
-
-    class Slow(Silent):
-        def progress(self, progress: Progress, training: str = "") -> None:
-            clock[0] += 1  # a second of each step
-
-    steps = train_steps(make_method(data), data, config, fabric, batches=batches, observer=Slow())
-    (result,) = [one for one in paused(steps, clock) if one is not None]
-    assert result.seconds == 3.0
-
-
-def paused(steps: Iterator[EpochResult | None], clock: list[float]) -> Iterator[EpochResult | None]:
-    """The same, with a hundred seconds between any two."""
-    for result in steps:
-        yield result
-        clock[0] += 100

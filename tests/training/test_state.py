@@ -252,3 +252,22 @@ def test_without_a_path_nothing_is_written(tmp_path: Path) -> None:
 
 def same_tensors(one: Mapping[str, torch.Tensor], two: Mapping[str, torch.Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_checkpoint_is_read_to_the_cpu_as_a_plain_dictionary(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c.pt", STATE)
+    loaded = load_checkpoint(tmp_path / "c.pt", "mine")
+    assert (
+        type(loaded) is dict
+        and loaded["weights"].device.type == "cpu"
+        and loaded["weights"].dtype == torch.float32
+    )
+
+
+def test_state_of_the_generators_is_that_of_torch() -> None:
+    torch.manual_seed(3)
+    state = rng_state(torch.device("cpu"))
+    assert list(state) == ["cpu"] and torch.equal(state["cpu"], torch.get_rng_state())
+    first = torch.rand(2)
+    set_rng_state(state | {"cuda": torch.zeros(16, dtype=torch.uint8)}, torch.device("cpu"))
+    assert torch.equal(torch.rand(2), first), "what a GPU drew from is not needed on a CPU"

@@ -1,6 +1,5 @@
 """From a run directory to its diagnosis: collect the evidence, ask every question, write the answers down."""
 
-import dataclasses
 import json
 import shlex
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from understudy.diagnose.evidence import Evidence
 from understudy.diagnose.findings import NEED_WEIGHTS, diagnose
 from understudy.diagnose.findings.finding import Finding
 from understudy.errors import UnderstudyError
-from understudy.files import write_bytes
+from understudy.files import to_json, write_bytes
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Diagnosis:
                 f"{len(causes)} likely cause{'s' if len(causes) > 1 else ''}: {'; '.join(causes)}."
             )
         gain = self.evidence.recorded.gain
-        if gain["low"] is not None and float(gain["low"]) > 0:  # type: ignore[arg-type]
+        if gain.low is not None and gain.low > 0:
             return "Distillation helped: there is no cause to look for."
         parts = [f.title for f in self.findings if f.severity == "contributing"]
         return (
@@ -55,10 +54,8 @@ class Diagnosis:
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as ``diagnosis.json`` holds them."""
         evidence = {
-            "recorded": dataclasses.asdict(self.evidence.recorded),
-            "measured": None
-            if self.evidence.measured is None
-            else dataclasses.asdict(self.evidence.measured),
+            "recorded": to_json(self.evidence.recorded),
+            "measured": None if self.evidence.measured is None else to_json(self.evidence.measured),
             "config": to_mapping(self.evidence.config),
         }
         return {
@@ -66,7 +63,7 @@ class Diagnosis:
             "name": self.name,
             "verdict": self.verdict,
             "headline": self.headline,
-            "findings": [dataclasses.asdict(f) for f in self.findings],
+            "findings": to_json(self.findings),
             "needs_weights": dict(self.needs_weights),
             "evidence": evidence,
         }
@@ -103,15 +100,15 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
         if data is not None:
             config = replace(config, data=replace(config.data, path=data))
         images, _ = prepare_data(config.data)
-        if images.fingerprint != results["data"]["fingerprint"]:
+        if images.fingerprint != results.data.fingerprint:
             raise UnderstudyError(
                 f"the images of {config.data.path or config.data.source} are not those {run} was trained on: give --data PATH"
             )
         measured = measure(run, config, images, where)
     evidence = Evidence(config, recorded, measured)
     return Diagnosis(
-        name=str(results.get("name") or run.name),
-        verdict=verdict("distilled", dict(recorded.gain)),
+        name=results.name or run.name,
+        verdict=verdict("distilled", recorded.gain),
         findings=tuple(diagnose(evidence)),
         needs_weights=NEED_WEIGHTS if measured is None else {},
         evidence=evidence,

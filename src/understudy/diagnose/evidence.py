@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from understudy.config.schema import RunConfig
+from understudy.evaluation.statistics import PairedGain
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Recorded:
     """Everything that needs no weights.
 
     Attributes:
-        gain: of the distilled student over the plain one, as :func:`understudy.evaluation.statistics.paired_gain` gives it.
+        gain: of the distilled student over the plain one, seed by seed.
         num_val, num_test, num_classes: sizes.
         temperature, alpha: of the distilled arm's method, its defaults included.
         arms: by role: ``teacher``, ``baseline``, ``distilled``.
@@ -67,7 +68,7 @@ class Recorded:
         dropout_options: the options of its constructor that set them; empty where they are not known.
     """
 
-    gain: Mapping[str, object]
+    gain: PairedGain
     num_val: int
     num_test: int
     num_classes: int

@@ -1,7 +1,7 @@
 """What a finished run wrote down about itself, as evidence. Reads results.json, history.csv and config.yaml; needs no weights."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,15 @@ from understudy.config.schema import RunConfig
 from understudy.diagnose.evidence import Curve, Recorded, Standing
 from understudy.errors import UnderstudyError
 from understudy.evaluation.statistics import paired_gain, summarise
+from understudy.events import EpochResult
 from understudy.methods import method_config
-from understudy.report.run.table import arm_of_role
 from understudy.runs.plan import method_of
-from understudy.runs.results import read_history
+from understudy.runs.results import ArmSummary, DataFacts, RunResults, epochs_of, read_history
 
 ROLES = ("teacher", "baseline", "distilled")
 
 
-def read_recorded(run: Path, config: RunConfig, results: Mapping[str, Any]) -> Recorded:
+def read_recorded(run: Path, config: RunConfig, results: RunResults) -> Recorded:
     """The evidence of a run's files.
 
     Args:
@@ -31,14 +31,14 @@ def read_recorded(run: Path, config: RunConfig, results: Mapping[str, Any]) -> R
     """
     arms = {}
     for role in ROLES:
-        name = arm_of_role(results, role)
+        name = results.arm_of_role(role)
         if name is None:
             raise UnderstudyError(
                 f"{run} has no {role} arm: a diagnosis compares teacher, baseline and distilled"
             )
-        arms[role] = results["arms"][name]
+        arms[role] = results.arms[name]
     by_seed = {
-        role: {r["seed"]: r["test"]["accuracy"] for r in arms[role]["runs"]}
+        role: {r.seed: r.test.accuracy for r in arms[role].runs}
         for role in ("baseline", "distilled")
     }
     if by_seed["baseline"].keys() != by_seed["distilled"].keys():
@@ -49,20 +49,16 @@ def read_recorded(run: Path, config: RunConfig, results: Mapping[str, Any]) -> R
     gain = paired_gain(
         [by_seed["distilled"][s] for s in seeds], [by_seed["baseline"][s] for s in seeds]
     )
-    data = results["data"]
+    data = results.data
     options = method_config(method_of(config, "distilled"))
     dropout, dropout_options = _dropout(config, data)
     history = read_history(run)
-    curves = {
-        role: _curve([r for r in history if r["arm"] == role])
-        for role in ROLES
-        if any(r["arm"] == role for r in history)
-    }
+    curves = {role: _curve(epochs_of(history, role)) for role in ROLES if epochs_of(history, role)}
     return Recorded(
         gain=gain,
-        num_val=data["num_val"],
-        num_test=data["num_test"],
-        num_classes=len(data["class_names"]),
+        num_val=data.num_val,
+        num_test=data.num_test,
+        num_classes=len(data.class_names),
         # Where they move over the epochs: as the student ended.
         temperature=value_at(options.temperature, config.train.epochs_run - 1, config.train.epochs),
         alpha=value_at(options.alpha, config.train.epochs_run - 1, config.train.epochs),
@@ -73,41 +69,39 @@ def read_recorded(run: Path, config: RunConfig, results: Mapping[str, Any]) -> R
     )
 
 
-def _standing(arm: Mapping[str, Any]) -> Standing:
+def _standing(arm: ArmSummary) -> Standing:
     def mean(split: str, key: str) -> float | None:
-        found = summarise([(r.get(split) or {}).get(key) for r in arm["runs"]])
-        return None if found is None else found["mean"]
+        found = summarise([getattr(getattr(run, split), key, None) for run in arm.runs])
+        return None if found is None else found.mean
 
     val, test = mean("val", "accuracy"), mean("test", "accuracy")
     if val is None or test is None:
         raise UnderstudyError(
             "results.json holds no validation accuracy: run again with --resume to write it anew"
         )
-    parameters = (arm.get("size") or {}).get("parameters")
+    parameters = None if arm.size is None else arm.size.parameters
     return Standing(val, test, mean("val", "agreement"), mean("val", "teacher_kl"), parameters)
 
 
-def _curve(rows: Sequence[Mapping[str, Any]]) -> Curve:
+def _curve(rows: Sequence[EpochResult]) -> Curve:
     """Means over seeds of the history rows of one arm."""
-    epochs = sorted({int(row["epoch"]) for row in rows})
-    at = {epoch: [row for row in rows if int(row["epoch"]) == epoch] for epoch in epochs}
+    epochs = sorted({row.epoch for row in rows})
+    at = {epoch: [row for row in rows if row.epoch == epoch] for epoch in epochs}
 
     def means(column: str) -> tuple[float, ...]:
-        return tuple(math.fsum(row[column] for row in at[e]) / len(at[e]) for e in epochs)
+        return tuple(math.fsum(getattr(row, column) for row in at[e]) / len(at[e]) for e in epochs)
 
     window = epochs[-max(3, math.ceil(len(epochs) / 3)) :]
     slope, error = (
-        _slope([(e, [row["val_accuracy"] for row in at[e]]) for e in window])
+        _slope([(e, [row.val_accuracy for row in at[e]]) for e in window])
         if len(epochs) >= 3
         else (None, None)
     )
     last = at[epochs[-1]]
-    columns = [
-        c for c in last[0] if c.startswith("train_") and c not in ("train_accuracy", "train_loss")
+    names = [
+        name for name in dict.fromkeys(n for row in last for n in row.losses) if name != "loss"
     ]
-    terms = {
-        c.removeprefix("train_"): [row[c] for row in last if row[c] is not None] for c in columns
-    }
+    terms = {name: [row.losses[name] for row in last if name in row.losses] for name in names}
     return Curve(
         lr=means("lr"),
         train_accuracy=means("train_accuracy"),
@@ -139,22 +133,20 @@ def _slope(points: Sequence[tuple[int, list[float]]]) -> tuple[float, float]:
     return slope, math.sqrt(math.fsum(rest) / freedom / spread)
 
 
-def _dropout(
-    config: RunConfig, data: Mapping[str, Any]
-) -> tuple[dict[str, float], tuple[str, ...]]:
+def _dropout(config: RunConfig, data: DataFacts) -> tuple[dict[str, float], tuple[str, ...]]:
     """The student's active dropout layers, and the constructor options that may set them: from the network itself."""
     import torch
 
     from understudy.models import MODELS, build_model, describe_model
 
-    channels, height, _ = data["image_shape"]
+    channels, height, _ = data.image_shape
     model = config.student.model
     with torch.random.fork_rng(
         devices=[]
     ):  # building draws weights: whoever calls us keeps their random numbers
         network = build_model(
             model.name,
-            len(data["class_names"]),
+            len(data.class_names),
             in_channels=channels,
             image_size=height,
             stages=config.student.stages,

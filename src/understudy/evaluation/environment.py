@@ -2,43 +2,79 @@
 
 import os
 import platform
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from understudy import __version__
 
+_PACKAGES = ("numpy", "safetensors", "lightning-fabric", "timm", "torchvision", "transformers")
 
-def hardware(device: str = "cpu") -> dict[str, Any]:
-    """The machine and the versions, for the ``environment`` of ``results.json``.
 
-    Returns:
-        ``understudy``, ``python``, ``torch`` (versions), ``device``, ``cpu`` (model name), ``cores`` (that this process may
-        use), ``memory_gb`` (2^30 bytes; None where unknown), ``accelerator`` (name; None on CPU), ``os``, ``packages``
-        (versions of the numerical packages that are installed).
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Hardware and versions, as under ``environment`` in ``results.json``.
+
+    Attributes:
+        understudy, python, torch: versions.
+        device: ``cpu`` or ``cuda``.
+        cpu: model name.
+        cores: CPU cores that this process may use.
+        memory_gb: in units of 2^30 bytes; ``None`` if unknown.
+        accelerator: name of the GPU; ``None`` on a CPU.
+        os: name and version.
+        packages: versions of the numerical packages that are installed.
     """
-    from importlib import metadata
 
+    understudy: str | None = None
+    python: str | None = None
+    torch: str | None = None
+    device: str | None = None
+    cpu: str | None = None
+    cores: int | None = None
+    memory_gb: float | None = None
+    accelerator: str | None = None
+    os: str | None = None
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+
+def this_machine(device: str = "cpu") -> Machine:
+    """The machine that this process runs on.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+    """
     import torch
 
-    packages = {}
-    for name in ("numpy", "safetensors", "lightning-fabric", "timm", "torchvision", "transformers"):
+    return Machine(
+        understudy=__version__,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        device=device,
+        cpu=_cpu_name(),
+        cores=_usable_cores(),
+        memory_gb=_memory_gb(),
+        accelerator=_accelerator_name(device),
+        os=platform.platform(),
+        packages=_versions(),
+    )
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _versions() -> dict[str, str]:
+    from importlib import metadata
+
+    versions = {}
+    for name in _PACKAGES:
         try:
-            packages[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return {
-        "understudy": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": device,
-        "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
-        "memory_gb": _memory_gb(),
-        "accelerator": _accelerator_name(device),
-        "os": platform.platform(),
-        "packages": packages,
-    }
+    return versions
 
 
 def _cpu_name() -> str:

@@ -1,44 +1,134 @@
-"""What a network costs: size, multiply-accumulates, latency, and accuracy for that cost. And the machine it was measured on."""
+"""What a network costs: size, multiply-accumulates, latency, and accuracy for that cost."""
 
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
+from understudy.config.schema import BenchmarkConfig
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer, Progress
+from understudy.files import optional_key
+from understudy.models.modes import evaluating
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 MEGABYTE = 2**20
-"""Bytes in the MB of the founding table."""
+"""Bytes in an MB of the original project's table."""
 
 
-def model_size(model: "nn.Module") -> dict[str, int | float]:
-    """Size in memory.
+@dataclass(frozen=True)
+class ModelSize:
+    """Size of a network in memory.
 
-    Returns:
-        ``parameters`` and ``buffers`` (numbers of elements; batch norm's counter of batches is a buffer of one element) and
-        ``size_mb``: all of them in MB of 2^20 bytes, in the types that they have. The founding pair has 17.81 and 0.41.
+    Attributes:
+        parameters: number of trained elements.
+        buffers: number of other elements; batch norm's counter of batches is one of them.
+        size_mb: all of them in their own types, in MB of 2^20 bytes.
     """
+
+    parameters: int
+    buffers: int
+    size_mb: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of a forward pass, in milliseconds a call.
+
+    Attributes:
+        median_ms: median over the timed rounds.
+        p95_ms: 95th percentile (nearest rank).
+        samples_ms: every timing in the order taken, if they were requested.
+    """
+
+    median_ms: float
+    p95_ms: float
+    samples_ms: tuple[float, ...] | None = optional_key()
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """Accuracy (in percent) for its cost; the original project's table has one, its text the other.
+
+    Attributes:
+        accuracy_per_ms: accuracy / latency of a batch.
+        accuracy_per_ms_mb: accuracy / (latency of a batch x size in MB).
+    """
+
+    accuracy_per_ms: float
+    accuracy_per_ms_mb: float
+
+
+@dataclass(frozen=True)
+class LatencySettings:
+    """How networks are timed.
+
+    Attributes:
+        batch_sizes: images in a call.
+        threads: CPU threads of torch while timing.
+        repeats: timed rounds for each batch size.
+        warmup: untimed rounds before them.
+        channels_last: NHWC memory order.
+        precision: ``bf16`` times under autocast.
+        samples: keep every timing.
+
+    Raises:
+        UnderstudyError: for counts below one.
+    """
+
+    batch_sizes: Sequence[int] = (1, 128)
+    threads: int = 1
+    repeats: int = 30
+    warmup: int = 5
+    channels_last: bool = True
+    precision: Literal["fp32", "bf16"] = "fp32"
+    samples: bool = False
+
+    def __post_init__(self) -> None:
+        counts = [("threads", self.threads), ("repeats", self.repeats)]
+        counts += [("batch_sizes", size) for size in self.batch_sizes]
+        for name, count in counts:
+            if count < 1:
+                raise UnderstudyError(f"benchmark.{name} must be at least 1, not {count}")
+        if self.warmup < 0:
+            raise UnderstudyError(f"benchmark.warmup must be at least 0, not {self.warmup}")
+
+    @classmethod
+    def of(cls, config: BenchmarkConfig, threads: int | None = None) -> "LatencySettings":
+        """The settings of a recipe, with another number of threads if one is given."""
+        return cls(
+            batch_sizes=config.batch_sizes,
+            threads=threads or config.threads,
+            repeats=config.repeats,
+            warmup=config.warmup,
+        )
+
+
+def model_size(model: "nn.Module") -> ModelSize:
+    """Size in memory; the original project's pair has 17.81 and 0.41 MB."""
     parameters, buffers = list(model.parameters()), list(model.buffers())
-    return {
-        "parameters": sum(tensor.numel() for tensor in parameters),
-        "buffers": sum(tensor.numel() for tensor in buffers),
-        "size_mb": sum(tensor.numel() * tensor.element_size() for tensor in parameters + buffers)
-        / MEGABYTE,
-    }
+    num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in parameters + buffers)
+    return ModelSize(
+        parameters=sum(tensor.numel() for tensor in parameters),
+        buffers=sum(tensor.numel() for tensor in buffers),
+        size_mb=num_bytes / MEGABYTE,
+    )
 
 
 def count_macs(model: "nn.Module", image_shape: Sequence[int]) -> int:
-    """Multiply-accumulates of one forward pass of one image: convolutions and matrix products, attention included.
+    """Multiply-accumulates of one forward pass of one image.
 
-    Norms, activations, pooling and biases are not counted, as is usual in the literature.
+    Convolutions and matrix products, attention included. Norms, activations, pooling and biases are
+    not counted, as is usual in the literature.
 
     Args:
-        model: the network; left in the mode that it was in.
+        model: the network; its modes are restored afterwards.
         image_shape: ``(C, H, W)``.
     """
     import torch
@@ -47,140 +137,102 @@ def count_macs(model: "nn.Module", image_shape: Sequence[int]) -> int:
 
     parameter = next(model.parameters(), torch.empty(0))
     image = torch.zeros((1, *image_shape), dtype=parameter.dtype, device=parameter.device)
-    modes = _evaluation_mode(model)
-    try:
-        # The fused attention of a CPU is one operation that the counter does not know; the plain form is two products.
-        with (
-            torch.no_grad(),
-            sdpa_kernel(SDPBackend.MATH),
-            FlopCounterMode(display=False) as counter,
-        ):
-            model(image)
-    finally:
-        _restore_modes(modes)
+    # The fused attention of a CPU is one operation that the counter does not know; the plain form
+    # is two products.
+    with (
+        evaluating(model),
+        torch.no_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
+        model(image)
     return counter.get_total_flops() // 2
 
 
 def measure_latency(
     models: Mapping[str, "nn.Module"],
     image_shape: Sequence[int],
-    batch_sizes: Sequence[int] = (1, 128),
+    settings: LatencySettings | None = None,
     *,
-    threads: int = 1,
-    repeats: int = 30,
-    warmup: int = 5,
-    channels_last: bool = True,
-    precision: Literal["fp32", "bf16"] = "fp32",
     device: str = "cpu",
-    samples: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, dict[str, dict[str, Any]]]:
+    observer: Observer = SILENT,
+) -> dict[str, dict[str, Latency]]:
     """Time the forward pass of several networks in one process, taking turns.
 
-    In each round every network is timed once, so that a slow moment of the machine falls on all of them alike, after an
-    untimed call of its own: the memory that another network gave back would cost the next one page faults (measured: 36 ms
-    instead of 24 for the founding student behind a larger teacher, and never for the one behind the student). The input
-    is random and stays on the device: decoding and copying are not timed. The networks are moved to ``device`` and, with
-    ``channels_last``, their weights to NHWC order; modes and thread count are put back afterwards.
+    In each round every network is timed once, so that a slow moment of the machine falls on all of
+    them alike, after an untimed call of its own: the memory that another network released would
+    cost the next one page faults (measured: 36 ms instead of 24 for a small student that follows a
+    large teacher). The input is random and stays on the device: decoding and copying are not timed.
+    The networks are moved to ``device``; modes and thread count are restored afterwards.
 
     Args:
         models: name -> network.
         image_shape: ``(C, H, W)``.
-        batch_sizes: images in a call.
-        threads: CPU threads of torch while timing.
-        repeats: timed rounds for each batch size.
-        warmup: untimed rounds before them.
-        channels_last: time in NHWC memory order.
-        precision: ``bf16`` times under autocast.
+        settings: batch sizes, threads, rounds.
         device: ``cpu``, ``cuda``, ...; an accelerator is synchronised before and after each call.
-        samples: add ``samples_ms``, every timing in the order taken.
-        progress: called with (rounds done, rounds in all) after each round.
+        observer: receives the rounds done, over all batch sizes.
 
     Returns:
-        name -> batch size as text -> ``median_ms`` and ``p95_ms`` (milliseconds per call, nearest-rank percentile), and
-        ``samples_ms`` where asked for.
-
-    Raises:
-        UnderstudyError: for counts below one.
+        name -> batch size as text -> latency.
     """
     import torch
 
-    for what, value in (
-        ("threads", threads),
-        ("repeats", repeats),
-        *(("batch_sizes", size) for size in batch_sizes),
-    ):
-        if value < 1:
-            raise UnderstudyError(f"benchmark.{what} must be at least 1, not {value}")
-    if warmup < 0:
-        raise UnderstudyError(f"benchmark.warmup must be at least 0, not {warmup}")
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    settings = settings or LatencySettings()
+    memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
     generator = torch.Generator().manual_seed(0)
     timings: dict[str, dict[str, list[float]]] = {
-        name: {str(size): [] for size in batch_sizes} for name in models
+        name: {str(size): [] for size in settings.batch_sizes} for name in models
     }
-    rounds_done, rounds = 0, (warmup + repeats) * len(batch_sizes)
-    threads_before = torch.get_num_threads()
-    modes = [mode for model in models.values() for mode in _evaluation_mode(model)]
-    try:
-        torch.set_num_threads(threads)
+    rounds = settings.warmup + settings.repeats
+    with _timing_conditions(models, settings, device):
         for model in models.values():
             model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
-        with (
-            torch.inference_mode(),
-            torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"),
-        ):
-            for size in batch_sizes:
-                images = (
-                    torch.randn((size, *image_shape), generator=generator)
-                    .to(device)
-                    .contiguous(memory_format=memory_format)
-                )
-                for turn in range(warmup + repeats):
-                    for name, model in models.items():
-                        _time_call(model, images)
-                        milliseconds = _time_call(model, images)
-                        if turn >= warmup:
-                            timings[name][str(size)].append(milliseconds)
-                    rounds_done += 1
-                    if progress is not None:
-                        progress(rounds_done, rounds)
-    finally:
-        torch.set_num_threads(threads_before)
-        _restore_modes(modes)
+        for number, size in enumerate(settings.batch_sizes):
+            images = torch.randn((size, *image_shape), generator=generator).to(device)
+            images = images.contiguous(memory_format=memory_format)
+            for turn in range(rounds):
+                for name, model in models.items():
+                    _time_call(model, images)
+                    milliseconds = _time_call(model, images)
+                    if turn >= settings.warmup:
+                        timings[name][str(size)].append(milliseconds)
+                done = number * rounds + turn + 1
+                observer.progress(Progress("measure", done, rounds * len(settings.batch_sizes)))
     return {
-        name: {size: _summary(values, samples) for size, values in sizes.items()}
+        name: {size: _latency(values, settings.samples) for size, values in sizes.items()}
         for name, sizes in timings.items()
     }
 
 
-def efficiency(accuracy: float, latency_ms: float, size_mb: float) -> dict[str, float]:
-    """The two efficiency scores of the founding repository: the one that its table holds, and the one that its text says.
+def efficiency(accuracy: float, latency_ms: float, size_mb: float) -> Efficiency:
+    """The two efficiency scores.
 
     Args:
         accuracy: top-1 in percent, 0 to 100.
         latency_ms: milliseconds per batch.
         size_mb: parameters and buffers in MB.
-
-    Returns:
-        ``accuracy_per_ms`` (accuracy / latency) and ``accuracy_per_ms_mb`` (accuracy / (latency x size)).
     """
-    return {
-        "accuracy_per_ms": accuracy / latency_ms,
-        "accuracy_per_ms_mb": accuracy / (latency_ms * size_mb),
-    }
+    return Efficiency(accuracy / latency_ms, accuracy / (latency_ms * size_mb))
 
 
-def _evaluation_mode(model: "nn.Module") -> list[tuple["nn.Module", bool]]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    return modes
+@contextmanager
+def _timing_conditions(
+    models: Mapping[str, "nn.Module"], settings: LatencySettings, device: str
+) -> Iterator[None]:
+    """Evaluation mode, no gradients, the precision and the threads of the settings."""
+    import torch
 
-
-def _restore_modes(modes: list[tuple["nn.Module", bool]]) -> None:
-    # Each module by itself: a model with a frozen part is in two modes at once.
-    for module, training in modes:
-        module.training = training
+    threads_before = torch.get_num_threads()
+    bf16 = settings.precision == "bf16"
+    with ExitStack() as stack:
+        for model in models.values():
+            stack.enter_context(evaluating(model))
+        stack.callback(torch.set_num_threads, threads_before)
+        torch.set_num_threads(settings.threads)
+        stack.enter_context(torch.inference_mode())
+        kind = torch.device(device).type
+        stack.enter_context(torch.autocast(kind, torch.bfloat16, enabled=bf16))
+        yield
 
 
 def _time_call(model: "nn.Module", images: "torch.Tensor") -> float:
@@ -198,10 +250,10 @@ def _synchronize(device: "torch.device") -> None:
         torch.accelerator.synchronize(device)
 
 
-def _summary(milliseconds: list[float], samples: bool) -> dict[str, Any]:
+def _latency(milliseconds: list[float], samples: bool) -> Latency:
     rank = math.ceil(0.95 * len(milliseconds)) - 1
-    summary: dict[str, Any] = {
-        "median_ms": statistics.median(milliseconds),
-        "p95_ms": sorted(milliseconds)[rank],
-    }
-    return {**summary, "samples_ms": milliseconds} if samples else summary
+    return Latency(
+        median_ms=statistics.median(milliseconds),
+        p95_ms=sorted(milliseconds)[rank],
+        samples_ms=tuple(milliseconds) if samples else None,
+    )

@@ -1,17 +1,17 @@
 """What runs the trainings of a sweep: one interface for one process, many, one fused program, or a cluster."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from understudy.config.schema import RunConfig
 from understudy.errors import MachineError, UnderstudyError
 from understudy.events import EpochResult
 from understudy.runs.folder import arm_folder
+from understudy.runs.results import ArmResult, read_result
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Finished:
     """A training has ended: ``result`` is what :func:`understudy.runs.arm.run_arm` returns, also in ``result.json``."""
 
     training: str
-    result: dict[str, Any]
+    result: ArmResult
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,9 @@ def kept_result(training: Training) -> Finished | None:
     if not path.exists():
         return None
     try:
-        return Finished(training.name, dict(json.loads(path.read_text())))
-    except ValueError as error:
-        raise MachineError(
-            f"{path} is damaged: delete it, and --resume evaluates that training again"
-        ) from error
+        return Finished(training.name, read_result(path))
+    except UnderstudyError as error:
+        raise MachineError(str(error)) from error
 
 
 def failed(training: str, error: BaseException) -> Failed:

@@ -43,6 +43,8 @@ from understudy.execution.backend import (
 )
 from understudy.execution.sequential import run_training
 from understudy.execution.workers import available_cores
+from understudy.files import from_json, to_json
+from understudy.runs.results import ArmResult
 
 _SETTINGS = {
     "RAY_worker_niceness": "0",  # Ray would give its workers the lowest priority: next to any other work they stand still
@@ -357,7 +359,9 @@ def _tune(exchange: _Exchange, notes: Path, needs: dict[str, float], retries: in
 def _event(training: str, kind: str, content: Any) -> Event:
     if kind == "epoch":
         return Epoch(training, EpochResult(**content))
-    return Finished(training, content) if kind == "finished" else Failed(training, *content)
+    if kind == "finished":
+        return Finished(training, from_json(ArmResult, content, training, "train it again"))
+    return Failed(training, *content)
 
 
 def nodes_that_miss(mark: _Mark) -> list[str]:
@@ -445,7 +449,7 @@ def _train(config: dict[str, Any]) -> None:
         event = failed(training.name, error)
         tell("failed", [event.reason, event.machine])
     else:
-        tell("finished", result)
+        tell("finished", to_json(result))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from understudy.events import EpochResult
 from understudy.execution.backend import Backend, Epoch, Event, Finished, Stopped, Training, failed
 from understudy.runs.arm import run_arm
 from understudy.runs.plan import chain_of, needed_by, spec_of
+from understudy.runs.results import ArmResult
 from understudy.training.device import resolve_device
 
 
@@ -19,7 +20,7 @@ class StopTraining(Exception):
 
 def run_training(
     training: Training, device: str, threads: int | None, report: Callable[..., None]
-) -> dict[str, Any]:
+) -> ArmResult:
     """Train one student in this process, going on from its checkpoint or reading its finished result.
 
     Args:

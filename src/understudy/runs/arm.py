@@ -1,6 +1,5 @@
 """One arm of a run on one seed: build, train, keep the weights, evaluate once at the end."""
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,11 @@ from understudy.errors import UnderstudyError
 from understudy.events import SILENT, EpochResult, Progress, Silent
 from understudy.methods import method_config, needs_of
 from understudy.methods.born_again import generation_seed
-from understudy.runs.finish import finish_arm
+from understudy.runs.finish import TrainedArm, finish_arm
 from understudy.runs.folder import arm_folder, kept_weights
 from understudy.runs.networks import build, load_teacher, put_together, reuse_teacher
 from understudy.runs.plan import ArmSpec, link_of
+from understudy.runs.results import ArmResult, read_result
 from understudy.training.device import make_fabric, resolve_precision
 from understudy.training.setup import Teaching, fit
 from understudy.training.state import TrainingFiles
@@ -37,7 +37,7 @@ def run_arm(
     report: Any = None,
     *,
     teachers: Path | None = None,
-) -> dict[str, Any]:
+) -> ArmResult:
     """Train one arm (or go on, or read its result), and evaluate it.
 
     Args:
@@ -61,7 +61,7 @@ def run_arm(
     if resume and result_path.exists():
         if link.teaches_all and not link.members:
             kept_weights(run, spec.name)  # said before a student is trained that could not hear it
-        return dict(json.loads(result_path.read_text()))
+        return read_result(result_path)
     if threads is not None:
         torch.set_num_threads(threads)
     began = time.perf_counter()
@@ -105,15 +105,14 @@ def run_arm(
             config,
             spec,
             run,
-            network,
-            history,
+            TrainedArm(network, history, seconds),
             data,
             test if final else None,
             fabric,
-            seconds,
             teachers=teachers or run,
         )
-    return dict(fabric.broadcast(written))
+    result: ArmResult = fabric.broadcast(written)
+    return result
 
 
 def _check_shared(folder: Path, fabric: "Fabric") -> None:

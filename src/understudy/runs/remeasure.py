@@ -1,23 +1,32 @@
-"""Measure a finished run again: its accuracy on the test images, its latency here."""
+"""Measure a finished run again: its accuracy on the test images, its latency on this machine."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from understudy.config.schema import RunConfig
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.evaluation.latency import efficiency
+from understudy.evaluation.metrics import Metrics, metrics, predict
 from understudy.files import write_json
 from understudy.runs.folder import load_run
 from understudy.runs.networks import trained_network
-from understudy.runs.plan import chain_of, shown_to, spec_of
-from understudy.runs.summary import _latencies
+from understudy.runs.plan import ArmSpec, chain_of, shown_to, spec_of
+from understudy.runs.results import ArmCost, ArmSummary, read_results
+from understudy.runs.summary import measure_costs
 from understudy.training.device import resolve_device
 
 
-def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -> dict[str, Any]:
-    """Measure the kept weights of a run (a directory), or of one arm in it (a safetensors file), on the test split.
+def evaluate_run(
+    path: Path, *, data: str | None = None, device: str = "auto"
+) -> dict[str, Metrics]:
+    """Measure the weights of a run on the test split.
+
+    Args:
+        path: a run's directory, or one safetensors file in it.
+        data: a local copy of the images.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Returns:
         ``{arm-seed: metrics}``.
@@ -25,8 +34,6 @@ def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -
     Raises:
         UnderstudyError: if there is nothing to measure.
     """
-    from understudy.evaluation.metrics import metrics, predict
-
     target = resolve_device(device)
     run = path if path.is_dir() else path.parent.parent
     config = load_run(run)
@@ -37,43 +44,57 @@ def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -
     files = sorted((run / "models").glob("*.safetensors")) if path.is_dir() else [path]
     if not files:
         raise UnderstudyError(f"{run} has no trained weights yet")
+    specs = {file.stem: _spec(config, file.stem) for file in files}
     logits = {}
-    for file in files:
-        arm, _, seed = file.stem.rpartition("-seed")
-        network = trained_network(
-            config, replace(spec_of(config, arm, int(seed)), seed=int(seed)), run, prepared
-        )
-        logits[file.stem] = predict(network.to(target), test, shown_to(config, arm), target)
-    taught = {}
-    for name in logits:
-        arm, _, seed = name.rpartition("-seed")
-        compared = spec_of(config, arm, int(seed)).teacher_seed
-        taught[name] = None if compared is None else logits.get(f"teacher-seed{compared}")
-    return {name: metrics(value, test.labels, taught[name]) for name, value in logits.items()}
+    for name, spec in specs.items():
+        network = trained_network(config, spec, run, prepared).to(target)
+        logits[name] = predict(network, test, shown_to(config, spec.arm), target)
+    measured = {}
+    for name, spec in specs.items():
+        teacher = logits.get(f"teacher-seed{spec.teacher_seed}")
+        measured[name] = metrics(logits[name], test.labels, teacher)
+    return measured
 
 
-def benchmark_run(run: Path, *, threads: int = 1) -> dict[str, Any]:
-    """Measure size, multiply-adds and latency of a finished run's networks again, and put them into its ``results.json``.
+def _spec(config: RunConfig, name: str) -> ArmSpec:
+    arm, _, seed = name.rpartition("-seed")
+    return replace(spec_of(config, arm, int(seed)), seed=int(seed))
+
+
+def benchmark_run(run: Path, *, threads: int = 1) -> dict[str, ArmCost]:
+    """Measure size, multiply-accumulates and latency of a finished run's networks again.
+
+    The new numbers replace those in its ``results.json``, if there is one.
 
     Returns:
-        ``{arm: {"size": ..., "latency": ...}}``.
+        name of the arm -> what its network costs.
     """
     config = load_run(run)
     data, _ = prepare_data(config.data)
-    arms = list(chain_of(config))
-    measured = _latencies(config, run, arms, data, threads)
-    path = run / "results.json"
-    if path.exists():
-        results = json.loads(path.read_text())
-        largest = str(max(config.benchmark.batch_sizes))
-        for arm, entry in results["arms"].items():
-            entry |= measured[arm]
-            size = entry["size"]["size_mb"]
-            entry["efficiency"] = efficiency(
-                100 * entry["summary"]["accuracy"]["mean"],
-                entry["latency"][largest]["median_ms"],
-                size,
-            )
-        results["latency_conditions"]["threads"] = threads
-        write_json(path, results)
-    return measured
+    costs = measure_costs(config, run, list(chain_of(config)), data, threads)
+    if (run / "results.json").exists():
+        _replace_costs(run, costs, max(config.benchmark.batch_sizes), threads)
+    return costs
+
+
+def _replace_costs(run: Path, costs: Mapping[str, ArmCost], batch_size: int, threads: int) -> None:
+    results = read_results(run)
+    conditions = results.latency_conditions
+    results = replace(
+        results,
+        arms={name: _with_cost(arm, costs[name], batch_size) for name, arm in results.arms.items()},
+        latency_conditions=conditions and replace(conditions, threads=threads),
+    )
+    write_json(run / "results.json", results)
+
+
+def _with_cost(arm: ArmSummary, cost: ArmCost, batch_size: int) -> ArmSummary:
+    assert arm.summary is not None, "every run writes the summary of its arms"
+    accuracy = 100 * arm.summary.accuracy.mean
+    latency_ms = cost.latency[str(batch_size)].median_ms
+    return replace(
+        arm,
+        size=cost.size,
+        latency=cost.latency,
+        efficiency=efficiency(accuracy, latency_ms, cost.size.size_mb),
+    )

@@ -1,84 +1,422 @@
-"""What a run measured, as ``results.json`` and ``history.csv`` hold it."""
+"""Typed results of a run: ``result.json``, ``results.json`` and ``history.csv``.
+
+Field names are the keys in the files. Fields with a default are missing in files of some earlier
+version. Accuracies are in [0, 1], sizes in MB of 2^20 bytes, latencies in milliseconds.
+"""
 
 import csv
+import dataclasses
 import json
 import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from understudy.errors import UnderstudyError
+from understudy.evaluation.environment import Machine
+from understudy.evaluation.latency import Efficiency, Latency, ModelSize
+from understudy.evaluation.results import Metrics
+from understudy.evaluation.statistics import PairedGain, Summary
+from understudy.events import EpochResult
+from understudy.files import from_json, optional_key
+from understudy.runs.history import write_history
 
 SCHEMA = 1
+AGAIN = "run again with --resume to write it again"
+"""What to do about a damaged file of a run."""
+
+
+# -- one training -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
+    """One arm on one seed, as in ``arms/NAME/result.json``.
+
+    Attributes:
+        val: metrics on the validation split.
+        test: metrics on the test split; ``None`` (no key) while it is sealed.
+        arm: name of the arm.
+        seed: of the training.
+        model: the network's name; an ensemble's names with plus signs between them.
+        method: ``given`` for a network from a file, ``ensemble``, or the method's name.
+        taught_by: the arm that is its teacher; ``None`` if it has none.
+        precision: ``fp32`` or ``bf16``.
+        threads: CPU threads of torch.
+        ranks: processes that trained it together.
+        seconds: wall time of training and evaluation.
+        epochs: that were trained; 0 for a network from a file.
+        images_per_second: median over epochs; ``None`` without epochs.
+        label_seconds: wall time of labelling ahead of the epochs, summed.
+        best_epoch: with the highest validation accuracy, from 0; ``None`` without epochs.
+        best_val_accuracy: the accuracy of that epoch.
+    """
+
+    val: Metrics
+    test: Metrics | None = optional_key()
+    arm: str
+    seed: int
+    model: str
+    method: str
+    taught_by: str | None = None
+    precision: str
+    threads: int | None = None
+    ranks: int | None = None
+    seconds: float
+    epochs: int
+    images_per_second: float | None
+    label_seconds: float
+    best_epoch: int | None
+    best_val_accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedResult:
+    """One seed of an arm in ``results.json``: an :class:`ArmResult` without what its seeds share."""
+
+    val: Metrics | None = None
+    test: Metrics
+    seed: int
+    precision: str | None = None
+    threads: int | None = None
+    ranks: int | None = None
+    seconds: float | None = None
+    epochs: int | None = None
+    images_per_second: float | None = None
+    label_seconds: float | None = None
+    best_epoch: int | None = None
+    best_val_accuracy: float | None = None
+
+    @classmethod
+    def of(cls, result: ArmResult) -> "SeedResult":
+        """The part of a finished and tested training that belongs to its seed."""
+        assert result.test is not None, "a run evaluates every arm on the test split"
+        return cls(**{part.name: getattr(result, part.name) for part in dataclasses.fields(cls)})
+
+
+def read_result(path: Path) -> ArmResult:
+    """The contents of a ``result.json``.
+
+    Raises:
+        UnderstudyError: if the file is damaged.
+    """
+    advice = f"delete {path} and run again with --resume"
+    return from_json(ArmResult, _read(path, advice), str(path), advice)
+
+
+# -- all arms of a run -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEnvironment(Machine):
+    """The machine and how the run used it.
+
+    Attributes:
+        workers: trainings that run at the same time.
+        threads_per_worker: CPU threads of each; ``None`` on a GPU.
+        precision: of the training.
+    """
+
+    workers: int | None = None
+    threads_per_worker: int | None = None
+    precision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """The images of a run or sweep.
+
+    Attributes:
+        name: of the data set.
+        num_train, num_val, num_test: numbers of images.
+        num_classes: number of classes.
+        class_names: one per class, index = label.
+        image_shape: ``(C, H, W)``.
+        fingerprint: hex digest of the content.
+    """
+
+    name: str
+    num_train: int
+    num_val: int
+    num_test: int
+    num_classes: int
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredSize(ModelSize):
+    """Size in memory and on disk, and the work of one image.
+
+    Attributes:
+        file_bytes: size of the weights file.
+        macs: multiply-accumulates of one image.
+    """
+
+    file_bytes: int | None = None
+    macs: int | None = None
+
+
+@dataclass(frozen=True)
+class ArmCost:
+    """What an arm's network costs.
+
+    Attributes:
+        size: in memory and on disk.
+        latency: batch size as text -> time of a forward pass.
+    """
+
+    size: StoredSize
+    latency: Mapping[str, Latency]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSummaries:
+    """Test metrics over the seeds of an arm; ``None`` where a seed has none."""
+
+    accuracy: Summary
+    nll: Summary | None = None
+    ece: Summary | None = None
+    agreement: Summary | None = None
+    teacher_kl: Summary | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmSummary:
+    """One arm over all its seeds, as under ``arms`` in ``results.json``.
+
+    Attributes:
+        role: ``teacher``, ``baseline``, ``distilled`` or ``extra``.
+        part: its role in the plan: ``member``, ``assistant``, ``generation``, ...
+        taught_by: the arm that is its teacher; ``None`` if it has none.
+        model, method: as in :class:`ArmResult`.
+        runs: one entry for each seed.
+        summary: test metrics over the seeds.
+        size: of its network.
+        latency: batch size as text -> time of a forward pass.
+        compression: size of the teacher / size of this network.
+        efficiency: mean accuracy for its cost at the largest batch size.
+    """
+
+    role: str
+    part: str | None = None
+    taught_by: str | None = None
+    model: str
+    method: str
+    runs: tuple[SeedResult, ...]
+    summary: MetricSummaries | None = None
+    size: StoredSize | None = None
+    latency: Mapping[str, Latency] = field(default_factory=dict)
+    compression: float | None = None
+    efficiency: Efficiency | None = None
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Test accuracy of each seed."""
+        return [run.test.accuracy for run in self.runs]
+
+    def latency_of(self, batch_size: int) -> Latency | None:
+        """Time of a batch of this size, if it was measured."""
+        return self.latency.get(str(batch_size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyConditions:
+    """How latencies were measured."""
+
+    threads: int
+    repeats: int
+    warmup: int
+    runtime: str = "torch eager"
+    precision: str = "fp32"
+    memory_format: str = "channels_last"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Paired gain of an arm over another, seed by seed.
+
+    Attributes:
+        arm, reference: gain of ``arm`` over ``reference``.
+        metric: of the test split; always ``accuracy`` so far.
+        gains, mean, low, high, p, n: as in :class:`~understudy.evaluation.statistics.PairedGain`.
+        verdict: the same as one sentence.
+    """
+
+    arm: str
+    reference: str
+    metric: str
+    gains: tuple[float, ...]
+    mean: float
+    low: float | None
+    high: float | None
+    p: float | None
+    n: int
+    verdict: str
+
+    @classmethod
+    def of(cls, arm: str, reference: str, gain: PairedGain, verdict: str) -> "Comparison":
+        """A comparison of accuracies."""
+        numbers = {part.name: getattr(gain, part.name) for part in dataclasses.fields(gain)}
+        return cls(arm=arm, reference=reference, metric="accuracy", verdict=verdict, **numbers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResults:
+    """Everything that a run measured, as in ``results.json``.
+
+    Attributes:
+        schema: version of the file's layout.
+        name: of the recipe.
+        command: as typed.
+        created: time in UTC, ISO 8601.
+        seconds: phase -> wall time.
+        environment: the machine.
+        data: the images.
+        config: the resolved configuration.
+        arms: in the order of the plan.
+        latency_conditions: how latencies were measured.
+        comparisons: paired gains.
+        reference: published numbers, arm -> {accuracy, latency_ms, ...}.
+    """
+
+    schema: int
+    name: str
+    command: str = ""
+    created: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    environment: RunEnvironment | None = None
+    data: DataFacts
+    config: Mapping[str, Any] = field(default_factory=dict)
+    arms: Mapping[str, ArmSummary]
+    latency_conditions: LatencyConditions | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    reference: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.arms:
+            raise ValueError("there is no arm")
+        for name, arm in self.arms.items():
+            if not arm.runs:
+                raise ValueError(f"arm {name} has no runs")
+            lengths = {len(run.test.per_class) for run in arm.runs}
+            if not lengths <= {0, len(self.data.class_names)}:
+                raise ValueError(f"arm {name} has another number of classes than the data")
+
+    def arm_of_role(self, role: str) -> str | None:
+        """Name of the first arm of this role."""
+        return next((name for name, arm in self.arms.items() if arm.role == role), None)
+
+    def published(self, arm: str, key: str) -> float | None:
+        """A published number of an arm, if there is one and it is finite."""
+        value = self.reference.get(arm, {}).get(key)
+        return value if present(value) else None
 
 
 def load_results(folder: Path) -> dict[str, Any]:
-    """The mapping in ``folder/results.json``, of a run or a sweep; only its schema is checked."""
+    """The JSON mapping in ``folder/results.json`` of a run or a sweep; only its schema is checked.
+
+    Raises:
+        UnderstudyError: if the file is missing, damaged or of another schema.
+    """
     path = Path(folder) / "results.json"
+    results = _read(path, AGAIN)
+    if not isinstance(results, dict) or results.get("schema") != SCHEMA:
+        found = results.get("schema") if isinstance(results, dict) else None
+        raise UnderstudyError(
+            f"{path} has schema {found!r}, this version reads {SCHEMA}; "
+            "report with the version that ran it"
+        )
+    return results
+
+
+def read_results(run: Path) -> RunResults:
+    """The contents of ``run/results.json``.
+
+    Raises:
+        UnderstudyError: if the file is missing, damaged or of another schema.
+    """
+    return from_json(RunResults, load_results(run), str(Path(run) / "results.json"), AGAIN)
+
+
+def _read(path: Path, advice: str) -> Any:
     try:
-        results = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UnderstudyError(
             f"{path} does not exist; give the directory of a finished run"
         ) from None
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise UnderstudyError(
-            f"{path} cannot be read ({reason}); run again with --resume to write it anew"
-        ) from None
-    if not isinstance(results, dict) or results.get("schema") != SCHEMA:
-        found = results.get("schema") if isinstance(results, dict) else None
-        raise UnderstudyError(
-            f"{path} has schema {found!r}, this version reads {SCHEMA}; report with the version that ran it"
-        )
-    return results
-
-
-def read_results(run: Path) -> dict[str, Any]:
-    """The mapping in ``run/results.json``, checked so far that tables and figures can be made of it."""
-    results = load_results(run)
-    path = Path(run) / "results.json"
-    try:
-        assert isinstance(results["data"]["class_names"], list)
-        assert results["arms"]
-        for arm in results["arms"].values():
-            assert arm["runs"]
-            for one in arm["runs"]:
-                assert isinstance(one["seed"], int)
-                assert present(one["test"]["accuracy"])
-                assert len(one["test"].get("per_class") or []) in (
-                    0,
-                    len(results["data"]["class_names"]),
-                )
-    except (KeyError, TypeError, AttributeError, AssertionError):
-        missing = "arms, runs, test accuracy or class names"
-        raise UnderstudyError(
-            f"{path} is incomplete ({missing}); run again with --resume to write it anew"
-        ) from None
-    return results
-
-
-def read_history(run: Path) -> list[dict[str, Any]]:
-    """Rows of ``history.csv``: ``arm`` as text, every other column as float, None where empty. No file, no rows."""
-    path = run / "history.csv"
-    if not path.exists():
-        return []
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = [
-                {key: _cell(key, text) for key, text in row.items()} for row in csv.DictReader(file)
-            ]
-        assert all(row["arm"] and present(row["epoch"]) for row in rows)
-    except (ValueError, TypeError, KeyError, AssertionError):
-        raise UnderstudyError(
-            f"{path} is not a history of a run; delete it to make the report without training curves"
-        ) from None
-    return rows
-
-
-def _cell(column: str, text: str) -> str | float | None:
-    return text if column == "arm" else float(text) if text else None
+        raise UnderstudyError(f"{path} cannot be read ({reason}); {advice}") from None
 
 
 def present(value: Any) -> TypeGuard[float]:
     """Whether this is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# -- history.csv -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One epoch of one training."""
+
+    arm: str
+    seed: int
+    epoch: EpochResult
+
+
+_NUMBERS = ("lr", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second")
+
+
+def read_history(run: Path) -> list[HistoryRow]:
+    """The rows of ``run/history.csv``, of all arms and seeds; empty if there is no such file.
+
+    Raises:
+        UnderstudyError: if the file is damaged.
+    """
+    path = run / "history.csv"
+    if not path.exists():
+        return []
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [_history_row(row) for row in csv.DictReader(file)]
+    except (ValueError, TypeError, KeyError):
+        raise UnderstudyError(
+            f"{path} is not a history of a run; delete it to make the report without training curves"
+        ) from None
+
+
+def gather_history(out: Path, folders: Iterable[Path]) -> None:
+    """Write the ``history.csv`` of a run from those of its arms, in this order."""
+    rows: list[HistoryRow] = []
+    for folder in folders:
+        rows += read_history(folder)
+    write_history(out / "history.csv", [(row.arm, row.seed, row.epoch) for row in rows])
+
+
+def _history_row(row: Mapping[str, str]) -> HistoryRow:
+    if not row["arm"]:
+        raise ValueError("a row without an arm")
+    filled = {column: text for column, text in row.items() if text}
+    numbers = {column: float(row[column]) for column in _NUMBERS}
+    others = set(filled) - {"arm", "seed", "epoch", "label_seconds", *_NUMBERS}
+    losses = [column for column in filled if column in others and column.startswith("train_")]
+    measures = [column for column in filled if column in others and column not in losses]
+    epoch = EpochResult(
+        epoch=int(row["epoch"]),
+        losses={column.removeprefix("train_"): float(row[column]) for column in losses},
+        measures={column: float(row[column]) for column in measures},
+        label_seconds=float(filled.get("label_seconds", 0.0)),
+        **numbers,
+    )
+    return HistoryRow(row["arm"], int(row["seed"]), epoch)
+
+
+def epochs_of(history: Sequence[HistoryRow], arm: str) -> list[EpochResult]:
+    """The epochs of an arm, over all its seeds."""
+    return [row.epoch for row in history if row.arm == arm]

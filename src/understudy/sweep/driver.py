@@ -18,7 +18,7 @@ from understudy.config.recipe import from_yaml, to_mapping, to_yaml
 from understudy.config.schema import LARGEST_SEED, RunConfig, StudentConfig
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
-from understudy.evaluation.environment import hardware
+from understudy.evaluation.environment import this_machine
 from understudy.execution import BACKENDS, open_backend
 from understudy.execution.autoselect import measure_backends
 from understudy.execution.backend import (
@@ -33,24 +33,30 @@ from understudy.execution.backend import (
 )
 from understudy.execution.sequential import on_cpu
 from understudy.execution.workers import Job, available_cores, run_jobs
-from understudy.files import write_bytes, write_json
+from understudy.files import from_json, to_json, write_bytes, write_json
 from understudy.methods import method_config, needs_of
 from understudy.methods.base import NEEDS
 from understudy.runs.arm import run_arm
 from understudy.runs.folder import arm_folder, kept_weights, record_config
 from understudy.runs.networks import build
 from understudy.runs.plan import Link, chain_of, needed_by, spec_of
+from understudy.runs.results import SCHEMA, ArmResult
 from understudy.runs.summary import describe_data
 from understudy.sweep.results import (
-    Run,
+    BackendChoice,
+    BestTrial,
+    Final,
+    SearchFacts,
+    SweepResults,
+    TrialRun,
     accuracy_of,
     baseline_entries,
     best_of,
     final_entry,
     gain_over,
     plain_key,
+    read_runs,
     trial_entries,
-    trial_run,
     write_trials,
 )
 from understudy.sweep.search import Plan, Search, Taken, default_storage, hide_password, make_plan
@@ -94,7 +100,7 @@ def run_sweep(
     command: str = "",
     cache: str | None = None,
     display: bool = True,
-) -> dict[str, Any]:
+) -> SweepResults:
     """Try many settings of a recipe, choose by validation, and test the winner once.
 
     Args:
@@ -128,7 +134,7 @@ def run_sweep(
     fresh = _fresh_seeds(config.seeds, final_seeds)
     if backend != "auto" and backend not in BACKENDS:
         raise UnderstudyError(f"unknown backend {backend!r}: there are auto, {', '.join(BACKENDS)}")
-    environment = hardware(resolve_device(device).type)
+    environment = this_machine(resolve_device(device).type)
     data, test = prepare_data(config.data)  # `test` stays sealed here: only its length is asked for
     build(config.teacher.model, data, config.teacher.stages)
     for student in _students(config, dimensions):
@@ -272,7 +278,7 @@ class _Group:
     final: bool = False
     taken: Taken | None = None
     flying: set[str] = field(default_factory=set)
-    results: dict[int, dict[str, Any]] = field(default_factory=dict)
+    results: dict[int, ArmResult] = field(default_factory=dict)
     failed: str | None = None
     pruned: str | None = None
     epochs_seen: int = 0
@@ -280,10 +286,9 @@ class _Group:
     def training_name(self, seed: int) -> str:
         return f"{self.name}-seed{seed}"
 
-    def runs(self) -> list[Run]:
-        return [
-            trial_run(self.results[seed], self.final) for seed in self.seeds if seed in self.results
-        ]
+    def runs(self) -> tuple[TrialRun, ...]:
+        done = [self.results[seed] for seed in self.seeds if seed in self.results]
+        return tuple(TrialRun.of(result, self.final) for result in done)
 
 
 class _Sweep:
@@ -315,9 +320,9 @@ class _Sweep:
         self.backend: Backend | None = None
         self.groups: dict[str, _Group] = {}  # training in flight -> its group
         self.ready: list[Event] = []
-        self.plain: dict[str, list[Run]] = {}
+        self.plain: dict[str, tuple[TrialRun, ...]] = {}
         self.plain_begun: set[str] = set()
-        self.final: dict[str, Any] | None = None
+        self.final: Final | None = None
         self.revived = time.monotonic()
         self.before = _read_json(
             out / "results.json"
@@ -325,9 +330,9 @@ class _Sweep:
         self.seconds: dict[str, float] = self.before.get("seconds") or dict.fromkeys(
             ("teacher", "trials", "final", "total"), 0.0
         )
-        self.chosen: dict[str, Any] | None = self.before.get("backend")
+        self.chosen = _backend_of(self.before)
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> SweepResults:
         """Teacher, trials, final comparison; what is there already is not made again."""
         begun = self.search.left()
         if begun:
@@ -342,8 +347,8 @@ class _Sweep:
         if self.search.leads:
             self._final()
         results = self._write()
-        reasons = [trial["reason"] for trial in results["trials"] if trial["state"] == "failed"]
-        if results["best"] is None and reasons:
+        reasons = [trial.reason for trial in results.trials if trial.state == "failed"]
+        if results.best is None and reasons:
             raise UnderstudyError(f"no trial came through; the first to fail: {reasons[0]}")
         return results
 
@@ -459,7 +464,7 @@ class _Sweep:
             return
         kept = self.search.noted().get(f"plain {key}")
         if kept is not None:
-            self.plain[key] = kept
+            self.plain[key] = read_runs(kept)
             return
         if not self.search.leads:
             return
@@ -609,7 +614,7 @@ class _Sweep:
         else:
             key = plain_key(group.values)
             self.plain[key] = group.runs()
-            self.search.note(f"plain {key}", self.plain[key])
+            self.search.note(f"plain {key}", to_json(self.plain[key]))
             self.shown.say(f"plain student{beside}: {_percent(group.runs())}")
         self._write()
 
@@ -617,17 +622,17 @@ class _Sweep:
         line = f"trial {taken.number} ({label(taken.values)}): "
         runs = group.runs()
         if group.failed:
-            self.search.give_up(taken, "failed", group.failed, runs)
+            self.search.give_up(taken, "failed", group.failed, to_json(runs))
             self.shown.say(f"{line}failed, {group.failed}")
         elif group.pruned:
-            self.search.give_up(taken, "pruned", group.pruned, runs)
+            self.search.give_up(taken, "pruned", group.pruned, to_json(runs))
             self.shown.say(f"{line}{group.pruned}")
         else:
             accuracy = accuracy_of(runs)
             assert accuracy is not None
-            self.search.complete(taken, runs, accuracy["mean"])
-            gain = gain_over(runs, self.plain.get(plain_key(taken.values), []))
-            beside = f", {100 * gain['mean']:+.2f} points over the plain student" if gain else ""
+            self.search.complete(taken, to_json(runs), accuracy.mean)
+            gain = gain_over(runs, self.plain.get(plain_key(taken.values), ()))
+            beside = f", {100 * gain.mean:+.2f} points over the plain student" if gain else ""
             self.shown.say(f"{line}{_percent(runs)}{beside}")
 
     def _capacity(self) -> int:
@@ -641,18 +646,18 @@ class _Sweep:
         """The backend, opened when there is something to train for the first time."""
         if self.backend is None:
             if self.asked_backend != "auto":
-                self.chosen = {"name": self.asked_backend, "chosen": "given", "measured": {}}
-            elif self.chosen is None or self.chosen["chosen"] == "given":
+                self.chosen = BackendChoice(name=self.asked_backend, chosen="given")
+            elif self.chosen is None or self.chosen.chosen == "given":
                 self.chosen = self._measure(config)
-            self.backend = self._make(str(self.chosen["name"]))
-            self.chosen = self.chosen | {"capacity": self.backend.capacity}
+            self.backend = self._make(self.chosen.name)
+            self.chosen = replace(self.chosen, capacity=self.backend.capacity)
             self._write()
         return self.backend
 
     def _make(self, name: str) -> Backend:
         return open_backend(name, self.out, device=self.device, workers=self.workers)
 
-    def _measure(self, config: RunConfig) -> dict[str, Any]:
+    def _measure(self, config: RunConfig) -> BackendChoice:
         self.shown.say("measuring which backend is fastest here")
 
         def opener(name: str) -> Callable[[], Backend]:
@@ -674,7 +679,7 @@ class _Sweep:
         name = max(rates, key=lambda name: rates[name])
         figures = ", ".join(f"{each} {rate:,.0f}" for each, rate in rates.items())
         self.shown.say(f"images per second: {figures}; taking {name}")
-        return {"name": name, "chosen": "measured", "measured": rates}
+        return BackendChoice(name=name, chosen="measured", measured=rates)
 
     def _dearest(self, config: RunConfig) -> RunConfig:
         """Of the methods in the search, one that reads the most of its teacher: backends differ in what that costs."""
@@ -685,49 +690,38 @@ class _Sweep:
 
     # What is left behind.
 
-    def _write(self) -> dict[str, Any]:
+    def _write(self) -> SweepResults:
         """``results.json`` and ``trials.csv`` as far as the sweep has come."""
         records = self.search.records()
         noted = self.search.noted()
         keys = dict.fromkeys(plain_key(record.values) for record in records)
-        plain = {key: noted[f"plain {key}"] for key in keys if f"plain {key}" in noted}
+        plain = {key: read_runs(noted[f"plain {key}"]) for key in keys if f"plain {key}" in noted}
         entries = trial_entries(records, plain, self.config.seeds)
         best = best_of(records)
-        backend = self.chosen or {
-            "name": self.asked_backend,
-            "chosen": "given",
-            "measured": {},
-            "capacity": 0,
-        }
-        results = {
-            "schema": 1,
-            "kind": "sweep",
-            "name": self.facts["name"],
-            "command": self.facts["command"],
-            "created": self.before.get("created")
-            or datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": self.seconds,
-            "environment": self.facts["environment"],
-            "data": self.facts["data"],
-            "config": self.facts["config"],
-            "space": describe(self.plan.space),
-            "search": {
-                "name": self.plan.search,
-                "pruner": self.plan.pruner,
-                "storage": self.facts["storage"],
-            },
-            "backend": {
-                key: backend.get(key) for key in ("name", "capacity", "chosen", "measured")
-            },
-            "objective": "val.accuracy",
-            "seeds": list(self.config.seeds),
-            "baselines": baseline_entries(records, plain),
-            "trials": entries,
-            "best": None if best is None else {"number": best.number, "values": best.values},
-            "final": self.final,
-            "importance": self.search.importance() if self.final else None,
-        }
-        self.before["created"] = results["created"]
+        results = SweepResults(
+            schema=SCHEMA,
+            kind="sweep",
+            name=self.facts["name"],
+            command=self.facts["command"],
+            created=self.before.get("created") or datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=self.seconds,
+            environment=self.facts["environment"],
+            data=self.facts["data"],
+            config=self.facts["config"],
+            space=self.plan.space,
+            search=SearchFacts(
+                name=self.plan.search, pruner=self.plan.pruner, storage=self.facts["storage"]
+            ),
+            backend=self.chosen
+            or BackendChoice(name=self.asked_backend, capacity=0, chosen="given"),
+            seeds=tuple(self.config.seeds),
+            baselines=baseline_entries(records, plain),
+            trials=entries,
+            best=None if best is None else BestTrial(number=best.number, values=best.values),
+            final=self.final,
+            importance=self.search.importance() if self.final else None,
+        )
+        self.before["created"] = results.created
         write_json(self.out / "results.json", results)
         write_trials(self.out / "trials.csv", self.plan.space, entries)
         return results
@@ -741,6 +735,16 @@ class _Sweep:
         finally:
             spent = time.perf_counter() - began
             self.seconds |= {phase: before + spent, "total": total + spent}
+
+
+def _backend_of(results: Mapping[str, Any]) -> BackendChoice | None:
+    """The backend that an earlier session of the sweep chose."""
+    found = results.get("backend")
+    if not found:
+        return None
+    return from_json(
+        BackendChoice, found, "results.json of the sweep", "delete it to measure again"
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -771,12 +775,12 @@ def _names_method(values: Mapping[str, Any]) -> bool:
     return any(key in ("method", "method.name") for key in values)
 
 
-def _percent(runs: Sequence[Run]) -> str:
+def _percent(runs: Sequence[TrialRun]) -> str:
     accuracy = accuracy_of(runs)
     if accuracy is None:
         return "no result"
-    spread = f" ± {100 * accuracy['std']:.2f}" if accuracy["std"] is not None else ""
-    return f"{100 * accuracy['mean']:.2f}{spread} % on validation"
+    spread = f" ± {100 * accuracy.std:.2f}" if accuracy.std is not None else ""
+    return f"{100 * accuracy.mean:.2f}{spread} % on validation"
 
 
 def _where_from(link: Link, seed: int) -> str:

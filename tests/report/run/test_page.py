@@ -195,7 +195,7 @@ def test_broken_results_are_one_clear_line(
 def test_broken_companions_are_named(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     write_example_run(tmp_path, num_test=100, epochs=1)
-    assert read_results(tmp_path)["schema"] == 1
+    assert read_results(tmp_path).schema == 1
     predictions = tmp_path / "arms" / "distilled-seed1" / "predictions.npz"
     whole = predictions.read_bytes()
     predictions.write_bytes(b"not a zip")

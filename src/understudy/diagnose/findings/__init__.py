@@ -54,7 +54,7 @@ NEED_WEIGHTS = {
 def diagnose(evidence: Evidence) -> list[Finding]:
     """All findings, causes first. Where distillation is shown to have helped there is nothing to explain, so no cause."""
     found = [finding for question in QUESTIONS if (finding := question(evidence)) is not None]
-    low = evidence.recorded.gain["low"]
-    if low is not None and float(low) > 0:  # type: ignore[arg-type]
+    low = evidence.recorded.gain.low
+    if low is not None and low > 0:
         found = [replace(f, severity="contributing") if f.severity == "cause" else f for f in found]
     return sorted(found, key=lambda finding: ORDER.index(finding.severity))

@@ -14,9 +14,9 @@ MANY_SEEDS = 30
 def noise(evidence: Evidence) -> Finding:
     """Could this run have shown a gain at all?"""
     gain, recorded = evidence.recorded.gain, evidence.recorded
-    of_seeds = summarise([float(g) for g in gain["gains"]])  # type: ignore[attr-defined]
+    of_seeds = summarise(gain.gains)
     assert of_seeds is not None
-    n, mean, std = of_seeds["n"], of_seeds["mean"], of_seeds["std"]
+    n, mean, std = of_seeds.n, of_seeds.mean, of_seeds.std
     error = difference_error(
         recorded.arms["distilled"].test_accuracy,
         recorded.arms["baseline"].test_accuracy,
@@ -32,7 +32,8 @@ def noise(evidence: Evidence) -> Finding:
             "seeds differ by about as much as distillation gains, and one of them has no interval",
             ("--seeds 0,1,2",),
         )
-    low, high = float(gain["low"]), float(gain["high"])  # type: ignore[arg-type]
+    low, high = gain.low, gain.high
+    assert std is not None and low is not None and high is not None, "of several seeds"
     seen = (
         f"gain {points(mean)} points [{points(low)}, {points(high)}] over {n} seeds, whose gains differ "
         f"by {plain_points(std)} (one standard deviation); {about_test}"

@@ -38,7 +38,7 @@ from understudy.execution.fused.student import StackedStudent, why_not_stacked
 from understudy.methods import method_config, needs_of
 from understudy.methods.base import Method
 from understudy.methods.born_again import generation_seed
-from understudy.runs.finish import finish_arm
+from understudy.runs.finish import TrainedArm, finish_arm
 from understudy.runs.folder import arm_folder
 from understudy.runs.networks import build, load_teacher
 from understudy.runs.plan import ArmSpec, link_of, spec_of
@@ -225,12 +225,10 @@ class FusedBackend(Backend):
                 training.config,
                 seat.spec,
                 training.folder,
-                seat.method.deployed(),
-                seat.history,
+                TrainedArm(seat.method.deployed(), seat.history, seat.student.seconds),
                 seat.data,
                 seat.test if training.final else None,
                 seat.fabric,
-                seat.student.seconds,
                 teachers=training.teachers,
             )
         except Exception as error:

@@ -35,6 +35,7 @@ from understudy.report.run.table import (
     present,
     significant,
 )
+from understudy.runs.results import HistoryRow
 
 COLOURS = {
     "teacher": "#0072B2",
@@ -109,7 +110,7 @@ class Look:
     marker: str
 
 
-def draw_all(results: Results, history: Sequence[Mapping[str, Any]], folder: Path) -> list[Drawing]:
+def draw_all(results: Results, history: Sequence[HistoryRow], folder: Path) -> list[Drawing]:
     """Draw every figure the run has numbers for and write ``folder/<name>.png`` and ``.svg``.
 
     ``history`` holds one mapping for each arm, seed and epoch, with the columns of ``history.csv``; numbers as float or None.
@@ -233,7 +234,7 @@ def draw_gain(results: Results) -> Figure | None:
     return name_rows(figure, axes, names)
 
 
-def draw_curves(results: Results, history: Sequence[Mapping[str, Any]]) -> Figure | None:
+def draw_curves(results: Results, history: Sequence[HistoryRow]) -> Figure | None:
     """Validation accuracy and training loss by epoch: mean and ± one standard deviation over seeds."""
     if not history:
         return None
@@ -245,8 +246,13 @@ def draw_curves(results: Results, history: Sequence[Mapping[str, Any]]) -> Figur
         for name, look in looks.items():
             by_epoch: dict[int, list[float]] = {}
             for line in history:
-                if line["arm"] == name and present(line.get(column)):
-                    by_epoch.setdefault(int(line["epoch"]) + 1, []).append(scale * line[column])
+                value = (
+                    line.epoch.losses.get("loss")
+                    if column == "train_loss"
+                    else line.epoch.val_accuracy
+                )
+                if line.arm == name and present(value):
+                    by_epoch.setdefault(line.epoch.epoch + 1, []).append(scale * value)
             if not by_epoch:
                 continue
             epochs = sorted(by_epoch)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.errors import UnderstudyError
-from understudy.files import write_bytes
+from understudy.files import to_json, write_bytes
 from understudy.report.render import render
 from understudy.report.run.table import (
     ABSENT,
@@ -63,7 +63,7 @@ def write_report(run: Path, *, figures: bool = True) -> Path:
         from understudy.report.sweep.page import write_sweep_report
 
         return write_sweep_report(run, figures=figures)
-    results = read_results(run)
+    results = to_json(read_results(run))
     drawings: list[Any] = []
     if figures:
         from understudy.report.run.figures import draw_all
