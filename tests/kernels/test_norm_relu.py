@@ -396,3 +396,12 @@ def test_without_a_place_for_compiled_code_it_is_compiled_anew(
 
     monkeypatch.setattr(loops, "njit", njit)
     assert loops._compiled(len) is len and asked == [True, False]
+
+
+def test_private_functorch_check_of_torch_exists() -> None:
+    """``torch._C._functorch.is_functorch_wrapped_tensor``, seen in torch 2.13; it is private."""
+    x = torch.ones(2)
+    assert not module._is_transformed(x)
+    seen = []
+    torch.func.vmap(lambda row: (seen.append(module._is_transformed(row)), row)[1])(x)
+    assert seen == [True]

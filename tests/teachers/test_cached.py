@@ -636,10 +636,7 @@ def test_a_stores_description_and_folder_stay_the_same(
 def test_the_file_of_an_epoch_is_named_by_its_number(tmp_path: Path) -> None:
     endless = OutputStore(tmp_path, {"teacher": "t"}, 5, 3, None)
     assert (
-        endless.open(0).shape
-        == endless.open(12).shape
-        == endless.open(teacher_cache.PLAIN).shape
-        == (5, 4)
+        endless.open(0).shape == endless.open(12).shape == endless.open(UNAUGMENTED).shape == (5, 4)
     )
     assert {path.name for path in endless.folder.glob("*.bin")} == {
         "epoch-00000.bin",
@@ -647,7 +644,7 @@ def test_the_file_of_an_epoch_is_named_by_its_number(tmp_path: Path) -> None:
         "plain.bin",
     }
     finite = OutputStore(tmp_path, {"teacher": "t"}, 5, 3, 7)
-    assert finite.open(0).shape == finite.open(teacher_cache.PLAIN).shape == (35, 4)
+    assert finite.open(0).shape == finite.open(UNAUGMENTED).shape == (35, 4)
     assert [path.name for path in finite.folder.glob("*.bin")] == ["views.bin"]
     assert (finite.folder / "views.bin").stat().st_size == 35 * 4 * 2
 
@@ -730,7 +727,7 @@ def test_several_teachers_logits_are_read_back_with_their_shares(tmp_path: Path)
     data = tiny_data()
     batches = TrainBatches(data.train, data.config, 7, 0, CPU)
     live = FrozenTeacher(Ensemble([tiny_net(), tiny_net(1)], [1, 3]), description="two")
-    cached = _live_or_cached(live, "logits", "auto", data, batches, str(tmp_path))
+    cached = live_or_cached(live, "logits", "auto", data, batches, str(tmp_path))
     assert isinstance(cached, CachedTeacher) and cached.store.width == 6
     views = batches.policy.epoch(0)
     cached.prepare(0, views)

@@ -1,5 +1,6 @@
 """A plain PyTorch loop, and what is needed to compare the package's loop with it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,8 @@ from understudy.events import EpochResult
 from understudy.methods import CE, MethodConfig, MethodContext
 from understudy.models.base import Outputs
 from understudy.training.device import make_fabric
-from understudy.training.loop import train_epochs
+from understudy.training.loop import train_steps
+from understudy.training.setup import make_batches
 
 CPU = torch.device("cpu")
 SETTINGS = TrainConfig(
@@ -35,7 +37,7 @@ class Step:
     """The numbers of one step of the plain loop."""
 
     loss: float
-    hits: int
+    correct: int
     images: int
     norm: float
     """Of the gradient, before it is clipped."""
@@ -76,8 +78,8 @@ def plain_loop(
                     gradient.mul_(min(1.0, config.grad_clip / (norm + 1e-6)))
             optimizer.step()
             state = {name: value.clone() for name, value in network.state_dict().items()}
-            hits = int((logits.argmax(1) == batch.labels).sum())
-            steps.append(Step(loss.item(), hits, len(batch.labels), norm, state))
+            correct = int((logits.argmax(1) == batch.labels).sum())
+            steps.append(Step(loss.item(), correct, len(batch.labels), norm, state))
         epochs.append(steps)
     return epochs
 
@@ -109,13 +111,27 @@ def train(
     config: TrainConfig = SETTINGS,
     *,
     method: CE | None = None,
-    precision: str = "fp32",
     **options: Any,
 ) -> tuple[CE, list[EpochResult]]:
+    """Train with the package's loop; options as for :func:`steps_of`."""
     method = method_of(data) if method is None else method
-    return method, list(
-        train_epochs(method, data, config, make_fabric("cpu", precision), **options)
-    )
+    results = steps_of(method, data, config, **options)
+    return method, [result for result in results if result is not None]
+
+
+def steps_of(
+    method: CE,
+    data: TrainingData,
+    config: TrainConfig = SETTINGS,
+    *,
+    seed: int = 0,
+    batches: TrainBatches | None = None,
+    **options: Any,
+) -> Iterator[EpochResult | None]:
+    """The package's loop on the CPU, at its beginning."""
+    fabric = make_fabric("cpu", config.precision)
+    batches = batches or make_batches(data, config, seed, fabric)
+    return train_steps(method, data, config, fabric, batches=batches, **options)
 
 
 def assert_state(network: nn.Module, expected: State) -> None:

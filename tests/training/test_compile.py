@@ -9,7 +9,7 @@ from tests.training.test_loop import SETTINGS, make_data, make_method, run, star
 
 from understudy.data.loader import Batch, TrainBatches
 from understudy.models.base import Outputs
-from understudy.teachers.frozen import Teacher
+from understudy.teachers.base import Teacher
 from understudy.training import compile as compiling
 from understudy.training import loop
 from understudy.training.state import TrainingFiles
@@ -150,7 +150,7 @@ def test_the_steps_that_are_left_decide_once(
 ):
     """40 images in batches of 16 for three epochs: nine steps."""
     calls = []
-    monkeypatch.setattr(loop, "worth_compiling", lambda *args: calls.append(args) or False)
+    monkeypatch.setattr(compiling, "worth_compiling", lambda *args: calls.append(args) or False)
     data = make_data()
     method, _ = run(data, replace(SETTINGS, compile="auto"))
     ((found, batch, teacher_outputs, steps),) = calls
@@ -170,7 +170,7 @@ def test_the_timing_has_the_teachers_outputs_for_its_batch(monkeypatch: pytest.M
             return Outputs(batch.index)
 
     calls = []
-    monkeypatch.setattr(loop, "worth_compiling", lambda *args: calls.append(args) or False)
+    monkeypatch.setattr(compiling, "worth_compiling", lambda *args: calls.append(args) or False)
     run(make_data(), replace(SETTINGS, compile="auto"), teacher=Rows())
     ((_, batch, teacher_outputs, _),) = calls
     assert torch.equal(teacher_outputs.logits, batch.index)

@@ -12,7 +12,7 @@ from understudy.config.schedules import Curriculum
 from understudy.data.loader import Batch, TrainBatches, plain_batches
 from understudy.data.views import Views
 from understudy.errors import UnderstudyError
-from understudy.events import SILENT, Observer
+from understudy.events import SILENT, Observer, Silent
 from understudy.models.base import Outputs
 from understudy.teachers.cached import cached_teacher
 from understudy.teachers.frozen import FrozenTeacher
@@ -46,7 +46,7 @@ class Watched(FrozenTeacher):
     """Records what it is prepared for."""
 
     def prepare(self, epoch: int, views: Views, observer: Observer = SILENT) -> None:
-        self.prepared = (epoch, views)
+        self.prepared = (epoch, views, observer)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -68,8 +68,13 @@ def test_more_images_than_a_batch_are_all_scored_in_order(by: str, streaming: bo
         atol=1e-5,
     )
     assert found.dtype == torch.float32 and found.device.type == "cpu" and not found.requires_grad
-    epoch, views = teacher.prepared
-    assert epoch == -1 and views.top.unique().tolist() == [1] and not views.flip.any()
+    epoch, views, observer = teacher.prepared
+    assert (
+        epoch == -1
+        and observer is SILENT
+        and views.top.unique().tolist() == [1]
+        and not views.flip.any()
+    )
 
 
 def test_scores_of_half_precision_logits_are_single_precision() -> None:
@@ -85,17 +90,18 @@ def test_scores_of_half_precision_logits_are_single_precision() -> None:
     assert found.dtype == torch.float32
 
 
-def test_images_are_ranked_by_what_the_curriculum_names() -> None:
+def test_observer_and_kind_reach_the_teacher() -> None:
     teacher, batches, _ = made()
-    pace = make_sampler(Curriculum(by="confidence", start=0.5), teacher, batches, 4)
-    by_confidence, by_loss = (hardness(teacher, batches, by) for by in ("confidence", "loss"))
-    assert torch.equal(pace.ranked_images, rank_images(by_confidence))
-    assert not torch.equal(pace.ranked_images, rank_images(by_loss))
+    watched, observer = Watched(tiny_net()), Silent()
+    pace = make_sampler(Curriculum(by="confidence", start=0.5), watched, batches, 4, observer)
+    assert torch.equal(pace.ranked_images, rank_images(hardness(teacher, batches, "confidence")))
+    assert not torch.equal(pace.ranked_images, rank_images(hardness(teacher, batches, "loss")))
+    assert watched.prepared[2] is observer
 
 
 def test_many_equals_keep_their_order() -> None:
-    found = torch.tensor([1.0, 0.0] * 500)
-    assert rank_images(found).tolist() == [*range(1, 1000, 2), *range(0, 1000, 2)]
+    values = torch.tensor([1.0, 0.0] * 500)
+    assert rank_images(values).tolist() == [*range(1, 1000, 2), *range(0, 1000, 2)]
 
 
 def test_among_equals_the_first_stays_first() -> None:

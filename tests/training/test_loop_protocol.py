@@ -1,24 +1,33 @@
-"""What method, teacher and caller see of the loop: terms, measures, batches, progress, pauses, precision, ranks, fingerprints."""
+"""What method, teacher and caller see of the loop: terms, measures, batches, progress, pauses."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from tests.tiny_data import TinyNet, tiny_data, tiny_net
-from tests.training.plain_loop import CPU, SETTINGS, assert_state, method_of, plain_loop, train
+from tests.training.plain_loop import (
+    CPU,
+    SETTINGS,
+    assert_state,
+    method_of,
+    plain_loop,
+    steps_of,
+    train,
+)
 from torch import Tensor
 from torch.nn import functional as F
 
 from understudy.data.loader import Batch, TrainBatches
 from understudy.data.views import Views
+from understudy.events import SILENT, Observer, Progress, Silent
 from understudy.methods import CE, MethodConfig
 from understudy.models.base import Outputs
-from understudy.teachers.frozen import Teacher
-from understudy.training.device import make_fabric, resolve_precision
-from understudy.training.loop import _live, _share, run_fingerprint, train_steps
+from understudy.teachers.base import Teacher
+from understudy.training.device import resolve_precision
+from understudy.training.state import run_fingerprint
+from understudy.training.step import _in_autocast_precision, rank_weight
 
 # What a method and a teacher see
 
@@ -46,7 +55,17 @@ def test_all_terms_are_summed_and_measures_stand_apart() -> None:
             {"most": 0.75 * mean, "rest": 0.25 * mean, "loss": mean}, rel=1e-4
         )
         assert result.measures == {"odds": 0.25 + epoch}
-        assert result.train_accuracy == sum(step.hits for step in steps) / 24
+        assert result.train_accuracy == sum(step.correct for step in steps) / 24
+
+
+class Log(Silent):
+    """Keeps every progress event."""
+
+    def __init__(self) -> None:
+        self.events: list[Progress] = []
+
+    def progress(self, progress: Progress, training: str = "") -> None:
+        self.events.append(progress)
 
 
 class Watched(Teacher):
@@ -56,12 +75,9 @@ class Watched(Teacher):
         self.prepared: list[tuple[int, Views]] = []
         self.seen: list[list[int]] = []
 
-    def prepare(
-        self, epoch: int, views: Views, progress: Callable[[int, int], None] | None = None
-    ) -> None:
+    def prepare(self, epoch: int, views: Views, observer: Observer = SILENT) -> None:
         self.prepared.append((epoch, views))
-        if progress is not None:
-            progress(24, 24)
+        observer.progress(Progress("label", 24, 24, epoch))
 
     def outputs(self, batch: Batch) -> Outputs:
         self.seen.append(batch.index.tolist())
@@ -82,11 +98,9 @@ class Reader(CE):
 
 
 def test_the_teacher_is_prepared_for_each_epochs_views_and_called_for_each_batch() -> None:
-    data, teacher, events = tiny_data(), Watched(), []
+    data, teacher, log = tiny_data(), Watched(), Log()
     method = method_of(data, kind=Reader)
-    train(
-        data, method=method, teacher=teacher, progress=lambda *event: events.append(event), seed=5
-    )
+    train(data, method=method, teacher=teacher, observer=log, seed=5)
     batches = TrainBatches(data.train, data.config, 10, 5, CPU)
     expected = [
         batch.index.tolist()
@@ -97,14 +111,14 @@ def test_the_teacher_is_prepared_for_each_epochs_views_and_called_for_each_batch
     assert [epoch for epoch, _ in teacher.prepared] == [0, 1, 2]
     for epoch, views in teacher.prepared:
         assert torch.equal(views.top, batches.policy.epoch(epoch).top)
-    steps = [
-        [("label", epoch, 24, 24)] + [("train", epoch, done, 3) for done in (1, 2, 3)]
-        for epoch in range(3)
-    ]
-    assert events == [event for epoch in steps for event in epoch]
+    expected_events = []
+    for epoch in range(3):
+        expected_events.append(Progress("label", 24, 24, epoch))
+        expected_events += [Progress("train", done, 3, epoch) for done in (1, 2, 3)]
+    assert log.events == expected_events
 
 
-def test_without_a_display_the_teacher_has_no_progress_to_report() -> None:
+def test_teacher_runs_without_an_observer() -> None:
     data, teacher = tiny_data(), Watched()
     train(data, method=method_of(data, kind=Reader), teacher=teacher)
     assert len(teacher.prepared) == 3 and len(teacher.seen) == 9
@@ -113,8 +127,14 @@ def test_without_a_display_the_teacher_has_no_progress_to_report() -> None:
 def test_outputs_of_a_network_differ_from_cached_ones() -> None:
     """A network gives features, or an embedding in the type of its autocast; a cache gives neither."""
     logits, half = torch.zeros(2, 3), torch.zeros(2, 4, dtype=torch.bfloat16)
-    assert [_live(Outputs(logits)), _live(Outputs(logits, (), half.float()))] == [False, False]
-    assert [_live(Outputs(logits, (half,))), _live(Outputs(logits, (), half))] == [True, True]
+    assert [
+        _in_autocast_precision(Outputs(logits)),
+        _in_autocast_precision(Outputs(logits, (), half.float())),
+    ] == [False, False]
+    assert [
+        _in_autocast_precision(Outputs(logits, (half,))),
+        _in_autocast_precision(Outputs(logits, (), half)),
+    ] == [True, True]
 
 
 def test_features_of_a_live_network_reach_the_method_with_their_batch() -> None:
@@ -150,10 +170,8 @@ def test_given_batches_are_used_instead_of_new_ones() -> None:
 
 def test_other_students_may_take_a_turn_before_an_epoch_and_after_each_step() -> None:
     data = tiny_data()
-    events = list(train_steps(method_of(data), data, SETTINGS, make_fabric("cpu", "fp32")))
-    assert [event is None for event in events] == [True] * 4 + [False] + [True] * 4 + [False] + [
-        True
-    ] * 4 + [False]
+    epochs = [result and result.epoch for result in steps_of(method_of(data), data)]
+    assert epochs == [*[None] * 4, 0, *[None] * 4, 1, *[None] * 4, 2]
 
 
 def test_time_of_others_is_not_charged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,9 +192,7 @@ def test_time_of_others_is_not_charged(monkeypatch: pytest.MonkeyPatch) -> None:
 
     data, results = tiny_data(), []
     method = method_of(data, kind=Slow)
-    for event in train_steps(
-        method, data, SETTINGS, make_fabric("cpu", "fp32"), teacher=Preparing()
-    ):
+    for event in steps_of(method, data, teacher=Preparing()):
         now[0] += 100.0
         results += [] if event is None else [event]
     assert [(r.seconds, r.images_per_second, r.label_seconds) for r in results] == [
@@ -203,7 +219,8 @@ def test_training_and_validation_compute_in_the_configured_precision(
     precision: str, dtype: torch.dtype
 ) -> None:
     data, network = tiny_data(), Types()
-    train(data, replace(SETTINGS, epochs=1), method=method_of(data, network), precision=precision)
+    config = replace(SETTINGS, epochs=1, precision=precision)
+    train(data, config, method=method_of(data, network))
     assert network.calls == [(True, dtype)] * 3 + [(False, dtype)], (
         "three steps, one batch of validation"
     )
@@ -257,13 +274,13 @@ def test_shares_make_the_mean_over_ranks_the_mean_over_the_batch(
     for number, rows in enumerate(whole):
         parts = [rows[rank::world_size] for rank in range(world_size)]
         means = [
-            _share(ranks[rank], number, len(part)) * value[part].mean()
+            rank_weight(ranks[rank], number, len(part)) * value[part].mean()
             for rank, part in enumerate(parts)
         ]
         assert float(sum(means)) / world_size == pytest.approx(float(value[rows].mean()))
 
 
-def test_the_gradient_of_a_rank_is_weighed_by_its_share() -> None:
+def test_the_gradient_of_a_rank_is_weighed_by_itsrank_weight() -> None:
     """Of one batch of 23 images the first of two ranks has 12: its mean counts 24/23 of what it would alone."""
     data = tiny_data(23)
     config = replace(SETTINGS, epochs=1, batch_size=24, momentum=0.0, weight_decay=0.0)
@@ -276,9 +293,9 @@ def test_the_gradient_of_a_rank_is_weighed_by_its_share() -> None:
         torch.testing.assert_close(ours, start - 0.1 * 24 / 23 * start.grad, rtol=1e-4, atol=1e-6)
 
 
-def test_a_single_process_has_the_whole_share() -> None:
+def test_a_single_process_has_the_wholerank_weight() -> None:
     data = tiny_data()
-    assert _share(TrainBatches(data.train, data.config, 10, 0, CPU), 2, 4) == 1.0
+    assert rank_weight(TrainBatches(data.train, data.config, 10, 0, CPU), 2, 4) == 1.0
 
 
 def test_a_checkpoint_fits_the_same_data_config_method_seed_and_views_only() -> None:
@@ -286,17 +303,17 @@ def test_a_checkpoint_fits_the_same_data_config_method_seed_and_views_only() -> 
     method, smooth = method_of(data), method_of(data)
     smooth.config = MethodConfig("ce", alpha=0.25)
 
-    def batches(**augment: Any) -> TrainBatches:
-        return TrainBatches(data.train, tiny_data(**augment).config, 10, 0, CPU)
+    def batches(seed: int = 0, **augment: Any) -> TrainBatches:
+        return TrainBatches(data.train, tiny_data(**augment).config, 10, seed, CPU)
 
     prints = [
-        run_fingerprint(method, data, SETTINGS, batches(), 0),
-        run_fingerprint(method, other, SETTINGS, batches(), 0),
-        run_fingerprint(method, data, replace(SETTINGS, momentum=0.5), batches(), 0),
-        run_fingerprint(smooth, data, SETTINGS, batches(), 0),
-        run_fingerprint(method, data, SETTINGS, batches(), 1),
-        run_fingerprint(method, data, SETTINGS, batches(padding=2), 0),
-        run_fingerprint(method, data, SETTINGS, batches(view_seed=3), 0),
+        run_fingerprint(method, data, SETTINGS, batches()),
+        run_fingerprint(method, other, SETTINGS, batches()),
+        run_fingerprint(method, data, replace(SETTINGS, momentum=0.5), batches()),
+        run_fingerprint(smooth, data, SETTINGS, batches()),
+        run_fingerprint(method, data, SETTINGS, batches(1)),
+        run_fingerprint(method, data, SETTINGS, batches(padding=2)),
+        run_fingerprint(method, data, SETTINGS, batches(view_seed=3)),
     ]
     assert len(set(prints)) == 7
-    assert run_fingerprint(method_of(data), tiny_data(), SETTINGS, batches(), 0) == prints[0]
+    assert run_fingerprint(method_of(data), tiny_data(), SETTINGS, batches()) == prints[0]

@@ -14,6 +14,7 @@ from tests.training.plain_loop import (
     averages,
     method_of,
     plain_loop,
+    steps_of,
     train,
     validation_loss,
 )
@@ -21,8 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from understudy.methods import CE
-from understudy.training.device import make_fabric
-from understudy.training.loop import train_epochs
+from understudy.training.state import TrainingFiles
 
 # One option at a time
 
@@ -79,7 +79,7 @@ def test_losses_and_accuracy_weigh_every_image_alike() -> None:
         assert result.losses["ce"] == pytest.approx(
             sum(step.loss * step.images for step in steps) / 24, rel=1e-4
         )
-        assert result.train_accuracy == sum(step.hits for step in steps) / 24
+        assert result.train_accuracy == sum(step.correct for step in steps) / 24
     assert [result.epoch for result in history] == [0, 1, 2]
 
 
@@ -92,7 +92,7 @@ def test_a_dropped_batch_counts_in_no_mean() -> None:
         assert result.losses["loss"] == pytest.approx(
             sum(step.loss for step in steps) / 2, rel=1e-4
         )
-        assert result.train_accuracy == sum(step.hits for step in steps) / 20
+        assert result.train_accuracy == sum(step.correct for step in steps) / 20
 
 
 def test_a_gradient_below_the_limit_is_not_clipped() -> None:
@@ -190,23 +190,14 @@ def test_a_resumed_run_restores_the_best_epoch_and_the_average(
 ) -> None:
     data, config = tiny_data(), replace(FIVE, keep="best", ema_decay=0.9)
     whole, expected = train(data, config, method=method_of(data, kind=Scripted))
-    epochs = train_epochs(
-        method_of(data, kind=Scripted),
-        data,
-        config,
-        make_fabric("cpu", "fp32"),
-        checkpoint=tmp_path / "c.pt",
-    )
-    for _ in range(stopped_after):
-        next(epochs)
-    epochs.close()
-    again, history = train(
-        data,
-        config,
-        method=method_of(data, kind=Scripted),
-        checkpoint=tmp_path / "c.pt",
-        resume=True,
-    )
+    files = TrainingFiles(tmp_path / "c.pt")
+    steps = steps_of(method_of(data, kind=Scripted), data, config, files=files)
+    for result in steps:
+        if result is not None and result.epoch == stopped_after - 1:
+            break
+    steps.close()
+    files = TrainingFiles(tmp_path / "c.pt", resume=True)
+    again, history = train(data, config, method=method_of(data, kind=Scripted), files=files)
     assert all(
         torch.equal(again.state_dict()[name], value) for name, value in whole.state_dict().items()
     )
@@ -217,30 +208,30 @@ def test_a_resumed_run_restores_the_best_epoch_and_the_average(
 
 def test_a_finished_run_resumes_without_another_step(tmp_path: Path) -> None:
     data = tiny_data()
-    _, expected = train(data, checkpoint=tmp_path / "c.pt")
+    _, expected = train(data, files=TrainingFiles(tmp_path / "c.pt"))
 
     class Idle(CE):
         def forward(self, *_: Any) -> Any:
             raise AssertionError("trained again")
 
-    assert (
-        train(data, method=method_of(data, kind=Idle), checkpoint=tmp_path / "c.pt", resume=True)[1]
-        == expected
-    )
+    files = TrainingFiles(tmp_path / "c.pt", resume=True)
+    assert train(data, method=method_of(data, kind=Idle), files=files)[1] == expected
 
 
 def test_without_a_checkpoint_a_resumed_run_starts_from_the_beginning(tmp_path: Path) -> None:
     data = tiny_data()
     expected = train(data)[0].student.state_dict()
     for checkpoint in (None, tmp_path / "none.pt"):
-        assert_state(train(data, checkpoint=checkpoint, resume=True)[0].student, expected)
+        files = TrainingFiles(checkpoint, resume=True)
+        assert_state(train(data, files=files)[0].student, expected)
     assert (tmp_path / "none.pt").exists(), "it is written after each epoch"
 
 
 def test_a_checkpoint_is_read_only_where_the_run_resumes(tmp_path: Path) -> None:
     data = tiny_data()
-    train(data, checkpoint=tmp_path / "c.pt")
-    fresh, _ = train(data, checkpoint=tmp_path / "c.pt", method=method_of(data, tiny_net(2)))
+    files = TrainingFiles(tmp_path / "c.pt")
+    train(data, files=files)
+    fresh, _ = train(data, files=files, method=method_of(data, tiny_net(2)))
     assert_state(
         fresh.student, train(data, method=method_of(data, tiny_net(2)))[0].student.state_dict()
     )

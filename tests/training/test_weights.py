@@ -82,3 +82,26 @@ def test_weights_that_are_missing_damaged_or_foreign_are_refused(tmp_path: Path)
     with pytest.raises(UnderstudyError, match=r"does not fit the network.*fc.weight") as caught:
         load_weights(tmp_path / "five.safetensors", tiny_net())
     assert "\n" not in str(caught.value)
+
+
+def test_weights_of_every_type_are_written_under_their_own_names(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    network = tiny_net(seed=4)
+    network.bn.num_batches_tracked += 7
+    save_weights(tmp_path / "w.safetensors", network)
+    found = load_file(tmp_path / "w.safetensors")
+    assert sorted(found) == sorted(network.state_dict()) and found["bn.num_batches_tracked"] == 7
+    assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("change", ["missing", "extra"])
+def test_weights_must_have_the_networks_names(tmp_path: Path, change: str) -> None:
+    state = tiny_net(seed=1).state_dict()
+    if change == "missing":
+        del state["fc.bias"]
+    else:
+        state["fc.scale"] = torch.ones(1)
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(UnderstudyError, match=r"does not fit the network.*fc\.(bias|scale)"):
+        load_weights(tmp_path / "w.pt", tiny_net(seed=2))

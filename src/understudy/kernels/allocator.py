@@ -1,8 +1,9 @@
-"""Keep the memory that a step frees for the next step, instead of giving it back to the system.
+"""Reuse the memory that a step frees in the next step, instead of returning it to the system.
 
-The C library hands large blocks back to the kernel when they are freed. A training step frees and asks for the same few
-hundred megabytes every time, and the kernel clears each page before it comes back: on a CPU that costs the founding student
-a tenth of its step, and a network with large maps a third (docs/performance.md).
+The C library returns large blocks to the kernel when they are freed. A training step frees and
+allocates the same few hundred megabytes every time, and the kernel clears each page again: on a CPU
+that costs the founding student a tenth of its step, and a network with large maps a third
+(docs/performance.md).
 """
 
 import ctypes
@@ -14,12 +15,13 @@ _CHOSEN_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TU
 
 
 def keep_freed_memory() -> bool:
-    """Ask the C library to keep freed blocks below 1 GiB for later requests, in this process, from now on.
+    """Make the C library reuse freed blocks below 1 GiB, in this process, from now on.
 
     Results do not change; resident memory stays at its peak instead of falling between steps.
 
     Returns:
-        whether it was asked: not where the C library is not glibc, and not where the environment already sets its allocator.
+        whether it was set: not if the C library is not glibc, or the environment already sets its
+        allocator.
     """
     if any(name in os.environ for name in _CHOSEN_BY_USER):
         return False
@@ -30,7 +32,7 @@ def keep_freed_memory() -> bool:
 
 
 def _c_library() -> object:
-    """The C library's functions; an object without any where the system (Windows) has no such handle."""
+    """The C library's functions; an object without any if the system (Windows) has no handle."""
     try:
         return ctypes.CDLL(None)
     except TypeError:

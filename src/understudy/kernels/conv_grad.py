@@ -1,9 +1,10 @@
 """Convolution weight gradients as one matrix product, where oneDNN is slow at them.
 
-On CPUs with AVX2 only, oneDNN computes the weight gradient of a convolution over small maps at a fraction of the speed of a
-matrix product: 512 -> 512 channels on 2 x 2 maps at batch 128 takes 170 ms there and 43 ms as ``gradient^T @ columns`` (AMD
-Zen 3, one thread). The sums are the same up to the order of additions. The rule that picks the path looks at shapes
-and the processor only, never at a clock, so that a run's numbers stay reproducible.
+On CPUs with AVX2 only, oneDNN computes the weight gradient of a convolution over small maps at a
+fraction of the speed of a matrix product: 512 -> 512 channels on 2 x 2 maps at batch 128 takes
+170 ms there and 43 ms as ``gradient^T @ columns`` (AMD Zen 3, one thread). The sums are the same up
+to the order of additions. The rule that picks the path depends on shapes and the processor only,
+never on a clock, so that a run's numbers stay reproducible.
 """
 
 from typing import Any
@@ -12,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_LARGEST_MAP = (
-    16  # output positions; at 8 x 8 and above oneDNN wins (measured, docs/performance.md)
-)
+_LARGEST_MAP = 16
+"""Output positions; at 8 x 8 and above oneDNN is faster (docs/performance.md)."""
 _FEWEST_CHANNELS = 32
 
 
@@ -56,7 +56,10 @@ class _Conv2d(torch.autograd.Function):
 def _columns(
     x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
-    """``[B * H' * W', kh * kw * C]``: the patch under each output position, read as a strided view of NHWC memory."""
+    """``[B * H' * W', kh * kw * C]``: the patch under each output position.
+
+    Read as a strided view of NHWC memory.
+    """
     padded = (
         F.pad(x, (padding[1], padding[1], padding[0], padding[0])).permute(0, 2, 3, 1).contiguous()
     )
@@ -70,7 +73,10 @@ def _columns(
 
 
 class SmallMapConv2d(nn.Conv2d):
-    """``nn.Conv2d`` with the same parameters and outputs whose weight gradient on small CPU maps is a matrix product."""
+    """``nn.Conv2d`` whose weight gradient on small CPU maps is a matrix product.
+
+    Parameters, state dict and outputs are those of ``nn.Conv2d``.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         if not (self.training and torch.is_grad_enabled() and _worth_it(self, input)):
@@ -98,7 +104,13 @@ def _worth_it(conv: nn.Conv2d, x: Tensor) -> bool:
 
 
 def use_small_map_gradients(model: nn.Module) -> None:
-    """Switch a model's convolutions over, in place, on CPUs where it pays; names, weights and outputs stay as they are."""
+    """Make a model's plain convolutions :class:`SmallMapConv2d`, in place, on CPUs where it pays.
+
+    The class of each module is replaced, not the module: names, weights, hooks and references from
+    elsewhere (an optimizer, a wrapper, a tied layer) stay valid, as they would not if new modules
+    were put in place of the old ones. ``SmallMapConv2d`` adds no attribute, so every ``nn.Conv2d``
+    is a complete instance of it. Subclasses of ``nn.Conv2d`` are left alone.
+    """
     if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "DEFAULT"):
         return
     for module in model.modules():

@@ -9,13 +9,18 @@ from torch.nn import functional as F
 from understudy.config.schedules import Curriculum
 from understudy.data.loader import TrainBatches
 from understudy.data.sampling import CurriculumSampler
+from understudy.events import SILENT, Observer
 from understudy.teachers.base import UNAUGMENTED, Teacher
 
 _BATCH = 512
 
 
 def make_sampler(
-    curriculum: Curriculum, teacher: Teacher, batches: TrainBatches, epochs: int
+    curriculum: Curriculum,
+    teacher: Teacher,
+    batches: TrainBatches,
+    epochs: int,
+    observer: Observer = SILENT,
 ) -> CurriculumSampler:
     """Which images each epoch draws from.
 
@@ -24,14 +29,16 @@ def make_sampler(
         teacher: ranks the unaugmented training images; a cached one computes its outputs once.
         batches: the training images.
         epochs: of the training.
+        observer: follows the labelling.
     """
-    return CurriculumSampler(
-        rank_images(hardness(teacher, batches, curriculum.by)), curriculum.shares(epochs)
-    )
+    found = hardness(teacher, batches, curriculum.by, observer)
+    return CurriculumSampler(rank_images(found), curriculum.shares(epochs))
 
 
 @torch.no_grad()
-def hardness(teacher: Teacher, batches: TrainBatches, by: str) -> Tensor:
+def hardness(
+    teacher: Teacher, batches: TrainBatches, by: str, observer: Observer = SILENT
+) -> Tensor:
     """How hard the teacher finds each image: float32 ``[N]`` on the CPU, higher for harder ones.
 
     Args:
@@ -39,9 +46,10 @@ def hardness(teacher: Teacher, batches: TrainBatches, by: str) -> Tensor:
         batches: the training images.
         by: ``loss`` (cross-entropy with the label, in nats) or ``confidence`` (1 minus the largest
             probability).
+        observer: follows the labelling.
     """
     views = batches.policy.identity_views()
-    teacher.prepare(UNAUGMENTED, views)
+    teacher.prepare(UNAUGMENTED, views, observer)
     device = batches.device if batches.images is not None else torch.device("cpu")
     views = views.to(device)
     found = []

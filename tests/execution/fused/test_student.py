@@ -98,5 +98,5 @@ def test_dist_is_refused_a_batch_of_one_image():
 def test_a_network_that_is_not_ours_cannot_be_stacked():
     assert (
         why_not_stacked(make_method(DATA))
-        == "Little is not a network of ours, and its code may mix channels"
+        == "Little is not a network of this package, and its code may mix channels"
     )

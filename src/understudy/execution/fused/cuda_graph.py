@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 _WARM_UPS = 3
-"""Steps before the recording: libraries choose kernels and take their workspaces, which must not be recorded."""
+"""Steps before the recording, in which libraries choose kernels and allocate workspaces."""
 
 
 class _Replayed(Protocol):
@@ -16,18 +16,19 @@ class _Replayed(Protocol):
 
 
 class RecordedStep:
-    """A step of small kernels costs, beyond them, their launching; recorded once, it is launched as a whole.
+    """A step recorded once and launched as a whole: small kernels take less time than their launch.
 
-    What is replayed are kernels on fixed addresses: the step may not ask for a value, nor copy one from the host, and what it
-    reads beside its inputs must keep its place in memory as long as the recording lives. tests/sweep/test_stacked.py proves
-    that of the stacked step on a device that has no values, and by a tape of its operations on the CPU.
+    A replay runs the same kernels on the same addresses. The step must not read a value on the host
+    nor copy one from it, and all that it reads in addition to its inputs must stay in the same place
+    in memory. tests/execution/fused/test_stack.py shows that of the stacked step on a device without
+    values, and by a recording of its operations on the CPU.
 
     Not yet run on a GPU.
 
     Args:
         step: what to record; reads its inputs and changes tensors in place.
-        inputs: of a first step, each copied: the shapes of every later one. They are not stepped on.
-        changed: every tensor that a step changes; as they were afterwards.
+        inputs: of any step, each copied: they give the shapes of every later one.
+        changed: every tensor that a step changes; restored after the recording.
         device: a CUDA device.
     """
 
@@ -38,9 +39,8 @@ class RecordedStep:
         changed: Sequence[Tensor],
         device: torch.device,
     ) -> None:
-        self.inputs = [
-            None if x is None else x.clone() for x in inputs
-        ]  # in the memory order of the original
+        # Clones have the memory order of the original.
+        self.inputs = [None if x is None else x.clone() for x in inputs]
         before = [value.detach().clone() for value in changed]
         self.graph = _recorded(lambda: step(self.inputs), device)
         with torch.no_grad():
@@ -48,34 +48,34 @@ class RecordedStep:
                 value.copy_(old)
 
     def replay(self, inputs: Sequence[Tensor | None]) -> None:
-        """The step, on these inputs."""
-        for mine, new in zip(self.inputs, inputs, strict=True):
-            assert (mine is None) == (new is None), (
+        """Run the step on these inputs, of the recorded shapes."""
+        for recorded, new in zip(self.inputs, inputs, strict=True):
+            assert (recorded is None) == (new is None), (
                 "a recorded step has the inputs it was recorded with"
             )
-            if mine is not None and new is not None:
-                mine.copy_(new)
+            if recorded is not None and new is not None:
+                recorded.copy_(new)
         self.graph.replay()
 
 
 def _recorded(work: Callable[[], None], device: torch.device) -> _Replayed:
-    """Do the work a few times, and record it without doing it."""
-    aside = _stream(device)
+    """Run the work a few times, then record it, which does not run it."""
+    side_stream = _stream(device)
     with torch.cuda.device(device):
-        aside.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(aside):
+        side_stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side_stream):
             for _ in range(_WARM_UPS):
                 work()
-        torch.cuda.current_stream(device).wait_stream(aside)
+        torch.cuda.current_stream(device).wait_stream(side_stream)
         graph = torch.cuda.CUDAGraph()
-        # On the stream of the warm-up, whose library handles and workspaces are there. Other threads, such as the one that
-        # pins the next batch's memory, go on meanwhile: what they ask of CUDA is no mistake of this recording.
-        with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
+        # On the stream of the warm-up, which has its library handles and workspaces. Other threads
+        # may use CUDA during the recording, such as the one that pins the next batch's memory.
+        with torch.cuda.graph(graph, stream=side_stream, capture_error_mode="thread_local"):
             work()
     return graph
 
 
 @functools.cache
 def _stream(device: torch.device) -> torch.cuda.Stream:
-    """One for all recordings: libraries keep a workspace for every stream that they have met."""
+    """One stream for all recordings: libraries allocate a workspace for every stream they see."""
     return torch.cuda.Stream(device)

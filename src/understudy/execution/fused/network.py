@@ -1,8 +1,8 @@
-"""K networks of one architecture as one: stacked weights, grouped convolutions, batched matrix products.
+"""K networks of one architecture as one: grouped convolutions and batched matrix products.
 
-The layers of a network are replaced by layers that hold the weights of all; their activations are those of the K networks
-side by side in the channels, ``[B, K * C, H, W]``, so that the network's own code (ReLU, pooling, sums) runs unchanged on all
-of them at once.
+The layers of a network are replaced by layers that hold the weights of all K. Their activations are
+those of the K networks side by side in the channels, ``[B, K * C, H, W]``, so that the network's
+own code (ReLU, pooling, sums) runs unchanged on all of them at once.
 """
 
 import copy
@@ -18,57 +18,59 @@ from understudy.models.base import Classifier
 from understudy.models.foreign import ForeignClassifier
 
 _UNTOUCHED = (nn.ReLU, nn.MaxPool2d, nn.Identity)
-"""Layers that treat each channel by itself, and so K students side by side as they would treat one."""
+"""Layers that treat each channel by itself, so that K students side by side are treated as one."""
 
 
 def why_no_stacked_network(network: Classifier) -> str:
-    """Why a network cannot be stacked with others of its kind; empty where it can."""
+    """Why a network cannot be stacked with others of its kind; empty if it can."""
     if isinstance(network, ForeignClassifier) or not type(network).__module__.startswith(
         "understudy.models."
     ):
-        return f"{type(network).__name__} is not a network of ours, and its code may mix channels"
+        return (
+            f"{type(network).__name__} is not a network of this package, "
+            "and its code may mix channels"
+        )
     for layer in network.modules():
-        if (
-            next(layer.children(), None) is None
-            and type(layer) not in (*_STACKED, *_UNTOUCHED)
-            and not _is_container(layer)
-        ):
+        is_leaf = next(layer.children(), None) is None and not _is_container(layer)
+        if is_leaf and type(layer) not in (*_STACKED, *_UNTOUCHED):
             return f"there is no stacked form of the layer {type(layer).__name__}"
     return ""
 
 
 def architecture(network: nn.Module) -> str:
-    """What two networks must have in common to be stacked: the layers, and every plain attribute that their code may look at.
+    """What two networks must have in common to be stacked: layers, and every plain attribute.
 
-    A printed network does not say enough: an option that is a flag of its code, such as whether a stage pools first, is no layer.
+    ``repr(network)`` is not enough: an option that its code reads as a flag, such as whether a stage
+    pools first, is not a layer.
     """
     own = vars(nn.Module()).keys()  # parameters, hooks and mode, which every module has
     described = []
     for name, layer in network.named_modules():
         plain = {k: v for k, v in vars(layer).items() if k not in own}
-        options = {
-            k: tuple(v.shape) if isinstance(v, Tensor) else v for k, v in sorted(plain.items())
-        }
+        options = {k: _shape_or_value(v) for k, v in sorted(plain.items())}
         weights = {k: tuple(v.shape) for k, v in layer.named_parameters(recurse=False)}
-        described.append(
-            (name, f"{type(layer).__module__}.{type(layer).__qualname__}", options, weights)
-        )
+        kind = f"{type(layer).__module__}.{type(layer).__qualname__}"
+        described.append((name, kind, options, weights))
     return repr(described)
 
 
+def _shape_or_value(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, Tensor) else value
+
+
 def _is_container(layer: nn.Module) -> bool:
-    return not list(layer.parameters(recurse=False)) and type(layer) in (
-        nn.ModuleList,
-        nn.Sequential,
-    )
+    return type(layer) in (nn.ModuleList, nn.Sequential)
 
 
 class StackedConv2d(nn.Module):
     """K convolutions as one grouped convolution: weight ``[K, O, I / g, kh, kw]``, bias ``[K, O]``.
 
-    Takes ``[B, K * I, H, W]``, or what several see once only: the same images ``[B, I, H, W]`` for all K, or those of S sources
-    ``[B, S * I, H, W]``, each for the next so many as ``shared`` says. That makes S ordinary convolutions with many outputs,
-    where K groups of three colours would be the slowest that a library has.
+    Takes ``[B, K * I, H, W]``, or images that several networks share: ``[B, I, H, W]`` for all K, or
+    ``[B, S * I, H, W]`` of S sources. Shared images make S ordinary convolutions with many outputs;
+    K groups of three colours would be the slowest convolution that a library has.
+
+    Attributes:
+        shared: how many networks in a row share each source.
     """
 
     def __init__(self, layers: Sequence[nn.Conv2d]) -> None:
@@ -80,7 +82,6 @@ class StackedConv2d(nn.Module):
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         self.bias = nn.Parameter(torch.stack(biases)) if biases else None
         self.shared: tuple[int, ...] = ()
-        """How many in a row see each source."""
 
     def forward(self, x: Tensor) -> Tensor:
         size = self.like.in_channels
@@ -105,7 +106,7 @@ class StackedConv2d(nn.Module):
 
 
 class StackedBatchNorm2d(nn.Module):
-    """K batch norms as one over ``K * C`` channels; all tensors ``[K, C]``, the count of batches ``[K]``."""
+    """K batch norms as one over ``K * C`` channels: tensors ``[K, C]``, count of batches ``[K]``."""
 
     def __init__(self, layers: Sequence[nn.BatchNorm2d]) -> None:
         super().__init__()
@@ -126,10 +127,8 @@ class StackedBatchNorm2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             self.num_batches_tracked += 1
-        mean, var = (
-            self.running_mean.flatten(),
-            self.running_var.flatten(),
-        )  # views: updated in place
+        # Views, updated in place.
+        mean, var = self.running_mean.flatten(), self.running_var.flatten()
         momentum = 0.0 if self.momentum is None else self.momentum
         return F.batch_norm(
             x,
@@ -144,7 +143,10 @@ class StackedBatchNorm2d(nn.Module):
 
 
 class StackedLinear(nn.Module):
-    """K linear layers as one batched product: weight ``[K, O, I]``, bias ``[K, O]``; ``[B, K * I]`` to ``[B, K * O]``."""
+    """K linear layers as one batched product: ``[B, K * I]`` to ``[B, K * O]``.
+
+    Weight ``[K, O, I]``, bias ``[K, O]``.
+    """
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         super().__init__()
@@ -156,22 +158,25 @@ class StackedLinear(nn.Module):
         count, _, inputs = self.weight.shape
         rows = x.view(len(x), count, inputs).transpose(0, 1)
         weight = self.weight.transpose(1, 2)
-        out = (
-            torch.bmm(rows, weight)
-            if self.bias is None
-            else torch.baddbmm(self.bias[:, None], rows, weight)
-        )
+        if self.bias is None:
+            out = torch.bmm(rows, weight)
+        else:
+            out = torch.baddbmm(self.bias[:, None], rows, weight)
         return out.transpose(0, 1).flatten(1)
 
 
 class StackedDropout(nn.Module):
-    """K dropouts: a product with ``mask`` ``[B, K * C]``, zeros and ``1 / (1 - p)``, which is set before a training step."""
+    """K dropouts as one product with a mask.
+
+    Attributes:
+        mask: ``[B, K * C]`` of zeros and ``1 / (1 - p)``; set it before each training step.
+        width: C, known after the first forward pass.
+    """
 
     def __init__(self, layers: Sequence[nn.Dropout]) -> None:
         super().__init__()
         self.p, self.count = layers[0].p, len(layers)
         self.width: int | None = None
-        """C, known after the first forward pass."""
         self.mask: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -194,11 +199,12 @@ class StackedNetwork(nn.Module):
     """K networks of one architecture as one.
 
     Args:
-        networks: plain ones of the zoo (:func:`why_no_stacked_network`); not changed.
+        networks: of this package (:func:`why_no_stacked_network`); not changed.
         example: images ``[B, C, H, W]``, B at least 1, on which the result is checked.
 
     Raises:
-        UnderstudyError: if the stack does not answer the example as the networks do, so that their code mixes channels.
+        UnderstudyError: if the stack's outputs for the example are not those of the networks, which
+            means that their code mixes channels.
     """
 
     def __init__(self, networks: Sequence[Classifier], example: Tensor) -> None:
@@ -207,26 +213,26 @@ class StackedNetwork(nn.Module):
         self.body = copy.deepcopy(networks[0])
         for name, layer in list(self.body.named_modules()):
             if type(layer) in _STACKED:
-                parent = self.body.get_submodule(name.rpartition(".")[0])
-                setattr(
-                    parent,
-                    name.rpartition(".")[2],
-                    _STACKED[type(layer)]([n.get_submodule(name) for n in networks]),
-                )
-        self.dropouts = [
-            m for m in self.body.modules() if isinstance(m, StackedDropout) and m.p > 0
-        ]
+                layers = [network.get_submodule(name) for network in networks]
+                parent, _, own_name = name.rpartition(".")
+                stacked = _STACKED[type(layer)](layers)
+                setattr(self.body.get_submodule(parent), own_name, stacked)
+        dropouts = [layer for layer in self.body.modules() if isinstance(layer, StackedDropout)]
+        self.dropouts = [layer for layer in dropouts if layer.p > 0]
         self._check(networks, example)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``[K, B, classes]`` of ``[B, C, H, W]`` shown to all, of each one's own ``[B, K * C, H, W]``, or of S sources'
-        ``[B, S * C, H, W]`` (:meth:`share`).
+        """Logits ``[K, B, classes]``.
+
+        Args:
+            images: ``[B, C, H, W]`` for all networks, ``[B, K * C, H, W]`` with each one's own, or
+                ``[B, S * C, H, W]`` of S sources (:meth:`share`).
         """
         logits = self.body.outputs(images).logits
         return logits.view(len(images), self.count, -1).transpose(0, 1)
 
     def share(self, counts: Sequence[int]) -> None:
-        """Say how many networks, in their order, see each source of images."""
+        """Set how many networks, in their order, get the images of each source."""
         assert sum(counts) == self.count
         for layer in self.body.modules():
             if isinstance(layer, StackedConv2d):
@@ -241,13 +247,14 @@ class StackedNetwork(nn.Module):
     @torch.no_grad()
     def _check(self, networks: Sequence[Classifier], example: Tensor) -> None:
         modes = [network.training for network in networks]
-        alone = torch.stack([network.eval()(example) for network in networks])
+        expected = torch.stack([network.eval()(example) for network in networks])
         for network, mode in zip(networks, modes, strict=True):
             network.train(mode)
-        together = self.eval()(example)
-        # Loose enough for TF32, which CUDA convolves in; mixed channels are off by the size of the logits.
-        scale = float(alone.abs().max().nan_to_num(1.0))
-        if not torch.allclose(alone, together, rtol=0.0, atol=0.02 * scale, equal_nan=True):
+        found = self.eval()(example)
+        # Loose enough for TF32, in which CUDA convolves; mixed channels change logits completely.
+        scale = float(expected.abs().max().nan_to_num(1.0))
+        if not torch.allclose(expected, found, rtol=0.0, atol=0.02 * scale, equal_nan=True):
             raise UnderstudyError(
-                f"{type(networks[0]).__name__} cannot be stacked: its code mixes channels; use the engine interleaved"
+                f"{type(networks[0]).__name__} cannot be stacked: its code mixes channels; "
+                "use the engine interleaved"
             )
