@@ -1,4 +1,4 @@
-"""Freed memory stays with the process: measured by the page faults of allocating the same block again and again."""
+"""Freed memory stays with the process: page faults of allocating the same block repeatedly."""
 
 import platform
 import subprocess
@@ -34,7 +34,7 @@ def page_faults(how: str) -> int:
 
 
 @glibc
-def test_a_block_that_comes_again_is_not_cleared_by_the_kernel_again() -> None:
+def test_reused_block_is_not_cleared_again() -> None:
     assert (
         page_faults("given back") > 100
     )  # 16,384 pages a time, fewer where the kernel hands out huge ones
@@ -44,11 +44,11 @@ def test_a_block_that_comes_again_is_not_cleared_by_the_kernel_again() -> None:
 @pytest.mark.parametrize(
     "name", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"]
 )
-def test_the_users_own_settings_stand(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_the_user_are_respected(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "glibc.malloc.check=0" if name == "GLIBC_TUNABLES" else "131072")
     assert not keep_freed_memory()
 
 
-def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_c_libraries_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("understudy.kernels.allocator._c_library", object)
     assert not keep_freed_memory()

@@ -1,4 +1,4 @@
-"""The weight gradient as a matrix product: same function, same gradient, same state dict, and only where it is meant."""
+"""The weight gradient as a matrix product: same function, same gradient, same state dict."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def two_convolutions(*shape, bias: bool = True) -> tuple[nn.Conv2d, SmallMapConv
     "memory", [torch.channels_last, torch.contiguous_format], ids=["nhwc", "nchw"]
 )
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_outputs_are_the_same_bits_and_gradients_the_same_numbers(
+def test_outputs_have_the_same_bits_and_gradients_the_same_numbers(
     shape: tuple, memory: torch.memory_format
 ) -> None:
     plain, ours, images = two_convolutions(*shape)
@@ -64,7 +64,7 @@ def test_outputs_are_the_same_bits_and_gradients_the_same_numbers(
     [((1, 1), (1, 1), True), ((2, 1), (0, 1), True), ((2, 2), (1, 0), False)],
     ids=str,
 )
-def test_the_gradient_is_the_derivative(
+def test_gradient_is_the_derivative(
     stride: tuple[int, int], padding: tuple[int, int], bias: bool
 ) -> None:
     torch.manual_seed(0)
@@ -76,13 +76,13 @@ def test_the_gradient_is_the_derivative(
     assert torch.autograd.gradcheck(_Conv2d.apply, inputs, fast_mode=True)
 
 
-def test_a_first_layer_needs_no_gradient_of_the_images() -> None:
+def test_first_layer_needs_no_gradient_of_the_images() -> None:
     _, ours, images = two_convolutions(32, 32, 3, 1, 1, 4, 4, bias=False)
     ours(images).sum().backward()
     assert images.grad is None and ours.weight.grad is not None
 
 
-def test_switching_a_network_over_changes_class_and_nothing_else(slow_cpu: None) -> None:
+def test_only_the_class_of_a_convolution_changes(slow_cpu: None) -> None:
     network = tiny_net()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     use_small_map_gradients(network)
@@ -95,14 +95,14 @@ def test_switching_a_network_over_changes_class_and_nothing_else(slow_cpu: None)
     plain.load_state_dict(network.conv.state_dict())
 
 
-def test_nothing_is_switched_where_onednn_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_changes_if_onednn_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     network = tiny_net()
     use_small_map_gradients(network)
     assert type(network.conv) is nn.Conv2d
 
 
-def test_subclasses_of_conv2d_are_left_alone(slow_cpu: None) -> None:
+def test_subclasses_of_conv2d_are_not_changed(slow_cpu: None) -> None:
     class Other(nn.Conv2d):
         pass
 
@@ -121,13 +121,13 @@ def test_subclasses_of_conv2d_are_left_alone(slow_cpu: None) -> None:
         ({"padding": 1}, 5, "25 output positions are too many"),
     ],
 )
-def test_the_usual_gradient_is_taken_elsewhere(options: dict, size: int, why: str) -> None:
+def test_other_convolutions_use_the_gradient_of_pytorch(options: dict, size: int, why: str) -> None:
     conv, images = SmallMapConv2d(32, 32, 3, **options), torch.randn(2, 32, size, size)
     assert not _worth_it(conv, images), why
     assert conv(images).grad_fn.name() == "ConvolutionBackward0", why
 
 
-def test_few_channels_and_other_types_take_the_usual_gradient() -> None:
+def test_few_channels_and_other_types_use_the_gradient_of_pytorch() -> None:
     images = torch.randn(2, 32, 4, 4)
     assert _worth_it(SmallMapConv2d(32, 32, 3), images)
     assert not _worth_it(SmallMapConv2d(16, 32, 3), images[:, :16])
@@ -136,7 +136,7 @@ def test_few_channels_and_other_types_take_the_usual_gradient() -> None:
     assert not _worth_it(SmallMapConv2d(32, 32, 3), images.to("meta"))
 
 
-def test_never_under_autocast_nor_in_eval_mode_nor_without_gradient() -> None:
+def test_not_used_under_autocast_in_eval_mode_or_without_gradient() -> None:
     _, ours, images = two_convolutions(32, 32, 3, 1, 1, 4, 4)
     with torch.autocast("cpu", torch.bfloat16):
         out = ours(images)

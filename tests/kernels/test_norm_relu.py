@@ -1,4 +1,4 @@
-"""Batch norm, pool and ReLU as one operation: the same function and the same gradients as PyTorch's three, where it is used."""
+"""Batch norm, pool and ReLU as one operation: functions and gradients of PyTorch's three."""
 
 import subprocess
 import sys
@@ -64,11 +64,12 @@ def results(function, bn: nn.BatchNorm2d, x: Tensor, add: Tensor) -> dict[str, T
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize(("shape", "mode"), CASES, ids=str)
-def test_it_is_pytorchs_function_and_gradient(
+def test_outputs_and_gradients_equal_those_of_pytorch(
     shape: tuple[int, ...], dtype: torch.dtype, mode: str
 ) -> None:
     torch.manual_seed(0)
-    # In fp64 the reference is as good as exact; a mean far from zero is what a careless variance would fail at.
+    # In fp64 the reference is as good as exact; a careless variance would fail at a mean far from
+    # zero.
     x = (torch.randn(shape) + 5).to(dtype).contiguous(memory_format=torch.channels_last)
     add = torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last)
     bn = batch_norm(shape[1])
@@ -98,7 +99,7 @@ def test_it_is_pytorchs_function_and_gradient(
         )
 
 
-def test_of_equal_values_the_first_gets_the_gradient_as_in_pytorch() -> None:
+def test_first_of_equal_values_gets_the_gradient_as_in_pytorch() -> None:
     x = torch.randint(0, 2, (32, 16, 16, 16)).float().contiguous(memory_format=torch.channels_last)
     ours = results(lambda b, a, _: norm_relu(b, a, pool=True), nn.BatchNorm2d(16), x, x)
     theirs = results(lambda b, a, _: F.relu(F.max_pool2d(b(a), 2)), nn.BatchNorm2d(16), x, x)
@@ -108,7 +109,7 @@ def test_of_equal_values_the_first_gets_the_gradient_as_in_pytorch() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-def test_a_broken_number_is_not_hidden(dtype: torch.dtype, mode: str) -> None:
+def test_nan_in_the_input_is_nan_in_the_output(dtype: torch.dtype, mode: str) -> None:
     x = torch.randn(32, 16, 16, 16).to(dtype).contiguous(memory_format=torch.channels_last)
     x[3, 5, 7, 9] = float("nan")
     bn = batch_norm(16)
@@ -125,7 +126,7 @@ def is_ours(out: Tensor) -> bool:
     return out.grad_fn is not None and out.grad_fn.name() == "_NormReLUBackward"
 
 
-def test_it_is_used_where_it_pays_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_used_only_if_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
     bn = batch_norm(16)
     assert (
@@ -154,7 +155,7 @@ def test_it_is_used_where_it_pays_and_nowhere_else(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(("threads", "ours"), [(1, True), (2, True), (3, False)])
-def test_it_is_for_two_threads_at_most(
+def test_used_with_two_threads_at_most(
     threads: int, ours: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = torch.randn(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
@@ -162,13 +163,13 @@ def test_it_is_for_two_threads_at_most(
     assert is_ours(norm_relu(batch_norm(16), x)) is ours
 
 
-def test_it_is_for_maps_of_at_least_131072_elements() -> None:
+def test_used_for_maps_of_at_least_131072_elements() -> None:
     x = torch.randn(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
     assert x.numel() == 1 << 17 == module._FEWEST_ELEMENTS and is_ours(norm_relu(batch_norm(16), x))
     assert not is_ours(norm_relu(batch_norm(16), x[:31]))
 
 
-def test_a_sum_of_another_type_or_a_batch_norm_without_statistics_is_pytorchs() -> None:
+def test_other_types_and_norms_without_statistics_use_pytorch() -> None:
     x = torch.randn(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
     assert not is_ours(norm_relu(batch_norm(16), x, add=x.bfloat16()))
     without = nn.BatchNorm2d(16, track_running_stats=False)
@@ -179,7 +180,7 @@ def test_a_sum_of_another_type_or_a_batch_norm_without_statistics_is_pytorchs() 
     assert not module._fits(batch_norm(16), x.flatten(1)), "no map"
 
 
-def test_a_module_that_calls_itself_a_batch_norm_is_one() -> None:
+def test_module_with_is_batch_norm_is_used_as_one() -> None:
     """The weights of several networks at once, for instance, in another shape."""
 
     class Other(nn.Module):
@@ -217,7 +218,7 @@ def test_a_module_that_calls_itself_a_batch_norm_is_one() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_momentum_and_epsilon_are_the_batch_norms_own(mode: str) -> None:
+def test_momentum_and_epsilon_of_the_batch_norm_are_used(mode: str) -> None:
     torch.manual_seed(0)
     x = (0.05 * torch.randn(32, 16, 16, 16)).contiguous(memory_format=torch.channels_last)
     ours, theirs = (nn.BatchNorm2d(16, momentum=0.3, eps=0.01) for _ in range(2))
@@ -234,7 +235,7 @@ def test_momentum_and_epsilon_are_the_batch_norms_own(mode: str) -> None:
         )
 
 
-def test_a_gradient_in_another_order_or_type_is_brought_into_the_maps() -> None:
+def test_gradient_in_another_order_or_type_is_converted() -> None:
     torch.manual_seed(0)
     x = torch.randn(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
     gradient = torch.randn(32, 16, 16, 16)
@@ -246,7 +247,7 @@ def test_a_gradient_in_another_order_or_type_is_brought_into_the_maps() -> None:
     assert torch.equal(*grads) and grads[0].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_normalised_value_of_zero_or_below_has_no_gradient() -> None:
+def test_normalised_value_of_zero_or_below_has_no_gradient() -> None:
     """Where ReLU is exactly 0, PyTorch lets nothing through."""
     x = torch.ones(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
     x[:16] = -1
@@ -258,7 +259,7 @@ def test_a_normalised_value_of_zero_or_below_has_no_gradient() -> None:
     assert is_ours(out) and (out == 0).all() and (bn.bias.grad == 0).all() and (own.grad == 0).all()
 
 
-def test_by_pytorch_is_the_three_operations_one_after_the_other() -> None:
+def test_by_pytorch_runs_the_three_operations_in_order() -> None:
     x, add = torch.randn(2, 3, 4, 6), torch.randn(2, 3, 4, 6)
     bn = nn.BatchNorm2d(3)
     nn.init.normal_(bn.weight)
@@ -272,7 +273,7 @@ def test_by_pytorch_is_the_three_operations_one_after_the_other() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_bf16_is_fp32_rounded_once_to_the_nearest_even(mode: str) -> None:
+def test_bf16_is_fp32_rounded_once_to_nearest_even(mode: str) -> None:
     """The same bits as the fp32 result of the same numbers, rounded by PyTorch."""
     torch.manual_seed(0)
     x, add = (
@@ -281,7 +282,7 @@ def test_bf16_is_fp32_rounded_once_to_the_nearest_even(mode: str) -> None:
     )
     function = lambda b, a, c: norm_relu(
         b, a, pool=mode == "pool", add=c if mode == "add" else None
-    )  # noqa: E731
+    )
     half = results(function, nn.BatchNorm2d(16), x, add)
     full = results(function, nn.BatchNorm2d(16), x.float(), add.float())
     assert half.keys() == full.keys() and half["out"].dtype == torch.bfloat16
@@ -289,18 +290,18 @@ def test_bf16_is_fp32_rounded_once_to_the_nearest_even(mode: str) -> None:
         assert torch.equal(value, full[name].to(value.dtype)), name
 
 
-def test_one_value_a_channel_is_refused_in_pytorchs_words() -> None:
+def test_one_value_per_channel_is_refused_by_pytorch() -> None:
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         norm_relu(nn.BatchNorm2d(1 << 17), torch.randn(1, 1 << 17, 1, 1))
 
 
-def test_it_cannot_pool_and_add() -> None:
+def test_pool_with_add_is_refused() -> None:
     x = torch.randn(2, 3, 4, 4)
     with pytest.raises(ValueError, match="not both"):
         norm_relu(nn.BatchNorm2d(3), x, pool=True, add=x)
 
 
-def test_torch_func_sees_pytorchs_operations() -> None:
+def test_torch_func_gets_the_operations_of_pytorch() -> None:
     bn = batch_norm(16)
     x = torch.randn(2, 32, 16, 16, 16)
     x = torch.stack([part.contiguous(memory_format=torch.channels_last) for part in x])
@@ -329,10 +330,10 @@ def test_torch_func_sees_pytorchs_operations() -> None:
         "tiny_dw",
     ],
 )
-def test_networks_learn_the_same_in_both_layouts(
+def test_networks_learn_the_same_in_both_memory_orders(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Channels-last takes our operation, channels-first PyTorch's: one step, the same loss and gradients."""
+    """Channels-last uses this operation, channels-first PyTorch's: same loss and gradients."""
     monkeypatch.setattr(module, "_FEWEST_ELEMENTS", 1)
     torch.manual_seed(0)
     options = {"dropout1": 0.0, "dropout2": 0.0} if name == "founding_student" else {}
@@ -364,7 +365,7 @@ def test_networks_learn_the_same_in_both_layouts(
         )
 
 
-def test_the_same_step_gives_the_same_bits() -> None:
+def test_repeated_step_gives_the_same_bits() -> None:
     torch.manual_seed(0)
     x = torch.randn(64, 16, 16, 16).bfloat16().contiguous(memory_format=torch.channels_last)
     first, second = (
@@ -374,14 +375,14 @@ def test_the_same_step_gives_the_same_bits() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_numba_waits_until_it_is_needed() -> None:
+def test_numba_is_imported_only_when_needed() -> None:
     code = (
         "import sys, understudy.models, understudy.training.loop; sys.exit('numba' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_without_a_place_for_compiled_code_it_is_compiled_anew(
+def test_without_a_cache_folder_code_is_compiled_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from understudy.kernels import loops

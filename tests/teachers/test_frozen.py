@@ -20,7 +20,7 @@ def some_batch() -> Batch:
     return next(plain_batches(tiny_split(), tiny_config(), 12, CPU))
 
 
-def test_a_network_given_in_training_mode_is_frozen_in_eval_mode() -> None:
+def test_network_given_in_training_mode_is_frozen_in_eval_mode() -> None:
     network = tiny_net().train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     teacher = FrozenTeacher(network)
@@ -37,21 +37,21 @@ def test_a_network_given_in_training_mode_is_frozen_in_eval_mode() -> None:
     assert all(p.grad is None and not p.requires_grad for p in network.parameters())
 
 
-def test_outputs_carry_no_gradient_but_can_stand_in_a_loss() -> None:
+def test_outputs_have_no_gradient_but_can_be_used_in_a_loss() -> None:
     answer = FrozenTeacher(tiny_net()).outputs(some_batch())
     assert answer.embedding is not None
     for tensor in (answer.logits, *answer.features, answer.embedding):
         assert not tensor.requires_grad and not tensor.is_inference()
 
 
-def test_the_answer_is_the_networks_own_in_eval_mode() -> None:
+def test_outputs_are_those_of_the_network_in_eval_mode() -> None:
     network, batch = tiny_net(), some_batch()
     answer = FrozenTeacher(network).outputs(batch)
     with torch.no_grad():
         assert torch.equal(answer.logits, network.eval()(batch.images))
 
 
-def test_bf16_changes_the_arithmetic_and_not_the_type_of_the_logits() -> None:
+def test_bf16_changes_the_arithmetic_but_logits_stay_fp32() -> None:
     batch = some_batch()
     exact, rounded = (
         FrozenTeacher(tiny_net(), precision=p).outputs(batch).logits for p in ("fp32", "bf16")
@@ -60,7 +60,7 @@ def test_bf16_changes_the_arithmetic_and_not_the_type_of_the_logits() -> None:
     torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
 
 
-def test_renormalised_images_are_the_bytes_normalised_for_the_teacher() -> None:
+def test_renormalised_images_equal_bytes_normalised_for_the_teacher() -> None:
     seen = []
     network = tiny_net()
     network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -73,22 +73,22 @@ def test_renormalised_images_are_the_bytes_normalised_for_the_teacher() -> None:
     torch.testing.assert_close(seen[-1], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_same_normalisation_needs_no_work() -> None:
+def test_equal_normalisation_needs_no_renormalisation() -> None:
     assert renormalisation(MEAN, STD, list(MEAN), list(STD), CPU) is None
 
 
-def test_a_normalisation_for_other_channels_is_refused() -> None:
+def test_normalisation_for_other_channels_is_refused() -> None:
     with pytest.raises(UnderstudyError, match=r"teacher.mean has 1 channels, the images have 3"):
         renormalisation(MEAN, STD, (0.5,), (0.5,), CPU)
 
 
-def test_a_network_is_in_full_precision_and_shown_the_images_as_they_are_unless_set() -> None:
+def test_default_is_fp32_and_no_renormalisation() -> None:
     teacher = FrozenTeacher(tiny_net())
     assert (teacher.renormalise, teacher.precision, teacher.description) == (None, "fp32", "")
     assert teacher.prepare(0, Views()) is None, "a network has nothing to get ready"
 
 
-def test_features_embedding_and_members_are_passed_on_under_autocast() -> None:
+def test_features_embedding_and_members_pass_under_autocast() -> None:
     network, batch = Ensemble([tiny_net(), tiny_net(1)], [1, 3]), some_batch()
     answer = FrozenTeacher(network, precision="bf16").outputs(batch)
     assert len(answer.members) == 2 and all(
@@ -106,7 +106,7 @@ def test_features_embedding_and_members_are_passed_on_under_autocast() -> None:
     )
 
 
-def test_scale_and_shift_lead_from_one_normalisation_to_the_other() -> None:
+def test_scale_and_shift_convert_one_normalisation_to_the_other() -> None:
     scale, shift = renormalisation((0.5, 0.4), (0.25, 0.2), (0.1, 0.4), (0.5, 0.8), CPU)
     assert (
         scale.shape == shift.shape == (1, 2, 1, 1) and scale.dtype == shift.dtype == torch.float32
@@ -118,7 +118,7 @@ def test_scale_and_shift_lead_from_one_normalisation_to_the_other() -> None:
 @pytest.mark.parametrize(
     ("own_mean", "own_std"), [((0.5, 0.4, 0.31), STD), (MEAN, (0.25, 0.2, 0.31))]
 )
-def test_a_mean_or_a_deviation_that_differs_alone_is_work(
+def test_mean_or_deviation_alone_needs_renormalisation(
     own_mean: tuple[float, ...], own_std: tuple[float, ...]
 ) -> None:
     assert renormalisation(MEAN, STD, own_mean, own_std, CPU) is not None

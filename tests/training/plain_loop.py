@@ -85,7 +85,7 @@ def plain_loop(
 
 
 def averages(start: State, epochs: list[list[Step]], decay: float) -> list[State]:
-    """The moving average of the weights at the end of each epoch, in float64; counters are those of the last step."""
+    """Average of the weights at the end of each epoch, in float64; counters of the last step."""
     average = {name: value.double() for name, value in start.items()}
     ends = []
     for steps in epochs:

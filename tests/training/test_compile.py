@@ -1,4 +1,4 @@
-"""Compiling a step: the same numbers, chosen by a clock once, and remembered by a run that resumes."""
+"""Compiling a step: the same numbers, a choice measured once and saved in the checkpoint."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from understudy.training.state import TrainingFiles
 
 @pytest.fixture
 def eager_backend(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Dynamo without its code generator, which takes twenty seconds: what is compiled is counted."""
+    """Dynamo without its slow code generator; lists the compiled methods."""
     seen: list[object] = []
 
     def compile_step(method) -> None:
@@ -29,7 +29,7 @@ def eager_backend(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return seen
 
 
-def test_a_compiled_run_ends_like_an_eager_one(eager_backend: list[object]):
+def test_compiled_training_ends_like_an_eager_one(eager_backend: list[object]):
     data = make_data()
     plain, _ = run(data)
     compiled, _ = run(data, replace(SETTINGS, compile="on"))
@@ -41,7 +41,7 @@ def test_a_compiled_run_ends_like_an_eager_one(eager_backend: list[object]):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_run_recorded_as_graphs_on_cuda_ends_like_an_eager_one():
+def test_training_recorded_as_cuda_graphs_ends_like_an_eager_one():
     data = make_data()
     plain, _ = run(data, device="cuda")
     compiled, _ = run(data, replace(SETTINGS, compile="on"), device="cuda")
@@ -78,12 +78,13 @@ def some_batch() -> Batch:
 
 
 @pytest.mark.parametrize(("steps", "worth"), [(61, True), (59, False)])
-def test_the_medians_of_ten_rounds_are_compared(
+def test_medians_of_ten_rounds_are_compared(
     monkeypatch: pytest.MonkeyPatch, steps: int, worth: bool
 ):
-    """A step takes 1 s eager and 0.9 s compiled, but for four rounds of ten; compiling takes 8 s, of which 2 are two steps.
+    """A step takes 1 s eager and 0.9 s compiled, except in four rounds of ten.
 
-    What it costs is its first two steps less one eager step: 7 - 1 = 6 s, which are saved after 60 steps.
+    The cost of compiling is its first two steps less one eager step: 7 - 1 = 6 s, saved after 60
+    steps.
     """
     compiled = set()
     monkeypatch.setattr(compiling, "compile_step", lambda m: compiled.add(id(m)))
@@ -101,7 +102,7 @@ def test_the_medians_of_ten_rounds_are_compared(
     assert list(eager_times) == list(compiled_times) == [], "one cold start, then ten rounds"
 
 
-def test_timing_leaves_the_method_as_it_was(monkeypatch: pytest.MonkeyPatch):
+def test_timing_does_not_change_the_method(monkeypatch: pytest.MonkeyPatch):
     seen = []
     monkeypatch.setattr(compiling, "compile_step", lambda m: None)
     monkeypatch.setattr(
@@ -116,7 +117,7 @@ def test_timing_leaves_the_method_as_it_was(monkeypatch: pytest.MonkeyPatch):
     )
 
 
-def test_a_timing_is_of_forward_and_backward_so_many_times(monkeypatch: pytest.MonkeyPatch):
+def test_timing_runs_forward_and_backward_as_often_as_given(monkeypatch: pytest.MonkeyPatch):
     now, calls = [3.0], []
     monkeypatch.setattr(compiling.time, "perf_counter", lambda: now[0])
     method = make_method(make_data())
@@ -137,7 +138,7 @@ def test_a_timing_is_of_forward_and_backward_so_many_times(monkeypatch: pytest.M
         torch.testing.assert_close(three.grad, 3 * one.grad)
 
 
-def test_on_a_cpu_a_step_is_compiled_for_fixed_shapes(monkeypatch: pytest.MonkeyPatch):
+def test_cpu_step_is_compiled_for_fixed_shapes(monkeypatch: pytest.MonkeyPatch):
     seen = []
     method = make_method(make_data())
     monkeypatch.setattr(type(method), "compile", lambda self, **options: seen.append(options))
@@ -145,7 +146,7 @@ def test_on_a_cpu_a_step_is_compiled_for_fixed_shapes(monkeypatch: pytest.Monkey
     assert seen == [{"mode": "default", "dynamic": False}]
 
 
-def test_the_steps_that_are_left_decide_once(
+def test_choice_is_made_once_from_the_steps_left(
     monkeypatch: pytest.MonkeyPatch, eager_backend: list[object]
 ):
     """40 images in batches of 16 for three epochs: nine steps."""
@@ -164,7 +165,7 @@ def test_the_steps_that_are_left_decide_once(
     )
 
 
-def test_the_timing_has_the_teachers_outputs_for_its_batch(monkeypatch: pytest.MonkeyPatch):
+def test_timing_uses_the_teacher_outputs_of_its_batch(monkeypatch: pytest.MonkeyPatch):
     class Rows(Teacher):
         def outputs(self, batch: Batch) -> Outputs:
             return Outputs(batch.index)
@@ -176,7 +177,7 @@ def test_the_timing_has_the_teachers_outputs_for_its_batch(monkeypatch: pytest.M
     assert torch.equal(teacher_outputs.logits, batch.index)
 
 
-def test_a_resumed_run_keeps_the_choice_it_began_with(
+def test_resumed_training_does_not_measure_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eager_backend: list[object]
 ):
     data, config = make_data(), replace(SETTINGS, compile="auto")

@@ -1,4 +1,4 @@
-"""What the teacher finds easy comes first: replayable, resumable, the same from a cache and from the live teacher."""
+"""Easy images first: replayable, resumable, the same from a cache and from the live teacher."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def made(**augment: object) -> tuple[FrozenTeacher, TrainBatches, object]:
 
 
 @pytest.mark.parametrize("by", ["loss", "confidence"])
-def test_images_are_scored_as_they_are_by_what_the_teacher_says(by: str) -> None:
+def test_hardness_is_computed_from_unaugmented_images(by: str) -> None:
     teacher, batches, data = made()
     (batch,) = plain_batches(data.train, data.config, 24, CPU)
     logits = teacher.outputs(batch).logits
@@ -51,7 +51,7 @@ class Watched(FrozenTeacher):
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("by", ["loss", "confidence"])
-def test_more_images_than_a_batch_are_all_scored_in_order(by: str, streaming: bool) -> None:
+def test_more_images_than_a_batch_are_all_ranked_in_order(by: str, streaming: bool) -> None:
     data, teacher = tiny_data(1030), Watched(tiny_net())
     batches = TrainBatches(data.train, data.config, 8, 0, CPU, streaming=streaming)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
@@ -77,7 +77,7 @@ def test_more_images_than_a_batch_are_all_scored_in_order(by: str, streaming: bo
     )
 
 
-def test_scores_of_half_precision_logits_are_single_precision() -> None:
+def test_hardness_of_half_precision_logits_is_single_precision() -> None:
     class Half(FrozenTeacher):
         def outputs(self, batch: Batch) -> Outputs:
             return Outputs(super().outputs(batch).logits.half())
@@ -99,19 +99,17 @@ def test_observer_and_kind_reach_the_teacher() -> None:
     assert watched.prepared[2] is observer
 
 
-def test_many_equals_keep_their_order() -> None:
+def test_many_equally_hard_images_stay_in_order() -> None:
     values = torch.tensor([1.0, 0.0] * 500)
     assert rank_images(values).tolist() == [*range(1, 1000, 2), *range(0, 1000, 2)]
 
 
-def test_among_equals_the_first_stays_first() -> None:
+def test_equally_hard_images_stay_in_order() -> None:
     assert rank_images(torch.tensor([0.5, 0.1, 0.5, 0.1])).tolist() == [1, 3, 0, 2]
 
 
 @pytest.mark.parametrize("augment", [{}, {"mix": "mixup"}, {"padding": 0, "flip": False}])
-def test_a_cached_teacher_is_asked_once_about_the_plain_images(
-    tmp_path: Path, augment: dict
-) -> None:
+def test_cached_teacher_labels_unaugmented_images_once(tmp_path: Path, augment: dict) -> None:
     teacher, batches, data = made(**augment)
     first = cached_teacher(teacher, data, batches, str(tmp_path))
     kept = hardness(first, batches, "loss")
@@ -126,7 +124,7 @@ def test_a_cached_teacher_is_asked_once_about_the_plain_images(
     )
 
 
-def test_the_pace_is_the_curriculums() -> None:
+def test_sampler_follows_the_curriculum() -> None:
     teacher, batches, _ = made()
     pace = make_sampler(Curriculum(start=0.5, over=2), teacher, batches, 3)
     assert pace.shares == (0.5, 0.75, 1.0) and torch.equal(
@@ -149,7 +147,7 @@ def same(one, other) -> bool:
     )
 
 
-def test_a_training_with_a_curriculum_repeats_bit_for_bit_and_resumes_to_the_same_bits(
+def test_curriculum_training_repeats_and_resumes_bit_for_bit(
     tmp_path: Path,
 ) -> None:
     whole = train()
@@ -169,7 +167,7 @@ def test_a_training_with_a_curriculum_repeats_bit_for_bit_and_resumes_to_the_sam
     assert [e.losses for e in resumed.history] == [e.losses for e in whole.history]
 
 
-def test_a_resumed_training_keeps_the_order_it_began_with(
+def test_resumed_training_uses_the_saved_ranking(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another machine's teacher may round otherwise; the images must still come as they did."""
@@ -189,12 +187,12 @@ def test_a_resumed_training_keeps_the_order_it_began_with(
     assert same(whole, train(checkpoint=tmp_path / "c.pt", resume=True))
 
 
-def test_it_goes_with_features_and_with_mixing() -> None:
+def test_curriculum_works_with_features_and_combined_methods() -> None:
     curriculum = {"start": 0.5}
     assert train(method={"name": "sp", "curriculum": curriculum}).history[-1].losses["loss"] >= 0
     assert len(train(method={"name": "lskd+kd", "curriculum": curriculum}).history) == 4
 
 
-def test_without_a_teacher_nothing_is_easy() -> None:
+def test_curriculum_without_teacher_is_refused() -> None:
     with pytest.raises(UnderstudyError, match="ce has no teacher"):
         train(method={"name": "ce", "curriculum": {}})

@@ -27,7 +27,7 @@ from understudy.training.state import TrainingFiles
 
 
 class Little(Classifier):
-    """One convolution and a head, with dropout so that the random stream matters, without batch norm so that ranks agree."""
+    """A convolution and a head; dropout uses the random stream, no batch norm, so ranks agree."""
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def test_loop_equals_a_plain_pytorch_loop():
 
 
 def test_no_host_sync_between_two_steps(monkeypatch: pytest.MonkeyPatch):
-    """Whatever brings a number from the device to Python happens a fixed number of times an epoch, however many steps it has."""
+    """Numbers are read from the device equally often in an epoch, however many steps it has."""
     counts: list[int] = []
     for name in ("item", "tolist", "__bool__", "__float__", "__int__", "__index__", "cpu", "numpy"):
         original = getattr(torch.Tensor, name)
@@ -251,7 +251,7 @@ def test_bf16_trains_and_parameters_stay_fp32():
 
 
 def test_two_ranks_train_like_one_process(tmp_path: Path):
-    """torchrun starts two ranks; each takes every second image of a batch, and the averaged gradients are one process's."""
+    """Each rank takes every second image of a batch; the averaged gradients are one process's."""
     script = tmp_path / "ranks.py"
     script.write_text(
         textwrap.dedent(
@@ -266,7 +266,8 @@ def test_two_ranks_train_like_one_process(tmp_path: Path):
             history = list(start(method, data))
             if fabric.is_global_zero:
                 torch.save({{"weights": method.state_dict(), "losses": [e.losses for e in history],
-                            "accuracy": [e.train_accuracy for e in history]}}, {str(tmp_path / "out.pt")!r})
+                            "accuracy": [e.train_accuracy for e in history]}},
+                           {str(tmp_path / "out.pt")!r})
             """
         )
     )

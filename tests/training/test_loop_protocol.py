@@ -44,7 +44,7 @@ class Two(CE):
         return {"odds": torch.tensor(0.25 + self.epoch)}
 
 
-def test_all_terms_are_summed_and_measures_stand_apart() -> None:
+def test_terms_are_summed_and_measures_are_reported_separately() -> None:
     data = tiny_data()
     plain = plain_loop(tiny_net(1), data, SETTINGS)
     method, history = train(data, method=method_of(data, kind=Two))
@@ -97,7 +97,7 @@ class Reader(CE):
         return super().losses(student, None, batch)
 
 
-def test_the_teacher_is_prepared_for_each_epochs_views_and_called_for_each_batch() -> None:
+def test_teacher_is_prepared_for_each_epoch_and_called_for_each_batch() -> None:
     data, teacher, log = tiny_data(), Watched(), Log()
     method = method_of(data, kind=Reader)
     train(data, method=method, teacher=teacher, observer=log, seed=5)
@@ -124,8 +124,8 @@ def test_teacher_runs_without_an_observer() -> None:
     assert len(teacher.prepared) == 3 and len(teacher.seen) == 9
 
 
-def test_outputs_of_a_network_differ_from_cached_ones() -> None:
-    """A network gives features, or an embedding in the type of its autocast; a cache gives neither."""
+def test_only_live_outputs_may_be_in_autocast_precision() -> None:
+    """A network has features, or an embedding in the type of its autocast; a cache has neither."""
     logits, half = torch.zeros(2, 3), torch.zeros(2, 4, dtype=torch.bfloat16)
     assert [
         _in_autocast_precision(Outputs(logits)),
@@ -137,7 +137,7 @@ def test_outputs_of_a_network_differ_from_cached_ones() -> None:
     ] == [True, True]
 
 
-def test_features_of_a_live_network_reach_the_method_with_their_batch() -> None:
+def test_live_features_reach_the_method_with_their_batch() -> None:
     class Featured(Watched):
         def outputs(self, batch: Batch) -> Outputs:
             rows = super().outputs(batch).logits
@@ -160,7 +160,7 @@ def test_features_of_a_live_network_reach_the_method_with_their_batch() -> None:
     assert_state(method.student, plain_loop(tiny_net(1), data, SETTINGS)[-1][-1].state)
 
 
-def test_given_batches_are_used_instead_of_new_ones() -> None:
+def test_seed_of_the_batches_is_the_seed_of_the_training() -> None:
     data = tiny_data()
     batches = TrainBatches(data.train, data.config, 10, 77, CPU)
     given, _ = train(data, batches=batches, seed=0)
@@ -168,14 +168,14 @@ def test_given_batches_are_used_instead_of_new_ones() -> None:
     assert_state(given.student, own.student.state_dict())
 
 
-def test_other_students_may_take_a_turn_before_an_epoch_and_after_each_step() -> None:
+def test_loop_pauses_before_each_epoch_and_after_each_step() -> None:
     data = tiny_data()
     epochs = [result and result.epoch for result in steps_of(method_of(data), data)]
     assert epochs == [*[None] * 4, 0, *[None] * 4, 1, *[None] * 4, 2]
 
 
-def test_time_of_others_is_not_charged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock that moves by 5 s for the teacher's preparation, 1 s a step and 100 s in every pause."""
+def test_time_of_pauses_is_excluded_from_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock moves by 5 s while the teacher prepares, 1 s a step, 100 s in every pause."""
     now = [1000.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
 
@@ -215,7 +215,7 @@ class Types(TinyNet):
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
 )
-def test_training_and_validation_compute_in_the_configured_precision(
+def test_training_and_validation_use_the_configured_precision(
     precision: str, dtype: torch.dtype
 ) -> None:
     data, network = tiny_data(), Types()
@@ -227,7 +227,7 @@ def test_training_and_validation_compute_in_the_configured_precision(
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_weights_lie_in_the_configured_memory_order(channels_last: bool) -> None:
+def test_weights_have_the_configured_memory_order(channels_last: bool) -> None:
     data = tiny_data()
     method, _ = train(data, replace(SETTINGS, epochs=1, channels_last=channels_last))
     assert (
@@ -235,7 +235,9 @@ def test_weights_lie_in_the_configured_memory_order(channels_last: bool) -> None
     )
 
 
-def test_precision_is_as_given_or_what_the_hardware_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_is_the_given_one_or_that_of_the_hardware(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert [resolve_precision(p, torch.device("cuda")) for p in ("fp32", "bf16")] == [
         "fp32",
         "bf16",
@@ -261,10 +263,10 @@ def test_precision_is_as_given_or_what_the_hardware_has(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("world_size", [2, 3])
 @pytest.mark.parametrize("batch_size", [10, 9, 24])
-def test_shares_make_the_mean_over_ranks_the_mean_over_the_batch(
+def test_rank_weights_make_the_mean_over_ranks_the_mean_over_the_batch(
     world_size: int, batch_size: int
 ) -> None:
-    """DDP averages over ranks what each has averaged over its own images, of which the last ones may hold fewer."""
+    """DDP averages the means of ranks, of which the last ones may have fewer images."""
     data, value = tiny_data(), torch.arange(24).double() ** 2
     ranks = [
         TrainBatches(data.train, data.config, batch_size, 0, CPU, rank=rank, world_size=world_size)
@@ -280,8 +282,8 @@ def test_shares_make_the_mean_over_ranks_the_mean_over_the_batch(
         assert float(sum(means)) / world_size == pytest.approx(float(value[rows].mean()))
 
 
-def test_the_gradient_of_a_rank_is_weighed_by_itsrank_weight() -> None:
-    """Of one batch of 23 images the first of two ranks has 12: its mean counts 24/23 of what it would alone."""
+def test_gradient_of_a_rank_is_scaled_by_its_weight() -> None:
+    """Of 23 images the first of two ranks has 12: its mean is weighted by 24/23."""
     data = tiny_data(23)
     config = replace(SETTINGS, epochs=1, batch_size=24, momentum=0.0, weight_decay=0.0)
     batches = TrainBatches(data.train, data.config, 24, 0, CPU, rank=0, world_size=2)
@@ -293,12 +295,12 @@ def test_the_gradient_of_a_rank_is_weighed_by_itsrank_weight() -> None:
         torch.testing.assert_close(ours, start - 0.1 * 24 / 23 * start.grad, rtol=1e-4, atol=1e-6)
 
 
-def test_a_single_process_has_the_wholerank_weight() -> None:
+def test_single_process_has_weight_one() -> None:
     data = tiny_data()
     assert rank_weight(TrainBatches(data.train, data.config, 10, 0, CPU), 2, 4) == 1.0
 
 
-def test_a_checkpoint_fits_the_same_data_config_method_seed_and_views_only() -> None:
+def test_fingerprint_depends_on_data_config_method_seed_and_views() -> None:
     data, other = tiny_data(), tiny_data(seed=1)
     method, smooth = method_of(data), method_of(data)
     smooth.config = MethodConfig("ce", alpha=0.25)

@@ -1,4 +1,4 @@
-"""The loop against a plain PyTorch loop, one option at a time: each expected number is computed here."""
+"""The loop against a plain PyTorch loop, one option at a time."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -39,7 +39,7 @@ from understudy.training.state import TrainingFiles
     ],
     ids=str,
 )
-def test_weights_are_those_of_a_plain_loop(change: dict[str, Any]) -> None:
+def test_weights_equal_those_of_a_plain_loop(change: dict[str, Any]) -> None:
     data, config = tiny_data(), replace(SETTINGS, **change)
     plain = plain_loop(tiny_net(1), data, config)
     method, _ = train(data, config)
@@ -51,13 +51,13 @@ def test_weights_are_those_of_a_plain_loop(change: dict[str, Any]) -> None:
         }, "both cases are there"
 
 
-def test_a_student_in_eval_mode_is_trained_in_training_mode() -> None:
+def test_student_given_in_eval_mode_is_trained_in_training_mode() -> None:
     data, method = tiny_data(), method_of(tiny_data()).eval()
     train(data, method=method)
     assert_state(method.student, plain_loop(tiny_net(1), data, SETTINGS)[-1][-1].state)
 
 
-def test_dropout_draws_from_the_runs_seed() -> None:
+def test_dropout_draws_from_the_seed_of_the_batches() -> None:
     class Dropping(TinyNet):
         def classify(self, embedding: Tensor) -> Tensor:
             return super().classify(F.dropout(embedding, 0.5, self.training))
@@ -69,7 +69,7 @@ def test_dropout_draws_from_the_runs_seed() -> None:
     assert_state(method.student, plain[-1][-1].state)
 
 
-def test_losses_and_accuracy_weigh_every_image_alike() -> None:
+def test_losses_and_accuracy_are_means_over_images() -> None:
     data = tiny_data()
     plain = plain_loop(tiny_net(1), data, SETTINGS)
     _, history = train(data)
@@ -83,7 +83,7 @@ def test_losses_and_accuracy_weigh_every_image_alike() -> None:
     assert [result.epoch for result in history] == [0, 1, 2]
 
 
-def test_a_dropped_batch_counts_in_no_mean() -> None:
+def test_dropped_batch_counts_in_no_mean() -> None:
     data, config = tiny_data(), replace(SETTINGS, drop_last=True)
     plain = plain_loop(tiny_net(1), data, config)
     _, history = train(data, config)
@@ -95,7 +95,7 @@ def test_a_dropped_batch_counts_in_no_mean() -> None:
         assert result.train_accuracy == sum(step.correct for step in steps) / 20
 
 
-def test_a_gradient_below_the_limit_is_not_clipped() -> None:
+def test_gradient_below_the_limit_is_not_clipped() -> None:
     data = tiny_data()
     (free, _), (limited, _) = train(data), train(data, replace(SETTINGS, grad_clip=1e6))
     assert_state(limited.student, free.student.state_dict())
@@ -104,7 +104,7 @@ def test_a_gradient_below_the_limit_is_not_clipped() -> None:
 # The average of the weights
 
 
-def test_the_average_follows_every_step_of_every_epoch() -> None:
+def test_average_is_updated_in_every_step_of_every_epoch() -> None:
     """Decay 0.9 over nine steps; training goes on from the raw weights, and counters are copied."""
     data, network = tiny_data(), tiny_net(1)
     start = deepcopy(network.state_dict())
@@ -125,7 +125,7 @@ def test_the_average_follows_every_step_of_every_epoch() -> None:
         )
 
 
-def test_without_an_average_the_last_weights_are_validated() -> None:
+def test_without_average_the_last_weights_are_validated() -> None:
     data = tiny_data()
     plain = plain_loop(tiny_net(1), data, SETTINGS)
     _, history = train(data)
@@ -137,7 +137,7 @@ def test_without_an_average_the_last_weights_are_validated() -> None:
 
 
 HITS = (2, 4, 1, 4, 3)
-"""Of the six validation images, epoch by epoch: the best is the second, and the fourth is as good."""
+"""Correct of six validation images, by epoch: the second is the best, the fourth equals it."""
 
 
 class Fixed(nn.Module):
@@ -163,7 +163,7 @@ FIVE = replace(SETTINGS, epochs=5)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.9])
-def test_the_first_epoch_of_the_highest_validation_accuracy_is_kept(decay: float) -> None:
+def test_first_epoch_of_the_highest_validation_accuracy_is_final(decay: float) -> None:
     data, network = tiny_data(), tiny_net(1)
     start = deepcopy(network.state_dict())
     plain = plain_loop(network, data, FIVE)
@@ -176,7 +176,7 @@ def test_the_first_epoch_of_the_highest_validation_accuracy_is_kept(decay: float
     assert not method.training
 
 
-def test_the_last_epoch_is_kept_otherwise() -> None:
+def test_last_epoch_is_final_by_default() -> None:
     data = tiny_data()
     plain = plain_loop(tiny_net(1), data, FIVE)
     method, _ = train(data, FIVE, method=method_of(data, kind=Scripted))
@@ -185,7 +185,7 @@ def test_the_last_epoch_is_kept_otherwise() -> None:
 
 
 @pytest.mark.parametrize("stopped_after", [1, 2, 4])
-def test_a_resumed_run_restores_the_best_epoch_and_the_average(
+def test_resumed_training_restores_best_epoch_and_average(
     tmp_path: Path, stopped_after: int
 ) -> None:
     data, config = tiny_data(), replace(FIVE, keep="best", ema_decay=0.9)
@@ -206,7 +206,7 @@ def test_a_resumed_run_restores_the_best_epoch_and_the_average(
     ]
 
 
-def test_a_finished_run_resumes_without_another_step(tmp_path: Path) -> None:
+def test_finished_training_resumes_without_another_step(tmp_path: Path) -> None:
     data = tiny_data()
     _, expected = train(data, files=TrainingFiles(tmp_path / "c.pt"))
 
@@ -218,7 +218,7 @@ def test_a_finished_run_resumes_without_another_step(tmp_path: Path) -> None:
     assert train(data, method=method_of(data, kind=Idle), files=files)[1] == expected
 
 
-def test_without_a_checkpoint_a_resumed_run_starts_from_the_beginning(tmp_path: Path) -> None:
+def test_resume_without_a_checkpoint_starts_from_the_beginning(tmp_path: Path) -> None:
     data = tiny_data()
     expected = train(data)[0].student.state_dict()
     for checkpoint in (None, tmp_path / "none.pt"):
@@ -227,7 +227,7 @@ def test_without_a_checkpoint_a_resumed_run_starts_from_the_beginning(tmp_path: 
     assert (tmp_path / "none.pt").exists(), "it is written after each epoch"
 
 
-def test_a_checkpoint_is_read_only_where_the_run_resumes(tmp_path: Path) -> None:
+def test_checkpoint_is_read_only_on_resume(tmp_path: Path) -> None:
     data = tiny_data()
     files = TrainingFiles(tmp_path / "c.pt")
     train(data, files=files)
@@ -246,19 +246,19 @@ def test_a_checkpoint_is_read_only_where_the_run_resumes(tmp_path: Path) -> None
         ({"schedule": "constant"}, [0.1, 0.1, 0.1]),
         ({"schedule": "step", "step_epochs": 1, "step_gamma": 0.5}, [0.1, 0.05, 0.025]),
         ({"schedule": "step", "step_milestones": (2,), "step_gamma": 0.1}, [0.1, 0.1, 0.01]),
-        # Nine steps without warm-up: steps 2, 5 and 8 are 2/9, 5/9 and 8/9 of the way down half a cosine.
+        # Nine steps without warm-up: steps 2, 5 and 8 are 2/9, 5/9 and 8/9 down half a cosine.
         ({"schedule": "cosine", "warmup_fraction": 0.0}, [0.0883022, 0.0413176, 0.0030154]),
     ],
     ids=str,
 )
-def test_the_reported_rate_is_that_of_the_last_step(
+def test_reported_rate_is_that_of_the_last_step(
     change: dict[str, Any], expected: list[float]
 ) -> None:
     _, history = train(tiny_data(), replace(SETTINGS, **change))
     assert [result.lr for result in history] == pytest.approx(expected, rel=1e-4)
 
 
-def test_every_step_and_every_group_has_the_schedules_rate() -> None:
+def test_every_step_and_group_uses_the_scheduled_rate() -> None:
     """Norms and biases have a group of their own; at a rate of 0 neither group moves."""
     data, config = (
         tiny_data(),
@@ -271,7 +271,7 @@ def test_every_step_and_every_group_has_the_schedules_rate() -> None:
     assert [result.lr for result in history] == [0.1, 0.0, 0.0]
 
 
-def test_an_early_stop_keeps_the_schedule_of_the_whole_run() -> None:
+def test_early_stop_uses_the_schedule_of_the_whole_training() -> None:
     config = replace(SETTINGS, schedule="onecycle")
     whole, stopped = (
         train(tiny_data(), config)[1],

@@ -17,7 +17,7 @@ def factors(config: TrainConfig) -> list[float]:
     return [lr_factor(config, step, STEPS) for step in range(config.epochs * STEPS)]
 
 
-def test_the_founding_recipe_halves_the_rate_every_five_epochs() -> None:
+def test_founding_recipe_halves_the_rate_every_five_epochs() -> None:
     config = load_config("cifar10-founding").train
     by_epoch = [
         factors(config)[epoch * STEPS : (epoch + 1) * STEPS] for epoch in range(config.epochs)
@@ -26,13 +26,13 @@ def test_the_founding_recipe_halves_the_rate_every_five_epochs() -> None:
     assert [epoch[0] for epoch in by_epoch] == [1.0] * 5 + [0.5] * 5 + [0.25] * 5
 
 
-def test_milestones_take_the_place_of_a_fixed_distance() -> None:
+def test_milestones_replace_the_fixed_distance() -> None:
     config = TrainConfig(epochs=6, schedule="step", step_milestones=(2, 5), step_gamma=0.1)
     assert factors(config)[::STEPS] == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.01])
 
 
 @pytest.mark.parametrize("warmup", [0.2, 0.33, 0.5])
-def test_onecycle_rises_to_the_peak_once_and_falls_to_nothing(warmup: float) -> None:
+def test_onecycle_rises_to_the_peak_once_and_falls_to_zero(warmup: float) -> None:
     values = factors(TrainConfig(epochs=5, schedule="onecycle", warmup_fraction=warmup))
     peak = values.index(max(values))
     assert peak == pytest.approx(warmup * len(values), abs=1)
@@ -52,7 +52,8 @@ def test_cosine_without_warmup_starts_at_the_peak() -> None:
     ("schedule", "expected"),
     [
         ("constant", {0: 1, 39: 1}),
-        # 40 steps, of which 0.3 * 40 = 12 rise: 1/13 a step; then half a cosine over 28 steps: cos(pi / 4) after 7 of them.
+        # 40 steps, of which 0.3 * 40 = 12 rise: 1/13 a step; then half a cosine over 28 steps:
+        # cos(pi / 4) after 7 of them.
         (
             "onecycle",
             {
@@ -86,8 +87,9 @@ def test_rates_at_known_steps(schedule: str, expected: dict[int, float]) -> None
     assert {step: values[step] for step in expected} == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_warmup_that_ends_between_two_steps_still_reaches_the_peak_once() -> None:
-    # 0.33 * 20 = 6.6 steps of warm-up: step 6 is the last of them, at 7/7; step 7 is 0.4 / 13.4 of the way down.
+def test_warmup_that_ends_between_two_steps_reaches_the_peak_once() -> None:
+    # 0.33 * 20 = 6.6 steps of warm-up: step 6 is the last of them, at 7/7; step 7 is 0.4 / 13.4
+    # of the way down.
     values = factors(TrainConfig(epochs=1, schedule="onecycle", warmup_fraction=0.33))
     assert values[:7] == pytest.approx([1 / 7, 2 / 7, 3 / 7, 4 / 7, 5 / 7, 6 / 7, 1])
     assert values[7] == pytest.approx(0.9978030, abs=1e-6) and values[19] == pytest.approx(
@@ -95,9 +97,9 @@ def test_a_warmup_that_ends_between_two_steps_still_reaches_the_peak_once() -> N
     )
 
 
-def test_a_run_of_one_step_has_the_peak_rate() -> None:
+def test_training_of_one_step_has_the_peak_rate() -> None:
     assert lr_factor(TrainConfig(epochs=1, warmup_fraction=0.2), 0, 1) == 1.0
-    # Of two steps 0.8 are warm-up: the second is 0.2 / 1.2 of the way down, a sixth of half a cosine.
+    # Of two steps 0.8 are warm-up: the second is 0.2 / 1.2 of the way down half a cosine.
     assert lr_factor(TrainConfig(epochs=2, warmup_fraction=0.4), 1, 1) == pytest.approx(0.9330127)
 
 
@@ -129,7 +131,7 @@ def make_network() -> nn.Module:
     return network
 
 
-def test_norms_and_biases_are_decayed_unless_told_otherwise() -> None:
+def test_norms_and_biases_are_decayed_by_default() -> None:
     network = make_network()
     (group,) = make_optimizer(network, TrainConfig(weight_decay=0.1)).param_groups
     assert group["weight_decay"] == 0.1 and len(group["params"]) == 5, "the frozen bias is left out"
@@ -152,7 +154,7 @@ def test_norms_and_biases_are_decayed_unless_told_otherwise() -> None:
     ("name", "kind"),
     [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)],
 )
-def test_the_optimizer_is_the_one_named_fused_at_the_peak_rate(name: str, kind: type) -> None:
+def test_optimizer_is_the_named_one_fused_at_the_peak_rate(name: str, kind: type) -> None:
     optimizer = make_optimizer(make_network(), TrainConfig(optimizer=name, lr=0.03))
     assert type(optimizer) is kind
     assert all(group["lr"] == 0.03 and group["fused"] for group in optimizer.param_groups)
@@ -170,7 +172,8 @@ def after_a_step_without_gradient(optimizer: str) -> float:
 
 
 def test_adam_couples_its_decay_and_adamw_does_not() -> None:
-    # Coupled, the decay is a gradient, which Adam's first step normalises to a whole step of lr; decoupled, it is lr * decay.
+    # Coupled, the decay is a gradient, which Adam's first step normalises to a whole step of lr;
+    # decoupled, it is lr * decay.
     assert after_a_step_without_gradient("adam") == pytest.approx(1 - 0.1)
     assert after_a_step_without_gradient("adamw") == pytest.approx(1 - 0.1 * 0.5)
     assert after_a_step_without_gradient("sgd") == pytest.approx(1 - 0.1 * 0.5)
@@ -192,7 +195,7 @@ def after_two_steps(momentum: float) -> float:
     return network.weight.item()
 
 
-def test_momentum_is_nesterovs_and_none_at_0() -> None:
+def test_momentum_is_nesterov_and_off_at_zero() -> None:
     # Nesterov: the buffer is 1, then 1 + m; each step moves by lr * (1 + m * buffer).
     for momentum in (0.9, 0.25):
         moved = 0.1 * (1 + momentum * 1) + 0.1 * (1 + momentum * (1 + momentum))

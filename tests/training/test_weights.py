@@ -37,7 +37,7 @@ def test_tied_weights_are_written_under_both_names(tmp_path: Path) -> None:
     assert same_tensors(fresh, network)
 
 
-def test_weights_that_cannot_be_written_leave_no_litter(
+def test_failed_write_of_weights_leaves_the_old_file_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "w.safetensors"
@@ -57,7 +57,7 @@ def test_weights_that_cannot_be_written_leave_no_litter(
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
-def test_weights_come_back_from_either_format(tmp_path: Path, suffix: str) -> None:
+def test_weights_load_from_either_format(tmp_path: Path, suffix: str) -> None:
     network, fresh = tiny_net(seed=1), tiny_net(seed=2)
     path = tmp_path / f"w.{suffix}"
     if suffix == "pt":
@@ -68,7 +68,7 @@ def test_weights_come_back_from_either_format(tmp_path: Path, suffix: str) -> No
     assert same_tensors(fresh, network)
 
 
-def test_weights_that_are_missing_damaged_or_foreign_are_refused(tmp_path: Path) -> None:
+def test_missing_damaged_or_foreign_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnderstudyError, match="no weights file"):
         load_weights(tmp_path / "nowhere.safetensors", tiny_net())
     for name in ("bad.safetensors", "bad.pt"):
@@ -96,7 +96,7 @@ def test_weights_of_every_type_are_written_under_their_own_names(tmp_path: Path)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra"])
-def test_weights_must_have_the_networks_names(tmp_path: Path, change: str) -> None:
+def test_weights_must_have_the_names_of_the_network(tmp_path: Path, change: str) -> None:
     state = tiny_net(seed=1).state_dict()
     if change == "missing":
         del state["fc.bias"]

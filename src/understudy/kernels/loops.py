@@ -33,8 +33,9 @@ def store(value: Any, array: Any) -> Any:
     """An fp32 as an element of ``array``, rounded to nearest, ties to even."""
 
 
+# Without annotations: Numba compares the signatures of function and overload.
 @overload(load, inline="always")
-def _load(value):  # type: ignore[no-untyped-def]  # Numba compares the two signatures, annotations and all
+def _load(value):  # type: ignore[no-untyped-def]
     if value == types.uint16:
         return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
     return lambda value: value
@@ -57,12 +58,8 @@ def _store(value, array):  # type: ignore[no-untyped-def]
 def forward(
     x: Any,
     add: Any,
-    weight: Any,
-    bias: Any,
-    running_mean: Any,
-    running_var: Any,
-    momentum: float,
-    eps: float,
+    affine: Any,
+    running: Any,
     norm: Any,
     pooled_x: Any,
     out: Any,
@@ -72,8 +69,8 @@ def forward(
     Args:
         x: ``[N, H, W, C]``.
         add: of ``x``'s shape, or ``None``.
-        weight, bias, running_mean, running_var: fp32 ``[C]``; the last two are updated.
-        momentum, eps: of the batch norm.
+        affine: weight and bias of the batch norm, fp32 ``[C]``.
+        running: its running mean and variance, fp32 ``[C]``, which are updated; momentum; eps.
         norm: fp64 ``[3, C]``, set to scale, mean and 1 / standard deviation.
         pooled_x: ``None``, or, to pool, ``[N, H // 2, W // 2, C]``; set to the element of ``x``
             that each window keeps.
@@ -81,6 +78,8 @@ def forward(
     """
     images, height, width, channels = x.shape
     count = images * height * width
+    weight, bias = affine
+    running_mean, running_var, momentum, eps = running
     mean, squares = _moments(x)
     for c in range(channels):
         inverse = 1 / np.sqrt(squares[c] / count + eps)
@@ -103,8 +102,7 @@ def backward(
     norm: Any,
     grad_add: Any,
     grad_x: Any,
-    grad_weight: Any,
-    grad_bias: Any,
+    grad_affine: Any,
 ) -> None:
     """Gradients of :func:`forward` (batch norm's: Ioffe & Szegedy 2015, section 3).
 
@@ -114,7 +112,7 @@ def backward(
         grad_add: ``None``, or set to the gradient with respect to ``add``: the part of ``grad_out``
             that passes ReLU.
         grad_x: of ``x``'s shape; set.
-        grad_weight, grad_bias: fp32 ``[C]``; set.
+        grad_affine: fp32 ``[2, C]``, of weight and bias; set.
     """
     images, height, width, channels = x.shape
     count = images * height * width
@@ -122,14 +120,14 @@ def backward(
     summed_x = x if pooled_x is None else pooled_x
     plain, weighted = _gradient_sums(summed_x, out, grad_out, grad_add, norm[1], norm[2])
     for c in range(channels):
-        grad_weight[c], grad_bias[c] = np.float32(weighted[c]), np.float32(plain[c])
+        grad_affine[0, c], grad_affine[1, c] = np.float32(weighted[c]), np.float32(plain[c])
     offset, slope = norm[0] * plain / count, norm[0] * weighted * norm[2] / count
     if pooled_x is None:
-        _norm_relu_gradient(x, out, grad_out, norm[0], norm[1], offset, slope, grad_x)
+        terms = norm[0], norm[1], offset, slope
+        _norm_relu_gradient(x, out, grad_out, terms, grad_x)
     else:
-        _norm_pool_relu_gradient(
-            x, pooled_x, out, grad_out, norm[0].astype(np.float32), norm[1], offset, slope, grad_x
-        )
+        pool_terms = norm[0].astype(np.float32), norm[1], offset, slope
+        _norm_pool_relu_gradient(x, pooled_x, out, grad_out, pool_terms, grad_x)
 
 
 @_compiled
@@ -226,7 +224,7 @@ def _norm_pool_relu(x: Any, scale: Any, shift: Any, pooled_x: Any, out: Any) -> 
 def _gradient_sums(
     maps: Any, result: Any, grad_result: Any, grad_added: Any, mean: Any, inverse: Any
 ) -> Any:
-    """Sums by channel (fp64) of the gradient that passes ReLU, and of that times the normalised map."""
+    """By channel, in fp64: the gradient that passes ReLU, and that times the normalised map."""
     images, height, width, channels = maps.shape
     length = width * channels
     x, out = maps.reshape((images, height, length)), result.reshape((images, height, length))
@@ -254,16 +252,10 @@ def _gradient_sums(
 
 @_compiled
 def _norm_relu_gradient(
-    maps: Any,
-    result: Any,
-    grad_result: Any,
-    scale: Any,
-    mean: Any,
-    offset: Any,
-    slope: Any,
-    grad_maps: Any,
+    maps: Any, result: Any, grad_result: Any, terms: Any, grad_maps: Any
 ) -> None:
     """``scale * g - offset - slope * (x - mean)``, where ``g`` is the gradient that passes ReLU."""
+    scale, mean, offset, slope = terms
     images, height, width, channels = maps.shape
     length = width * channels
     x, out = maps.reshape((images, height, length)), result.reshape((images, height, length))
@@ -282,21 +274,14 @@ def _norm_relu_gradient(
 
 @_compiled
 def _norm_pool_relu_gradient(
-    maps: Any,
-    pooled_x: Any,
-    out: Any,
-    grad_out: Any,
-    scale: Any,
-    mean: Any,
-    offset: Any,
-    slope: Any,
-    grad_maps: Any,
+    maps: Any, pooled_x: Any, out: Any, grad_out: Any, terms: Any, grad_maps: Any
 ) -> None:
     """:func:`_norm_relu_gradient` after the pool.
 
     Of a window's four elements the first that equals the pooled one gets the gradient. Two rows at
     a time: first the gradients that the pool spreads, in cache, then two long rows.
     """
+    scale, mean, offset, slope = terms
     images, height, width, channels = out.shape
     zero, rows, length = np.float32(0), maps.shape[1], maps.shape[2] * channels
     x, grad_x = maps.reshape((images, rows, length)), grad_maps.reshape((images, rows, length))

@@ -124,15 +124,14 @@ class _NormReLU(torch.autograd.Function):
         )
         pooled_x = torch.empty_like(out) if pool else None
         norm = np.empty((3, channels))
+        affine = weight.detach().numpy(), bias.detach().numpy()
+        statistics = bn.running_mean.view(-1).numpy(), bn.running_var.view(-1).numpy()
+        running = *statistics, bn.momentum, bn.eps
         loops.forward(
             _nhwc(x),
             None if add is None else _nhwc(add),
-            weight.detach().numpy(),
-            bias.detach().numpy(),
-            bn.running_mean.view(-1).numpy(),
-            bn.running_var.view(-1).numpy(),
-            bn.momentum,
-            bn.eps,
+            affine,
+            running,
             norm,
             None if pooled_x is None else _nhwc(pooled_x),
             _nhwc(out),
@@ -148,7 +147,7 @@ class _NormReLU(torch.autograd.Function):
 
         x, pooled_x, out = ctx.saved_tensors
         grad_out = grads[0].to(x.dtype).contiguous(memory_format=torch.channels_last)
-        grad_x, grad_parameters = torch.empty_like(x), torch.empty((2, x.shape[1]))
+        grad_x, grad_affine = torch.empty_like(x), torch.empty((2, x.shape[1]))
         grad_add = torch.empty_like(out) if ctx.adds else None
         loops.backward(
             _nhwc(x),
@@ -158,6 +157,6 @@ class _NormReLU(torch.autograd.Function):
             ctx.norm,
             None if grad_add is None else _nhwc(grad_add),
             _nhwc(grad_x),
-            *grad_parameters.numpy(),
+            grad_affine.numpy(),
         )
-        return grad_x, *grad_parameters.unbind(), grad_add, None, None
+        return grad_x, *grad_affine.unbind(), grad_add, None, None

@@ -106,7 +106,7 @@ class CachedTeacher(Teacher):
         return self.store.open(epoch)[self._row_numbers(views, torch.from_numpy(images))]
 
     def row_values(self, outputs: Outputs) -> Tensor:
-        """What a row holds, ``[B, width]``: logits (of an ensemble all members'), then embedding."""
+        """What rows hold, ``[B, width]``: logits (of an ensemble all members'), then embedding."""
         if outputs.members:
             return torch.cat([member.logits for member in outputs.members], 1)
         if not self.store.embedding_dim:

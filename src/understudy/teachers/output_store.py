@@ -43,7 +43,7 @@ def teacher_fingerprint(model: nn.Module, description: str) -> str:
 
 
 def default_cache() -> Path:
-    """Folder of all caches: ``$UNDERSTUDY_CACHE/teacher-outputs``, or in the user's cache folder."""
+    """Folder of all caches: ``teacher-outputs`` in ``$UNDERSTUDY_CACHE`` or the user's cache."""
     from understudy.data.image_cache import cache_root
 
     return cache_root(None) / "teacher-outputs"
@@ -105,7 +105,7 @@ class OutputStore:
         check_meta(meta, self.parts)
 
     def open(self, epoch: int) -> np.memmap:
-        """uint16 rows: ``[N * V, width + 1]`` of a finite policy, else ``[N, width + 1]`` of an epoch.
+        """uint16 rows of a finite policy ``[N * V, width + 1]``, or of an epoch ``[N, width + 1]``.
 
         The file is created, or extended to full length, if needed.
 

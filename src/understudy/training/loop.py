@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def train_epochs(
     method: Method, data: TrainingData, config: TrainConfig, fabric: "Fabric", **options: Any
 ) -> Iterator[EpochResult]:
-    """Train a method's student and yield after every epoch; arguments as for :func:`train_steps`."""
+    """Train a method's student, yielding after every epoch; arguments: :func:`train_steps`."""
     for result in train_steps(method, data, config, fabric, **options):
         if result is not None:
             yield result

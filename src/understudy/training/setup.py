@@ -14,6 +14,7 @@ from understudy.events import SILENT, EpochResult, Observer
 from understudy.methods import build_method, needs_of
 from understudy.methods.base import Method, MethodConfig, MethodContext
 from understudy.models.base import Classifier, Outputs
+from understudy.models.modes import evaluating
 from understudy.teachers.base import Teacher
 from understudy.teachers.cached import live_or_cached
 from understudy.teachers.frozen import FrozenTeacher
@@ -197,7 +198,5 @@ def make_context(
 @torch.no_grad()
 def _probe(model: Classifier, images: Tensor) -> Outputs:
     """Outputs for a few images in eval mode; the model's mode is restored."""
-    training = model.training
-    outputs = model.eval().outputs(images)
-    model.train(training)
-    return outputs
+    with evaluating(model):
+        return model.outputs(images)

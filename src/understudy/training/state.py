@@ -1,7 +1,7 @@
 """The state of one training between two epochs, and the checkpoint file that holds it.
 
-Every loop of the package uses it: the one in :mod:`understudy.training.loop` and the one of stacked students. A checkpoint
-of either can be resumed by the other.
+Every loop of the package uses it: the one in :mod:`understudy.training.loop` and the one of
+stacked students. A checkpoint of either can be resumed by the other.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from torch import Tensor
 from understudy.config.schema import TrainConfig
 from understudy.data.loader import TrainBatches
 from understudy.data.prepare import TrainingData
-from understudy.errors import MachineError
+from understudy.errors import MachineError, one_line
 from understudy.events import EpochResult
 from understudy.files import replacing
 from understudy.methods.base import Method
@@ -155,13 +155,13 @@ class TrainState:
         return list(self.history)
 
     def update_ema(self) -> None:
-        """Move the average towards the current weights, after a step. Never waits for the device."""
+        """Move the average towards the current weights, after a step, without host sync."""
         if self.ema is not None:
             update_ema(self.ema, self.method.state_dict(), self.config.ema_decay)
 
     @contextlib.contextmanager
     def evaluated_weights(self) -> Iterator[None]:
-        """Within the block the method holds the weights to evaluate: the average, if there is one."""
+        """Inside the block the method holds the weights to evaluate: the average, if any."""
         if self.ema is None:
             yield
             return
@@ -207,7 +207,7 @@ class TrainState:
         save_checkpoint(self.files.checkpoint, content)
 
     def finish(self) -> None:
-        """After the last epoch: load the weights to keep (best epoch, average or last), in eval mode."""
+        """After the last epoch: load the final weights (best epoch, average or last), in eval mode."""
         if self.config.keep == "best" and self.best is not None:
             self.method.load_state_dict(self.best.method)
         elif self.ema is not None:
@@ -226,7 +226,7 @@ def run_fingerprint(
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint atomically: after a crash the path holds the old file or the whole new one.
+    """Write a checkpoint atomically: after a crash the path holds the old file or the new one.
 
     Raises:
         MachineError: if it cannot be written. A full disk may also raise ``OSError``.
@@ -235,9 +235,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         try:
             torch.save(content, file)
         except RuntimeError as error:  # torch's writer hides the error of the disk
-            reason = " ".join(str(error).split())[:200]
             raise MachineError(
-                f"the checkpoint {path} cannot be written ({reason}): is the disk full?"
+                f"the checkpoint {path} cannot be written ({one_line(error)}): is the disk full?"
             ) from error
 
 

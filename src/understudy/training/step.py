@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Step:
-    """The step of a training, called once per batch; it launches work on the device and never waits.
+    """The step of a training, called once per batch; it never waits for the device.
 
     Args:
         method: the student with its loss; moved to Fabric's device.

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from understudy.errors import UnderstudyError
+from understudy.errors import UnderstudyError, one_line
 from understudy.files import replacing
 
 
@@ -22,7 +22,9 @@ def save_weights(path: Path, model: nn.Module) -> None:
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Fill a network from a safetensors file, or a state dict saved by ``torch.save`` (read with ``weights_only``).
+    """Load a network's weights from a safetensors file, or a state dict saved by ``torch.save``.
+
+    Nothing is unpickled (``weights_only``).
 
     Raises:
         UnderstudyError: if the file is missing, damaged, or of another network.
@@ -38,10 +40,10 @@ def load_weights(path: Path, model: nn.Module) -> None:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UnderstudyError(
-            f"{path} cannot be read as weights ({type(error).__name__}): give a safetensors file or a plain state dict"
+            f"{path} cannot be read as weights ({type(error).__name__}): "
+            "give a safetensors file or a plain state dict"
         ) from error
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UnderstudyError(f"{path} does not fit the network: {reason}") from error
+        raise UnderstudyError(f"{path} does not fit the network: {one_line(error)}") from error

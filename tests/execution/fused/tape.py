@@ -1,4 +1,4 @@
-"""A recording of a step on the CPU with the rules of a CUDA graph: the same operations, on the same memory, but no Python."""
+"""A recording of a step on the CPU by the rules of a CUDA graph: operations, but no Python."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +10,9 @@ from torch.utils._pytree import tree_leaves
 
 
 class Tape(TorchDispatchMode):
-    """Notes every operation that runs inside it; each tensor keeps its place, so that a replay meets what changed meanwhile.
+    """Records every operation; tensors keep their place, so that a replay reads their new values.
 
-    A number that Python took from outside the step is in the tape as it was, as it would be in a graph.
+    A number that Python read outside the step is recorded as a constant, as in a CUDA graph.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Tape(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        # What an operation returns of its arguments (a view, the tensor it changed) is up to date by itself.
+        # A returned view, or a tensor changed in place, is up to date by itself.
         fresh = not any(result.alias_info for result in func._schema.returns)
         self.noted.append((func, args, kwargs or {}, tree_leaves(out) if fresh else []))
         return out
@@ -36,7 +36,7 @@ class Tape(TorchDispatchMode):
 
 
 def recorded(work: Callable[[], None], device: torch.device) -> Tape:
-    """In place of what makes a CUDA graph: the work is done a few times, then noted (which does it once more)."""
+    """In place of recording a CUDA graph: run the work a few times, then once on a tape."""
     for _ in range(3):
         work()
     tape = Tape()

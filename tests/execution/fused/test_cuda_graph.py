@@ -9,7 +9,7 @@ from tests.execution.fused.tape import recorded
 from understudy.execution.fused.cuda_graph import RecordedStep
 
 
-def test_replays_are_steps_and_the_recording_is_none(
+def test_each_replay_is_one_step_and_the_recording_is_none(
     device: torch.device, monkeypatch: pytest.MonkeyPatch
 ):
     """On the CPU by a tape of the step's operations, which stands in for the graph."""
@@ -30,7 +30,7 @@ def test_replays_are_steps_and_the_recording_is_none(
     assert weight.tolist() == [6.0, 8.0, 10.0]
 
 
-def test_inputs_are_copied_in_their_order_in_memory_and_must_be_of_the_same_kinds(
+def test_inputs_keep_their_memory_order_and_must_stay_present(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr("understudy.execution.fused.cuda_graph._recorded", recorded)
@@ -43,7 +43,7 @@ def test_inputs_are_copied_in_their_order_in_memory_and_must_be_of_the_same_kind
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_another_thread_may_ask_cuda_for_memory_during_a_recording():
+def test_another_thread_may_use_cuda_during_a_recording():
     """As the one does that pins the next batches of a data set too large for the GPU."""
     device, stopping = torch.device("cuda"), threading.Event()
     held = []
@@ -58,7 +58,7 @@ def test_another_thread_may_ask_cuda_for_memory_during_a_recording():
     try:
         weight = torch.zeros(3, device=device)
         for _ in range(5):
-            recorded_step = RecordedStep(lambda inputs: weight.add_(1), [None], [weight], device)  # type: ignore[arg-type,return-value]
+            recorded_step = RecordedStep(lambda inputs: weight.add_(1), [None], [weight], device)
             recorded_step.replay([None])
     finally:
         stopping.set()

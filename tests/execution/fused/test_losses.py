@@ -39,7 +39,7 @@ def methods() -> list[Method]:
 
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("epoch", [0, 2])
-def test_each_row_is_its_methods_own_loss(mixed: bool, epoch: int):
+def test_each_row_equals_the_loss_of_its_method(mixed: bool, epoch: int):
     rng = torch.Generator().manual_seed(epoch)
     built, (count, batch) = methods(), (len(OPTIONS), 6)
     taught = [needs_of(method.config) != "nothing" for method in built]

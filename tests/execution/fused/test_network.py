@@ -18,14 +18,15 @@ from understudy.models.base import Classifier, Outputs
     ("seeds", "one_operation"),
     [((0, 0, 0), False), ((0, 1, 2), False), ((0, 0, 1), False), ((0, 0, 0), True)],
 )
-def test_a_stack_computes_and_learns_what_its_networks_do(
+def test_stack_computes_and_learns_like_its_networks(
     name: str, seeds: tuple[int, ...], one_operation: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    """Logits, running statistics and gradients in training mode, on shared images, each one's own, and two sources for three.
+    """Logits, running statistics and gradients in training mode.
 
-    With ``one_operation`` all K networks' batch norm, pool and ReLU go through ``norm_relu``, as they do at full size.
-    fp32, other order of sums: a thousandth of the largest gradient of each tensor at most. A bias before a batch norm is left
-    out: its gradient is nothing but rounding.
+    On shared images, each network's own, and two sources for three networks. With ``one_operation``
+    batch norm, pool and ReLU of all K networks go through ``norm_relu``, as they do at full size.
+    fp32 sums in another order: at most a thousandth of the largest gradient of each tensor. A bias
+    before a batch norm is left out: its gradient is only rounding.
     """
     alone = networks(
         name, **({"dropout1": 0.0, "dropout2": 0.0} if name == "founding_student" else {})
@@ -65,7 +66,7 @@ def test_a_stack_computes_and_learns_what_its_networks_do(
                 )
 
 
-def test_in_eval_mode_a_stack_is_its_networks():
+def test_stack_in_eval_mode_equals_its_networks():
     alone = networks("founding_student")
     stack = StackedNetwork(alone, images()).eval()
     with torch.no_grad():
@@ -76,7 +77,7 @@ def test_in_eval_mode_a_stack_is_its_networks():
             )
 
 
-def test_a_network_without_finite_weights_leaves_the_others_alone():
+def test_network_with_nan_weights_does_not_change_the_others():
     alone = networks("tiny_wide")
     with torch.no_grad():
         alone[1].fc.weight.fill_(float("nan"))
@@ -111,20 +112,20 @@ class Mixing(Classifier):
         return self.fc(embedding)
 
 
-def test_code_that_mixes_channels_is_found_out():
+def test_code_that_mixes_channels_is_refused():
     with pytest.raises(UnderstudyError, match="Mixing cannot be stacked: its code mixes channels"):
         StackedNetwork([Mixing() for _ in range(2)], images())
 
 
-def test_a_mask_is_one_for_each_students_channels():
+def test_mask_covers_the_channels_of_each_student():
     layers = StackedDropout([nn.Dropout(0.5), nn.Dropout(0.5)]).train()
     layers.mask = torch.tensor([[2.0, 0.0, 0.0, 2.0]])
     assert layers(torch.tensor([[1.0, 2.0, 3.0, 4.0]])).tolist() == [[2.0, 0.0, 0.0, 8.0]]
     assert layers.width == 2
 
 
-def test_networks_are_of_one_architecture_when_nothing_but_their_weights_differs():
-    """Where a stage pools, or whether there is a shortcut, are flags of the code: a printed network does not show them."""
+def test_networks_that_differ_only_in_weights_have_one_architecture():
+    """Flags of the code, such as where a stage pools, are not in a printed network."""
     first, second, *_ = networks("founding_student")
     assert architecture(first) == architecture(second.eval())
     for name, options in (

@@ -19,7 +19,7 @@ SETTINGS = TrainConfig(optimizer="adamw", lr=1e-2, weight_decay=0.1)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
-def test_the_stacked_optimizer_is_torchs_with_rates_and_decays_of_each_its_own(kind: str):
+def test_stacked_optimizer_equals_torch_with_individual_options(kind: str):
     """Five steps on the same gradients. Both round differently at each: 1e-5."""
     configs = [
         replace(SETTINGS, optimizer=kind),

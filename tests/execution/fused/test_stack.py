@@ -1,5 +1,4 @@
-"""An epoch of a stack: who is trained together, what is kept from one epoch to the next, what fails for all, and what a GPU asks
-of the step: nothing from the host, and nothing that a recording would freeze."""
+"""An epoch of a stack: groups, errors, and a step without host sync that a recording repeats."""
 
 import gc
 import weakref
@@ -41,7 +40,7 @@ OPTIMIZERS = ["sgd", "adam", "adamw"]
 
 
 def logit_students(optimizer: str, mix: str = "none", **changes: Any) -> dict[str, StackedStudent]:
-    """The founding student (with dropout) under each method, on two seeds with a teacher each; no two are trained alike."""
+    """The founding student (with dropout) by each method, on two seeds with a teacher each."""
     data = make_data()
     data = replace(data, config=replace(data.config, augment=AugmentConfig(padding=1, mix=mix)))
     sources = [
@@ -72,7 +71,7 @@ def logit_students(optimizer: str, mix: str = "none", **changes: Any) -> dict[st
     return made
 
 
-def company(data: TrainingData, *rates: float) -> dict[str, StackedStudent]:
+def group_of(data: TrainingData, *rates: float) -> dict[str, StackedStudent]:
     """Plain students with dropout that differ in learning rate alone, named after it."""
     batches = SharedBatches(data.train, data.config, SETTINGS.batch_size, 0, torch.device("cpu"))
     fabric = make_fabric("cpu", "fp32")
@@ -84,9 +83,9 @@ def company(data: TrainingData, *rates: float) -> dict[str, StackedStudent]:
     }
 
 
-def test_a_stack_goes_on_while_its_students_stay_together_and_who_stays_does_not_notice_who_leaves():
+def test_stack_is_reused_for_the_same_group_and_leaving_students_change_nothing():
     data = make_data()
-    staying, left = company(data, 0.1, 0.01), company(data, 0.1, 0.2, 0.01)
+    staying, left = group_of(data, 0.1, 0.01), group_of(data, 0.1, 0.2, 0.01)
     for students in (staying, left):
         dict(epoch_stacked(students))
         first = students["0.1"].stack
@@ -110,12 +109,12 @@ def test_a_stack_goes_on_while_its_students_stay_together_and_who_stays_does_not
     assert not torch.allclose(*rates, atol=1e-3), "each has learnt at a rate of its own"
 
 
-def test_what_fails_for_all_is_said_of_each(monkeypatch: pytest.MonkeyPatch):
+def test_error_of_the_stack_is_reported_for_every_student(monkeypatch: pytest.MonkeyPatch):
     def full(self: Stack, epoch: int) -> None:
         raise MemoryError(f"no room in epoch {epoch}")
 
     monkeypatch.setattr(Stack, "train_epoch", full)
-    ended = dict(epoch_stacked(company(make_data(), 0.1, 0.2)))
+    ended = dict(epoch_stacked(group_of(make_data(), 0.1, 0.2)))
     assert {name: str(error) for name, error in ended.items()} == dict.fromkeys(
         ("0.1", "0.2"), "no room in epoch 0"
     )
@@ -140,8 +139,8 @@ def stack_there(students: dict[str, StackedStudent], patch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("mix", ["none", "mixup"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_step_on_a_device_stays_there(optimizer: str, mix: str, monkeypatch: pytest.MonkeyPatch):
-    """No value is waited for and none comes from the host: what recording the step as a CUDA graph takes."""
+def test_step_needs_no_host_sync(optimizer: str, mix: str, monkeypatch: pytest.MonkeyPatch):
+    """No value is read on the host or copied from it: a CUDA graph needs that."""
     students = logit_students(optimizer, mix)
     sources = list({id(s.batches): s.batches for s in students.values()}.values())
     batches = [next(source.epoch(0, source.policy.epoch(0))) for source in sources]
@@ -183,13 +182,13 @@ def test_a_step_on_a_device_stays_there(optimizer: str, mix: str, monkeypatch: p
     ],
     ids=["value", "mask", "numbers", "scalar", "list", "copy", "branch"],
 )
-def test_a_step_that_touches_the_host_is_found_out(slip: Any):
-    """Each of these would pass on a CPU unnoticed; the test above means something because it refuses them."""
+def test_host_sync_in_a_step_is_detected(slip: Any):
+    """Each of these would pass on a CPU; the test above is worth something if they are refused."""
     with only_there(), pytest.raises((HostTouched, NotImplementedError)):
         slip(torch.ones(4, device=THERE))
 
 
-def test_what_is_launched_outside_the_recording_does_not_grow_with_the_students():
+def test_launches_outside_the_recording_do_not_grow_with_the_students():
     def launches(times: int) -> int:
         shows = StepInputs(list(logit_students("sgd", "mixup").values()) * times, 3, CPU)
         batches = [next(source.epoch(0, source.policy.epoch(0))) for source in shows.sources]
@@ -208,10 +207,10 @@ def test_what_is_launched_outside_the_recording_does_not_grow_with_the_students(
 
 @pytest.mark.parametrize("mix", ["none", "mixup"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_recorded_steps_are_the_steps_bit_for_bit(
+def test_recorded_steps_give_the_same_bits(
     optimizer: str, mix: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """Recorded in the very first step, replayed in three epochs of two full batches and a smaller one, which is not.
+    """Recorded in the first step, replayed in three epochs of two full batches and a smaller one.
 
     Rates, masks, warm-up, averages and what validation does in between must all reach the tape.
     """
@@ -238,22 +237,22 @@ def test_recorded_steps_are_the_steps_bit_for_bit(
         ), name
 
 
-def test_masks_drawn_in_blocks_are_a_students_own(monkeypatch: pytest.MonkeyPatch):
-    """As on CUDA: they depend on its seed, the epoch and the step, and not on who trains beside it."""
+def test_dropout_masks_depend_only_on_the_student(monkeypatch: pytest.MonkeyPatch):
+    """As on CUDA: by seed, epoch and step, whatever other students are in the stack."""
     monkeypatch.setattr("understudy.execution.fused.stack._BLOCK", 2)
     students = list(logit_students("sgd").values())
     for student in students:
         student.data = students[0].data
 
-    def masks(company: list[StackedStudent], student: StackedStudent) -> list[Tensor]:
-        stack = Stack(company)
+    def masks(group: list[StackedStudent], student: StackedStudent) -> list[Tensor]:
+        stack = Stack(group)
         steps = [
             stack._draw_blocks(epoch, number, rows)
             for epoch in (0, 1)
             for number, rows in ((0, 16), (1, 16), (2, 8))
         ]
         row = stack.students.index(student)
-        return [mask.view(len(mask), len(company), -1)[:, row] for step in steps for mask in step]
+        return [mask.view(len(mask), len(group), -1)[:, row] for step in steps for mask in step]
 
     ours, beside = masks(students, students[3]), masks(students[3:], students[3])
     assert [tuple(mask.shape) for mask in ours[:6]] == [
@@ -272,9 +271,9 @@ def test_masks_drawn_in_blocks_are_a_students_own(monkeypatch: pytest.MonkeyPatc
     assert float(torch.cat([m.flatten() for m in ours[::2]]).mean()) == pytest.approx(1.0, abs=0.1)
 
 
-def test_a_stack_is_let_go_when_another_takes_its_place():
-    """It holds a GPU's memory for all its students: no cycle of references may keep it until Python happens to look."""
-    students = company(make_data(), 0.1, 0.2, 0.01)
+def test_old_stack_is_released_when_the_group_changes():
+    """It holds GPU memory for all its students: no cycle of references may keep it alive."""
+    students = group_of(make_data(), 0.1, 0.2, 0.01)
     dict(epoch_stacked(students))
     old = weakref.ref(students["0.1"].stack)
     left = students.pop("0.2")

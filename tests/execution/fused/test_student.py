@@ -1,4 +1,4 @@
-"""A stacked student between two epochs: a checkpoint that it goes on from, and who cannot be one."""
+"""A stacked student between two epochs: its checkpoint, and networks that are refused."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ DATA = make_data()
 
 
 def pair(folder: Path) -> dict[str, StackedStudent]:
-    """Two students with dropout and checkpoints: one keeps an average of its weights, the other those of its best epoch."""
+    """Two students with dropout and checkpoints: one with an average, one with a best epoch."""
     made = {}
     batches = SharedBatches(DATA.train, DATA.config, SETTINGS.batch_size, 0, CPU)
     for name, settings in (
@@ -52,7 +52,7 @@ def same(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-def test_the_same_students_read_from_their_checkpoints_end_with_the_same_bits(tmp_path: Path):
+def test_resumed_students_end_with_the_same_bits(tmp_path: Path):
     whole = trained(pair(tmp_path / "whole"))
     dict(
         epoch_stacked(pair(tmp_path / "left"))
@@ -66,7 +66,7 @@ def test_the_same_students_read_from_their_checkpoints_end_with_the_same_bits(tm
     )
 
 
-def test_the_loop_goes_on_from_a_stacked_students_checkpoint(tmp_path: Path):
+def test_loop_resumes_the_checkpoint_of_a_stacked_student(tmp_path: Path):
     dict(epoch_stacked(students := pair(tmp_path)))
     left, method = students["average"], make_method(DATA, 0.3)
     results = start(method, DATA, left.config, files=left.state.files)
@@ -76,7 +76,7 @@ def test_the_loop_goes_on_from_a_stacked_students_checkpoint(tmp_path: Path):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)  # fp32, sums in another order
 
 
-def test_dist_is_refused_a_batch_of_one_image():
+def test_dist_with_a_batch_of_one_image_is_refused():
     data = tiny_data()
     teacher, settings = FrozenTeacher(tiny_net(1)), replace(SETTINGS, batch_size=23)
     student, options = tiny_net(2), method_config({"name": "dist"})
@@ -95,7 +95,7 @@ def test_dist_is_refused_a_batch_of_one_image():
                 one.start()
 
 
-def test_a_network_that_is_not_ours_cannot_be_stacked():
+def test_network_of_another_package_cannot_be_stacked():
     assert (
         why_not_stacked(make_method(DATA))
         == "Little is not a network of this package, and its code may mix channels"

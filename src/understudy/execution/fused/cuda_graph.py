@@ -18,10 +18,10 @@ class _Replayed(Protocol):
 class RecordedStep:
     """A step recorded once and launched as a whole: small kernels take less time than their launch.
 
-    A replay runs the same kernels on the same addresses. The step must not read a value on the host
-    nor copy one from it, and all that it reads in addition to its inputs must stay in the same place
-    in memory. tests/execution/fused/test_stack.py shows that of the stacked step on a device without
-    values, and by a recording of its operations on the CPU.
+    A replay runs the same kernels on the same addresses. The step must not read a value on the
+    host nor copy one from it, and all that it reads in addition to its inputs must stay in the same
+    place in memory. tests/execution/fused/test_stack.py shows that of the stacked step on a device
+    without values, and by a recording of its operations on the CPU.
 
     Not yet run on a GPU.
 

@@ -40,8 +40,8 @@ def why_no_stacked_network(network: Classifier) -> str:
 def architecture(network: nn.Module) -> str:
     """What two networks must have in common to be stacked: layers, and every plain attribute.
 
-    ``repr(network)`` is not enough: an option that its code reads as a flag, such as whether a stage
-    pools first, is not a layer.
+    ``repr(network)`` is not enough: an option that its code reads as a flag, such as whether a
+    stage pools first, is not a layer.
     """
     own = vars(nn.Module()).keys()  # parameters, hooks and mode, which every module has
     described = []
@@ -65,9 +65,9 @@ def _is_container(layer: nn.Module) -> bool:
 class StackedConv2d(nn.Module):
     """K convolutions as one grouped convolution: weight ``[K, O, I / g, kh, kw]``, bias ``[K, O]``.
 
-    Takes ``[B, K * I, H, W]``, or images that several networks share: ``[B, I, H, W]`` for all K, or
-    ``[B, S * I, H, W]`` of S sources. Shared images make S ordinary convolutions with many outputs;
-    K groups of three colours would be the slowest convolution that a library has.
+    Takes ``[B, K * I, H, W]``, or images that several networks share: ``[B, I, H, W]`` for all K,
+    or ``[B, S * I, H, W]`` of S sources. Shared images make S ordinary convolutions with many
+    outputs; K groups of three colours would be the slowest convolution that a library has.
 
     Attributes:
         shared: how many networks in a row share each source.
@@ -106,7 +106,7 @@ class StackedConv2d(nn.Module):
 
 
 class StackedBatchNorm2d(nn.Module):
-    """K batch norms as one over ``K * C`` channels: tensors ``[K, C]``, count of batches ``[K]``."""
+    """K batch norms as one over ``K * C`` channels: tensors ``[K, C]``, batches seen ``[K]``."""
 
     def __init__(self, layers: Sequence[nn.BatchNorm2d]) -> None:
         super().__init__()

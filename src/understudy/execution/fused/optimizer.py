@@ -96,7 +96,7 @@ class StackedOptimizer:
         flat.sub_(size * first / (second.sqrt() / root).add_(_EPS))
 
     def give_back(self, row: int, optimizer: torch.optim.Optimizer) -> None:
-        """Copy one student's state into its own optimizer, in the memory order of its parameters."""
+        """Copy a student's state into its own optimizer, in the memory order of its parameters."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         for parameter in parameters:
             if self.kind != "sgd":

@@ -47,7 +47,7 @@ class StackedEpoch:
 
 
 class Stack:
-    """K students during an epoch: weights, moments and totals as tensors ``[K, ...]``, and the step.
+    """K students during an epoch: weights, moments and totals ``[K, ...]``, and the step.
 
     Args:
         students: of one group (:attr:`StackedStudent.group_key`), all before the same epoch.
@@ -373,7 +373,7 @@ def _stack_of(group: list[StackedStudent]) -> Stack:
 
 
 def _release_stacks(group: Sequence[StackedStudent]) -> None:
-    """Drop the stacks that these students were in: each holds a GPU's memory for all its students."""
+    """Drop the stacks that these students were in; each holds GPU memory for all its students."""
     for old in [student.stack for student in group if student.stack is not None]:
         for student in old.students:
             student.stack = None

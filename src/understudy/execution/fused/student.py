@@ -1,4 +1,4 @@
-"""A student of a stack between two epochs: its state and checkpoint are those of one trained alone."""
+"""A student of a stack between two epochs: its state is that of one trained alone."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
