@@ -14,8 +14,8 @@ import our_loop
 
 from understudy.config.recipe import load_config
 from understudy.config.schema import RunConfig
-from understudy.execution import open_backend
 from understudy.execution.autoselect import measure_backends
+from understudy.execution.registry import open_backend
 from understudy.training.device import resolve_device
 
 TINY = ["teacher.model={name: founding_student}", "train.batch_size=4"]

@@ -48,27 +48,25 @@ def stages(
     from understudy.config.recipe import load_config
     from understudy.data.prepare import prepare_data
     from understudy.experiment import run_experiment
+    from understudy.files import to_json
     from understudy.report import write_report
 
     config = load_config("cifar10-founding", overrides)
     imported = time.perf_counter()
     prepare_data(config.data)
     decoded = time.perf_counter()
-    results = run_experiment(
-        config, folder / "run", workers=workers, cache=str(folder / "outputs"), display=False
-    )
+    cache = str(folder / "outputs")
+    results = to_json(run_experiment(config, folder / "run", workers=workers, cache=cache))
     finished = time.perf_counter()
     write_report(folder / "run", figures=figures)
     reported = time.perf_counter()
 
-    arms, seconds = results["arms"], results["seconds"]
-    side_by_side = min(results["environment"]["workers"], 2 * len(config.seeds))
+    arms, seconds = results.arms, results.seconds
+    side_by_side = min(results.environment.workers, 2 * len(config.seeds))
     trained = {name: _training_seconds(folder / "run", name) for name in arms}
     teacher = trained.pop("teacher")
     students = sum(trained.values()) / side_by_side
-    labels = (
-        sum(run["label_seconds"] for arm in arms.values() for run in arm["runs"]) / side_by_side
-    )
+    labels = sum(run.label_seconds for arm in arms.values() for run in arm.runs) / side_by_side
     measured = {
         "import": imported - began,
         "decode": decoded - imported,

@@ -23,8 +23,8 @@ from understudy.data.prepare import TrainingData
 from understudy.execution.fused.interleaved import (
     SharedBatches,
     SharedTeacher,
-    Turns,
-    epoch_in_turns,
+    StepwiseRun,
+    round_robin_epoch,
 )
 from understudy.execution.fused.stack import epoch_stacked
 from understudy.execution.fused.student import StackedStudent
@@ -101,15 +101,15 @@ def interleaved(
         batches_of(data, batch_size),
     )
     shared = SharedTeacher(teacher)
-    turns = {
-        str(number): Turns(
+    runs = {
+        str(number): StepwiseRun(
             train_steps(method, data, config, fabric, teacher=shared, batches=batches), DEVICE
         )
         for number, method in enumerate(methods(count, data))
     }
-    for turn in turns.values():
-        turn.start()
-    return timed(lambda: _done(epoch_in_turns(turns)))
+    for run in runs.values():
+        run.start()
+    return timed(lambda: _done(round_robin_epoch(runs)))
 
 
 def stacked(

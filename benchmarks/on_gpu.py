@@ -20,13 +20,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = (
-    "data/test_batches.py",
-    "sweep/test_fused.py",
-    "sweep/test_recorded_step.py",
-    "test_compiling.py",
+    "data/test_loader.py",
+    "execution/fused/test_backend.py",
+    "execution/fused/test_cuda_graph.py",
+    "training/test_compile.py",
     "test_experiment.py",
-    "test_loop.py",
-    "test_teacher_cache.py",
+    "training/test_loop.py",
+    "teachers/test_cached.py",
 )
 """Where tests are that run on a GPU."""
 GRID = ("method.temperature=1,2,3,4,5", "method.alpha=0.1,0.3,0.5,0.7,0.9")

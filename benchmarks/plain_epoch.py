@@ -14,7 +14,7 @@ import harness
 import usual_loop
 from worker_process import ONE_THREAD, Worker
 
-from understudy.execution.workers import available_cores
+from understudy.cores import available_cores
 
 
 def build_ours(

@@ -31,7 +31,7 @@ def bare_steps(model: Classifier, data: TrainingData, batch_size: int) -> Iterat
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-2, fused=True)
     images, labels, config = data.train.images, data.train.labels, data.config
-    policy = ViewPolicy(config.augment, 0, len(labels), data.image_shape)
+    policy = ViewPolicy(config.augment, 0, len(labels), data.image)
     normalise = Normalise(config.mean, config.std, data.image_shape[2], our_loop.CPU)
     for epoch in itertools.count():
         views = policy.epoch(epoch)

@@ -147,7 +147,7 @@ def test_run_passes_everything_on(
     printed = capsys.readouterr().out.splitlines()
     assert printed == [
         "table of tiny",
-        RESULTS["comparisons"][0]["verdict"],
+        RESULTS.comparisons[0].verdict,
         "Report: my run/report.html",
     ]
 

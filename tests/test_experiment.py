@@ -17,9 +17,11 @@ from safetensors.torch import load_file
 from tests.colours import write_colours
 
 from understudy.cli import main
+from understudy.config.parse import parse
 from understudy.config.recipe import to_yaml
-from understudy.config.schema import RunConfig, parse
+from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
+from understudy.events import Silent
 from understudy.experiment import run_experiment, train_arm
 from understudy.files import to_json
 from understudy.models import build_model
@@ -28,7 +30,6 @@ from understudy.runs.folder import load_run
 from understudy.runs.remeasure import benchmark_run, evaluate_run
 from understudy.runs.results import RunResults, read_results
 from understudy.runs.warm_cache import build_cache
-from understudy.terminal.progress import RunDisplay
 
 ROOT = Path(__file__).parents[1]
 
@@ -68,7 +69,6 @@ def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
         out,
         device="cpu",
         workers=1,
-        display=False,
         cache=str(out.parent / "cache"),
     )
 
@@ -106,20 +106,20 @@ def test_a_run_leaves_results_history_and_weights_that_need_no_toolkit(
 
 
 def test_sizes_costs_and_compression_are_those_of_the_networks(
-    finished: tuple[Path, dict[str, Any]],
+    finished: tuple[Path, RunResults],
 ):
     """Megabytes are of 2^20 bytes, as the weights lie on disk; an arm's compression is the teacher's size over its own."""
     out, results = finished
     sizes = {}
-    for arm, entry in results["arms"].items():
+    for arm, entry in results.arms.items():
         state = load_file(out / "models" / f"{arm}-seed0.safetensors")
         sizes[arm] = (
             sum(tensor.numel() * tensor.element_size() for tensor in state.values()) / 2**20
         )
-        assert entry["size"]["size_mb"] == pytest.approx(sizes[arm])
-        assert entry["compression"] == pytest.approx(sizes["teacher"] / sizes[arm])
-        per_mb = entry["efficiency"]["accuracy_per_ms"] / sizes[arm]
-        assert entry["efficiency"]["accuracy_per_ms_mb"] == pytest.approx(per_mb)
+        assert entry.size.size_mb == pytest.approx(sizes[arm])
+        assert entry.compression == pytest.approx(sizes["teacher"] / sizes[arm])
+        per_mb = entry.efficiency.accuracy_per_ms / sizes[arm]
+        assert entry.efficiency.accuracy_per_ms_mb == pytest.approx(per_mb)
     assert (
         sizes["teacher"] != pytest.approx(sizes["baseline"])
         and sizes["baseline"] == sizes["distilled"]
@@ -134,9 +134,7 @@ def test_sizes_costs_and_compression_are_those_of_the_networks(
         64 * 3,
     ]
     assert (
-        results["arms"]["baseline"]["size"]["macs"]
-        == results["arms"]["distilled"]["size"]["macs"]
-        == sum(by_stage)
+        results.arms["baseline"].size.macs == results.arms["distilled"].size.macs == sum(by_stage)
     )
 
 
@@ -147,7 +145,6 @@ def test_a_whole_run_on_any_device(images: Path, tmp_path: Path, device: torch.d
         tmp_path / "run",
         device=device.type,
         workers=1,
-        display=False,
         cache=str(tmp_path / "cache"),
     )
     assert (
@@ -166,7 +163,6 @@ def test_arms_of_one_seed_start_from_the_same_weights_and_see_the_same_batches(
         tmp_path / "run",
         device="cpu",
         workers=1,
-        display=False,
         cache=str(tmp_path / "cache"),
     )
     one, other = (
@@ -184,7 +180,6 @@ def test_workers_side_by_side_give_the_numbers_of_one_after_the_other(
         tmp_path / "run",
         device="cpu",
         workers=2,
-        display=False,
         cache=str(tmp_path / "cache"),
     )
     assert numbers(together) == numbers(finished[1])
@@ -197,9 +192,9 @@ def test_students_that_take_turns_end_with_the_bits_of_training_alone(
     config = config_for(images, arms={"at": {"name": "at"}, "vid": {"name": "vid"}})
     alone, together = tmp_path / "alone", tmp_path / "together"
     cache = str(tmp_path / "cache")
-    expected = run_experiment(config, alone, device="cpu", workers=1, display=False, cache=cache)
+    expected = run_experiment(config, alone, device="cpu", workers=1, cache=cache)
     found = run_experiment(
-        config, together, device="cpu", workers=workers, display=False, cache=cache, together=True
+        config, together, device="cpu", workers=workers, cache=cache, together=True
     )
     assert numbers(found) == numbers(expected)
     for path in sorted((alone / "models").iterdir()):
@@ -222,7 +217,7 @@ def slowly(self, rows, views):
     return render(self, rows, views)
 batches.TrainBatches.render = slowly
 experiment.run_experiment(config_for(Path({str(images)!r})), Path({str(tmp_path / "run")!r}), device="cpu", workers=1,
-                          display=False, cache={str(tmp_path / "cache")!r})
+                          cache={str(tmp_path / "cache")!r})
 """
     process = subprocess.Popen(
         [sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -242,7 +237,6 @@ experiment.run_experiment(config_for(Path({str(images)!r})), Path({str(tmp_path 
         device="cpu",
         workers=1,
         resume=True,
-        display=False,
         cache=str(tmp_path / "cache"),
     )
     assert numbers(results) == numbers(whole)
@@ -256,12 +250,12 @@ def test_resuming_with_another_configuration_names_what_differs(
 ):
     changed = config_for(images, train={"epochs": 3, "batch_size": 16, "lr": 3e-3})
     with pytest.raises(UnderstudyError, match=r"train\.epochs differ"):
-        run_experiment(changed, finished[0], device="cpu", workers=1, resume=True, display=False)
+        run_experiment(changed, finished[0], device="cpu", workers=1, resume=True)
 
 
 def test_a_resumed_run_may_add_seeds_and_trains_only_those(images: Path, tmp_path: Path):
     quick = {"epochs": 1, "batch_size": 16}
-    options = {"device": "cpu", "workers": 1, "display": False, "cache": str(tmp_path / "cache")}
+    options = {"device": "cpu", "workers": 1, "cache": str(tmp_path / "cache")}
     run_experiment(config_for(images, seeds=[0], train=quick), tmp_path / "run", **options)
     before = (tmp_path / "run" / "models" / "baseline-seed0.safetensors").stat().st_mtime_ns
     results = run_experiment(
@@ -292,7 +286,6 @@ def test_a_teacher_whose_weights_are_gone_is_missed_at_once_and_made_anew_from_i
             device="cpu",
             workers=1,
             resume=True,
-            display=False,
             cache=str(tmp_path / "cache"),
         )
 
@@ -352,14 +345,12 @@ def test_a_given_teacher_is_measured_before_anything_leans_on_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    expected: list[dict[str, int]] = []
+    expected: dict[str, int] = {}
 
-    class Noted(RunDisplay):
-        def __init__(self, epochs: dict[str, int]) -> None:
-            expected.append(epochs)
-            super().__init__(epochs)
+    class Noted(Silent):
+        def expect(self, epochs: int, training: str = "") -> None:
+            expected[training] = epochs
 
-    monkeypatch.setattr("understudy.terminal.progress.RunDisplay", Noted)
     weights = finished[0] / "models" / "teacher-seed0.safetensors"
     teacher = {
         "model": {"name": "fast_teacher", "options": {"widths": [8, 8, 8], "stem_width": 4}},
@@ -376,11 +367,11 @@ def test_a_given_teacher_is_measured_before_anything_leans_on_it(
         tmp_path / "good",
         device="cpu",
         workers=1,
-        display=False,
         cache=str(tmp_path / "cache"),
+        observer=Noted(),
     )
     assert results.arms["teacher"].method == "given" and results.arms["teacher"].runs[0].epochs == 0
-    assert expected == [{"teacher-seed0": 0, "baseline-seed0": 1, "distilled-seed0": 1}], (
+    assert expected == {"teacher-seed0": 0, "baseline-seed0": 1, "distilled-seed0": 1}, (
         "no time is kept for its training"
     )
     with pytest.raises(UnderstudyError, match=r"% on validation, below 100\.0 %"):
@@ -389,7 +380,6 @@ def test_a_given_teacher_is_measured_before_anything_leans_on_it(
             tmp_path / "bad",
             device="cpu",
             workers=1,
-            display=False,
         )
     other = teacher | {"model": {"name": "founding_teacher"}}
     with pytest.raises(UnderstudyError, match="does not fit the network"):
@@ -398,7 +388,6 @@ def test_a_given_teacher_is_measured_before_anything_leans_on_it(
             tmp_path / "other",
             device="cpu",
             workers=1,
-            display=False,
         )
 
 
@@ -413,7 +402,6 @@ def test_a_run_that_is_refused_at_once_leaves_no_folder(images: Path, tmp_path: 
                 tmp_path / "run",
                 device="cpu",
                 workers=1,
-                display=False,
             )
         assert not (tmp_path / "run").exists()
     with pytest.raises(
@@ -474,7 +462,6 @@ def test_a_misspelled_method_option_is_refused_before_any_work(images: Path, tmp
             config_for(images, method={"name": "kd", "temprature": 2}),
             tmp_path / "run",
             device="cpu",
-            display=False,
         )
     assert not (tmp_path / "run").exists()
 
@@ -502,7 +489,7 @@ def test_torchrun_trains_every_arm_over_two_ranks_and_one_of_them_reports(
         timeout=200,
     )
     assert done.returncode == 0, done.stderr[-6000:]
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    results = read_results(tmp_path / "run")
     assert all(entry.runs[0].ranks == 2 for entry in results.arms.values())
     assert done.stdout.count("Report: ") == 1
 
@@ -523,12 +510,14 @@ RANK = """
 import json, os, sys, time
 from pathlib import Path
 import torch
-from understudy import files, teacher_cache
-from understudy.experiment import load_run, train_arm
+from understudy.experiment import train_arm
+from understudy.files import to_json
+from understudy.runs.folder import load_run
+from understudy.teachers import cached
 
 out, notes = Path(sys.argv[1]), Path(sys.argv[2])
 written, labelled = [], 0
-replace, label = os.replace, teacher_cache.CachedTeacher._label
+replace, label = os.replace, cached.CachedTeacher._label
 
 def noted(source, target):
     written.append(str(target))
@@ -540,11 +529,11 @@ def slowly(self, rows, views, on_device, missing):
     time.sleep(0.2)  # a real teacher works longer than the other rank needs to come by
     label(self, rows, views, on_device, missing)
 
-os.replace, teacher_cache.CachedTeacher._label = noted, slowly
-teacher_cache._CHUNK = 8
+os.replace, cached.CachedTeacher._label = noted, slowly
+cached._CHUNK = 8
 torch.set_num_threads(1)
 result = train_arm(load_run(out), "distilled", 0, out, device="cpu")
-(notes / f"{os.environ['RANK']}.json").write_text(json.dumps({"result": result, "written": written, "labelled": labelled}))
+(notes / f"{os.environ['RANK']}.json").write_text(json.dumps({"result": to_json(result), "written": written, "labelled": labelled}))
 """
 
 
@@ -645,7 +634,6 @@ def test_feature_methods_and_an_adapter_that_stays_run_through(images: Path, tmp
         tmp_path / "run",
         device="cpu",
         workers=1,
-        display=False,
         cache=str(tmp_path / "cache"),
     )
     sizes = {arm: entry.size.parameters for arm, entry in results.arms.items()}

@@ -1,6 +1,5 @@
-"""What importing costs, and what the public names are bound to. Each check runs in a fresh interpreter."""
+"""What importing costs. Each check runs in a fresh interpreter."""
 
-import importlib.util
 import subprocess
 import sys
 
@@ -33,13 +32,8 @@ def fresh(program: str) -> str:
 
 def loaded_after(program: str) -> set[str]:
     """Which heavy packages a program loads."""
-    return set(
-        fresh(
-            f"{program}\nimport sys\nprint('\\n' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))"
-        )
-        .splitlines()[-1]
-        .split()
-    )
+    listing = f"print('\\n' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))"
+    return set(fresh(f"{program}\nimport sys\n{listing}").splitlines()[-1].split())
 
 
 def test_the_probe_sees_a_heavy_package() -> None:
@@ -74,28 +68,6 @@ def test_help_and_mistakes_load_no_torch(command: list[str]) -> None:
 def test_unknown_attribute_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         _ = understudy.trian
-
-
-@pytest.mark.parametrize("name", ["train", "evaluate"])
-def test_a_function_keeps_its_name_beside_a_module_of_that_name(name: str) -> None:
-    if importlib.util.find_spec(f"understudy.{name}") is None:
-        pytest.skip(f"understudy/{name}.py is not there yet")
-    program = f"""
-import importlib, sys, types, understudy
-first = understudy.{name}
-module = importlib.import_module("understudy.{name}")
-from understudy import {name} as second
-from understudy.{name} import {name} as third
-assert first is second is third is understudy.{name} is module.{name}
-assert isinstance(first, types.FunctionType)
-assert isinstance(module, types.ModuleType) and module is sys.modules["understudy.{name}"]
-"""
-    fresh(program)
-    fresh(
-        program.replace(
-            f"first = understudy.{name}\n", f"import understudy.{name}\nfirst = understudy.{name}\n"
-        )
-    )
 
 
 def test_python_m_is_the_command() -> None:

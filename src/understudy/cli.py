@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Everything heavy is imported inside the command that needs it."""
 
+import contextlib
 import difflib
 import errno
 import json
@@ -7,7 +8,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from understudy.config.schema import RunConfig
+    from understudy.events import Observer
     from understudy.runs.results import RunResults
     from understudy.sweep.results import SweepResults
 
@@ -72,6 +74,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _display() -> "Iterator[Observer]":
+    """The progress of trainings on standard error; on the first rank only."""
+    from understudy.events import SILENT
+    from understudy.terminal.progress import RunDisplay
+
+    if os.environ.get("RANK", "0") != "0":
+        yield SILENT
+        return
+    with RunDisplay() as display:
+        yield display
+
+
 def _one_line(error: Exception, resumable: bool) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f": {error.filename}" if error.filename else ""
@@ -117,15 +132,17 @@ def run(
 
     from understudy.experiment import run_experiment
 
-    results = run_experiment(
-        config,
-        folder,
-        device=device,
-        workers=None if workers == "auto" else workers,
-        resume=resume,
-        command=command_line,
-        together=together,
-    )
+    with _display() as display:
+        results = run_experiment(
+            config,
+            folder,
+            device=device,
+            workers=None if workers == "auto" else workers,
+            resume=resume,
+            command=command_line,
+            together=together,
+            observer=display,
+        )
     if results is not None:
         _show_results(results, folder)
 
@@ -154,22 +171,27 @@ def train(
         device: auto, cpu, cuda or cuda:N.
         resume: go on from the last finished epoch.
     """
-    from understudy.runs.plan import chain_of
+    from understudy.runs.folder import RunFolder, training_name
+    from understudy.runs.plan import resolve_plan
 
     config = _load(recipe, overrides, data, None)
-    arms = list(chain_of(config))
+    arms = list(resolve_plan(config).arms)
     if arm not in arms:
         raise UnderstudyError(_unknown("arm", arm, arms))
     folder = out or Path("runs", config.name)
-    _check_free(folder / "arms" / f"{arm}-seed{seed}", folder, resume)
+    paths, name = RunFolder(folder), training_name(arm, seed)
+    _check_free(paths.arm(name), folder, resume)
 
     from understudy.experiment import train_arm
 
-    result = train_arm(config, arm, seed, folder, device=device, resume=resume)
+    with _display() as display:
+        result = train_arm(
+            config, arm, seed, folder, device=device, resume=resume, observer=display
+        )
     if os.environ.get("RANK", "0") != "0":
         return
     print(f"{arm}, seed {seed}: {result.val.accuracy:.2%} on validation")
-    print(f"Weights: {folder / 'models' / f'{arm}-seed{seed}.safetensors'}")
+    print(f"Weights: {paths.weights(name)}")
 
 
 @app.command
@@ -224,22 +246,25 @@ def sweep(
     _check_free(folder, folder, resume)
 
     from understudy.sweep.driver import run_sweep
+    from understudy.terminal.sweep_progress import SweepDisplay
 
-    results = run_sweep(
-        config,
-        space,
-        folder,
-        search=search,
-        trials=trials,
-        pruner=pruner,
-        backend=backend,
-        storage=storage,
-        final_seeds=None if final_seeds is None else _numbers(final_seeds, "--final-seeds"),
-        device=device,
-        workers=None if workers == "auto" else workers,
-        resume=resume,
-        command=command_line,
-    )
+    with SweepDisplay() as display:
+        results = run_sweep(
+            config,
+            space,
+            folder,
+            search=search,
+            trials=trials,
+            pruner=pruner,
+            backend=backend,
+            storage=storage,
+            final_seeds=None if final_seeds is None else _numbers(final_seeds, "--final-seeds"),
+            device=device,
+            workers=None if workers == "auto" else workers,
+            resume=resume,
+            command=command_line,
+            observer=display,
+        )
     _show_sweep(results, folder)
 
 
@@ -326,14 +351,14 @@ def diagnose(
 
     from rich.console import Console
 
-    from understudy.diagnose.diagnosis import as_json, diagnose_run, write_diagnosis
+    from understudy.diagnose import diagnose_run, write_diagnosis
     from understudy.files import write_bytes
     from understudy.terminal.diagnosis import terminal_text
 
     diagnosis = diagnose_run(run, data=data, device=device)
     page = write_diagnosis(diagnosis, run)
     if json_file is not None:
-        write_bytes(json_file, as_json(diagnosis).encode())
+        write_bytes(json_file, diagnosis.to_json_text().encode())
     Console().print(terminal_text(diagnosis))
     print(f"Diagnosis: {page}")
 
@@ -390,11 +415,11 @@ def cache_build(
     _check_exists(run)
 
     from understudy.runs.warm_cache import build_cache
-    from understudy.terminal.progress import counting
+    from understudy.terminal.progress import CountDisplay
 
-    with counting("labelling") as progress:
+    with CountDisplay("labelling") as display:
         built = build_cache(
-            run, epochs=epochs, all_views=all_views, device=device, progress=progress
+            run, epochs=epochs, all_views=all_views, device=device, observer=display
         )
     print(f"{built['labelled']:,} views labelled")
     for folder in built["folders"]:
@@ -560,12 +585,11 @@ def _summary(recipe: str) -> str:
 def _show_results(results: "RunResults", folder: Path) -> None:
     from rich.console import Console
 
-    from understudy.files import to_json
     from understudy.report import write_report
     from understudy.report.run.table import terminal_table
 
     path = write_report(folder)
-    Console().print(terminal_table(to_json(results)))
+    Console().print(terminal_table(results))
     for comparison in results.comparisons:
         print(comparison.verdict)
     print(f"Report: {path}")
@@ -582,11 +606,10 @@ def _numbers(text: str, option: str) -> list[int]:
 
 def _show_sweep(results: "SweepResults", folder: Path) -> None:
     """The best trials, what they mean, and where the report is."""
-    from understudy.files import to_json
     from understudy.report import show_sweep, write_report
 
     path = write_report(folder)
-    show_sweep(to_json(results))
+    show_sweep(results)
     print(f"Report: {path}")
 
 

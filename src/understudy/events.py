@@ -1,9 +1,10 @@
 """What happens while work goes on, and who may follow it: one protocol for the whole package."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-Phase = Literal["decode", "label", "train", "measure", "check"]
+Phase = Literal["download", "decode", "label", "train", "measure", "check"]
 
 
 @dataclass(frozen=True)
@@ -11,7 +12,8 @@ class Progress:
     """How far a piece of work is.
 
     Attributes:
-        phase: images are decoded, views labelled by the teacher, batches trained on, networks timed, cache rows checked.
+        phase: images are decoded, views labelled by the teacher, batches trained on, networks
+            timed, cache rows checked.
         done: units finished (images, views, steps, rounds, rows), from 0 to ``total``.
         total: all units of this piece of work.
         epoch: the epoch it belongs to, from 0; ``None`` outside a training.
@@ -37,7 +39,8 @@ class EpochResult:
         val_loss: mean cross-entropy on the validation split, in nats.
         val_accuracy: on the validation split, in [0, 1].
         seconds: wall time of the training part, without labelling and validation.
-        images_per_second: over these seconds.
+        images_per_second: over these seconds, of all ranks together; without the first step of a
+            session, which compiles kernels and allocates memory.
         label_seconds: wall time of labelling ahead of the epoch; 0 for a live teacher.
         measures: what the method reports in addition to its losses (a discriminator's accuracy).
     """
@@ -54,14 +57,22 @@ class EpochResult:
     measures: dict[str, float] = field(default_factory=dict)
 
 
-class Observer(Protocol):
-    """Follows work: a progress bar, a log, a queue to another process. Methods return quickly and never raise.
+class StopTraining(Exception):
+    """Raised by an observer to end a training, after an epoch or within one."""
 
-    ``training`` is the name of the training (``distilled-seed0``); empty for work that belongs to none.
+
+class Observer(Protocol):
+    """Follows work: a progress bar, a log, a queue to another process.
+
+    Methods return quickly and raise nothing but :class:`StopTraining`. ``training`` is the name of
+    a training (``distilled-seed0``); empty for work that belongs to none.
     """
 
+    def expect(self, epochs: int, training: str = "") -> None:
+        """So many more epochs are to come (fewer, below 0); without a name, of any training."""
+
     def progress(self, progress: Progress, training: str = "") -> None:
-        """A piece of work has advanced; called at most a few times a second by work with many small steps."""
+        """A piece of work has advanced; may be called at every step."""
 
     def epoch(self, result: EpochResult, training: str = "") -> None:
         """A training has finished an epoch."""
@@ -73,6 +84,8 @@ class Observer(Protocol):
 class Silent:
     """An observer that ignores everything."""
 
+    def expect(self, epochs: int, training: str = "") -> None: ...
+
     def progress(self, progress: Progress, training: str = "") -> None: ...
 
     def epoch(self, result: EpochResult, training: str = "") -> None: ...
@@ -81,3 +94,35 @@ class Silent:
 
 
 SILENT: Observer = Silent()
+
+_PROGRESS_SECONDS = 0.5
+
+
+class NamedObserver:
+    """Passes everything on with a training's name, and its progress at most twice a second.
+
+    The end of each phase is always passed on.
+    """
+
+    def __init__(self, name: str, observer: Observer) -> None:
+        self.name, self.observer = name, observer
+        self._latest = float("-inf")
+
+    def expect(self, epochs: int, training: str = "") -> None:
+        """See :class:`Observer`."""
+        self.observer.expect(epochs, self.name)
+
+    def progress(self, progress: Progress, training: str = "") -> None:
+        """See :class:`Observer`."""
+        now = time.monotonic()
+        if progress.done >= progress.total or now - self._latest > _PROGRESS_SECONDS:
+            self._latest = now
+            self.observer.progress(progress, self.name)
+
+    def epoch(self, result: EpochResult, training: str = "") -> None:
+        """See :class:`Observer`."""
+        self.observer.epoch(result, self.name)
+
+    def message(self, line: str) -> None:
+        """See :class:`Observer`."""
+        self.observer.message(line)

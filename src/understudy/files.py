@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record")
 
-_LEFT_OUT = "left out while None"
+_LEFT_OUT = "left out if None"
+LEFT_OUT_IF_NONE = {_LEFT_OUT: True}
+"""``metadata`` of a dataclass field whose key is left out of the JSON if its value is ``None``."""
 
 
 @contextlib.contextmanager
@@ -55,11 +57,6 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """``content`` (see :func:`to_json`) as a JSON file, atomically."""
     write_bytes(path, json.dumps(to_json(content), indent=1).encode())
-
-
-def optional_key() -> Any:
-    """A field that is ``None`` by default, and whose key is left out of the JSON while it is."""
-    return dataclasses.field(default=None, metadata={_LEFT_OUT: True})
 
 
 def to_json(value: Any) -> Any:

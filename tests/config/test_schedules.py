@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.methods.small_pair import ask, make_batch, make_method
 
-from understudy.config.schedules import Curriculum, Schedule, extremes, value_at
+from understudy.config.schedules import Curriculum, Schedule, bounds, value_at
 from understudy.errors import UnderstudyError
 from understudy.methods import METHODS, kd_loss, method_config
 
@@ -14,7 +14,7 @@ def test_a_schedule_is_a_straight_line_between_its_ends():
     assert [line.at(epoch, 4) for epoch in range(4)] == [8.0, 6.0, 4.0, 2.0]
     assert [Schedule(8.0, 2.0, over=2).at(epoch, 4) for epoch in range(4)] == [8.0, 2.0, 2.0, 2.0]
     assert Schedule(8.0, 2.0).at(0, 1) == 2.0  # one epoch is the last epoch
-    assert value_at(3.0, 7, 10) == 3.0 and extremes(line) == (2.0, 8.0)
+    assert value_at(3.0, 7, 10) == 3.0 and bounds(line) == (2.0, 8.0)
 
 
 @pytest.mark.parametrize("name", ["kd", "dkd", "lskd", "dist", "at+kd"])
@@ -118,8 +118,8 @@ def test_a_schedule_moves_over_its_own_epochs_or_over_the_run(
 
 
 def test_the_extremes_are_the_ends_in_either_direction():
-    assert extremes(Schedule(2.0, 8.0)) == extremes(Schedule(8.0, 2.0)) == (2.0, 8.0)
-    assert extremes(3.0) == (3.0, 3.0)
+    assert bounds(Schedule(2.0, 8.0)) == bounds(Schedule(8.0, 2.0)) == (2.0, 8.0)
+    assert bounds(3.0) == (3.0, 3.0)
 
 
 def test_a_curriculum_at_its_limits():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.worlds import SeenEvents
 
 from understudy.data import SOURCES, load_dataset
 from understudy.errors import UnderstudyError
@@ -24,7 +25,8 @@ def save(path: Path, shift: int = 0, **arrays: np.ndarray) -> Path:
 
 
 def test_importing_the_list_of_sources_loads_nothing_heavy() -> None:
-    check = "import sys, understudy.data; print([n for n in ('torch', 'numpy', 'sklearn', 'pyarrow', 'PIL') if n in sys.modules])"
+    heavy = ("torch", "numpy", "sklearn", "pyarrow", "PIL")
+    check = f"import sys, understudy.data; print([n for n in {heavy} if n in sys.modules])"
     answer = subprocess.run(
         [sys.executable, "-c", check], capture_output=True, text=True, check=True
     )
@@ -91,18 +93,14 @@ def test_two_classes_are_enough_even_if_one_image_has_the_second(tmp_path: Path)
 
 def test_the_second_start_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "toy.npz")
-    steps: list[str] = []
-
-    def note(what: str, done: int, total: int) -> None:
-        steps.append(what)
-
-    first = load_dataset("npz", path, cache_dir=tmp_path / "cache", progress=note)
-    assert steps
-    steps.clear()
+    seen = SeenEvents()
+    first = load_dataset("npz", path, cache_dir=tmp_path / "cache", observer=seen)
+    assert seen.steps
+    seen.steps.clear()
     monkeypatch.setenv("UNDERSTUDY_DATA", str(path))
     monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path / "cache"))
-    second = load_dataset("npz", progress=note)
-    assert not steps and first.fingerprint == second.fingerprint
+    second = load_dataset("npz", observer=seen)
+    assert not seen.steps and first.fingerprint == second.fingerprint
     assert torch.equal(first.train.images, second.train.images)
 
 
@@ -187,9 +185,7 @@ def test_bad_data_is_refused_and_not_cached(
 
 def test_wrong_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UNDERSTUDY_DATA", raising=False)
-    with pytest.raises(
-        UnderstudyError, match="unknown data source 'cifar': choose one of digits, cifar10"
-    ):
+    with pytest.raises(UnderstudyError, match="unknown data source 'cifar': did you mean cifar10"):
         load_dataset("cifar")
     with pytest.raises(UnderstudyError, match="image_size must be at least 1"):
         load_dataset("digits", image_size=0)

@@ -1,4 +1,5 @@
-"""An epoch shows every image once, in an order and under views that depend on nothing but the seed and its number."""
+"""An epoch shows every image once, in an order and under views that depend on nothing but the seed
+and its number."""
 
 import hashlib
 import os
@@ -135,7 +136,8 @@ def test_on_a_device_images_keep_their_values_and_their_memory_order() -> None:
 
 
 def test_a_mixed_batch_shows_each_image_with_its_own_partner() -> None:
-    """Image i is all of brightness i: batch, partner and share must be of the same row, resident or streamed."""
+    """Image i is all of brightness i: batch, partner and share must be of the same row, resident or
+    streamed."""
     images = (
         torch.arange(24, dtype=torch.uint8)
         .view(24, 1, 1, 1)
@@ -154,7 +156,7 @@ def test_a_mixed_batch_shows_each_image_with_its_own_partner() -> None:
         views = batches.policy.epoch(0)
         for batch in batches.epoch(0, views):
             partner = views.partner[batch.index].float()
-            expected = batch.share * batch.index.float() + (1 - batch.share) * partner
+            expected = batch.lam * batch.index.float() + (1 - batch.lam) * partner
             torch.testing.assert_close(batch.images.mean((1, 2, 3)), expected, rtol=1e-4, atol=1e-4)
             assert torch.equal(batch.partner_labels, partner.long() % 3) and torch.equal(
                 batch.labels, batch.index % 3
@@ -162,7 +164,7 @@ def test_a_mixed_batch_shows_each_image_with_its_own_partner() -> None:
 
 
 def test_the_same_seed_gives_the_same_batches_bit_for_bit() -> None:
-    for augment in ({}, {"mix": "mixup"}, {"mix": "cutmix"}, {"randaugment": 1}):
+    for augment in ({}, {"mix": "mixup"}, {"mix": "cutmix"}, {"photometric": 1}):
         assert equal(
             epoch_of(make_batches(seed=1, **augment), 3),
             epoch_of(make_batches(seed=1, **augment), 3),
@@ -198,22 +200,22 @@ def test_the_index_is_the_address_of_labels_and_images() -> None:
         assert torch.equal(batch.labels, split.labels[batch.index])
         pixels = split.images.permute(0, 2, 3, 1)[batch.index]
         assert torch.equal(batch.images, batches.normalise(pixels))
-        assert batch.partner_labels is None and batch.share is None
+        assert batch.partner_labels is None and batch.lam is None
 
 
 def test_mixed_batches_carry_the_partners_labels_and_the_share() -> None:
     batches = make_batches(mix="cutmix")
     views = batches.policy.epoch(0)
-    assert views.partner is not None and views.share is not None
+    assert views.partner is not None and views.lam is not None
     for batch in batches.epoch(0, views):
-        assert batch.partner_labels is not None and batch.share is not None
+        assert batch.partner_labels is not None and batch.lam is not None
         assert torch.equal(batch.partner_labels, tiny_split().labels[views.partner[batch.index]])
-        assert torch.equal(batch.share, views.share[batch.index])
+        assert torch.equal(batch.lam, views.lam[batch.index])
 
 
 def test_an_image_is_the_same_whatever_batch_it_is_in() -> None:
     # Teacher outputs are computed in one batch and read in another.
-    for augment in ({"padding": 2}, {"mix": "mixup"}, {"mix": "cutmix"}, {"randaugment": 2}):
+    for augment in ({"padding": 2}, {"mix": "mixup"}, {"mix": "cutmix"}, {"photometric": 2}):
         batches = make_batches(**augment)
         views = batches.policy.epoch(0)
         together = batches.render(torch.arange(24), views).images
@@ -237,10 +239,11 @@ def test_plain_batches_show_the_images_as_they_are_in_order() -> None:
 
 @pytest.mark.parametrize(
     "augment",
-    [{}, {"padding": 0, "flip": False}, {"mix": "mixup"}, {"mix": "cutmix"}, {"randaugment": 2}],
+    [{}, {"padding": 0, "flip": False}, {"mix": "mixup"}, {"mix": "cutmix"}, {"photometric": 2}],
 )
 def test_batches_on_a_device_are_made_there(augment: dict[str, object]) -> None:
-    """After the first of an epoch, for which order and views are drawn, none waits for the device or brings anything to it."""
+    """After the first of an epoch, for which order and views are drawn, none waits for the device
+    or brings anything to it."""
     here = make_batches(**augment)
     views = here.policy.epoch(0)
     batches = TrainBatches(tiny_split(), tiny_config(**augment), 10, 0, THERE, streaming=False)
@@ -259,7 +262,7 @@ def test_batches_on_a_device_are_made_there(augment: dict[str, object]) -> None:
             )
 
 
-@pytest.mark.parametrize("augment", [{}, {"mix": "mixup"}, {"mix": "cutmix"}, {"randaugment": 2}])
+@pytest.mark.parametrize("augment", [{}, {"mix": "mixup"}, {"mix": "cutmix"}, {"photometric": 2}])
 def test_batches_are_the_same_on_every_device(
     augment: dict[str, object], device: torch.device
 ) -> None:
@@ -275,7 +278,7 @@ def test_batches_are_the_same_on_every_device(
                 memory_format=torch.channels_last
             )
             if (
-                "randaugment" in augment
+                "photometric" in augment
             ):  # which rounds to bytes in between: where sums differ, a few are off by one
                 assert float((batch.images.cpu() - expected.images).abs().mean()) < 1e-3
             else:

@@ -1,4 +1,5 @@
-"""What training may see: validation cut from the training images, the test split sealed, a fingerprint of it all."""
+"""What training may see: validation cut from the training images, the test split sealed, a
+fingerprint of it all."""
 
 import hashlib
 from dataclasses import replace

@@ -101,14 +101,13 @@ def test_fewer_images_keep_the_proportions_and_name_their_rows() -> None:
 
 
 def test_more_images_than_there_are_is_refused() -> None:
-    with pytest.raises(
-        UnderstudyError, match=r"data.train_images asks for 91 images, but 90 are left"
-    ):
+    with pytest.raises(UnderstudyError, match=r"data.train_images is 91, but 90 images are left"):
         take_fewer(a_split([0] * 60 + [1] * 30), 91, seed=0)
 
 
 def test_the_cut_is_that_of_each_class_shuffled_in_its_turn() -> None:
-    """The definition, one pass over the labels for each class; a cut must never move, or validation becomes training."""
+    """The definition, one pass over the labels for each class; a cut must never move, or validation
+    becomes training."""
     labels = np.random.default_rng(0).integers(0, 300, 5000) * 7
     random, cut = np.random.default_rng(4), []
     for label in np.unique(labels):

@@ -12,6 +12,7 @@ from understudy.evaluation.latency import (
     Efficiency,
     Latency,
     LatencySettings,
+    ModelSize,
     count_macs,
     efficiency,
     measure_latency,
@@ -73,7 +74,7 @@ def test_a_model_that_fails_to_run_keeps_its_mode():
 
 def test_size_counts_parameters_and_buffers_apart():
     network = nn.BatchNorm1d(6)  # weight, bias; mean, variance (fp32) and the counter (int64)
-    assert model_size(network) == {"parameters": 12, "buffers": 13, "size_mb": (24 * 4 + 8) / 2**20}
+    assert model_size(network) == ModelSize(12, 13, size_mb=(24 * 4 + 8) / 2**20)
 
 
 def test_macs_of_a_depthwise_convolution_and_of_attention():
@@ -160,7 +161,7 @@ def test_percentile_is_the_nearest_rank(monkeypatch):
 
 
 def test_the_second_call_of_each_round_after_the_warmup_is_the_timing(monkeypatch):
-    """Calls take 0, 1, 2, ... ms: per round an untimed and a timed one of a, then of b; the first two rounds are left out."""
+    """Calls take 0, 1, 2, ... ms: per round an untimed and a timed one of a, then of b."""
     ticks = iter(range(100))
     monkeypatch.setattr(benchmark, "_time_call", lambda model, images: float(next(ticks)))
     models = {"a": nn.Flatten(), "b": nn.Flatten()}

@@ -27,7 +27,8 @@ from understudy.evaluation.metrics import (
 )
 from understudy.files import from_json, to_json
 
-# Softmax of these is exactly (1/2, 1/4, 1/4), (1/4, 1/2, 1/4), (1/10, 1/10, 8/10), (8/10, 1/10, 1/10).
+# Softmax of these is exactly (1/2, 1/4, 1/4), (1/4, 1/2, 1/4), (1/10, 1/10, 8/10) and
+# (8/10, 1/10, 1/10).
 LOGITS = torch.tensor(
     [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]], dtype=torch.float64
 ).log()
@@ -76,22 +77,19 @@ def test_bins_are_open_below_and_closed_above() -> None:
         dtype=torch.float64,
     )
     bins = reliability(probabilities.log(), torch.tensor([0, 1, 0, 0]), num_bins=4)
-    assert bins == {
-        "count": [1, 1, 1, 1],
-        "confidence": pytest.approx([0.25, 0.5, 0.75, 1.0]),
-        "accuracy": [1, 0, 1, 1],
-    }
-    assert all(type(count) is int for count in bins["count"])
+    assert bins.count == (1, 1, 1, 1) and bins.accuracy == (1, 0, 1, 1)
+    assert bins.confidence == pytest.approx((0.25, 0.5, 0.75, 1.0))
+    assert all(type(count) is int for count in bins.count)
 
 
 def test_low_confidence_over_many_classes_is_counted_in_the_first_bin() -> None:
     bins = reliability(torch.zeros(2, 2000), torch.tensor([0, 1]), num_bins=15)
     assert (
-        bins["count"] == [2] + [0] * 14
-        and bins["accuracy"][0] == 0.5
-        and bins["confidence"][0] == pytest.approx(1 / 2000)
+        bins.count == (2,) + (0,) * 14
+        and bins.accuracy[0] == 0.5
+        and bins.confidence[0] == pytest.approx(1 / 2000)
     )
-    assert bins["confidence"][1:] == bins["accuracy"][1:] == [None] * 14
+    assert bins.confidence[1:] == bins.accuracy[1:] == (None,) * 14
 
 
 def test_ece_weighs_each_bin_by_its_images_and_takes_gaps_of_either_sign() -> None:
@@ -174,10 +172,10 @@ def test_metrics_are_the_single_figures_under_their_names() -> None:
     ]
     gaps += [0.8 * math.log(0.8 / 0.1) + 0.1 * math.log(0.1 / 0.8)] * 2
     assert found.teacher_kl == pytest.approx(sum(gaps) / 4)
-    assert found.agreement == 0.25 and found.accuracy == 0.75 and found.per_class[::2] == [1.0, 0.5]
+    assert found.agreement == 0.25 and found.accuracy == 0.75 and found.per_class[::2] == (1.0, 0.5)
     assert found.nll == pytest.approx(-(math.log(0.5) + math.log(0.25) + 2 * math.log(0.8)) / 4)
     assert found.ece == pytest.approx(0.5 * 0.0 + 0.5 * 0.2), "bins 8 and 12 of 15"
-    assert found.reliability.count == [0] * 7 + [2] + [0] * 3 + [2] + [0] * 3
+    assert found.reliability.count == (*[0] * 7, 2, *[0] * 3, 2, *[0] * 3)
     assert {f.name for f in dataclasses.fields(found)} == {
         "accuracy",
         "per_class",
@@ -196,7 +194,7 @@ def test_the_divergence_in_metrics_is_not_the_other_way_round() -> None:
 
 
 def test_figures_are_computed_in_double_precision() -> None:
-    """Of fp32 logits, against numpy in double precision: to twelve digits, of which fp32 has seven."""
+    """Of fp32 logits, against numpy in fp64: to twelve digits, of which fp32 has seven."""
     logits, labels = random_logits(30)
     teacher, _ = random_logits(30, seed=1)
 
@@ -214,7 +212,7 @@ def test_figures_are_computed_in_double_precision() -> None:
 
 
 class Brightness(nn.Module):
-    """Logits: the square of each channel's mean after normalisation, so that a shift of all channels shows as well."""
+    """Logits: the square of each channel's normalised mean, so that a shift shows, too."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.mean((2, 3)).square()

@@ -1,12 +1,14 @@
 """Paired gains over seeds against scipy, and sentences that claim no more than they may."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from scipy import stats
 
 from understudy.evaluation.statistics import (
     Estimate,
+    PairedGain,
     Summary,
     estimate,
     paired_gain,
@@ -45,7 +47,8 @@ def test_one_seed_has_no_interval() -> None:
     gain = paired_gain([0.74], [0.72])
     assert gain.low is gain.high is gain.p is None and gain.n == 1
     assert verdict("distilled", gain) == (
-        "no evidence that distillation helped or hurt: +2.0 points over 1 seed, and one seed has no interval"
+        "no evidence that distillation helped or hurt: +2.0 points over 1 seed, "
+        "and one seed has no interval"
     )
 
 
@@ -83,32 +86,33 @@ def test_the_verdict_says_helped_or_hurt_only_with_the_whole_interval() -> None:
 
 
 def test_an_interval_that_touches_0_is_no_evidence() -> None:
-    gain = {"gains": [0.0], "mean": 0.01, "low": 0.0, "high": 0.02, "p": 0.05, "n": 3}
+    gain = PairedGain(gains=(0.0,), mean=0.01, low=0.0, high=0.02, p=0.05, n=3)
     assert verdict("distilled", gain).startswith(
         "no evidence that distillation helped or hurt: +1.0 points [0.0, 2.0]"
     )
-    assert verdict("distilled", gain | {"low": 1e-9}).startswith("distillation helped by")
-    assert verdict("distilled", gain | {"mean": -0.01, "low": -0.02, "high": 0.0}).startswith(
+    assert verdict("distilled", replace(gain, low=1e-9)).startswith("distillation helped by")
+    assert verdict("distilled", replace(gain, mean=-0.01, low=-0.02, high=0.0)).startswith(
         "no evidence"
     )
-    assert verdict("distilled", gain | {"mean": -0.01, "low": -0.02, "high": -1e-9}).startswith(
+    assert verdict("distilled", replace(gain, mean=-0.01, low=-0.02, high=-1e-9)).startswith(
         "distillation hurt by -1.0"
     )
 
 
 def test_a_loss_is_as_significant_as_the_same_gain() -> None:
     up, down = paired_gain(BETTER, BASELINE), paired_gain(BASELINE, BETTER)
-    assert down["p"] == pytest.approx(up["p"]) and down["p"] < 0.05
-    assert (down["low"], down["high"]) == pytest.approx((-up["high"], -up["low"]))
+    assert down.p == pytest.approx(up.p) and down.p < 0.05
+    assert (down.low, down.high) == pytest.approx((-up.high, -up.low))
 
 
 def test_the_interval_holds_95_percent_unless_asked_otherwise() -> None:
-    # Gains 1, 2 and 3 points: mean 2, standard error 1 / sqrt(3), and the t table has 4.3027 for two degrees of freedom.
+    # Gains 1, 2 and 3 points: mean 2, standard error 1 / sqrt(3); the t table has 4.3027 for two
+    # degrees of freedom.
     gain = paired_gain([0.51, 0.52, 0.53], [0.5, 0.5, 0.5])
-    assert gain["mean"] == pytest.approx(0.02)
+    assert gain.mean == pytest.approx(0.02)
     half = 0.01 * 4.302653 / 3**0.5
-    assert (gain["low"], gain["high"]) == pytest.approx((0.02 - half, 0.02 + half), rel=1e-5)
-    assert gain["p"] == pytest.approx(0.0741799, rel=1e-5)
+    assert (gain.low, gain.high) == pytest.approx((0.02 - half, 0.02 + half), rel=1e-5)
+    assert gain.p == pytest.approx(0.0741799, rel=1e-5)
 
 
 def test_further_arms_go_by_their_own_name() -> None:
@@ -125,7 +129,7 @@ def test_an_interval_is_the_one_of_the_paired_gain() -> None:
 
 
 def test_interval_over_two_values_is_known_in_closed_form() -> None:
-    # n = 2: std / sqrt(n) is half the distance, and t with one degree of freedom is tan(0.95 pi / 2)
+    # n = 2: std / sqrt(n) is half the distance; t with one degree of freedom is tan(0.95 pi / 2)
     found = estimate([1.0, 3.0])
     assert found.mean == 2.0
     assert found.half == pytest.approx(math.tan(0.95 * math.pi / 2))

@@ -1,4 +1,5 @@
-"""Three small networks of one architecture and images for them: what the tests of the stacked parts share."""
+"""Three small networks of one architecture and images for them: what the tests of the stacked parts
+share."""
 
 from typing import Any
 

@@ -16,31 +16,32 @@ from understudy.execution.backend import Backend, Epoch, Event, Failed, Finished
 
 
 class Clockwork(Backend):
-    """Takes companies of trainings through their epochs in turn; a company's epoch takes a second, whatever its size."""
+    """Takes groups of trainings through their epochs in turn; a group's epoch takes a second,
+    whatever its size."""
 
     name = "clockwork"
 
     def __init__(
-        self, clock: SimpleNamespace, capacity: int, company: int, fails: bool = False
+        self, clock: SimpleNamespace, capacity: int, group: int, fails: bool = False
     ) -> None:
-        self.clock, self.capacity, self.company, self.fails = clock, capacity, company, fails
+        self.clock, self.capacity, self.group, self.fails = clock, capacity, group, fails
         self.rounds: list[list[str]] = []
         self.events: Iterator[list[Event]] = iter(())
 
     def submit(self, trainings: Sequence[Training]) -> None:
         assert len(trainings) <= self.capacity
-        self.rounds.append([f"{training.name} {training.seed}" for training in trainings])
+        self.rounds.append([f"{training.name} {training.run.seed}" for training in trainings])
         self.events = self._events([training.name for training in trainings])
 
     def _events(self, names: list[str]) -> Iterator[list[Event]]:
-        companies = [names[i : i + self.company] for i in range(0, len(names), self.company)]
+        groups = [names[i : i + self.group] for i in range(0, len(names), self.group)]
         for epoch in range(4):
-            for company in companies:
+            for group in groups:
                 self.clock.now += 1.0 if len(self.rounds) > 1 else 100.0  # the first round warms up
                 self.clock.now += (
                     7.0 if epoch == 3 else 0.0
-                )  # students that are done are evaluated before they are told of
-                yield [Failed(name, "no") if self.fails else Epoch(name, None) for name in company]  # type: ignore[arg-type]
+                )  # students that are done are evaluated before their event
+                yield [Failed(name, "no") if self.fails else Epoch(name, None) for name in group]  # type: ignore[arg-type]
         yield [Finished(name, {}) for name in names]
 
     def wait(self) -> list[Event]:
@@ -55,7 +56,8 @@ class Clockwork(Backend):
 
 @pytest.fixture
 def rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What is measured of backends that the test describes, in batches of 4 images and epochs of 8 steps."""
+    """What is measured of backends that the test describes, in batches of 4 images and epochs of 8
+    steps."""
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(measure.time, "perf_counter", lambda: clock.now)
     monkeypatch.setattr(measure, "available_cores", lambda: [0, 1])
@@ -74,12 +76,13 @@ def rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return measured
 
 
-def test_paces_side_by_side_add_up_and_turns_are_shared(rates: Any):
-    """One at a time, four as one, and six in three companies that wait for each other: 32 images an epoch of each."""
+def test_rates_of_trainings_side_by_side_add_up(rates: Any):
+    """One at a time, four as one, and six in three groups that wait for each other: 32 images an
+    epoch of each."""
     found, _ = rates(
-        one={"capacity": 1, "company": 1},
-        four={"capacity": 4, "company": 4},
-        six={"capacity": 6, "company": 2},
+        one={"capacity": 1, "group": 1},
+        four={"capacity": 4, "group": 4},
+        six={"capacity": 6, "group": 2},
     )
     assert found == {
         "one": pytest.approx(32),
@@ -89,7 +92,7 @@ def test_paces_side_by_side_add_up_and_turns_are_shared(rates: Any):
 
 
 def test_a_first_round_shows_what_the_second_shows_and_no_more_is_trained_than_planned(rates: Any):
-    _, made = rates(planned=5, many={"capacity": 64, "company": 64})
+    _, made = rates(planned=5, many={"capacity": 64, "group": 64})
     first, second = made["many"].rounds
     assert first == ["measure-first0 7", "measure-first1 8", "measure-first2 9"]
     assert [line.split()[1] for line in second] == ["7", "8", "9", "7", "8"], (
@@ -98,7 +101,7 @@ def test_a_first_round_shows_what_the_second_shows_and_no_more_is_trained_than_p
 
 
 def test_a_backend_that_fails_is_left_out_and_with_no_other_one_it_is_said(rates: Any):
-    bad, good = {"capacity": 1, "company": 1, "fails": True}, {"capacity": 1, "company": 1}
+    bad, good = {"capacity": 1, "group": 1, "fails": True}, {"capacity": 1, "group": 1}
     assert list(rates(bad=bad, good=good)[0]) == ["good"]
     with pytest.raises(UnderstudyError, match="choose one by --backend"):
         rates(bad=bad)

@@ -1,4 +1,5 @@
-"""What runs the trainings: the same events and bits from every backend, stopping, failing, and workers that are killed."""
+"""What runs the trainings: the same events and bits from every backend, stopping, failing, and
+workers that are killed."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,12 +12,13 @@ from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, epochs_of, small_config
 
 from understudy.errors import UnderstudyError
-from understudy.execution import BACKENDS, open_backend
 from understudy.execution.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training
 from understudy.execution.processes import FusedProcessBackend, ProcessBackend, _Worker
+from understudy.execution.registry import BACKENDS, open_backend
 from understudy.execution.sequential import SequentialBackend
-from understudy.runs.arm import run_arm
-from understudy.runs.plan import ArmSpec
+from understudy.runs.arm import ArmOptions, run_arm
+from understudy.runs.folder import RunFolder
+from understudy.runs.plan import resolve_plan
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +28,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = small_config(
         write_colours(folder / "colours.npz", contrast=60), train={"epochs": 1, "batch_size": 21}
     )
-    run_arm(config, ArmSpec("teacher", 0, None), folder, "cpu", 1, final=False)
+    plan = resolve_plan(config)
+    teacher = plan.arm_run("teacher", 0)
+    run_arm(plan, teacher, RunFolder(folder), ArmOptions("cpu", threads=1), final=False)
     return folder
 
 
 def training(place: Path, folder: Path, name: str, seed: int = 0, **changes: Any) -> Training:
-    config = small_config(place / "colours.npz", **changes)
-    return Training(name, config, "distilled", seed, folder / name, place, str(place / "cache"))
+    plan = resolve_plan(small_config(place / "colours.npz", **changes))
+    run, own, cache = plan.arm_run("distilled", seed), RunFolder(folder / name), place / "cache"
+    return Training(name, plan, run, own, RunFolder(place), str(cache))
 
 
-def listen(backend: Backend, endings: int) -> list[Event]:
+def collect(backend: Backend, endings: int) -> list[Event]:
     events: list[Event] = []
     while sum(not isinstance(e, Epoch) for e in events) < endings:
         events += backend.wait()
@@ -50,9 +55,7 @@ def weights(folder: Path, name: str, seed: int = 0) -> dict[str, torch.Tensor]:
     return load_file(folder / name / "models" / f"distilled-seed{seed}.safetensors")
 
 
-def test_one_after_the_other_with_stop_failure_and_going_on_from_a_checkpoint(
-    place: Path, tmp_path: Path
-):
+def test_sequential_backend_stops_fails_and_resumes(place: Path, tmp_path: Path):
     good, bad = (
         training(place, tmp_path, "good"),
         training(place, tmp_path, "bad", train={"lr": 1e30, "batch_size": 8}),
@@ -67,14 +70,14 @@ def test_one_after_the_other_with_stop_failure_and_going_on_from_a_checkpoint(
         assert isinstance(event, Epoch) and event.result.epoch == 0
         backend.stop("good")
         assert backend.wait() == [Stopped("good")]
-        events = listen(backend, 1)
+        events = collect(backend, 1)
         assert (
             isinstance(events[-1], Failed)
             and "not finite" in events[-1].reason
             and "\n" not in events[-1].reason
         )
         backend.submit([good])
-        events = listen(backend, 1)
+        events = collect(backend, 1)
         assert kinds(events, "good") == [Epoch, Epoch, Finished], (
             "the first epoch is read from the checkpoint"
         )
@@ -84,12 +87,13 @@ def test_one_after_the_other_with_stop_failure_and_going_on_from_a_checkpoint(
         backend.submit([training(place, tmp_path, "left")])
         backend.wait()
     assert (tmp_path / "left" / "arms" / "distilled-seed0" / "checkpoint.pt").exists(), (
-        "what is left stays to be gone on with"
+        "its checkpoint stays"
     )
 
 
-def test_processes_train_the_same_bits_and_survive_a_killed_one(place: Path, tmp_path: Path):
-    """One training dies twice and comes through, one dies three times and fails, one lives in peace, one is stopped."""
+def test_killed_process_is_replaced_and_bits_stay_the_same(place: Path, tmp_path: Path):
+    """One training dies twice and comes through, one dies three times and fails, one lives in
+    peace, one is stopped."""
     diary = tmp_path / "diary"
     method = diary_method(diary, temperature=2, deaths=2)
     doomed = diary_method(tmp_path / "doomed-diary", temperature=3, deaths=3)
@@ -105,7 +109,7 @@ def test_processes_train_the_same_bits_and_survive_a_killed_one(place: Path, tmp
             [training(place, tmp_path, "doomed", method=doomed), training(place, tmp_path, "never")]
         )
         backend.stop("never")
-        events = listen(backend, 4)
+        events = collect(backend, 4)
     assert kinds(events, "never") == [Stopped]
     assert kinds(events, "peace") == [Epoch, Epoch, Finished]
     assert kinds(events, "dies")[-1] is Finished and kinds(events, "doomed")[-1] is Failed
@@ -116,28 +120,27 @@ def test_processes_train_the_same_bits_and_survive_a_killed_one(place: Path, tmp
     with SequentialBackend(device="cpu") as backend:
         plain = diary_method(tmp_path / "other", temperature=2)
         backend.submit([training(place, tmp_path / "alone", "dies", method=plain)])
-        listen(backend, 1)
+        collect(backend, 1)
     one, other = weights(tmp_path, "dies"), weights(tmp_path / "alone", "dies")
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_many_in_each_process_train_the_same_bits_and_one_that_kills_them_dies_alone(
-    place: Path, tmp_path: Path
-):
-    """A company of three goes down twice with the one that kills its process; then each gets a process of its own."""
+def test_training_that_kills_its_process_ends_up_failing_alone(place: Path, tmp_path: Path):
+    """A group of three goes down twice with the one that kills its process; then each gets a
+    process of its own."""
     diary = tmp_path / "diary"
     doomed = diary_method(tmp_path / "doomed-diary", temperature=3, deaths=3)
-    company = [
+    group = [
         training(place, tmp_path, "doomed", method=doomed),
         training(place, tmp_path, "peace", method=diary_method(diary, temperature=2)),
         training(place, tmp_path, "other", seed=1),
         training(place, tmp_path, "wrong", train={"lr": 1e30, "batch_size": 8}),
     ]
     with FusedProcessBackend(device="cpu", workers=1) as backend:
-        assert backend.name == "fused" and backend.capacity > len(company)
-        backend.submit([*company, training(place, tmp_path, "never")])
+        assert backend.name == "fused" and backend.capacity > len(group)
+        backend.submit([*group, training(place, tmp_path, "never")])
         backend.stop("never")
-        events = listen(backend, 5)
+        events = collect(backend, 5)
         assert backend.wait() == [], "nothing is left"
         backend.submit(
             [
@@ -148,7 +151,7 @@ def test_many_in_each_process_train_the_same_bits_and_one_that_kills_them_dies_a
         while "stopped" not in {e.training for e in events}:
             events += backend.wait()
         backend.stop("stopped")
-        events += listen(
+        events += collect(
             backend, 1 if "later" in {e.training for e in events if isinstance(e, Finished)} else 2
         )
     endings = {
@@ -168,7 +171,7 @@ def test_many_in_each_process_train_the_same_bits_and_one_that_kills_them_dies_a
     assert "died 3 times (by SIGKILL)" in reasons["doomed"] and "not finite" in reasons["wrong"]
     assert epochs_of(diary)[0].split()[-1] == "0" and {
         line.split()[-1] for line in epochs_of(diary)[1:]
-    } == {"1"}, "kept"
+    } == {"1"}, "its first epoch is not trained again"
     with SequentialBackend(device="cpu") as backend:
         backend.submit(
             [
@@ -176,22 +179,22 @@ def test_many_in_each_process_train_the_same_bits_and_one_that_kills_them_dies_a
                 training(place, tmp_path / "alone", "other", seed=1),
             ]
         )
-        listen(backend, 2)
+        collect(backend, 2)
     one, other = weights(tmp_path, "other", 1), weights(tmp_path / "alone", "other", 1)
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_trainings_of_a_seed_go_to_the_same_process_as_far_as_that_keeps_all_busy(
+def test_trainings_of_a_seed_share_a_process_while_all_processes_are_busy(
     tmp_path: Path, monkeypatch
 ):
-    dealt: dict[int, list[str]] = {0: [], 1: []}
+    assigned: dict[int, list[str]] = {0: [], 1: []}
 
     class Pipe:
         def __init__(self, place: int) -> None:
             self.place = place
 
         def send(self, order: tuple[str, Training]) -> None:
-            dealt[self.place].append(order[1].name)
+            assigned[self.place].append(order[1].name)
 
     def start(self: ProcessBackend) -> _Worker:
         process = SimpleNamespace(is_alive=lambda: True)
@@ -201,22 +204,20 @@ def test_trainings_of_a_seed_go_to_the_same_process_as_far_as_that_keeps_all_bus
     monkeypatch.setattr(ProcessBackend, "_start", start)
     monkeypatch.setattr("understudy.execution.processes._TOGETHER", {"cpu": 4})
     backend = FusedProcessBackend(device="cpu", workers=2)
-    config = small_config(tmp_path / "colours.npz")
+    plan, folder = resolve_plan(small_config(tmp_path / "colours.npz")), RunFolder(tmp_path)
     names = [f"{trial}{'abc'[seed]}" for trial in range(4) for seed in range(3)]
     backend.submit(
         [
-            Training(name, config, "distilled", "abc".index(name[1]), tmp_path, tmp_path)
+            Training(name, plan, plan.arm_run("distilled", "abc".index(name[1])), folder, folder)
             for name in names
         ]
     )
-    backend._hand_out()
-    assert dealt == {0: ["0a", "1a", "2a", "3a"], 1: ["0b", "1b", "2b", "3b"]}
+    backend._assign_waiting()
+    assert assigned == {0: ["0a", "1a", "2a", "3a"], 1: ["0b", "1b", "2b", "3b"]}
     assert [training.name for training in backend.waiting] == ["0c", "1c", "2c", "3c"]
 
 
-def test_backends_are_found_by_name_and_what_is_missing_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_backend_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with open_backend("sequential", tmp_path, device="cpu", workers=3) as backend:
         assert backend.name == "sequential"
     monkeypatch.setitem(BACKENDS, "gone", "understudy.sweep.gone:Gone")
@@ -228,14 +229,14 @@ def test_backends_are_found_by_name_and_what_is_missing_is_said(
         open_backend("processes", tmp_path, device="cpu", workers=0)
 
 
-def test_a_born_again_student_comes_after_its_generations(place: Path, tmp_path: Path):
+def test_generations_are_trained_before_the_born_again_student(place: Path, tmp_path: Path):
     born = training(place, tmp_path, "born", method={"name": "born_again", "generations": 2})
     with SequentialBackend(device="cpu") as backend:
         backend.submit([born])
-        events = listen(backend, 1)
+        events = collect(backend, 1)
     assert kinds(events, "born") == [
         Epoch,
         Epoch,
         Finished,
     ]  # the last generation's; those before it are not the training
-    assert (born.folder / "models" / "distilled-gen1-seed0.safetensors").exists()
+    assert born.folder.weights("distilled-gen1-seed0").exists()

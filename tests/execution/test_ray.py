@@ -1,10 +1,10 @@
-"""Trainings on a Ray cluster of two workers: each finishes once, whoever is killed, with the bits of a training done alone."""
+"""Trainings on a Ray cluster of two workers: each finishes once, whoever is killed, with the bits
+of a training done alone."""
 
-import copy
+import asyncio
 import csv
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -13,22 +13,26 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from understudy.config.schema import RunConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
-from understudy.execution import ray as ray_tune
+from understudy.execution import cores as worker_cores
+from understudy.execution import ray as ray_backend
 from understudy.execution.backend import Epoch, Event, Failed, Finished, Stopped, Training
 from understudy.execution.ray import RayBackend
-from understudy.runs.arm import run_arm
-from understudy.runs.plan import ArmSpec
+from understudy.runs.arm import ArmOptions, run_arm
+from understudy.runs.folder import RunFolder
+from understudy.runs.plan import resolve_plan
 
-WITHOUT_RAY = "Ray Tune is not installed (pip install 'understudy[ray]')"
+WITHOUT_RAY = "Ray is not installed (pip install 'understudy[ray]')"
 # Ray's own modules warn about each other; ours must not.
-pytestmark = pytest.mark.filterwarnings(
+pytestmarker = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
 )
 
@@ -54,15 +58,18 @@ CONFIG = parse(
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep's folder with its teacher, as the sweep makes it before any trial."""
     run = tmp_path_factory.mktemp("sweep")
-    run_arm(CONFIG, ArmSpec("teacher", 0, None), run, "cpu", 1, final=False)
+    plan = resolve_plan(CONFIG)
+    teacher = plan.arm_run("teacher", 0)
+    run_arm(plan, teacher, RunFolder(run), ArmOptions("cpu", threads=1), final=False)
     return run
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """One cluster for the module's tests, which takes seconds to start: this machine as two workers."""
-    pytest.importorskip("ray.tune", reason=WITHOUT_RAY)
-    ray_tune._connect(ray_tune._import_ray(), "local", 2)
+    """One cluster for the module's tests, which takes seconds to start: this machine as two
+    workers."""
+    pytest.importorskip("ray", reason=WITHOUT_RAY)
+    ray_backend._connect(ray_backend._import_ray(), "local", 2)
     yield
     import ray
 
@@ -70,17 +77,21 @@ def cluster() -> Iterator[None]:
 
 
 def training(
-    taught: Path, name: str, temperature: float = 4.0, *, epochs: int = 3, **changes: object
+    taught: Path,
+    name: str,
+    temperature: float = 4.0,
+    *,
+    epochs: int = 3,
+    lr: float = CONFIG.train.lr,
 ) -> Training:
     config = replace(
         CONFIG,
         method={"name": "kd", "temperature": temperature},
-        train=replace(CONFIG.train, epochs=epochs),
+        train=replace(CONFIG.train, epochs=epochs, lr=lr),
     )
-    made = Training(
-        name, config, "distilled", 0, taught / "trials" / name, taught, str(taught / "outputs")
-    )
-    return replace(made, **changes)
+    plan, folder = resolve_plan(config), RunFolder(taught / "trials" / name)
+    run, outputs = plan.arm_run("distilled", 0), str(taught / "outputs")
+    return Training(name, plan, run, folder, RunFolder(taught), outputs)
 
 
 def until(backend: RayBackend, count: int, seconds: float = 400) -> list[Event]:
@@ -103,26 +114,21 @@ def epochs_of(events: list[Event], name: str) -> list[int]:
 
 def history(training: Training) -> list[dict[str, str]]:
     return list(
-        csv.DictReader(
-            (training.folder / "arms" / "distilled-seed0" / "history.csv").read_text().splitlines()
-        )
+        csv.DictReader(training.folder.arm_history("distilled-seed0").read_text().splitlines())
     )
 
 
 def weights(training: Training) -> dict[str, torch.Tensor]:
-    return load_file(training.folder / "models" / "distilled-seed0.safetensors")
+    return load_file(training.folder.weights("distilled-seed0"))
 
 
 def holder(training: Training) -> int:
     """The process that trains it."""
-    return int((training.folder / "training.pid").read_text().split()[1])
+    return int((training.folder.path / "training.pid").read_text().split()[1])
 
 
-def test_a_killed_worker_costs_one_epoch_and_everything_finishes_once(cluster: None, taught: Path):
-    colder, broken = training(taught, "colder", 1.0), training(taught, "broken")
-    broken = replace(
-        broken, config=replace(broken.config, train=replace(broken.config.train, lr=1e30))
-    )
+def test_killed_worker_costs_one_epoch_and_everything_finishes_once(cluster: None, taught: Path):
+    colder, broken = training(taught, "colder", 1.0), training(taught, "broken", lr=1e30)
     long, dropped = training(taught, "long", 4.0, epochs=6), training(taught, "dropped", epochs=30)
     with RayBackend(taught) as backend:
         assert backend.capacity == 2
@@ -146,32 +152,30 @@ def test_a_killed_worker_costs_one_epoch_and_everything_finishes_once(cluster: N
         isinstance(ends["broken"], Failed)
         and "not finite in epoch 0: lower train.lr" in ends["broken"].reason
     )
-    assert epochs_of(events, "long") == list(range(6)), "no epoch is told twice"
+    assert epochs_of(events, "long") == list(range(6)), "no epoch is sent twice"
 
     # The seconds that its first epoch took, to the last digit: it was not trained again.
     first = next(event for event in events if isinstance(event, Epoch) and event.training == "long")
     assert float(history(long)[0]["seconds"]) == first.result.seconds
 
-    alone = replace(long, folder=taught / "alone")
+    alone = replace(long, folder=RunFolder(taught / "alone"))
     run_arm(
-        alone.config,
-        ArmSpec("distilled", 0, 0),
+        alone.plan,
+        alone.run,
         alone.folder,
-        "cpu",
-        1,
-        cache=alone.cache,
+        ArmOptions("cpu", threads=1, cache=alone.cache),
         final=False,
-        teachers=taught,
+        teachers=alone.teachers,
     )
     assert all(torch.equal(weights(alone)[name], value) for name, value in weights(long).items())
     assert any(
         not torch.equal(weights(colder)[name], value) for name, value in weights(long).items()
     )
-    assert "test" not in ends["long"].result, "the test split stays shut"
-    assert not (taught / "ray").exists(), "Tune's own notes are gone"
+    assert ends["long"].result.test is None, "the test split stays shut"
+    assert not (taught / "ray").exists(), "the driver's notes are gone"
 
 
-def test_a_killed_driver_loses_nothing_and_runs_nothing_twice(
+def test_killed_driver_loses_nothing_and_runs_nothing_twice(
     cluster: None, taught: Path, tmp_path: Path
 ):
     quick, long = (
@@ -187,10 +191,12 @@ def test_a_killed_driver_loses_nothing_and_runs_nothing_twice(
             from tests.execution.test_ray import *
             taught = Path({str(taught)!r})
             with RayBackend(taught, address="local", workers=2) as backend:
-                backend.submit([training(taught, "driver-quick", epochs=1), training(taught, "driver-long", epochs=12)])
+                quick = training(taught, "driver-quick", epochs=1)
+                backend.submit([quick, training(taught, "driver-long", epochs=12)])
                 while True:
                     for event in backend.wait():
-                        print(json.dumps([type(event).__name__, event.training, getattr(event, "reason", "")]), flush=True)
+                        line = [type(event).__name__, event.training, getattr(event, "reason", "")]
+                        print(json.dumps(line), flush=True)
             """
         )
     )
@@ -208,11 +214,9 @@ def test_a_killed_driver_loses_nothing_and_runs_nothing_twice(
     driver.kill()
     driver.wait()
     driver.stdout.close()
-    result = quick.folder / "arms" / "distilled-seed0" / "result.json"
+    result = quick.folder.result("distilled-seed0")
     before = (result.stat().st_mtime_ns, history(quick))
-    checkpoint = torch.load(
-        long.folder / "arms" / "distilled-seed0" / "checkpoint.pt", weights_only=True
-    )
+    checkpoint = torch.load(long.folder.checkpoint("distilled-seed0"), weights_only=True)
     with RayBackend(taught) as backend:
         backend.submit([quick, long])
         events = until(backend, 2)
@@ -224,41 +228,51 @@ def test_a_killed_driver_loses_nothing_and_runs_nothing_twice(
         "what was finished is not trained again"
     )
     assert epochs_of(events, long.name) == list(range(12))
-    kept = [entry["seconds"] for entry in checkpoint["history"]]
-    assert kept and [float(row["seconds"]) for row in history(long)][: len(kept)] == kept, (
+    saved = [entry["seconds"] for entry in checkpoint["history"]]
+    assert saved and [float(row["seconds"]) for row in history(long)][: len(saved)] == saved, (
         "it went on from its checkpoint"
     )
 
 
-def test_what_waits_for_a_worker_is_stopped_at_once(taught: Path):
-    exchange = ray_tune._Exchange()
-    jobs = [
-        ray_tune._Job(training(taught, name), "cpu", False, ray_tune._Mark(taught, ""))
-        for name in ("first", "second")
-    ]
-    exchange.waiting.extend(jobs)
-    assert exchange.next_job() is jobs[0]  # Tune has it: it ends with its next epoch
-    exchange.stop("first")
-    exchange.stop("second")
-    assert exchange.stopping == {"first"} and exchange.news.get_nowait() == Stopped("second")
-    assert exchange.next_job() is None
+def test_waiting_training_is_stopped_at_once(cluster: None, taught: Path):
+    first, second = training(taught, "running", epochs=30), training(taught, "waiting")
+    with RayBackend(taught, workers=1) as backend:
+        backend.submit([first, second])
+        events: list[Event] = []
+        while not epochs_of(events, "running"):
+            events += backend.wait()
+        backend.stop("waiting")
+        assert backend.wait() == [Stopped("waiting")]
+        backend.stop("running")
+        assert until(backend, 1)[-1] == Stopped("running")
+    assert not second.folder.path.exists()
 
 
-def test_copies_that_tune_makes_of_the_exchange_are_the_exchange():
-    exchange = ray_tune._Exchange()
-    assert copy.deepcopy(exchange) is exchange and pickle.loads(pickle.dumps(exchange)) is exchange
+def test_events_arrive_in_the_order_in_which_they_were_posted():
+    mailbox = ray_backend._Mailbox()
+
+    async def exchange() -> None:
+        await mailbox.stop("a")
+        assert await mailbox.post(Epoch("a", None)) and not await mailbox.post(Epoch("b", None))  # type: ignore[arg-type]
+        assert not await mailbox.post(Stopped("a")), "it has ended, and may be submitted again"
+        assert not await mailbox.post(Epoch("a", None))  # type: ignore[arg-type]
+        names = [(type(event), event.training) for event in await mailbox.take(0.0)]
+        assert names == [(Epoch, "a"), (Epoch, "b"), (Stopped, "a"), (Epoch, "a")]
+        assert await mailbox.take(0.0) == []
+
+    asyncio.run(exchange())
 
 
-def test_a_node_that_does_not_see_the_folder_is_named(
+def test_node_that_does_not_see_the_folder_is_named(
     cluster: None, taught: Path, tmp_path: Path, monkeypatch
 ):
-    mark = ray_tune._Mark(tmp_path / "mark.txt", "a word")
-    assert len(ray_tune.nodes_that_miss(mark)) == 1
-    mark.path.write_text("another driver's word")
-    assert len(ray_tune.nodes_that_miss(mark)) == 1
-    mark.path.write_text("a word")
-    assert ray_tune.nodes_that_miss(mark) == []
-    monkeypatch.setattr(ray_tune, "nodes_that_miss", lambda mark: ["far-away"])
+    marker = ray_backend._Marker(tmp_path / "marker.txt", "a token")
+    assert len(ray_backend.nodes_without(marker)) == 1
+    marker.path.write_text("another driver's token")
+    assert len(ray_backend.nodes_without(marker)) == 1
+    marker.path.write_text("a token")
+    assert ray_backend.nodes_without(marker) == []
+    monkeypatch.setattr(ray_backend, "nodes_without", lambda marker: ["far-away"])
     with (
         RayBackend(tmp_path) as backend,
         pytest.raises(UnderstudyError, match=r"far-away of the Ray cluster cannot see .*--out"),
@@ -266,52 +280,50 @@ def test_a_node_that_does_not_see_the_folder_is_named(
         backend.submit([training(taught, "unseen")])
 
 
-def test_a_node_that_joins_later_without_the_folder_fails_the_training(taught: Path, monkeypatch):
-    tune = pytest.importorskip("ray.tune", reason=WITHOUT_RAY)
-    told: list[dict[str, str]] = []
-    monkeypatch.setattr(tune, "report", told.append)
-    unseen = ray_tune._Mark(taught / "elsewhere" / "ray" / "mark.txt", "a word")
-    ray_tune._train({"job": ray_tune._Job(training(taught, "late"), "cpu", False, unseen)})
-    kind, (reason, machine) = json.loads(told[0]["news"])
-    assert kind == "failed" and "cannot see" in reason and machine and len(told) == 1
+def test_node_that_joins_without_the_folder_fails_the_training(taught: Path, monkeypatch):
+    posted: list[Event] = []
+    post = SimpleNamespace(remote=posted.append)
+    ray = pytest.importorskip("ray", reason=WITHOUT_RAY)
+    monkeypatch.setattr(ray, "get", lambda reference: False)
+    unseen = ray_backend._Marker(taught / "elsewhere" / "ray" / "marker.txt", "a token")
+    ray_backend._train(training(taught, "late"), "cpu", False, unseen, SimpleNamespace(post=post))
+    (event,) = posted
+    assert isinstance(event, Failed) and "cannot see" in event.reason and event.cause == "machine"
     assert not (taught / "trials" / "late").exists()
 
 
-def test_a_training_that_another_process_holds_is_waited_for_and_then_named(
-    taught: Path, monkeypatch
-):
-    monkeypatch.setattr(ray_tune, "_TAKEOVER", 0.05)
+def test_training_held_by_another_process_is_waited_for_and_then_named(taught: Path, monkeypatch):
+    monkeypatch.setattr(ray_backend, "_TAKEOVER_SECONDS", 0.05)
     held = training(taught, "held")
-    first, second = ray_tune._alone(held), ray_tune._alone(held)
+    first, second = ray_backend._exclusive(held), ray_backend._exclusive(held)
     with (
         first,
         pytest.raises(UnderstudyError, match=f"process {os.getpid()} on .* has been training it"),
     ):
         second.__enter__()
-    with ray_tune._alone(held):
+    with ray_backend._exclusive(held):
         pass
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no CPU affinity")
-def test_workers_of_one_machine_get_a_core_each(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(ray_tune.tempfile, "gettempdir", lambda: str(tmp_path))
+def test_workers_of_one_machine_have_a_core_each(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(worker_cores.tempfile, "gettempdir", lambda: str(tmp_path))
     cores = sorted(os.sched_getaffinity(0))
-    with ray_tune._own_core():
+    with worker_cores.own_core():
         first = os.sched_getaffinity(0)
         os.sched_setaffinity(0, cores)  # as another worker would start
-        with ray_tune._own_core():
+        with worker_cores.own_core():
             second = os.sched_getaffinity(0)
     assert first == {cores[0]}
     assert second == ({cores[1]} if len(cores) > 1 else set(cores))
     assert sorted(os.sched_getaffinity(0)) == cores
 
 
-def test_what_cannot_work_is_refused_in_one_line(cluster: None, tmp_path: Path, monkeypatch):
+def test_unusable_settings_are_refused_in_one_line(cluster: None, tmp_path: Path, monkeypatch):
     with pytest.raises(UnderstudyError, match="has no GPU: give --device auto or cpu, not cuda"):
         RayBackend(tmp_path, device="cuda")
     with pytest.raises(UnderstudyError, match="client port"):
-        ray_tune._connect(None, "ray://head:10001", None)
-    for module in ("ray", "ray.tune"):
-        monkeypatch.setitem(sys.modules, module, None)
+        ray_backend._connect(None, "ray://head:10001", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UnderstudyError, match=r"pip install 'understudy\[ray\]'"):
         RayBackend(tmp_path)

@@ -232,8 +232,17 @@ def _is_measured(key: str) -> bool:
     return key in MEASURED or key.startswith(("latency_", "accuracy_per_ms"))
 
 
+RENAMED = {"randaugment": "photometric", "randaugment_magnitude": "photometric_magnitude"}
+"""Key of the compared commit -> the key that holds the same value now."""
+ALIASES = {"onecycle": "cosine"}
+"""Value of the compared commit -> another name of the same thing, which is written now."""
+
+
 def _unequal(old: Any, new: Any, where: str = "") -> list[str]:
+    old = ALIASES.get(old, old) if isinstance(old, str) else old
     if isinstance(old, dict) and isinstance(new, dict):
+        old = {RENAMED.get(key, key): value for key, value in old.items()}
+        new = {RENAMED.get(key, key): value for key, value in new.items()}
         keys = [key for key in dict.fromkeys([*old, *new]) if not _is_measured(key)]
         return [
             line for key in keys for line in _unequal(old.get(key), new.get(key), f"{where}.{key}")

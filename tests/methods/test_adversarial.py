@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.methods.small_pair import SmallNet, ask, make_batch, make_method
-from tests.tiny_data import tiny_data, tiny_net
+from tests.tiny_data import tiny_data, tiny_net, untrained
 
 import understudy
 from understudy.errors import UnderstudyError
@@ -125,7 +125,7 @@ def test_logits_are_enough_unless_features_are_compared():
 
 def test_the_discriminators_accuracy_is_in_every_epochs_result(tmp_path: Path):
     result = understudy.distill(
-        tiny_net(1),
+        untrained(tiny_net(1)),
         tiny_net(2),
         tiny_data(),
         "adversarial+kd",
@@ -204,6 +204,7 @@ def test_an_embedding_that_only_one_network_shows_cannot_be_compared(monkeypatch
         lambda self, x, old=SmallNet.outputs: old(self, x)._replace(embedding=None),
     )
     with pytest.raises(
-        UnderstudyError, match=r"adversarial compares pooled embeddings.*set method\.compare=logits"
+        UnderstudyError,
+        match=r"adversarial compares embeddings.*set student\.stages.*, or method\.compare=logits",
     ):
         make_method("adversarial", compare="features")

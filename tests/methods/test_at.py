@@ -9,7 +9,7 @@ from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.at import AT, ATConfig, at_loss
 from understudy.methods.base import MethodContext
-from understudy.methods.feature_pairs import paired_stages, same_size, unit
+from understudy.methods.feature_pairs import l2_normalize, match_spatial, paired_stages
 from understudy.models.base import Outputs
 
 
@@ -40,7 +40,7 @@ def test_the_larger_map_is_pooled():
     pooled = student.reshape(2, 3, 4, 2, 4, 2).mean((3, 5))
     torch.testing.assert_close(at_loss(student, teacher), at_loss(pooled, teacher))
     torch.testing.assert_close(at_loss(teacher, student), at_loss(pooled, teacher))
-    assert [m.shape[2:] for m in same_size(random_map(1, 2, 8, 3), random_map(1, 2, 4, 6))] == [
+    assert [m.shape[2:] for m in match_spatial(random_map(1, 2, 8, 3), random_map(1, 2, 4, 6))] == [
         (4, 3),
         (4, 3),
     ]
@@ -80,7 +80,7 @@ def test_half_precision_maps_are_compared_in_full():
 
 def test_unit_vectors_keep_zero_and_its_gradient_small():
     vectors = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
-    scaled = unit(vectors)
+    scaled = l2_normalize(vectors)
     torch.testing.assert_close(scaled, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
     scaled.sum().backward()
     assert vectors.grad.abs().max() <= 1

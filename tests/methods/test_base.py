@@ -16,7 +16,7 @@ from understudy.methods.base import (
     Method,
     MethodConfig,
     MethodContext,
-    adopt,
+    attach_part,
     cross_entropy,
     describe_fields,
     require_embeddings,
@@ -76,7 +76,7 @@ def test_a_share_of_one_is_the_images_own_label_and_a_share_of_zero_its_partners
 
 def test_a_method_counts_both_labels_of_a_mixed_image():
     method, teacher = make_method("kd", alpha=0.4)
-    batch = make_batch(4, 5)._replace(labels=LABELS, partner_labels=PARTNERS, share=SHARE)
+    batch = make_batch(4, 5)._replace(labels=LABELS, partner_labels=PARTNERS, lam=SHARE)
     losses, logits = method.eval()(batch, ask(teacher, batch))
     torch.testing.assert_close(losses["ce"], 0.6 * cross_entropy(logits, batch, 0.0))
     swapped = batch._replace(labels=PARTNERS, partner_labels=LABELS)
@@ -175,7 +175,7 @@ def test_a_method_without_any_weight_is_our_own_mistake():
 def test_an_adopted_part_shares_the_student_and_saves_it_once():
     whole, _ = make_method("kd")
     part, _ = make_method("fitnets")
-    adopt(whole, "part", part)
+    attach_part(whole, "part", part)
     assert part.student is whole.student and whole.get_submodule("part") is part
     names = list(whole.state_dict())
     assert any(name.startswith("part.regressors") for name in names)

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from tests.methods.small_pair import ask, make_batch, make_method
-from tests.tiny_data import tiny_data, tiny_net
+from tests.tiny_data import tiny_data, tiny_net, untrained
 
 import understudy
 from understudy.errors import UnderstudyError
 from understudy.methods import kd_loss, method_config
+from understudy.methods.born_again import generation_seed
 from understudy.methods.dml import fresh_copy
-from understudy.training.setup import generation_seed
 
 QUICK = {
     "epochs": 2,
@@ -39,7 +39,7 @@ def test_a_chain_of_calls_is_a_sequence_of_single_generations(tmp_path: Path):
     seen = []
     torch.manual_seed(1)
     chain = understudy.distill(
-        tiny_net(3),
+        untrained(tiny_net(3)),
         tiny_net(4),
         tiny_data(),
         {"name": "born_again", "generations": 3},
@@ -56,7 +56,7 @@ def test_a_chain_of_calls_is_a_sequence_of_single_generations(tmp_path: Path):
     ]
     assert not torch.allclose(*firsts, atol=1e-2)
     again = understudy.distill(
-        tiny_net(3),
+        untrained(tiny_net(3)),
         tiny_net(4),
         tiny_data(),
         {"name": "born_again", "generations": 3},
@@ -86,7 +86,12 @@ def test_a_chain_of_calls_ends_with_the_bits_of_its_generations_trained_one_by_o
     """Generation k learns from generation k - 1; only the first learns from the teacher that is given."""
     options = {"name": "born_again", "alpha": 0.8}
     chain = understudy.distill(
-        tiny_net(3), tiny_net(4), tiny_data(), options | {"generations": 3}, seed=2, **QUICK
+        untrained(tiny_net(3)),
+        tiny_net(4),
+        tiny_data(),
+        options | {"generations": 3},
+        seed=2,
+        **QUICK,
     )
 
     teacher, taught = tiny_net(3), []
@@ -98,7 +103,7 @@ def test_a_chain_of_calls_ends_with_the_bits_of_its_generations_trained_one_by_o
             torch.manual_seed(generation_seed(2, generation))
             student = fresh_copy(student)
         teacher = understudy.distill(
-            teacher, student, tiny_data(), options | {"generations": 1}, seed=2, **QUICK
+            untrained(teacher), student, tiny_data(), options | {"generations": 1}, seed=2, **QUICK
         ).network
         taught.append(teacher)
     expected = taught[-1].state_dict()
@@ -106,7 +111,12 @@ def test_a_chain_of_calls_ends_with_the_bits_of_its_generations_trained_one_by_o
         torch.equal(value, expected[name]) for name, value in chain.network.state_dict().items()
     )
     of_the_first = understudy.distill(
-        tiny_net(3), tiny_net(4), tiny_data(), options | {"generations": 1}, seed=2, **QUICK
+        untrained(tiny_net(3)),
+        tiny_net(4),
+        tiny_data(),
+        options | {"generations": 1},
+        seed=2,
+        **QUICK,
     )
     assert not torch.equal(of_the_first.network.conv.weight, expected["conv.weight"]), (
         "else any teacher would do"

@@ -184,7 +184,7 @@ def test_a_step_on_a_device_never_waits_for_it(name: str, mixed: bool):
     built.epoch = 30
     batch = make_batch(8, 5)
     if mixed:
-        batch = batch._replace(partner_labels=batch.labels.flip(0), share=torch.linspace(0, 1, 8))
+        batch = batch._replace(partner_labels=batch.labels.flip(0), lam=torch.linspace(0, 1, 8))
     method, teacher, batch = there(built), there(network), there(batch)
     average = {key: value.clone() for key, value in method.state_dict().items()}
     for _ in range(2):

@@ -268,7 +268,10 @@ def test_networks_without_embedding_are_refused(monkeypatch):
         "outputs",
         lambda self, x, old=SmallNet.outputs: old(self, x)._replace(embedding=None),
     )
-    with pytest.raises(UnderstudyError, match="crd compares pooled embeddings"):
+    with pytest.raises(
+        UnderstudyError,
+        match=r"crd compares embeddings, but the student shows none: set student\.stages",
+    ):
         make_method("crd")
 
 

@@ -157,7 +157,7 @@ def test_mixed_images_count_both_labels_for_every_peer():
     method, _ = make_method("dml")
     batch = make_batch(4, 5)
     mixed = batch._replace(
-        partner_labels=batch.labels.flip(0), share=torch.tensor([1.0, 0.7, 0.4, 0.1])
+        partner_labels=batch.labels.flip(0), lam=torch.tensor([1.0, 0.7, 0.4, 0.1])
     )
     losses, answer = method.eval()(mixed)
     torch.testing.assert_close(losses["ce"], cross_entropy(answer, mixed, 0.0))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from understudy.errors import UnderstudyError
-from understudy.methods.feature_pairs import require_norm_samples, same_size, unit
+from understudy.methods.feature_pairs import l2_normalize, match_spatial, require_norm_samples
 
 
 def random_map(*shape, seed=0):
@@ -13,7 +13,7 @@ def random_map(*shape, seed=0):
 
 def test_maps_of_one_size_are_left_alone():
     student, teacher = random_map(2, 3, 4, 5), random_map(2, 6, 4, 5, seed=1)
-    found = same_size(student, teacher)
+    found = match_spatial(student, teacher)
     assert found[0] is student and found[1] is teacher
 
 
@@ -23,7 +23,7 @@ def test_maps_of_one_size_are_left_alone():
 )
 def test_each_side_is_averaged_to_the_smaller(student, teacher, size):
     maps = random_map(2, 3, *student), random_map(2, 6, *teacher, seed=1)
-    found = same_size(*maps)
+    found = match_spatial(*maps)
     assert [one.shape[:2] for one in found] == [(2, 3), (2, 6)] and all(
         one.shape[2:] == size for one in found
     )
@@ -35,15 +35,17 @@ def test_each_side_is_averaged_to_the_smaller(student, teacher, size):
 
 def test_a_vector_is_the_last_axis():
     vectors = random_map(3, 4, 5)
-    torch.testing.assert_close(unit(vectors).square().sum(-1), torch.ones(3, 4))
+    torch.testing.assert_close(l2_normalize(vectors).square().sum(-1), torch.ones(3, 4))
     torch.testing.assert_close(
-        unit(vectors) * vectors.square().sum(-1, keepdim=True).sqrt(), vectors
+        l2_normalize(vectors) * vectors.square().sum(-1, keepdim=True).sqrt(), vectors
     )
 
 
 def test_short_vectors_are_scaled_too():
-    torch.testing.assert_close(unit(torch.tensor([[3e-6, -4e-6]])), torch.tensor([[0.6, -0.8]]))
-    assert torch.equal(unit(torch.zeros(2, 3)), torch.zeros(2, 3))
+    torch.testing.assert_close(
+        l2_normalize(torch.tensor([[3e-6, -4e-6]])), torch.tensor([[0.6, -0.8]])
+    )
+    assert torch.equal(l2_normalize(torch.zeros(2, 3)), torch.zeros(2, 3))
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 1, 1), (1, 3, 2, 1), (1, 3, 1, 2)])

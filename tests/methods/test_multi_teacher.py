@@ -64,7 +64,7 @@ def test_the_losses_are_the_weighted_mean_of_each_teachers(name: str):
 
 
 def test_methods_with_a_head_of_the_teacher_are_refused():
-    with pytest.raises(UnderstudyError, match="simkd listens to one teacher"):
+    with pytest.raises(UnderstudyError, match="simkd takes one teacher"):
         make_several("simkd", [1, 1])
 
 

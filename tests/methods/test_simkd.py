@@ -290,5 +290,5 @@ def test_a_classifier_that_reads_more_than_the_pooled_features_is_refused(change
             return change(logits) if isinstance(self.stages, nn.ModuleList) else logits
 
     torch.manual_seed(0)
-    with pytest.raises(UnderstudyError, match="cannot take the teacher's classifier out"):
+    with pytest.raises(UnderstudyError, match="cannot separate the classifier"):
         TeacherHead(Peeking(5, (6, 10, 12)).eval(), torch.randn(2, 12))

@@ -16,7 +16,7 @@ from understudy.methods import (
 )
 from understudy.methods.combined import Combined
 from understudy.methods.kd import KD, KDConfig
-from understudy.methods.multi_teacher import ManyTeachers
+from understudy.methods.multi_teacher import MultiTeacher
 from understudy.models.ensemble import Ensemble
 
 
@@ -66,7 +66,7 @@ def test_one_name_builds_the_method_several_their_sum_and_several_teachers_their
         examples = student.outputs(images), teacher.eval().outputs(images)
     context = MethodContext(5, torch.zeros(2), 5, 0.0, *examples, teacher)
     built = build_method(method_config({"name": "kd"}), student, context)
-    assert isinstance(built, ManyTeachers) and built.student is student
+    assert isinstance(built, MultiTeacher) and built.student is student
 
 
 def test_what_is_needed_depends_on_the_options():

@@ -68,6 +68,22 @@ def test_a_callable_becomes_a_classifier():
     ).shape == (1, 5)
 
 
+def test_height_and_width_reach_a_callable_that_takes_an_image_size(monkeypatch):
+    seen = []
+
+    def sized_net(num_classes, image_size):
+        seen.append(image_size)
+        return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
+
+    monkeypatch.setattr(sys.modules["somebodys_models"], "sized_net", sized_net, raising=False)
+    model = build_model("somebodys_models:sized_net", 5, image_size=(16, 24))
+    assert model(torch.randn(2, 3, 16, 24)).shape == (2, 5)
+    with pytest.raises(UnderstudyError, match="does not run on 3x24x15 images"):
+        ForeignClassifier(model.model, 5, name="net", image_size=(24, 15))
+    build_model("somebodys_models:sized_net", 5, image_size=16)
+    assert seen == [(16, 24), 16]
+
+
 def test_the_saved_file_has_the_foreign_keys():
     model = build_model("somebodys_models:small_net", 5, stages=("top",))
     plain = small_net(5)
@@ -117,7 +133,7 @@ def test_tokens_become_a_square_map_and_logits_are_unpacked():
 
 
 def test_a_head_that_does_not_follow_the_last_stage_is_not_taken():
-    """Tokens' head reads the class token: applying it to the averaged patches would give other logits."""
+    """The head of Tokens reads the class token: the averaged patches would give other logits."""
     model = build_model("somebodys_models:Tokens", 5, image_size=16, stages=("block",))
     with pytest.raises(UnderstudyError, match="does not feed a linear layer"):
         model.classify(torch.zeros(1, 6))
@@ -134,10 +150,10 @@ def test_one_of_our_classifiers_by_its_path_is_not_wrapped():
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("somebodys_models:small_nett", {}, "has no callable 'small_nett': near it are small_net"),
+        ("somebodys_models:small_nett", {}, "has no callable 'small_nett': did you mean small_net"),
         ("somebodys_models:NOTHING", {}, "has no callable"),
         ("nobodys_models:net", {}, "there is no module 'nobodys_models'"),
-        ("somebodys_models:small_net", {"stages": ("bodi",)}, "no stage 'bodi': near it are body"),
+        ("somebodys_models:small_net", {"stages": ("bodi",)}, "no stage 'bodi': did you mean body"),
         (
             "somebodys_models:small_net",
             {"stages": ("flat",)},
@@ -248,7 +264,7 @@ def test_torchvision_resnet18(torchvision):
     )
     outputs = model.outputs(torch.randn(1, 3, 32, 32))
     torch.testing.assert_close(model.classify(outputs.embedding), outputs.logits)
-    with pytest.raises(UnderstudyError, match="near it are resnet18"):
+    with pytest.raises(UnderstudyError, match="did you mean resnet18"):
         build_model("torchvision:resnet81", 10)
     with pytest.raises(UnderstudyError, match="takes 3-channel images, not 1"):
         build_model("torchvision:resnet18", 10, in_channels=1)
@@ -265,6 +281,6 @@ def test_timm_resnet10t(timm):
     outputs = model.outputs(torch.randn(1, 1, 32, 32))
     torch.testing.assert_close(model.classify(outputs.embedding), outputs.logits)
     with pytest.raises(
-        UnderstudyError, match="timm has no model 'resnet10': near it are resnet10t"
+        UnderstudyError, match="timm has no model 'resnet10': did you mean resnet10t"
     ):
         build_model("timm:resnet10", 10)

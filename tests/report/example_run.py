@@ -1,4 +1,4 @@
-"""A small made-up run directory whose numbers hang together: every metric is computed from the logits it writes."""
+"""A small made-up run directory; every metric is computed from the logits that it writes."""
 
 import csv
 import json
@@ -9,6 +9,9 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+
+from understudy.files import from_json
+from understudy.runs.results import RunResults
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 ARMS = {  # role, model, method, skill of the logits, parameters, MB, MACs, ms at batch 1 and 128
@@ -25,8 +28,13 @@ REFERENCE = {
 T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 
 
+def typed(results: Mapping[str, Any]) -> RunResults:
+    """The mapping of a ``results.json`` as the report reads it."""
+    return from_json(RunResults, results, "here", "run again")
+
+
 def many_methods(count: int) -> dict[str, tuple[Any, ...]]:
-    """Arms for a comparison of ``count`` methods on one student, beside teacher, baseline and distilled."""
+    """Teacher, baseline, distilled, and ``count`` further methods on one student."""
     names = (
         "lskd",
         "dkd",
@@ -63,7 +71,7 @@ def write_example_run(
     num_test: int = 1200,
     epochs: int = 15,
 ) -> dict[str, Any]:
-    """Fill ``run`` as ``understudy run`` would (results.json, config.yaml, history.csv, arms/*/predictions.npz).
+    """Fill ``run`` as ``understudy run`` would.
 
     Returns the mapping written to results.json. The same arguments give the same bytes.
     """
@@ -206,7 +214,10 @@ def write_example_run(
         "reference": REFERENCE if reference else {},
     }
     (run / "results.json").write_text(json.dumps(results))
-    config = f"name: {json.dumps(name)}\nmethod:\n  name: kd\n  temperature: 4.0\n  alpha: 0.7\ntrain:\n  epochs: {epochs}\n"
+    config = (
+        f"name: {json.dumps(name)}\nmethod:\n  name: kd\n  temperature: 4.0\n  alpha: 0.7\n"
+        f"train:\n  epochs: {epochs}\n"
+    )
     (run / "config.yaml").write_text(config)
     with open(run / "history.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, list(history[0]))

@@ -1,4 +1,4 @@
-"""Made-up sweeps whose numbers hang together: every summary, gain and interval is computed from the runs beside it."""
+"""Made-up sweeps; every summary, gain and interval is computed from the runs next to it."""
 
 import itertools
 import json
@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from understudy.files import from_json
+from understudy.report.sweep.view import SweepView
+from understudy.sweep.results import SweepResults
+
 T975 = {1: 12.7062, 2: 4.30265, 3: 3.18245, 4: 2.77645}
 GRID = (
     {"key": "method.temperature", "kind": "choice", "values": [1, 2, 3, 4, 5]},
@@ -17,8 +21,18 @@ GRID = (
 LOG = {"key": "train.lr", "kind": "float", "low": 1e-4, "high": 1e-2, "log": True}
 
 
+def typed(results: Mapping[str, Any]) -> SweepResults:
+    """The mapping of a sweep's ``results.json`` as the report reads it."""
+    return from_json(SweepResults, results, "here", "sweep again")
+
+
+def view_of(results: Mapping[str, Any]) -> SweepView:
+    """The same with its settings and ranked trials."""
+    return SweepView.of(typed(results))
+
+
 def founding_like(values: Mapping[str, Any]) -> float:
-    """Gain of a configuration: best near temperature 4 and alpha 0.7, harmful at high alpha with temperature 1."""
+    """Gain of a configuration: best near temperature 4, harmful at high alpha and temperature 1."""
     temperature, alpha = (
         float(values.get("method.temperature", 4)),
         float(values.get("method.alpha", 0.7)),
@@ -42,7 +56,7 @@ def write_example_sweep(
     effect: Callable[[Mapping[str, Any]], float] = founding_like,
     name: str = "cifar10-founding sweep",
 ) -> dict[str, Any]:
-    """Write ``results.json`` as ``understudy sweep`` would: the whole grid, or ``sampled`` random trials.
+    """Write ``results.json`` as ``understudy sweep`` would: a whole grid, or random trials.
 
     Returns the mapping written. The same arguments give the same bytes.
     """

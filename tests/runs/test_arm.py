@@ -1,4 +1,5 @@
-"""One arm: what is written when it ends, which teacher it is taught by and how that one sees its images, what is refused."""
+"""One arm: what is written when it ends, which teacher it is taught by and how that one sees its
+images, what is refused."""
 
 import csv
 import json
@@ -13,19 +14,23 @@ from safetensors.torch import load_file
 from tests.colours import write_colours
 from tests.tiny_data import TinyNet, tiny_data, tiny_net
 
-from understudy.config.schema import RunConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import RunConfig
 from understudy.data.loader import TrainBatches
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import metrics, predict
 from understudy.events import EpochResult
 from understudy.files import write_json
-from understudy.runs.arm import run_arm
-from understudy.runs.finish import finish_arm
+from understudy.runs.arm import ArmOptions, run_arm
+from understudy.runs.finish import TrainedArm, finish_arm
+from understudy.runs.folder import RunFolder
 from understudy.runs.history import write_history
 from understudy.runs.networks import load_teacher, trained_network
-from understudy.runs.plan import ArmSpec, method_of, shown_to, spec_of
+from understudy.runs.plan import resolve_plan
+from understudy.runs.results import ArmResult
 from understudy.teachers.cached import cached_teacher
+from understudy.teachers.frozen import FrozenTeacher
 from understudy.training.device import make_fabric
 from understudy.training.weights import save_weights
 
@@ -68,23 +73,35 @@ def finish(
     config: RunConfig | None = None,
     arm: str = "baseline",
     seed: int = 1,
-) -> Any:
-    config = config or recipe()
+) -> ArmResult:
+    plan, folder = resolve_plan(config or recipe()), RunFolder(run)
     return finish_arm(
-        config,
-        spec_of(config, arm, seed),
-        run,
-        tiny_net(),
-        history,
+        plan,
+        plan.arm_run(arm, seed),
+        folder,
+        TrainedArm(tiny_net(), history, 100.0),
         tiny_data(),
         None,
         make_fabric("cpu", "fp32"),
-        100.0,
-        teachers=run,
+        teachers=folder,
     )
 
 
-# -- what is written when an arm has been trained -------------------------------------------------------------------------
+def teacher_of(
+    config: RunConfig,
+    run: Path,
+    data: TrainingData,
+    arm: str = "distilled",
+    seed: int = 0,
+    teachers: Path | None = None,
+) -> FrozenTeacher:
+    plan = resolve_plan(config)
+    home = None if teachers is None else RunFolder(teachers)
+    return load_teacher(plan, plan.arm_run(arm, seed), RunFolder(run), data, CPU, home)
+
+
+# -- what is written when an arm has been trained
+# -------------------------------------------------------------------------
 
 
 def test_the_best_epoch_is_the_one_of_the_highest_validation_accuracy(tmp_path: Path):
@@ -93,13 +110,13 @@ def test_the_best_epoch_is_the_one_of_the_highest_validation_accuracy(tmp_path: 
         tmp_path,
         [epoch(n, a, val_loss=x) for n, (a, x) in enumerate(zip(accuracies, losses, strict=True))],
     )
-    assert (result["best_epoch"], result["best_val_accuracy"]) == (1, 0.8), (
+    assert (result.best_epoch, result.best_val_accuracy) == (1, 0.8), (
         "neither the last, nor that of the lowest loss"
     )
     tie = finish(
         tmp_path, [epoch(0, 0.1), epoch(1, 0.7, val_loss=0.9), epoch(2, 0.7, val_loss=0.1)]
     )
-    assert tie["best_epoch"] == 1, "of equals the first"
+    assert tie.best_epoch == 1, "of equals the first"
 
 
 def test_the_pace_is_the_median_the_labelling_the_sum_of_the_epochs(tmp_path: Path):
@@ -109,17 +126,13 @@ def test_the_pace_is_the_median_the_labelling_the_sum_of_the_epochs(tmp_path: Pa
         for n, (r, x) in enumerate(zip(rates, labels, strict=True))
     ]
     result = finish(tmp_path, history)
-    assert (
-        result["images_per_second"] == 11.5
-        and result["label_seconds"] == 4.75
-        and result["epochs"] == 4
-    )
-    assert 100 < result["seconds"] < 200, "the training's, and those of the evaluation"
+    assert result.images_per_second == 11.5 and result.label_seconds == 4.75 and result.epochs == 4
+    assert 100 < result.seconds < 200, "the training's, and those of the evaluation"
     empty = [
         epoch(0, 0.5, seconds=0.0, images_per_second=0.0),
         epoch(1, 0.5, images_per_second=30.0),
     ]
-    assert finish(tmp_path, empty)["images_per_second"] == 30.0, (
+    assert finish(tmp_path, empty).images_per_second == 30.0, (
         "an epoch that took no time has no pace"
     )
 
@@ -135,7 +148,8 @@ def test_what_was_never_trained_has_no_epochs(tmp_path: Path):
         "best_epoch": None,
         "best_val_accuracy": None,
     }
-    assert {key: result[key] for key in expected} == expected and result["method"] == "given"
+    assert {key: getattr(result, key) for key in expected} == expected
+    assert result.method == "given"
 
 
 def test_a_result_names_the_arm_its_network_its_method_and_its_teacher(tmp_path: Path):
@@ -146,7 +160,7 @@ def test_a_result_names_the_arm_its_network_its_method_and_its_teacher(tmp_path:
     )
     keys = ("arm", "seed", "model", "method", "taught_by")
     found = [
-        tuple(finish(tmp_path, [], config, arm)[key] for key in keys)
+        tuple(getattr(finish(tmp_path, [], config, arm), key) for key in keys)
         for arm in ("teacher", "member2", "assistant1", "baseline", "distilled", "labels")
     ]
     tiny = "tests.tiny_data.TinyNet"
@@ -166,9 +180,8 @@ def test_the_weights_and_figures_are_those_of_the_network(tmp_path: Path):
     assert kept.keys() == net.state_dict().keys()
     assert all(torch.equal(kept[name], value) for name, value in net.state_dict().items())
     logits = predict(net, data.val, recipe().data, CPU)
-    assert result["val"] == metrics(logits, data.val.labels) and "test" not in result, (
-        "the test split stayed sealed"
-    )
+    assert result.val == metrics(logits, data.val.labels)
+    assert result.test is None, "the test split stayed sealed"
     with np.load(tmp_path / "arms" / "baseline-seed1" / "predictions-val.npz") as file:
         np.testing.assert_array_equal(file["logits"], logits.half().numpy())
         np.testing.assert_array_equal(file["labels"], data.val.labels.numpy())
@@ -188,12 +201,10 @@ def test_an_arm_is_compared_with_what_the_teacher_of_its_seed_predicts(tmp_path:
     ours = predict(tiny_net(), data.val, config.data, CPU)
     for seed in (0, 1):
         expected = metrics(ours, data.val.labels, theirs[seed])
-        found = finish(tmp_path, [], config, "baseline", seed)["val"]
-        assert (found["agreement"], found["teacher_kl"]) == (
-            expected["agreement"],
-            pytest.approx(expected["teacher_kl"]),
-        )
-    assert finish(tmp_path, [], config, "teacher", 1)["val"]["agreement"] is None, (
+        found = finish(tmp_path, [], config, "baseline", seed).val
+        assert found.agreement == expected.agreement
+        assert found.teacher_kl == pytest.approx(expected.teacher_kl)
+    assert finish(tmp_path, [], config, "teacher", 1).val.agreement is None, (
         "a teacher is not compared with itself"
     )
 
@@ -260,53 +271,59 @@ def test_json_has_null_for_what_is_not_a_number(tmp_path: Path):
     }
 
 
-# -- which training is meant ----------------------------------------------------------------------------------------------
+# -- which training is meant
+# ----------------------------------------------------------------------------------------------
+
+
+def seeds_in(config: RunConfig) -> dict[str, tuple[int, int | None]]:
+    """Seed and teacher's seed of every arm's training that belongs to seed 1."""
+    plan = resolve_plan(config)
+    runs = [plan.arm_run(name, 1) for name in plan.arms]
+    return {run.arm.name: (run.seed, run.teacher_seed) for run in runs}
 
 
 def test_the_training_of_a_seed_is_its_own_or_the_one_that_all_seeds_share():
     shared = recipe(teacher=TINY | {"seed": 7, "members": [{}, {"seed": 3}]}, assistants=[TINY])
-    assert [
-        spec_of(shared, arm, 1)
-        for arm in ("teacher", "member1", "member2", "assistant1", "baseline", "distilled")
-    ] == [
-        ArmSpec("teacher", 7, None),
-        ArmSpec("member1", 7, None),
-        ArmSpec("member2", 3, None),
-        ArmSpec("assistant1", 7, 7),
-        ArmSpec("baseline", 1, 7),
-        ArmSpec("distilled", 1, 7),
-    ]
+    assert seeds_in(shared) == {
+        "teacher": (7, None),
+        "member1": (7, None),
+        "member2": (3, None),
+        "assistant1": (7, 7),
+        "baseline": (1, 7),
+        "distilled": (1, 7),
+    }
     apart = recipe(teacher=TINY | {"seed": 7, "per_seed": True}, assistants=[TINY])
-    assert [spec_of(apart, arm, 1) for arm in ("teacher", "assistant1", "distilled")] == [
-        ArmSpec("teacher", 1, None),
-        ArmSpec("assistant1", 1, 1),
-        ArmSpec("distilled", 1, 1),
-    ]
-    assert spec_of(apart, "distilled", 1).name == "distilled-seed1"
+    assert seeds_in(apart) == {
+        "teacher": (1, None),
+        "assistant1": (1, 1),
+        "baseline": (1, 1),
+        "distilled": (1, 1),
+    }
+    plan = resolve_plan(apart)
+    assert plan.arm_run("distilled", 1).name == "distilled-seed1"
     with pytest.raises(
         UnderstudyError,
         match=r"^there is no arm 'techer': this run has teacher, assistant1, baseline, dist",
     ):
-        method_of(apart, "techer")
+        plan.arm("techer")
 
 
 def test_the_teacher_alone_sees_images_normalised_its_own_way():
     config = recipe(teacher=TINY | OWN, assistants=[TINY])
-    assert shown_to(config, "teacher") == replace(
-        config.data, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)
-    )
+    plan = resolve_plan(config)
+    own = replace(config.data, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    assert plan.arm("teacher").inputs == own
     for arm in ("assistant1", "baseline", "distilled"):
-        assert shown_to(config, arm) == config.data
+        assert plan.arm(arm).inputs == config.data
     members = recipe(teacher=TINY | OWN | {"members": [{}, {"mean": [0, 0, 0], "std": [1, 1, 1]}]})
-    assert shown_to(members, "teacher") == members.data, "each member changes the images for itself"
-    assert shown_to(members, "member1").mean == (0.1, 0.2, 0.3)
-    assert (shown_to(members, "member2").mean, shown_to(members, "member2").std) == (
-        (0, 0, 0),
-        (1, 1, 1),
-    )
+    arms = resolve_plan(members).arms
+    assert arms["teacher"].inputs == members.data, "each member changes the images for itself"
+    assert arms["member1"].inputs.mean == (0.1, 0.2, 0.3)
+    assert (arms["member2"].inputs.mean, arms["member2"].inputs.std) == ((0, 0, 0), (1, 1, 1))
 
 
-# -- who teaches ----------------------------------------------------------------------------------------------------------
+# -- who teaches -----------------------------------------------------------------------------------
+# -----------------------
 
 
 @pytest.fixture(scope="module")
@@ -328,7 +345,7 @@ def left_by(run: Path, name: str, seed: int) -> torch.nn.Module:
 
 def cache_of(config: RunConfig, run: Path, data: TrainingData, cache: Path) -> str:
     """The folder of the outputs that the distilled student of seed 0 is taught by."""
-    teacher = load_teacher(config, spec_of(config, "distilled", 0), run, data, CPU)
+    teacher = teacher_of(config, run, data)
     batches = TrainBatches(data.train, data.config, 16, 0, CPU)
     return cached_teacher(teacher, data, batches, str(cache)).store.folder.name
 
@@ -336,7 +353,8 @@ def cache_of(config: RunConfig, run: Path, data: TrainingData, cache: Path) -> s
 def test_teachers_that_differ_in_their_normalisation_alone_share_no_cache(
     data: TrainingData, tmp_path: Path
 ):
-    """The outputs depend on the teacher's own mean and on its own std: each is part of the cache's key."""
+    """The outputs depend on the teacher's own mean and on its own std: each is part of the cache's
+    key."""
     left_by(tmp_path, "teacher-seed0", 3)
     changes: list[dict[str, Any]] = [
         {},
@@ -403,7 +421,7 @@ def test_a_teacher_answers_as_it_would_on_images_normalised_its_own_way(
 ):
     network = left_by(tmp_path, "teacher-seed0", 3)
     config = recipe(teacher=TINY | OWN)
-    teacher = load_teacher(config, spec_of(config, "distilled", 0), tmp_path, data, CPU)
+    teacher = teacher_of(config, tmp_path, data)
     batches = TrainBatches(data.train, data.config, 16, 0, CPU)
     batch = next(batches.epoch(0, batches.policy.epoch(0)))
     mean, std = (torch.tensor(OWN[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
@@ -420,7 +438,9 @@ def test_an_ensemble_shows_each_member_its_own_images_and_weighs_the_answers(
     one, other = left_by(tmp_path, "member1-seed5", 1), left_by(tmp_path, "member2-seed9", 2)
     members = [{"weight": 1}, OWN | {"weight": 3, "seed": 9}]
     config = recipe(teacher=TINY | {"seed": 5, "members": members})
-    network = trained_network(config, spec_of(config, "teacher", 0), tmp_path, data)
+    plan = resolve_plan(config)
+    run = plan.arm_run("teacher", 0)
+    network = trained_network(plan, run, RunFolder(tmp_path), data)
     pixels = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     mean, std = (torch.tensor(OWN[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     expected = 0.25 * one((pixels - 0.5) / 0.25).softmax(1) + 0.75 * other(
@@ -450,9 +470,7 @@ def test_students_of_each_seed_are_taught_by_the_network_that_the_chain_names(
     }
 
     def taught_by(config: RunConfig, arm: str, seed: int) -> str:
-        teacher = load_teacher(
-            config, spec_of(config, arm, seed), tmp_path / "run", data, CPU, tmp_path / "teachers"
-        )
+        teacher = teacher_of(config, tmp_path / "run", data, arm, seed, tmp_path / "teachers")
         return next(
             name
             for name, net in nets.items()
@@ -486,15 +504,19 @@ def test_students_of_each_seed_are_taught_by_the_network_that_the_chain_names(
         ]
 
 
-# -- a teacher that is given ----------------------------------------------------------------------------------------------
+# -- a teacher that is given
+# ----------------------------------------------------------------------------------------------
 
 
-def reached(config: RunConfig, run: Path) -> Any:
-    return run_arm(config, spec_of(config, "teacher", 0), run, device="cpu", final=False)
+def reached(config: RunConfig, run: Path) -> ArmResult:
+    plan = resolve_plan(config)
+    teacher = plan.arm_run("teacher", 0)
+    return run_arm(plan, teacher, RunFolder(run), ArmOptions("cpu"), final=False)
 
 
 def sees_colours() -> torch.nn.Module:
-    """A network that knows the three colours: the mean of each channel is the logit of its class."""
+    """A network that knows the three colours: the mean of each channel is the logit of its
+    class."""
     net = TinyNet(channels=3).eval()
     with torch.no_grad():
         net.conv.weight.zero_()
@@ -507,7 +529,8 @@ def sees_colours() -> torch.nn.Module:
 def given(
     images: Path, run: Path, network: torch.nn.Module | None = None, **changes: Any
 ) -> tuple[RunConfig, float]:
-    """A run whose teacher is a file (of random weights, by default), and that teacher's accuracy on validation."""
+    """A run whose teacher is a file (of random weights, by default), and that teacher's accuracy on
+    validation."""
     network = network or tiny_net(5)
     save_weights(run / "given.safetensors", network)
     model = {
@@ -515,7 +538,7 @@ def given(
     }
     config = recipe(images, teacher=model | {"path": str(run / "given.safetensors")} | changes)
     data, _ = prepare_data(config.data)
-    logits = predict(network, data.val, shown_to(config, "teacher"), CPU)
+    logits = predict(network, data.val, resolve_plan(config).arm("teacher").inputs, CPU)
     return config, float((logits.argmax(1) == data.val.labels).double().mean())
 
 
@@ -524,11 +547,7 @@ def test_a_given_teacher_is_taken_at_its_threshold_and_refused_below(images: Pat
     assert 0 < accuracy < 2 / 3
     config, _ = given(images, tmp_path, min_accuracy=accuracy)
     result = reached(config, tmp_path / "at")
-    assert (
-        result["val"]["accuracy"] == accuracy
-        and result["epochs"] == 0
-        and result["method"] == "given"
-    )
+    assert result.val.accuracy == accuracy and result.epochs == 0 and result.method == "given"
     assert not (tmp_path / "at" / "arms" / "teacher-seed0" / "checkpoint.pt").exists()
     kept, theirs = (
         load_file(tmp_path / "at" / "models" / "teacher-seed0.safetensors"),
@@ -556,7 +575,7 @@ def test_by_default_a_given_teacher_must_be_right_twice_as_often_as_chance(
 
 def test_a_given_teacher_is_measured_with_its_own_normalisation(images: Path, tmp_path: Path):
     config, right = given(images, tmp_path, sees_colours())
-    assert right == 1 and reached(config, tmp_path / "right")["val"]["accuracy"] == 1
+    assert right == 1 and reached(config, tmp_path / "right").val.accuracy == 1
     config, wrong = given(
         images, tmp_path, sees_colours(), mean=[0.9, 0.0, 0.9], std=[0.1, 0.1, 0.1]
     )

@@ -1,4 +1,5 @@
-"""Who teaches whom: worked out from the configuration, then trained, measured, resumed and reported like any other arm."""
+"""Who teaches whom: worked out from the configuration, then trained, measured, resumed and reported
+like any other arm."""
 
 import json
 from pathlib import Path
@@ -15,11 +16,12 @@ from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.experiment import run_experiment, train_arm
 from understudy.files import to_json
-from understudy.methods import kd_loss
+from understudy.methods import kd_loss, method_config
 from understudy.models.ensemble import Ensemble
 from understudy.report import write_report
+from understudy.runs.folder import RunFolder
 from understudy.runs.networks import load_teacher, trained_network
-from understudy.runs.plan import chain_of, depths, generations_in, needed_by, spec_of
+from understudy.runs.plan import RunPlan, generations_of, resolve_plan
 from understudy.runs.remeasure import benchmark_run, evaluate_run
 from understudy.runs.warm_cache import build_cache, inspect_cache, verify_cache
 
@@ -34,25 +36,37 @@ def run(config: Any, out: Path, **options: Any) -> dict[str, Any]:
         out,
         device="cpu",
         workers=1,
-        display=False,
         cache=str(out.parent / "cache"),
         **options,
     )
 
 
-# -- the chain as it is worked out ----------------------------------------------------------------------------------------
+def depths(plan: RunPlan) -> dict[str, int]:
+    return {name: plan.depth(arm) for name, arm in plan.arms.items()}
+
+
+def needed_by(plan: RunPlan, name: str) -> list[str]:
+    return [arm.name for arm in plan.needed_by(plan.arm(name))]
+
+
+def generations(name: str, **options: Any) -> int:
+    return generations_of(method_config({"name": name, **options}))
+
+
+# -- the chain as it is worked out
+# ----------------------------------------------------------------------------------------
 
 
 def test_a_plain_run_is_a_teacher_and_its_students():
-    links = chain_of(load_config("digits", ["arms={other: {name: dkd}}"]))
-    assert {arm: link.teacher for arm, link in links.items()} == {
+    plan = resolve_plan(load_config("digits", ["arms={other: {name: dkd}}"]))
+    assert {name: arm.teacher for name, arm in plan.arms.items()} == {
         "teacher": None,
         "baseline": None,
         "distilled": "teacher",
         "other": "teacher",
     }
-    assert depths(links) == {"teacher": 0, "baseline": 1, "distilled": 1, "other": 1}
-    assert links["teacher"].seed == 0 and links["distilled"].seed is None
+    assert depths(plan) == {"teacher": 0, "baseline": 1, "distilled": 1, "other": 1}
+    assert plan.arm("teacher").seed == 0 and plan.arm("distilled").seed is None
 
 
 def test_what_is_given_or_put_together_is_trained_for_no_epochs():
@@ -61,21 +75,25 @@ def test_what_is_given_or_put_together_is_trained_for_no_epochs():
         "teacher.train.epochs=5",
         "train.epochs=3",
     ]
-    epochs = {arm: link.epochs for arm, link in chain_of(load_config("digits", changes)).items()}
+    plan = resolve_plan(load_config("digits", changes))
+    epochs = {name: arm.epochs for name, arm in plan.arms.items()}
     assert epochs == {"teacher": 0, "member1": 5, "member2": 0, "baseline": 3, "distilled": 3}
-    assert chain_of(load_config("digits", ["teacher.path=kept.safetensors"]))["teacher"].epochs == 0
+    given = resolve_plan(load_config("digits", ["teacher.path=given.safetensors"]))
+    assert given.arm("teacher").epochs == 0
 
 
 def test_assistants_of_any_number_stand_between():
     config = load_config(
         "digits",
         [
-            "assistants=[{model: {name: resnet20}, train: {epochs: 3}}, {model: {name: resnet8}, method: {name: at}}]",
+            "assistants=[{model: {name: resnet20}, train: {epochs: 3}}, "
+            "{model: {name: resnet8}, method: {name: at}}]",
             "arms={direct: {name: kd, teacher: teacher}, first: {name: kd, teacher: assistant1}}",
         ],
     )
-    links = chain_of(config)
-    taught = {arm: link.teacher for arm, link in links.items() if link.teacher}
+    plan = resolve_plan(config)
+    arms = plan.arms
+    taught = {name: arm.teacher for name, arm in arms.items() if arm.teacher}
     assert taught == {
         "assistant1": "teacher",
         "assistant2": "assistant1",
@@ -83,11 +101,10 @@ def test_assistants_of_any_number_stand_between():
         "direct": "teacher",
         "first": "assistant1",
     }
-    assert links["assistant1"].train.epochs == 3 and links["assistant2"].train == config.train
-    assert links["assistant1"].method == config.method and links["assistant2"].method == {
-        "name": "at"
-    }
-    assert depths(links) == {
+    assert arms["assistant1"].train.epochs == 3 and arms["assistant2"].train == config.train
+    assert arms["assistant1"].method == method_config(config.method)
+    assert arms["assistant2"].method == method_config({"name": "at"})
+    assert depths(plan) == {
         "teacher": 0,
         "assistant1": 1,
         "baseline": 1,
@@ -96,28 +113,30 @@ def test_assistants_of_any_number_stand_between():
         "first": 2,
         "distilled": 3,
     }
-    assert needed_by(links, "distilled") == ["teacher", "assistant1", "assistant2"]
-    assert "teacher" not in links["direct"].method
+    assert needed_by(plan, "distilled") == ["teacher", "assistant1", "assistant2"]
+    assert arms["direct"].method == method_config({"name": "kd"})
 
 
 def test_generations_follow_each_other_in_the_network_of_their_teacher():
     config = load_config(
         "digits", ["method=born_again", "method.generations=3", "teacher.train.stop_epoch=2"]
     )
-    links = chain_of(config)
-    taught = {arm: link.teacher for arm, link in links.items() if link.generation}
+    plan = resolve_plan(config)
+    arms = plan.arms
+    taught = {name: arm.teacher for name, arm in arms.items() if arm.generation}
     assert taught == {
         "distilled-gen1": "teacher",
         "distilled-gen2": "distilled-gen1",
         "distilled": "distilled-gen2",
     }
-    assert all(links[arm].model == config.teacher.model for arm in taught)
+    assert all(arms[arm].model == config.teacher.model for arm in taught)
     assert (
-        links["teacher"].train.epochs_run == 2
-        and links["distilled"].train.epochs_run == config.teacher_train.epochs
+        arms["teacher"].train.epochs_run == 2
+        and arms["distilled"].train.epochs_run == config.teacher_train.epochs
     )
-    assert generations_in({"name": "at+born_again", "born_again": {"generations": 4}}) == 4
-    assert generations_in({"name": "at"}) == 0
+    combined = method_config({"name": "at+born_again", "born_again": {"generations": 4}})
+    assert generations_of(combined) == 4
+    assert generations_of(method_config({"name": "at"})) == 0
 
 
 def test_members_take_from_the_teacher_what_they_do_not_say():
@@ -127,19 +146,21 @@ def test_members_take_from_the_teacher_what_they_do_not_say():
             "teacher.seed=7",
             "teacher.mean=[0.1,0.1,0.1]",
             "teacher.std=[1,1,1]",
-            "teacher.members=[{}, {model: {name: resnet8}, train: {epochs: 2}, weight: 3}, {seed: 1, path: a.safetensors}]",
+            "teacher.members=[{}, {model: {name: resnet8}, train: {epochs: 2}, weight: 3}, "
+            "{seed: 1, path: a.safetensors}]",
         ],
     )
-    links = chain_of(config)
-    members = [links[name] for name in links["teacher"].members]
-    assert [m.seed for m in members] == [7, 8, 1] and links["teacher"].weights == (1.0, 3.0, 1.0)
+    plan = resolve_plan(config)
+    arms = plan.arms
+    members = [arms[name] for name in arms["teacher"].members]
+    assert [m.seed for m in members] == [7, 8, 1] and arms["teacher"].weights == (1.0, 3.0, 1.0)
     assert members[0].model == config.teacher.model and members[1].model.name == "resnet8"
     assert members[1].train.epochs == 2 and members[2].path == "a.safetensors"
     assert (
-        members[0].mean == (0.1, 0.1, 0.1) and links["teacher"].mean is None
+        members[0].inputs.mean == (0.1, 0.1, 0.1) and arms["teacher"].inputs == config.data
     )  # normalised inside, member by member
-    assert depths(links)["teacher"] == 1 and depths(links)["distilled"] == 2
-    assert chain_of(from_yaml(to_yaml(config), "copy")) == links
+    assert depths(plan)["teacher"] == 1 and depths(plan)["distilled"] == 2
+    assert resolve_plan(from_yaml(to_yaml(config), "copy")) == plan
 
 
 def test_members_and_students_train_side_by_side_each_after_what_they_need():
@@ -154,8 +175,8 @@ def test_members_and_students_train_side_by_side_each_after_what_they_need():
             "arms.member={name: kd, teacher: member2}",
         ],
     )
-    links = chain_of(config)
-    assert depths(links) == {
+    plan = resolve_plan(config)
+    assert depths(plan) == {
         "member1": 0,
         "member2": 0,
         "teacher": 1,
@@ -167,7 +188,7 @@ def test_members_and_students_train_side_by_side_each_after_what_they_need():
         "distilled": 4,
         "late": 5,
     }
-    assert list(links) == [
+    assert list(plan.arms) == [
         "teacher",
         "member1",
         "member2",
@@ -179,7 +200,7 @@ def test_members_and_students_train_side_by_side_each_after_what_they_need():
         "late",
         "member",
     ]
-    assert needed_by(links, "late") == [
+    assert needed_by(plan, "late") == [
         "member1",
         "member2",
         "teacher",
@@ -187,8 +208,8 @@ def test_members_and_students_train_side_by_side_each_after_what_they_need():
         "distilled-gen1",
         "distilled",
     ]
-    assert needed_by(links, "member") == ["member2"] and needed_by(links, "baseline") == []
-    assert [links[arm].teacher for arm in ("late", "member", "distilled-gen1")] == [
+    assert needed_by(plan, "member") == ["member2"] and needed_by(plan, "baseline") == []
+    assert [plan.arm(name).teacher for name in ("late", "member", "distilled-gen1")] == [
         "distilled",
         "member2",
         "assistant1",
@@ -198,8 +219,9 @@ def test_members_and_students_train_side_by_side_each_after_what_they_need():
 def test_what_kind_of_arm_each_one_is():
     assistant = "assistants=[{model: {name: resnet20}, method: {name: kd}}]"
     changes = ["teacher.members=[{}, {}]", assistant, "method=born_again", "arms={x: {name: kd}}"]
-    links = chain_of(load_config("digits", changes))
-    assert {arm: (link.role, link.teaches_all, link.generation) for arm, link in links.items()} == {
+    plan = resolve_plan(load_config("digits", changes))
+    kinds = {name: (a.role, a.is_shared, a.generation) for name, a in plan.arms.items()}
+    assert kinds == {
         "teacher": ("teacher", True, 0),
         "member1": ("member", True, 0),
         "member2": ("member", True, 0),
@@ -209,33 +231,33 @@ def test_what_kind_of_arm_each_one_is():
         "distilled": ("distilled", False, 2),
         "x": ("extra", False, 0),
     }
-    assert links["teacher"].members == ("member1", "member2") and links["teacher"].method == {
-        "name": "ce"
-    }
-    assert links["baseline"].method == {"name": "ce"} and links["x"].method == {"name": "kd"}
+    assert plan.arm("teacher").members == ("member1", "member2")
+    plain = method_config({"name": "ce"})
+    assert plan.arm("teacher").method == plan.arm("baseline").method == plain
+    assert plan.arm("x").method == method_config({"name": "kd"})
 
 
 def test_seeds_of_the_run_reach_every_arm_that_is_not_shared():
-    shared = chain_of(
+    shared = resolve_plan(
         load_config("digits", ["teacher.seed=7", "assistants=[{model: {name: resnet20}}]"])
-    )
-    assert {arm: link.seed_for(3) for arm, link in shared.items()} == {
+    ).arms
+    assert {name: arm.seed_for(3) for name, arm in shared.items()} == {
         "teacher": 7,
         "assistant1": 7,
         "baseline": 3,
         "distilled": 3,
     }
-    apart = chain_of(
+    apart = resolve_plan(
         load_config(
             "digits",
             ["teacher.seed=7", "teacher.per_seed=true", "assistants=[{model: {name: resnet20}}]"],
         )
-    )
-    assert {link.seed_for(3) for link in apart.values()} == {3}
+    ).arms
+    assert {arm.seed_for(3) for arm in apart.values()} == {3}
     assert shared["teacher"].seed_for(0) == 7, "and seed 0 is a seed like any other"
-    zero = chain_of(
+    zero = resolve_plan(
         load_config("digits", ["teacher.members=[{seed: 4}, {seed: 0}, {}]", "teacher.seed=5"])
-    )
+    ).arms
     assert [zero[f"member{n}"].seed for n in (1, 2, 3)] == [4, 0, 7], (
         "a seed of 0 is given, not left out"
     )
@@ -249,25 +271,28 @@ def test_members_may_have_stages_and_normalisation_of_their_own():
             "teacher.members=[{}, {stages: []}, {stages: [c], mean: [0, 0, 0], std: [1, 1, 1]}]",
         ],
     )
-    members = [chain_of(config)[f"member{n}"] for n in (1, 2, 3)]
+    plan = resolve_plan(config)
+    members = [plan.arm(f"member{n}") for n in (1, 2, 3)]
     assert [m.stages for m in members] == [("a", "b"), (), ("c",)]
-    assert [(m.mean, m.std) for m in members] == [
-        (None, None),
-        (None, None),
+    given = config.data
+    assert [(m.inputs.mean, m.inputs.std) for m in members] == [
+        (given.mean, given.std),
+        (given.mean, given.std),
         ((0, 0, 0), (1, 1, 1)),
     ]
 
 
 def test_a_chain_has_two_generations_unless_its_method_says_otherwise():
-    assert generations_in({"name": "born_again"}) == 2 == generations_in({"name": "at+born_again"})
-    assert generations_in({"name": "born_again", "generations": 1}) == 1
-    assert generations_in({"name": "at+born_again", "generations": 5}) == 2, (
-        "a part's options are its own"
-    )
-    assert generations_in({"name": "born_again_too", "generations": 5}) == 0
-    for wrong in (0, -1, 1.5, True, "2"):
-        with pytest.raises(UnderstudyError, match="a whole number of at least 1, not"):
-            generations_in({"name": "born_again", "generations": wrong})
+    assert generations("born_again") == 2 == generations("at+born_again")
+    assert generations("born_again", generations=1) == 1
+    assert generations("at+born_again", born_again={"generations": 5}) == 5
+    with pytest.raises(UnderstudyError, match=r"unknown key method\.generations"):
+        generations("at+born_again", generations=5)  # a part's options are its own
+    for wrong in (0, -1):
+        with pytest.raises(UnderstudyError, match=f"must be at least 1, not {wrong}"):
+            generations("born_again", generations=wrong)
+    with pytest.raises(UnderstudyError, match=r"method\.generations: .* integer.*, not 1\.5"):
+        generations("born_again", generations=1.5)
 
 
 def test_born_again_is_like_the_arm_it_is_taught_by():
@@ -280,20 +305,21 @@ def test_born_again_is_like_the_arm_it_is_taught_by():
             "teacher.train.stop_epoch=2",
             "train.lr=0.5",
             "assistants=[{model: {name: resnet20}, stages: [a], train: {lr: 0.125}}]",
-            "arms={first: {name: born_again, generations: 1, teacher: teacher}, second: {name: born_again, generations: 1}}",
+            "arms={first: {name: born_again, generations: 1, teacher: teacher}, "
+            "second: {name: born_again, generations: 1}}",
         ],
     )
-    links = chain_of(config)
-    assert (links["first"].model, links["first"].stages) == (config.teacher.model, ("t",))
-    assert (links["first"].train.lr, links["first"].train.stop_epoch) == (0.25, None), (
+    arms = resolve_plan(config).arms
+    assert (arms["first"].model, arms["first"].stages) == (config.teacher.model, ("t",))
+    assert (arms["first"].train.lr, arms["first"].train.stop_epoch) == (0.25, None), (
         "trained to the end"
     )
-    assert (links["second"].model.name, links["second"].stages, links["second"].train.lr) == (
+    assert (arms["second"].model.name, arms["second"].stages, arms["second"].train.lr) == (
         "resnet20",
         ("a",),
         0.125,
     )
-    assert (links["distilled"].stages, links["distilled"].train.lr) == (("s",), 0.5)
+    assert (arms["distilled"].stages, arms["distilled"].train.lr) == (("s",), 0.5)
 
 
 @pytest.mark.parametrize(
@@ -316,12 +342,13 @@ def test_what_is_born_again_is_compared_with_plain_training_of_the_same_network_
     changes: dict[str, Any],
     references: list[str],
 ):
-    """The teacher, where there is one for each seed; the baseline, where the student is trained just like it; else nothing."""
+    """The teacher, where there is one for each seed; the baseline, where the student is trained
+    just like it; else nothing."""
     again = {"name": "born_again", "generations": 1}
     config = config_for(
         images, train=QUICK, seeds=[5], method=again, arms={"taught": {"name": "kd"}}, **changes
     )
-    results = run(config, tmp_path / "run")
+    results = to_json(run(config, tmp_path / "run"))
     assert [comparison["reference"] for comparison in results["comparisons"]] == references
     for comparison in results["comparisons"]:
         ours, theirs = (
@@ -346,7 +373,7 @@ def test_what_is_born_again_is_compared_with_plain_training_of_the_same_network_
         (["arms={a: {name: kd, teacher: b}, b: {name: kd}}"], "no arm 'b' before this one"),
         (
             ["assistants=[{model: {name: resnet8}, method: {name: born_again}}]"],
-            r"assistants\.0\.method: born_again is a chain",
+            r"assistants\.0\.method: born_again trains several generations",
         ),
         (["method=born_again", "method.generations=0"], "at least 1, not 0"),
         (["teacher.members=[{seed: 0}]"], "must be at least two"),
@@ -372,11 +399,12 @@ def test_what_is_born_again_is_compared_with_plain_training_of_the_same_network_
 )
 def test_a_chain_that_makes_no_sense_is_refused_in_one_line(overrides: list[str], message: str):
     with pytest.raises(UnderstudyError, match=message) as refused:
-        chain_of(load_config("digits", overrides))
+        resolve_plan(load_config("digits", overrides))
     assert "\n" not in str(refused.value)
 
 
-# -- whole runs -----------------------------------------------------------------------------------------------------------
+# -- whole runs ------------------------------------------------------------------------------------
+# -----------------------
 
 
 def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_path: Path):  # noqa: F811
@@ -404,7 +432,8 @@ def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_
     assert arms["assistant1"].runs[0].test.agreement is not None
     assert [c.arm for c in results.comparisons] == ["distilled", "direct"]
     assert "assistant2" in write_report(tmp_path / "run").read_text()
-    # Killed between two arms: what is missing is trained again, to the same bits, from the kept assistants.
+    # Killed between two arms: what is missing is trained again, to the same bits, from the kept
+    # assistants.
     (tmp_path / "run" / "results.json").unlink()
     for name in ("assistant2-seed0", "distilled-seed1"):
         (tmp_path / "run" / "arms" / name / "result.json").unlink()
@@ -460,8 +489,9 @@ def test_the_cache_of_an_ensemble_is_exact_at_every_temperature(images: Path, tm
     )
     train_arm(config, "teacher", 0, tmp_path / "run", device="cpu")
     data, _ = prepare_data(config.data)
+    plan = resolve_plan(config)
     teacher = load_teacher(
-        config, spec_of(config, "distilled", 0), tmp_path / "run", data, torch.device("cpu")
+        plan, plan.arm_run("distilled", 0), RunFolder(tmp_path / "run"), data, torch.device("cpu")
     )
     assert isinstance(teacher.model, Ensemble)
     batches = TrainBatches(data.train, data.config, 16, 0, torch.device("cpu"))
@@ -474,7 +504,7 @@ def test_the_cache_of_an_ensemble_is_exact_at_every_temperature(images: Path, tm
     for temperature in (1.0, 4.0, 20.0):
         mean = sum(
             s * (m.logits / temperature).softmax(1)
-            for s, m in zip(teacher.model.shares, live.members, strict=True)
+            for s, m in zip(teacher.model.weights, live.members, strict=True)
         )
         terms = [kd_loss(student, member.logits, temperature) for member in stored.members]
         entropy_gap = sum(
@@ -483,7 +513,7 @@ def test_the_cache_of_an_ensemble_is_exact_at_every_temperature(images: Path, tm
             .softmax(1)
             .mul((m.logits / temperature).log_softmax(1))
             .sum(1)
-            for s, m in zip(teacher.model.shares, live.members, strict=True)
+            for s, m in zip(teacher.model.weights, live.members, strict=True)
         ) - mean.mul(mean.log()).sum(
             1
         )  # what the student cannot change: mean KL minus KL with the mean
@@ -491,7 +521,7 @@ def test_the_cache_of_an_ensemble_is_exact_at_every_temperature(images: Path, tm
             kd_loss(student, temperature * mean.log(), temperature)
             + temperature**2 * entropy_gap.mean()
         )
-        weighted = sum(s * t for s, t in zip(teacher.model.shares, terms, strict=True))
+        weighted = sum(s * t for s, t in zip(teacher.model.weights, terms, strict=True))
         torch.testing.assert_close(weighted, of_the_mean, rtol=1e-3, atol=1e-3)
 
 
@@ -586,12 +616,11 @@ def test_one_arm_alone_trains_all_that_it_needs_first(images: Path, tmp_path: Pa
         "distilled-seed1",
     }
     data, _ = prepare_data(config.data)
-    network = trained_network(config, spec_of(config, "distilled", 1), tmp_path / "run", data)
+    plan, folder = resolve_plan(config), RunFolder(tmp_path / "run")
+    network = trained_network(plan, plan.arm_run("distilled", 1), folder, data)
     assert sum(p.numel() for p in network.parameters()) == sum(
         p.numel()
-        for p in trained_network(
-            config, spec_of(config, "assistant1", 1), tmp_path / "run", data
-        ).parameters()
+        for p in trained_network(plan, plan.arm_run("assistant1", 1), folder, data).parameters()
     )
 
 

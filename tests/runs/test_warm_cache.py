@@ -1,4 +1,5 @@
-"""`understudy cache`: labelling ahead leaves nothing to label, damage is found and mended, nothing else is ever deleted."""
+"""`understudy cache`: labelling ahead leaves nothing to label, damage is found and mended, nothing
+else is ever deleted."""
 
 import json
 import shutil
@@ -13,6 +14,7 @@ from tests.test_experiment import config_for, images  # noqa: F401 (a fixture)
 from understudy.cli import main
 from understudy.config.recipe import to_yaml
 from understudy.errors import UnderstudyError
+from understudy.events import Progress, Silent
 from understudy.experiment import train_arm
 from understudy.runs.folder import load_run
 from understudy.runs.warm_cache import build_cache, verify_cache
@@ -64,7 +66,8 @@ def test_only_the_epochs_before_an_early_stop_are_labelled(run: Path, tmp_path: 
 def test_every_row_is_counted_once_as_filled_empty_or_damaged(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """48 images under 18 views, in blocks of rows that do not divide them; what is cut off at the end does not count."""
+    """48 images under 18 views, in blocks of rows that do not divide them; what is cut off at the
+    end does not count."""
     monkeypatch.setattr(cache_admin, "_BLOCK", 100)
     (folder,) = (Path(f) for f in build_cache(run, all_views=True, cache=tmp_path)["folders"])
     rows = np.memmap(folder / "views.bin", np.uint16, "r+", shape=(48 * 18, 4))
@@ -96,6 +99,16 @@ def test_every_row_is_counted_once_as_filled_empty_or_damaged(
         verify_cache(folder)
 
 
+class Labelling(Silent):
+    """The last progress of each group of views: done and total."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, tuple[int, int]] = {}
+
+    def progress(self, progress: Progress, training: str = "") -> None:
+        self.last[progress.detail] = (progress.done, progress.total)
+
+
 def test_labelling_ahead_goes_epoch_by_epoch_through_the_seeds_that_matter(
     images: Path,  # noqa: F811
     tmp_path: Path,
@@ -104,7 +117,7 @@ def test_labelling_ahead_goes_epoch_by_epoch_through_the_seeds_that_matter(
         "source": "npz",
         "path": str(images),
         "val_fraction": 0.2,
-        "augment": {"randaugment": 1, "padding": 1},
+        "augment": {"photometric": 1, "padding": 1},
     }
     fixed = data | {"augment": data["augment"] | {"view_seed": 0}}
     teacher = config_for(images).teacher.model
@@ -118,14 +131,15 @@ def test_labelling_ahead_goes_epoch_by_epoch_through_the_seeds_that_matter(
         config = config_for(images, **quick | changes)
         for seed in teachers:
             train_arm(config, "teacher", seed, tmp_path / name, device="cpu")
-        seen: dict[str, tuple[int, int]] = {}
+        labelling = Labelling()
         built = build_cache(
             tmp_path / name,
             epochs=2,
             cache=tmp_path / f"{name}-cache",
             device="cpu",
-            progress=lambda what, done, total, seen=seen: seen.update({what: (done, total)}),
+            observer=labelling,
         )
+        seen = labelling.last
         assert list(seen) == [f"seed {seed}, epoch {epoch}/2" for seed in seeds for epoch in (1, 2)]
         assert built["labelled"] == 48 * 2 * len(seeds) and all(
             done == total > 0 for done, total in seen.values()
@@ -210,7 +224,7 @@ def test_a_method_that_reads_embeddings_has_them_labelled_ahead(
     )
     train_arm(config, "distilled", 0, out, device="cpu")
     assert len(list_caches()) == 2, "the training found what it wanted"
-    with pytest.raises(UnderstudyError, match="pkt reads embeddings, which are kept by epoch"):
+    with pytest.raises(UnderstudyError, match="pkt reads embeddings, which are stored by epoch"):
         build_cache(out, all_views=True)
 
 

@@ -1,4 +1,5 @@
-"""A recipe small enough to sweep in a test, and a method that keeps a diary of what it trains, and can be made to die."""
+"""A recipe small enough to sweep in a test, and a method that keeps a diary of what it trains, and
+can be made to die."""
 
 import os
 import signal
@@ -8,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from understudy.config.schema import RunConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import RunConfig
 from understudy.methods.kd import KD, KDConfig
 from understudy.sweep.results import SweepResults
 
@@ -44,7 +46,8 @@ class DiaryConfig(KDConfig):
     diary: str = ""
     """A file."""
     deaths: int = 0
-    """How often the process is killed: at the start of its second epoch, or, with ``dies_after``, in the middle of one."""
+    """How often the process is killed: at the start of its second epoch, or, with ``dies_after``,
+    in the middle of one."""
     dies_at: float = -1.0
     """Only at this temperature, where it is above 0."""
     dies_after: str = ""

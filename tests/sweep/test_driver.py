@@ -1,4 +1,5 @@
-"""Whole sweeps: everything shared is made once, values reach the loss, kills lose nothing, the test split opens at the end."""
+"""Whole sweeps: everything shared is made once, values reach the loss, kills lose nothing, the test
+split opens at the end."""
 
 import json
 import os
@@ -21,7 +22,8 @@ pytest.importorskip("optuna")
 from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config
 
-import understudy.sweep.driver as sweep_module
+import understudy.execution.one_training as one_training
+import understudy.execution.wave as wave
 from understudy.data.dataset import SealedSplit
 from understudy.errors import UnderstudyError
 from understudy.execution.backend import Epoch, Event, Failed
@@ -29,14 +31,17 @@ from understudy.execution.fused.backend import FusedBackend
 from understudy.execution.fused.stack import Stack
 from understudy.execution.sequential import SequentialBackend
 from understudy.files import to_json
-from understudy.runs.plan import chain_of
-from understudy.sweep.driver import run_sweep
+from understudy.runs.folder import RunFolder
+from understudy.runs.plan import ArmRun, RunPlan
+from understudy.sweep import backend_choice, teachers
+from understudy.sweep.driver import Sweep, run_sweep
 from understudy.sweep.results import read_sweep
 from understudy.sweep.space import Choice
 from understudy.teachers.cached import CachedTeacher
+from understudy.terminal.sweep_progress import SweepDisplay
 
 SPACE = {"method.temperature": [1, 4], "method.alpha": [0.5, 0.9]}
-QUIET: dict[str, Any] = {"device": "cpu", "workers": 1, "display": False}
+QUIET: dict[str, Any] = {"device": "cpu", "workers": 1}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def one_core():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep_module, "available_cores", lambda: [0])
+        patch.setattr(wave, "available_cores", lambda: [0])
         yield
 
 
@@ -60,7 +65,7 @@ def whole(
     counted: dict[str, Any] = {"opened": [], "arms": [], "labelled": 0}
     open_it, run, label = (
         SealedSplit.open_for_final_evaluation,
-        sweep_module.run_arm,
+        one_training.run_arm,
         CachedTeacher._label,
     )
 
@@ -68,9 +73,9 @@ def whole(
         counted["opened"].append(counted["arms"][-1])
         return open_it(self)
 
-    def ran(config: Any, spec: Any, out: Path, *rest: Any, **options: Any) -> Any:
-        counted["arms"].append(f"{out.name}/{spec.name}")
-        return run(config, spec, out, *rest, **options)
+    def ran(plan: RunPlan, arm: ArmRun, out: RunFolder, *rest: Any, **options: Any) -> Any:
+        counted["arms"].append(f"{out.path.name}/{arm.name}")
+        return run(plan, arm, out, *rest, **options)
 
     def labelled(self: CachedTeacher, *arguments: Any) -> None:
         before = self.labelled
@@ -79,8 +84,7 @@ def whole(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SealedSplit, "open_for_final_evaluation", opened)
-        patch.setattr(sweep_module, "run_arm", ran)
-        patch.setattr("understudy.execution.sequential.run_arm", ran)
+        patch.setattr(one_training, "run_arm", ran)
         patch.setattr(CachedTeacher, "_label", labelled)
         config = small_config(images, method=diary_method(folder / "diary"))
         results = run_sweep(
@@ -129,8 +133,9 @@ def test_the_teacher_is_trained_once_and_asked_once_about_each_view(whole):
     _, results, counted = whole
     assert [arm for arm in counted["arms"] if "teacher" in arm] == ["sweep/teacher-seed0"]
     assert len(counted["arms"]) == 1 + 2 + 4 * 2 + 2 * 2 == len(set(counted["arms"]))
-    # Views are the same for all seeds here, so all trainings together ask about no more than one of them shows.
-    assert 0 < counted["labelled"] <= 2 * results["data"]["num_train"]
+    # Views are the same for all seeds here, so all trainings together ask about no more than one of
+    # them shows.
+    assert 0 < counted["labelled"] <= 2 * results.data.num_train
 
 
 def test_the_swept_values_reach_the_loss(whole):
@@ -180,8 +185,8 @@ def test_a_finished_sweep_resumed_runs_nothing(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("nothing is left to run")
 
-    monkeypatch.setattr(sweep_module, "open_backend", refuse)
-    monkeypatch.setattr(sweep_module, "run_jobs", refuse)
+    monkeypatch.setattr(backend_choice, "open_backend", refuse)
+    monkeypatch.setattr(teachers, "wave_backend", refuse)
     again = run_sweep(
         config, SPACE, folder / "sweep", resume=True, cache=str(folder / "cache"), **QUIET
     )
@@ -202,11 +207,12 @@ def child(folder: Path, work: str) -> "subprocess.Popen[bytes]":
 import os
 import signal
 from pathlib import Path
-import understudy.sweep.driver as sweep_module
+import understudy.execution.wave as wave
+from understudy.sweep import backend_choice
 from tests.sweep.small_sweep import diary_method, small_config
 from understudy.sweep.driver import run_sweep
 if __name__ == "__main__":
-    sweep_module.available_cores = lambda: [0]
+    wave.available_cores = lambda: [0]
 {work}
 """
     (folder / "child.py").write_text(program)
@@ -229,15 +235,16 @@ def kept_weights(sweep: Path) -> dict[str, dict[str, torch.Tensor]]:
 def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_run_twice(
     whole, images: Path, tmp_path: Path
 ):
-    """SIGKILL in the middle, with worker processes; then --resume, one after the other: the same figures."""
+    """SIGKILL in the middle, with worker processes; then --resume, one after the other: the same
+    figures."""
     folder, results, _ = whole
     diary = tmp_path / "diary"
     process = child(
         tmp_path,
         f"""
     config = small_config(Path({str(images)!r}), method=diary_method(Path({str(diary)!r})))
-    run_sweep(config, {SPACE!r}, Path({str(tmp_path / "sweep")!r}), backend="processes", device="cpu", workers=2,
-              display=False, cache={str(tmp_path / "cache")!r})
+    run_sweep(config, {SPACE!r}, Path({str(tmp_path / "sweep")!r}), backend="processes",
+              device="cpu", workers=2, cache={str(tmp_path / "cache")!r})
 """,
     )
     deadline = time.monotonic() + 300
@@ -261,7 +268,8 @@ def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_run_twice(
         **QUIET,
     )
     assert figures(again) == figures(results)
-    # Each epoch was trained once, but for those in which the two workers were when they were killed.
+    # Each epoch was trained once, but for those in which the two workers were when they were
+    # killed.
     trained, expected = epochs_of(diary), epochs_of(folder / "diary")
     assert set(trained) == set(expected)
     assert len(expected) <= len(trained) <= len(expected) + 2
@@ -271,7 +279,8 @@ def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_run_twice(
 def test_a_fused_sweep_killed_in_mid_epoch_ends_with_the_bits_of_one_that_was_not(
     whole, images: Path, tmp_path: Path, killed: str
 ):
-    """SIGKILL once the trainings of the first seed have ended, with those of the second in the middle of their last epoch.
+    """SIGKILL once the trainings of the first seed have ended, with those of the second in the
+    middle of their last epoch.
 
     A worker's death the sweep survives; after its own it is resumed.
     """
@@ -299,7 +308,8 @@ def test_a_fused_sweep_killed_in_mid_epoch_ends_with_the_bits_of_one_that_was_no
     assert ours.keys() == theirs.keys() and len(ours) == 2 * (1 + 4 + 2)
     for name, weights in theirs.items():
         assert all(torch.equal(ours[name][key], value) for key, value in weights.items()), name
-    # A result says how long it took: those that were there are the same to the byte. Only the broken-off epoch was begun again.
+    # A result says how long it took: those that were there are the same to the byte. Only the
+    # broken-off epoch was begun again.
     assert all(path.read_bytes() == content for path, content in finished.items())
     trained, expected = Counter(epochs_of(diary)), Counter(epochs_of(folder / "diary"))
     assert (
@@ -311,9 +321,11 @@ def test_a_fused_sweep_killed_in_mid_epoch_ends_with_the_bits_of_one_that_was_no
 def test_a_stacked_sweep_killed_between_two_checkpoints_resumes_within_rounding(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """SIGKILL with the first epoch of two of six students kept: the others catch up, then all go on together.
+    """SIGKILL with the first epoch of two of six students kept: the others catch up, then all go on
+    together.
 
-    A company of another size sums in another order, so that equal means within rounding (see ``test_fused``).
+    A company of another size sums in another order, so that equal means within rounding (see
+    ``test_fused``).
     """
     train = {"epochs": 2, "batch_size": 21, "lr": 1e-2, "optimizer": "sgd", "precision": "fp32"}
     space, out = {"method.temperature": [1, 4]}, tmp_path / "sweep"
@@ -321,16 +333,17 @@ def test_a_stacked_sweep_killed_between_two_checkpoints_resumes_within_rounding(
     process = child(
         tmp_path,
         f"""
-    from understudy.sweep import stacked_student
+    from understudy.training import state
     from understudy.execution.fused.backend import FusedBackend
-    save = stacked_student.save_checkpoint
+    save = state.save_checkpoint
     def save_and_die(path, state):
         save(path, state)
         if path.parents[2].name == "0000-seed0":
             os.kill(os.getpid(), signal.SIGKILL)
-    stacked_student.save_checkpoint = save_and_die
-    sweep_module.open_backend = lambda *_, **__: FusedBackend(device="cpu", engine="stacked")
-    run_sweep(small_config(Path({str(images)!r}), train={train!r}), {space!r}, Path({str(out)!r}), **{options!r})
+    state.save_checkpoint = save_and_die
+    backend_choice.open_backend = lambda *_, **__: FusedBackend(device="cpu", engine="stacked")
+    config = small_config(Path({str(images)!r}), train={train!r})
+    run_sweep(config, {space!r}, Path({str(out)!r}), **{options!r})
 """,
     )
     assert process.wait(timeout=300) == -signal.SIGKILL
@@ -345,7 +358,9 @@ def test_a_stacked_sweep_killed_between_two_checkpoints_resumes_within_rounding(
 
     monkeypatch.setattr(Stack, "train_epoch", counted)
     monkeypatch.setattr(
-        sweep_module, "open_backend", lambda *_, **__: FusedBackend(device="cpu", engine="stacked")
+        backend_choice,
+        "open_backend",
+        lambda *_, **__: FusedBackend(device="cpu", engine="stacked"),
     )
     config = small_config(images, train=train)
     again = run_sweep(config, space, out, resume=True, **options)
@@ -378,26 +393,14 @@ def test_a_teacher_that_is_given_is_said_to_be_read(
         {"method.alpha": [0.5, 0.9]},
         tmp_path / "sweep",
         backend="sequential",
-        **QUIET | {"display": True},
+        observer=SweepDisplay(),
+        **QUIET,
     )
     said = capsys.readouterr().err.splitlines()
     assert said[0] == f"reading the teacher from {file}, once for all trials"
     assert not [
         line for line in said if "training the teacher" in line or line.startswith("teacher-seed0")
     ]
-
-
-@pytest.mark.parametrize(
-    ("arm", "says"),
-    [
-        ("teacher", "putting the teacher together from its 2 members"),
-        ("member1", "training the member (seed 3), once for all trials"),
-        ("member2", "reading the member from kept.safetensors, once for all trials"),
-    ],
-)
-def test_where_a_teacher_comes_from_is_said_as_it_is(images: Path, arm: str, says: str):
-    teacher = {"model": {"name": "fast_teacher"}, "members": [{}, {"path": "kept.safetensors"}]}
-    assert sweep_module._where_from(chain_of(small_config(images, teacher=teacher))[arm], 3) == says
 
 
 def test_a_failed_trial_is_recorded_and_does_not_end_the_sweep(images: Path, tmp_path: Path):
@@ -411,10 +414,10 @@ def test_a_failed_trial_is_recorded_and_does_not_end_the_sweep(images: Path, tmp
     )
     assert good.state == "complete" and results.best.number == 1
     assert [b.values for b in results.baselines] == [{"train.lr": 1e-3}], (
-        "the plain student of the failed setting fails too"
+        "the baseline of the failed setting fails too"
     )
     assert good.gain.n == 1 and results.final.verdict.startswith("no evidence")
-    with pytest.raises(UnderstudyError, match="no trial came through"):
+    with pytest.raises(UnderstudyError, match="no trial is complete"):
         run_sweep(
             config, {"train.lr": [1e30, 1e29]}, tmp_path / "all", backend="sequential", **QUIET
         )
@@ -423,7 +426,8 @@ def test_a_failed_trial_is_recorded_and_does_not_end_the_sweep(images: Path, tmp
 def test_a_full_disk_ends_the_sweep_and_not_its_trials(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """What is no fault of a trial's must not be written down as its end: with room again, --resume trains what is missing."""
+    """What is no fault of a trial's must not be written down as its end: with room again, --resume
+    trains what is missing."""
     config, space, out = (
         small_config(images, train={"epochs": 1, "batch_size": 42}, seeds=[0]),
         {"method.temperature": [1, 3]},
@@ -458,7 +462,7 @@ def test_a_full_disk_ends_the_sweep_and_not_its_trials(
     ("damaged", "says"),
     [
         ("results.json", None),
-        ("sweep.json", "is damaged, which says whose sweep this is"),
+        ("sweep.json", "is damaged, so that the sweep cannot be identified"),
         (
             "trials/0001-seed0/arms/distilled-seed0/result.json",
             "is damaged: delete it, and --resume",
@@ -488,9 +492,10 @@ def test_a_damaged_or_missing_file_is_written_anew_or_named(
 def test_pruning_stops_a_bad_trial_early(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """With a pruner the first seed goes ahead: a trial that lags there is stopped, and its other seeds are never begun."""
+    """With a pruner the first seed goes ahead: a trial that lags there is stopped, and its other
+    seeds are never begun."""
     seen: list[str] = []
-    hear = sweep_module._Sweep._hear
+    on_event = Sweep._on_event
 
     def listening(self: Any, event: Any) -> None:
         if isinstance(event, Epoch) and event.training.startswith("0003"):
@@ -500,9 +505,9 @@ def test_pruning_stops_a_bad_trial_early(
             )
         seen.append(f"{type(event).__name__} {event.training}")
         assert not isinstance(event, Failed)
-        hear(self, event)
+        on_event(self, event)
 
-    monkeypatch.setattr(sweep_module._Sweep, "_hear", listening)
+    monkeypatch.setattr(Sweep, "_on_event", listening)
     config = small_config(images, train={"epochs": 3, "batch_size": 42})
     space = {"method.temperature": [1, 2, 3, 4]}
     results = run_sweep(
@@ -518,7 +523,8 @@ def test_pruning_stops_a_bad_trial_early(
 def test_tpe_draws_no_more_than_ten_trials_before_it_knows_how_one_ended(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """However many a backend has room for: what is drawn before anything has ended is drawn blindly."""
+    """However many a backend has room for: what is drawn before anything has ended is drawn
+    blindly."""
     under_way: list[int] = []
 
     class Roomy(SequentialBackend):
@@ -528,7 +534,7 @@ def test_tpe_draws_no_more_than_ten_trials_before_it_knows_how_one_ended(
             under_way.append(len(self.waiting) + (self.running is not None))
             return super().wait()
 
-    monkeypatch.setattr(sweep_module, "open_backend", lambda *_, **__: Roomy(device="cpu"))
+    monkeypatch.setattr(backend_choice, "open_backend", lambda *_, **__: Roomy(device="cpu"))
     config = small_config(images, train={"epochs": 1, "batch_size": 42}, seeds=[0])
     space = {"method.temperature": "1.0..9.0"}
     results = run_sweep(
@@ -536,28 +542,6 @@ def test_tpe_draws_no_more_than_ten_trials_before_it_knows_how_one_ended(
     )
     assert max(under_way) == 10
     assert [trial.state for trial in results.trials] == ["complete"] * 12
-
-
-def test_auto_measures_and_says_what_it_found(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(sweep_module, "_MEASURED", ("sequential", "missing"))
-    measured: list[str] = []
-    measure = sweep_module.measure_backends
-
-    def watched(config: Any, *rest: Any, **options: Any) -> Any:
-        measured.append(config.method["name"])
-        return measure(config, *rest, **options)
-
-    monkeypatch.setattr(sweep_module, "measure_backends", watched)
-    config = small_config(images, train={"epochs": 1, "batch_size": 4}, seeds=[0])
-    results = run_sweep(config, {"method.name": ["kd", "at", "dist"]}, tmp_path / "sweep", **QUIET)
-    assert measured == ["at"], "the one whose teacher runs live"
-    assert (results.backend.name, results.backend.chosen) == ("sequential", "measured")
-    assert (
-        list(results.backend.measured) == ["sequential"]
-        and results.backend.measured["sequential"] > 0
-    )
 
 
 @pytest.mark.parametrize(
@@ -592,11 +576,3 @@ def test_a_student_that_cannot_be_built_is_refused_before_the_teacher_is_trained
             small_config(images), space, tmp_path / "sweep", search="random", trials=3, **QUIET
         )
     assert not (tmp_path / "sweep").exists()
-
-
-def test_two_sweeps_do_not_work_in_one_folder(images: Path, tmp_path: Path):
-    with (
-        sweep_module._alone_in(tmp_path / "sweep"),
-        pytest.raises(UnderstudyError, match="another sweep is at work"),
-    ):
-        run_sweep(small_config(images), SPACE, tmp_path / "sweep", **QUIET)

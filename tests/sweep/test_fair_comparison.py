@@ -1,4 +1,5 @@
-"""A sweep compares fairly: each trial with the plain student of its own settings, the winner on seeds that did not choose it.
+"""A sweep compares fairly: each trial with the baseline of its own settings, the winner on seeds
+that did not choose it.
 
 What is checked is worked out from the trainings' own files, not from what the sweep says of them.
 """
@@ -18,15 +19,16 @@ pytest.importorskip("optuna")
 from tests.colours import write_colours
 from tests.sweep.small_sweep import figures, small_config
 
-import understudy.sweep.driver as sweep_module
 from understudy.config.recipe import from_yaml
 from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import agreement
+from understudy.sweep import backend_choice
 from understudy.sweep.driver import run_sweep
+from understudy.sweep.results import read_sweep
 
 SPACE = {"train.lr": [5e-3, 2e-2], "method.temperature": [8, 1]}
-QUIET: dict[str, Any] = {"device": "cpu", "workers": 1, "display": False, "backend": "sequential"}
+QUIET: dict[str, Any] = {"device": "cpu", "workers": 1, "backend": "sequential"}
 CHANGES: dict[str, Any] = {
     "seeds": [4, 1],
     "train": {"epochs": 2, "batch_size": 12, "lr": 3e-3, "precision": "fp32"},
@@ -42,17 +44,17 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def one_core():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep_module, "available_cores", lambda: [0])
+        patch.setattr("understudy.execution.wave.available_cores", lambda: [0])
         yield
 
 
 @pytest.fixture(scope="module")
 def swept(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """Learning rate and temperature, two seeds in falling order: a learning rate changes the plain student as well."""
+    """Learning rate and temperature, two seeds in falling order: a learning rate changes the
+    baseline as well."""
     out = tmp_path_factory.mktemp("sweep") / "sweep"
-    return out, run_sweep(
-        small_config(images, **CHANGES), SPACE, out, cache=str(out.parent / "cache"), **QUIET
-    )
+    run_sweep(small_config(images, **CHANGES), SPACE, out, cache=str(out.parent / "cache"), **QUIET)
+    return out, json.loads((out / "results.json").read_text())
 
 
 def trained(out: Path, name: str) -> tuple[RunConfig, dict[str, Any]]:
@@ -67,7 +69,7 @@ def validated(out: Path, name: str) -> float:
 
 
 def plain_accuracy(out: Path, lr: float, seed: int) -> float:
-    """Validation accuracy of the plain student of this learning rate and seed."""
+    """Validation accuracy of the baseline of this learning rate and seed."""
     found = [trained(out, folder.name) for folder in out.glob(f"trials/plain*-seed{seed}")]
     (accuracy,) = [result["val"]["accuracy"] for config, result in found if config.train.lr == lr]
     return float(accuracy)
@@ -209,7 +211,8 @@ def test_the_results_describe_the_whole_sweep(swept):
 def test_a_moved_sweep_whose_study_is_lost_is_read_from_its_folders(
     swept, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The data may lie elsewhere when a sweep is resumed; finished trainings are read, whatever the study knows of them."""
+    """The data may lie elsewhere when a sweep is resumed; finished trainings are read, whatever the
+    study knows of them."""
     out, results = swept
     shutil.copytree(out, tmp_path / "sweep")
     (tmp_path / "sweep" / "study.db").unlink()
@@ -218,7 +221,7 @@ def test_a_moved_sweep_whose_study_is_lost_is_read_from_its_folders(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("nothing is left to train")
 
-    monkeypatch.setattr(sweep_module, "open_backend", refuse)
+    monkeypatch.setattr(backend_choice, "open_backend", refuse)
     again = run_sweep(
         small_config(tmp_path / "moved.npz", **CHANGES),
         SPACE,
@@ -226,9 +229,9 @@ def test_a_moved_sweep_whose_study_is_lost_is_read_from_its_folders(
         resume=True,
         **QUIET,
     )
-    assert figures(again) == figures(results)
-    assert again["created"] == results["created"], "it was begun when it was begun"
-    assert again["seconds"]["total"] > results["seconds"]["total"], "the time of both sessions"
+    assert figures(again) == figures(read_sweep(out))
+    assert again.created == results["created"], "it was begun when it was begun"
+    assert again.seconds["total"] > results["seconds"]["total"], "the time of both sessions"
 
 
 @pytest.mark.parametrize(
@@ -302,7 +305,8 @@ def test_with_a_teacher_for_each_seed_the_final_students_have_those_of_their_own
         **QUIET,
     )
     assert {path.stem for path in (out / "models").iterdir()} == {"teacher-seed3", "teacher-seed8"}
-    assert results["final"]["seeds"] == [8] and results["final"]["gain"]["n"] == 1
+    assert results.final is not None and results.final.seeds == (8,)
+    assert results.final.gain.n == 1
 
     def logits(folder: Path) -> torch.Tensor:
         with np.load(folder / "predictions-val.npz") as file:

@@ -1,8 +1,8 @@
-"""A study that several machines share, in a real PostgreSQL on loopback: no trial twice, one of them opens the test split."""
+"""A study that several machines share, in a real PostgreSQL on loopback: no trial twice, one of
+them opens the test split."""
 
 import contextlib
 import glob
-import json
 import os
 import shutil
 import socket
@@ -22,7 +22,8 @@ from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config
 
 from understudy.sweep.driver import run_sweep
-from understudy.sweep.search import Search, make_plan
+from understudy.sweep.results import read_sweep
+from understudy.sweep.search import Search, make_search_spec
 from understudy.sweep.space import make_space
 
 SPACE = {"method.temperature": [1, 2, 4], "method.alpha": [0.5, 0.9]}
@@ -95,14 +96,14 @@ def database() -> Iterator[str]:
 
 
 def without_gains(results: dict[str, Any]) -> list[Any]:
-    """The trials' own figures: who did not begin the study may end before the plain students have."""
+    """The trials' own figures: who did not begin the study may end before the baselines have."""
     return [(*trial[:4], *trial[5:]) for trial in figures(results)["trials"]]
 
 
 def test_two_searches_take_turns_at_one_queue(database: str):
-    plan = make_plan(make_space(SPACE), "grid", "none", None, 2)
+    plan = make_search_spec(make_space(SPACE), "grid", "none", None, 2)
     first, second = (Search(plan, database, "turns", {}, driver) for driver in ("first", "second"))
-    assert (first.leads, second.leads) == (True, False)
+    assert (first.is_leader, second.is_leader) == (True, False)
     seen = []
     for search in [first, second] * 4:
         if taken := search.take():
@@ -114,18 +115,21 @@ def test_two_searches_take_turns_at_one_queue(database: str):
 
 
 def test_two_machines_share_a_sweep(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Two sweeps in folders of their own, at once: each trial is trained by one of them, both know all results."""
+    """Two sweeps in folders of their own, at once: each trial is trained by one of them, both know
+    all results."""
     images = write_colours(tmp_path / "colours.npz", contrast=60)
     config = small_config(images, method=diary_method(tmp_path / "diary"), seeds=[0])
     program = f"""
 import sys
 from pathlib import Path
+import understudy.execution.wave as w
 import understudy.sweep.driver as s
 from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, small_config
-s.available_cores = lambda: [0]
-config = small_config(Path({str(images)!r}), method=diary_method(Path({str(tmp_path / "diary")!r})), seeds=[0])
-s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="cpu", workers=1, display=False,
+w.available_cores = lambda: [0]
+method = diary_method(Path({str(tmp_path / "diary")!r}))
+config = small_config(Path({str(images)!r}), method=method, seeds=[0])
+s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="cpu", workers=1,
             storage={database!r}, cache={str(tmp_path / "cache")!r})
 """
     root = Path(__file__).parents[2]
@@ -144,7 +148,7 @@ s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="
     for machine in machines:
         _, said = machine.communicate(timeout=400)
         assert machine.returncode == 0, said.decode()[-4000:]
-    both = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two")]
+    both = [read_sweep(tmp_path / name) for name in ("one", "two")]
     one, two = (without_gains(result) for result in both)
     assert one == two
     assert [t.number for t in both[0].trials] == list(range(6))
@@ -155,7 +159,7 @@ s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="
     assert len(diary) == (6 + 1) * 2, (
         "six trials and the winner's final training, of two epochs each"
     )
-    monkeypatch.setattr("understudy.sweep.driver.available_cores", lambda: [0])
+    monkeypatch.setattr("understudy.execution.wave.available_cores", lambda: [0])
     alone = run_sweep(
         config,
         SPACE,
@@ -163,7 +167,6 @@ s.run_sweep(config, {SPACE!r}, Path(sys.argv[1]), backend="sequential", device="
         backend="sequential",
         device="cpu",
         workers=1,
-        display=False,
         cache=str(tmp_path / "cache"),
     )
     assert without_gains(alone) == one

@@ -1,4 +1,5 @@
-"""The queue in a database: each place is taken once, by whoever asks, also after a kill; a finished one gives nothing."""
+"""The queue in a database: each place is taken once, by whoever asks, also after a kill; a finished
+one gives nothing."""
 
 import sqlite3
 import subprocess
@@ -11,10 +12,17 @@ import pytest
 pytest.importorskip("optuna")
 
 from understudy.errors import UnderstudyError
-from understudy.sweep.search import Plan, Search, _quiet, default_storage, hide_password, make_plan
+from understudy.sweep.optuna_study import Heartbeats, quiet
+from understudy.sweep.search import (
+    Search,
+    SearchSpec,
+    default_storage,
+    hide_password,
+    make_search_spec,
+)
 from understudy.sweep.space import make_space
 
-GRID = make_plan(
+GRID = make_search_spec(
     make_space({"method.temperature": [1, 2], "train.step_milestones": [[1], [2]]}),
     "grid",
     "none",
@@ -23,7 +31,7 @@ GRID = make_plan(
 )
 
 
-def join(folder: Path, plan: Plan = GRID, driver: str = "here", **options: Any) -> Search:
+def join(folder: Path, plan: SearchSpec = GRID, driver: str = "here", **options: Any) -> Search:
     return Search(plan, default_storage(folder), "study", {"plan": plan.search}, driver, **options)
 
 
@@ -68,10 +76,10 @@ os.kill(os.getpid(), signal.SIGKILL)
         == -9
     )
     other = join(tmp_path, driver="elsewhere")
-    assert not other.leads
+    assert not other.is_leader
     assert other.take().number == 2
     mine = join(tmp_path)
-    assert mine.leads
+    assert mine.is_leader
     assert [mine.take().number for _ in range(3)] == [0, 1, 3]
     assert mine.take() is None and mine.left() == 4
     mine.close(), other.close()
@@ -80,13 +88,13 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_trial_of_a_machine_that_has_fallen_silent_is_queued_again_under_its_number(
     tmp_path: Path, monkeypatch
 ):
-    monkeypatch.setattr(Search, "_beat", lambda self: None)
+    monkeypatch.setattr(Heartbeats, "_loop", lambda self: None)
     silent = join(tmp_path, driver="gone", heartbeat=1)
     assert silent.take().number == 0
     with sqlite3.connect(tmp_path / "study.db") as database:  # long ago
         database.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
     other = join(tmp_path, driver="elsewhere", heartbeat=1)
-    other.revive()
+    other.requeue_lost()
     assert other.left() == 4
     assert sorted(v["method.temperature"] for v in drain(other)) == [1, 1, 2, 2]
     assert [(r.number, r.state) for r in other.records()] == [(n, "complete") for n in range(4)]
@@ -96,18 +104,19 @@ def test_a_trial_of_a_machine_that_has_fallen_silent_is_queued_again_under_its_n
 def test_a_trial_whose_machine_died_before_its_first_sign_of_life_is_queued_again_too(
     tmp_path: Path, monkeypatch
 ):
-    """Optuna leaves out of account whoever has never been heard of: such a trial would be waited for without end."""
-    monkeypatch.setattr(Search, "_beat", lambda self: None)
+    """Optuna leaves out of account whoever has never been heard of: such a trial would be waited
+    for without end."""
+    monkeypatch.setattr(Heartbeats, "_loop", lambda self: None)
     silent = join(tmp_path, driver="gone", heartbeat=1)
-    with _quiet(silent.optuna):
+    with quiet(silent.optuna):
         silent.study.ask()  # and then the lights went out
     other = join(tmp_path, driver="elsewhere", heartbeat=1)
-    other.revive()
+    other.requeue_lost()
     with sqlite3.connect(tmp_path / "study.db") as database:
         ids = database.execute("SELECT trial_id FROM trial_heartbeats").fetchall()
         database.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
     assert len(ids) == 1, "one was given in its stead"
-    other.revive()
+    other.requeue_lost()
     assert (
         sorted(v["method.temperature"] for v in drain(other)) == [1, 1, 2, 2] and other.left() == 0
     )
@@ -118,7 +127,7 @@ def test_random_draws_differ_from_each_other_and_are_the_same_every_time(tmp_pat
     space = make_space(
         {"train.lr": "log:1e-4..1e-2", "train.epochs": "1..9", "method.temperature": [1, 2]}
     )
-    plan = make_plan(space, "random", "none", 6, 3)
+    plan = make_search_spec(space, "random", "none", 6, 3)
     seen = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
@@ -129,14 +138,14 @@ def test_random_draws_differ_from_each_other_and_are_the_same_every_time(tmp_pat
     assert len(seen[0]) == 6 and all(
         1e-4 <= v["train.lr"] <= 1e-2 and 1 <= v["train.epochs"] <= 9 for v in seen[0]
     )
-    small = make_plan(make_space({"train.epochs": "1..3"}), "random", "none", 4, 3)
+    small = make_search_spec(make_space({"train.epochs": "1..3"}), "random", "none", 4, 3)
     (tmp_path / "c").mkdir()
     with pytest.raises(UnderstudyError, match="about 3 different trials"):
         join(tmp_path / "c", small)
 
 
 def test_tpe_goes_on_after_a_stop_with_what_it_would_have_drawn(tmp_path: Path):
-    plan = make_plan(make_space({"train.lr": "log:1e-4..1e-2"}), "tpe", "none", 8, 3)
+    plan = make_search_spec(make_space({"train.lr": "log:1e-4..1e-2"}), "tpe", "none", 8, 3)
     (tmp_path / "whole").mkdir()
     whole = join(tmp_path / "whole", plan)
     expected = drain(whole)
@@ -153,7 +162,7 @@ def test_tpe_goes_on_after_a_stop_with_what_it_would_have_drawn(tmp_path: Path):
 
 
 def test_the_median_pruner_ends_what_lags_behind(tmp_path: Path):
-    plan = make_plan(make_space({"train.lr": "0.1..0.9"}), "random", "median", 4, 4)
+    plan = make_search_spec(make_space({"train.lr": "0.1..0.9"}), "random", "median", 4, 4)
     search = join(tmp_path, plan)
     for _ in range(3):
         good = search.take()
@@ -169,8 +178,9 @@ def test_the_median_pruner_ends_what_lags_behind(tmp_path: Path):
 
 
 def test_a_logarithmic_range_is_drawn_by_ratios(tmp_path: Path):
-    """Of a range over four decades half of the draws lie below the middle one; of equal differences one in a hundred would."""
-    plan = make_plan(
+    """Of a range over four decades half of the draws lie below the middle one; of equal differences
+    one in a hundred would."""
+    plan = make_search_spec(
         make_space({"train.lr": "log:1e-4..1.0", "train.epochs": "log:1..10000"}),
         "random",
         "none",
@@ -187,7 +197,7 @@ def test_a_logarithmic_range_is_drawn_by_ratios(tmp_path: Path):
     (tmp_path / "plain").mkdir()
     search = join(
         tmp_path / "plain",
-        make_plan(make_space({"train.lr": "0.0001..1.0"}), "random", "none", 6, 3),
+        make_search_spec(make_space({"train.lr": "0.0001..1.0"}), "random", "none", 6, 3),
     )
     assert sum(v["train.lr"] < 1e-2 for v in drain(search)) <= 1
     search.close()
@@ -196,7 +206,7 @@ def test_a_logarithmic_range_is_drawn_by_ratios(tmp_path: Path):
 def test_the_median_pruner_lets_three_trials_come_through_and_a_fifth_of_the_epochs_pass(
     tmp_path: Path,
 ):
-    plan = make_plan(make_space({"train.lr": "0.1..0.9"}), "random", "median", 5, 10)
+    plan = make_search_spec(make_space({"train.lr": "0.1..0.9"}), "random", "median", 5, 10)
     search = join(tmp_path, plan)
     for accuracy in (0.8, 0.1, 0.9):
         taken = search.take()
@@ -214,7 +224,7 @@ def test_the_median_pruner_lets_three_trials_come_through_and_a_fifth_of_the_epo
 
 def test_without_a_pruner_no_trial_ends_early(tmp_path: Path):
     search = join(
-        tmp_path, make_plan(make_space({"train.lr": "0.1..0.9"}), "random", "none", 5, 10)
+        tmp_path, make_search_spec(make_space({"train.lr": "0.1..0.9"}), "random", "none", 5, 10)
     )
     for accuracy in (0.9, 0.9, 0.9, 0.9, 0.0):
         taken = search.take()
@@ -237,8 +247,8 @@ def test_what_is_known_of_a_trial_is_its_state_runs_and_reason(tmp_path: Path):
         (3, "running", None, [], None),
     ]
     assert running.number == 3 and search.left() == 1 and search.take() is None
-    search.note("teacher", "abc")
-    assert search.noted()["teacher"] == "abc"
+    search.set_attr("teacher", "abc")
+    assert search.attrs()["teacher"] == "abc"
     search.close()
 
 
@@ -254,7 +264,7 @@ def test_importance_needs_four_trials_that_differ(tmp_path: Path, values: list[f
 
 
 def test_importance_names_what_matters(tmp_path: Path):
-    plan = make_plan(
+    plan = make_search_spec(
         make_space({"train.lr": [1.0, 2.0, 3.0], "method.temperature": [1, 2]}),
         "grid",
         "none",
@@ -312,16 +322,16 @@ def test_plans_that_make_no_sense_are_refused(
     search: str, pruner: str, trials: int | None, says: str
 ):
     with pytest.raises(UnderstudyError, match=says):
-        make_plan(GRID.space, search, pruner, trials, 3)
+        make_search_spec(GRID.space, search, pruner, trials, 3)
 
 
 def test_a_plan_has_as_many_trials_as_there_are_cells_or_were_asked_for():
     assert (
-        make_plan(GRID.space, "grid", "none", None, 3)
-        == make_plan(GRID.space, "grid", "none", 4, 3)
+        make_search_spec(GRID.space, "grid", "none", None, 3)
+        == make_search_spec(GRID.space, "grid", "none", 4, 3)
         == GRID
     )
     assert (GRID.trials, GRID.epochs, GRID.search, GRID.pruner) == (4, 3, "grid", "none")
-    assert make_plan(GRID.space, "random", "median", 1, 5) == Plan(
+    assert make_search_spec(GRID.space, "random", "median", 1, 5) == SearchSpec(
         GRID.space, "random", "median", 1, 5
     )

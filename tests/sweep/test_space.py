@@ -10,13 +10,13 @@ from understudy.errors import UnderstudyError
 from understudy.sweep.space import (
     Choice,
     Range,
+    baseline_values,
     check_space,
     configured,
     describe,
     grid_cells,
     label,
     make_space,
-    plain_values,
     split_overrides,
 )
 
@@ -70,14 +70,14 @@ def test_one_value_stays_a_plain_override(text: str):
     ("text", "says"),
     [
         ("train.epochs=5..5", "from a smaller number to a larger"),
-        ("train.lr=log:0..1", "begins above 0"),
+        ("train.lr=log:0..1", "starts above 0"),
         ("train.lr=log:fast", "write it as train.lr=log:1e-4..1e-2"),
         ("train.lr=1,,2", "a value is missing"),
         ("train.lr=1,1.0", "given twice"),
         ("train.lr=1,2,1", "given twice"),
         ("train.epochs=6..5", "from a smaller number to a larger"),
         ("train.lr=1,2,", "a value is missing"),
-        ("train.lr=log:-1..1", "begins above 0"),
+        ("train.lr=log:-1..1", "starts above 0"),
     ],
 )
 def test_malformed_dimensions_are_refused(text: str, says: str):
@@ -137,7 +137,7 @@ def test_a_space_is_given_as_lists_or_as_text_or_as_dimensions():
         make_space([space[0], space[1], space[0]])
 
 
-def test_a_space_is_described_in_plain_values():
+def test_a_space_is_described_in_baseline_values():
     space = make_space({"train.step_milestones": [[1], [2]], "train.epochs": "log:1..9"})
     assert describe(space) == [
         {"key": "train.step_milestones", "values": [[1], [2]], "kind": "choice"},
@@ -275,8 +275,8 @@ def test_values_are_shown_on_a_line_and_told_apart_from_the_methods():
         label({"a": None, "b": True, "c": "x", "d": 2, "e": {"f": 1}})
         == 'a=null b=true c=x d=2 e={"f": 1}'
     )
-    assert plain_values({"method": {"name": "at"}, "methods": 1, "student.method": 2}) == {
+    assert baseline_values({"method": {"name": "at"}, "methods": 1, "student.method": 2}) == {
         "methods": 1,
         "student.method": 2,
     }
-    assert plain_values(values) == {"train.lr": 0.00123456, "train.step_milestones": [1, 2]}
+    assert baseline_values(values) == {"train.lr": 0.00123456, "train.step_milestones": [1, 2]}

@@ -33,9 +33,9 @@ POLICIES: dict[str, dict] = {
     "nothing": {"padding": 0, "flip": False},
     "mixup": {"mix": "mixup"},
     "cutmix": {"mix": "cutmix"},
-    "randaugment": {"randaugment": 2},
+    "photometric": {"photometric": 2},
 }
-FINITE, ENDLESS = ["crop-flip", "nothing"], ["mixup", "cutmix", "randaugment"]
+FINITE, ENDLESS = ["crop-flip", "nothing"], ["mixup", "cutmix", "photometric"]
 
 
 def make_cached(
@@ -105,7 +105,7 @@ def test_cache_is_labelled_and_read_on_any_device(
     assert (first.labelled, second.labelled) == (24, 0)
     assert first.epoch_rows is not None and first.epoch_rows.device.type == device.type
     here = prepared(make_cached(tmp_path / "cpu", data))
-    bytes_off = name == "randaugment"  # where another sum rounds to another byte
+    bytes_off = name == "photometric"  # where another sum rounds to another byte
     torch.testing.assert_close(
         here.epoch_rows, first.epoch_rows.cpu(), rtol=2e-3, atol=5e-2 if bytes_off else 2e-3
     )
@@ -468,7 +468,7 @@ def test_labelling_reports_progress_up_to_the_missing_views(
 
 def test_unaugmented_images_are_labelled_outside_any_epoch(tmp_path: Path) -> None:
     cached, log = make_cached(tmp_path, tiny_data(mix="mixup")), Log()
-    cached.prepare(UNAUGMENTED, cached.batches.policy.plain(), log)
+    cached.prepare(UNAUGMENTED, cached.batches.policy.identity_views(), log)
     assert [event.epoch for event in log.events] == [None]
     assert data_file(cached).name == "plain.bin"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_data import MEAN, STD, tiny_data, tiny_net
+from tests.tiny_data import MEAN, STD, tiny_data, tiny_net, untrained
 from torch.nn import functional as F
 
 import understudy
@@ -94,8 +94,8 @@ def test_observer_and_kind_reach_the_teacher() -> None:
     teacher, batches, _ = made()
     watched, observer = Watched(tiny_net()), Silent()
     pace = make_sampler(Curriculum(by="confidence", start=0.5), watched, batches, 4, observer)
-    assert torch.equal(pace.easy_first, rank_images(hardness(teacher, batches, "confidence")))
-    assert not torch.equal(pace.easy_first, rank_images(hardness(teacher, batches, "loss")))
+    assert torch.equal(pace.ranked_images, rank_images(hardness(teacher, batches, "confidence")))
+    assert not torch.equal(pace.ranked_images, rank_images(hardness(teacher, batches, "loss")))
     assert watched.prepared[2] is observer
 
 
@@ -128,7 +128,7 @@ def test_sampler_follows_the_curriculum() -> None:
     teacher, batches, _ = made()
     pace = make_sampler(Curriculum(start=0.5, over=2), teacher, batches, 3)
     assert pace.shares == (0.5, 0.75, 1.0) and torch.equal(
-        pace.easy_first, rank_images(hardness(teacher, batches, "loss"))
+        pace.ranked_images, rank_images(hardness(teacher, batches, "loss"))
     )
 
 
@@ -136,7 +136,13 @@ def train(outputs: str = "live", method: dict | None = None, **options):
     torch.manual_seed(1)
     kind = {"name": "kd", "curriculum": {"start": 0.3, "over": 2}} if method is None else method
     return understudy.distill(
-        tiny_net(3), tiny_net(4), tiny_data(), kind, outputs=outputs, seed=5, **(QUICK | options)
+        untrained(tiny_net(3)),
+        tiny_net(4),
+        tiny_data(),
+        kind,
+        outputs=outputs,
+        seed=5,
+        **(QUICK | options),
     )
 
 

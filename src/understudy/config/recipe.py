@@ -1,15 +1,23 @@
-"""Recipes: YAML text and dotted overrides become a validated RunConfig. The only file that knows YAML."""
+"""Recipes: YAML text and dotted overrides become a validated RunConfig. The only file with YAML."""
 
 import dataclasses
-import difflib
+import functools
 import re
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from understudy.config.schema import RunConfig, parse
-from understudy.errors import UnderstudyError
+from understudy.config.parse import parse, shorten
+from understudy.config.schema import AugmentConfig, RunConfig
+from understudy.errors import UnderstudyError, one_line, suggest
+
+_DEEPEST = 40
+"""Levels of nesting that a recipe may have; no key of ours needs more than eight."""
+_LARGEST_INTEGER = 2**63
+"""Whole numbers of this size and above fit no tensor, file or seed."""
+_NOT_PLAIN = ("timestamp", "binary", "omap", "pairs", "set", "value")
+"""YAML types other than null, booleans, numbers, strings, lists and mappings."""
 
 
 def recipe_names() -> list[str]:
@@ -37,39 +45,82 @@ def recipe_text(recipe: str) -> str:
         try:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UnderstudyError(
-                f"cannot read the recipe {recipe}: {getattr(error, 'strerror', None) or error}"
-            ) from error
-    close = difflib.get_close_matches(recipe, recipe_names(), n=1)
-    hint = (
-        f"did you mean {close[0]}?"
-        if close
-        else f"there are {', '.join(recipe_names())}, or give a .yaml file"
-    )
+            reason = getattr(error, "strerror", None) or one_line(error)
+            raise UnderstudyError(f"cannot read the recipe {recipe}: {reason}") from error
+    hint = suggest(recipe, recipe_names())
+    if not hint.startswith("did you mean"):
+        hint += ", or give a .yaml file"
     raise UnderstudyError(f"unknown recipe {recipe!r}: {hint}")
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """YAML text as plain Python values, safely.
+    """YAML text as plain Python values: None, bool, int, float, str, list and dict.
+
+    Numbers follow YAML 1.2 (``1e-3`` is one); dates are text.
+
+    Args:
+        text: the YAML.
+        where: what it is, for messages.
 
     Raises:
-        UnderstudyError: if the text is not YAML.
+        UnderstudyError: if the text is not YAML, or holds more than plain values.
     """
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        """YAML 1.2 numbers: plain PyYAML reads ``1e-3`` as a string."""
+    try:
+        value = yaml.load(text, _loader())  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise UnderstudyError(f"{where} is not valid YAML: {one_line(error)}") from error
+    except RecursionError as error:
+        raise UnderstudyError(f"{where} is nested too deeply") from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        # PyYAML's constructors raise these for text that does not fit its tag or its digits.
+        raise UnderstudyError(
+            f"{where} is not valid YAML: a number or tag in {shorten(repr(text))} cannot be read"
+        ) from error
+    _check_plain(value, where)
+    return value
 
+
+@functools.cache
+def _loader() -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Plain values only, and YAML 1.2 numbers: PyYAML reads ``1e-3`` as a string."""
+
+    left_out = {f"tag:yaml.org,2002:{name}" for name in _NOT_PLAIN}
+    constructors = yaml.SafeLoader.yaml_constructors
+    Loader.yaml_constructors = {
+        tag: function for tag, function in constructors.items() if tag not in left_out
+    }
+    Loader.yaml_implicit_resolvers = {
+        letter: [(tag, pattern) for tag, pattern in resolvers if tag not in left_out]
+        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
     Loader.add_implicit_resolver(
         "tag:yaml.org,2002:float",
         re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
         list("-+0123456789"),
     )
-    try:
-        return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise UnderstudyError(f"{where} is not valid YAML: {problem}") from error
+    return Loader
+
+
+def _check_plain(value: Any, where: str, depth: int = 0) -> None:
+    """Refuse what no key takes: integers beyond 64 bits, deep nesting, lists inside themselves."""
+    if depth > _DEEPEST:
+        raise UnderstudyError(f"{where} is nested too deeply: {_DEEPEST} levels are the limit")
+    if isinstance(value, int) and abs(value) >= _LARGEST_INTEGER:
+        raise UnderstudyError(
+            f"{where} holds a whole number of {value.bit_length()} bits: 63 are the limit"
+        )
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_plain(key, where, depth + 1)
+            _check_plain(item, where, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check_plain(item, where, depth + 1)
 
 
 def load_config(recipe: str, overrides: Iterable[str] = ()) -> RunConfig:
@@ -86,44 +137,75 @@ def load_config(recipe: str, overrides: Iterable[str] = ()) -> RunConfig:
     if not isinstance(values, dict):
         raise UnderstudyError(f"recipe {recipe} must be a mapping of keys to values")
     values.setdefault("name", Path(recipe).stem)
-    values.setdefault(
-        "method", {"name": "kd"}
-    )  # so that method.temperature=2 has something to change
+    # So that method.temperature=2 has something to change.
+    values.setdefault("method", {"name": "kd"})
     for override in overrides:
         apply_override(values, override)
     return parse(RunConfig, values)
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
-    """Lay one ``a.b.c=value`` over nested mappings, in place. Changing ``method.name`` drops the old method's options.
+    """Lay one ``a.b.c=value`` over nested mappings, in place; a number picks an entry of a list.
+
+    Naming another method (``method=dkd``) drops the options of the previous one, which would be
+    unknown to it or, worse, known with another meaning; so does naming another network
+    (``student.model.name=resnet20``) with the previous one's options and stages. ``method=NAME``
+    is short for ``method.name=NAME`` and ``teacher=FILE`` for ``teacher.path=FILE``.
 
     Raises:
-        UnderstudyError: if it is not of that form, or goes through something that is not a mapping.
+        UnderstudyError: if it is not of that form, or goes through a value that is no mapping.
     """
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise UnderstudyError(f"override {override!r} is not of the form key=value")
-    value = parse_yaml(text, f"the value of {key}")
+        raise UnderstudyError(f"override {shorten(repr(override))} is not of the form key=value")
+    value = parse_yaml(text, f"the value of {shorten(key)}")
+    if isinstance(value, str) and key in ("method", "teacher"):
+        if key == "method" and not isinstance(values.get("method"), dict):
+            values["method"] = {}  # a recipe may have `method: kd`
+        key += ".name" if key == "method" else ".path"
     *parents, last = key.split(".")
-    node = values
+    if len(parents) > _DEEPEST:
+        raise UnderstudyError(f"override {shorten(repr(override))} is nested too deeply")
+    sections: list[Any] = [values]
     for depth, parent in enumerate(parents):
-        child = node.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise UnderstudyError(
-                f"override {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section"
-            )
-        node = child
-    if key in ("method", "method.name") and isinstance(value, str):
-        # `method=dkd` is short for `method.name=dkd`; another method's options would be unknown keys or, worse, known ones.
-        method = values.get("method")
-        if not isinstance(method, dict) or method.get("name") != value:
-            values["method"] = {"name": value}
-        return
-    if key == "teacher" and isinstance(value, str):
-        # `teacher=FILE` is short for `teacher.path=FILE`: the network it holds is still the recipe's.
-        values.setdefault("teacher", {})["path"] = value
-        return
-    node[last] = value
+        sections.append(_section(sections[-1], parent, ".".join(parents[: depth + 1])))
+    _replace_entry(sections, parents, last, value)
+
+
+def _section(parent: Any, name: str, path: str) -> Any:
+    """The section (or list) of this name in a mapping, made if it is missing, or in a list."""
+    if isinstance(parent, dict):
+        section = parent.setdefault(name, {})
+    elif name.isascii() and name.isdigit() and int(name[:9]) < len(parent):
+        section = parent[int(name)]
+    else:
+        raise UnderstudyError(
+            f"cannot override {shorten(path)}: the list has {len(parent)} entries, from 0"
+        )
+    if not isinstance(section, (dict, list)):
+        raise UnderstudyError(
+            f"cannot override inside {shorten(path)}, which is a value, not a section"
+        )
+    return section
+
+
+def _replace_entry(sections: list[Any], parents: list[str], last: str, value: Any) -> None:
+    """Write the value; a new name of a method or network takes the place of its whole section."""
+    section = sections[-1]
+    if isinstance(section, list):
+        raise UnderstudyError(
+            f"{'.'.join([*parents, last])} is an entry of a list: give the whole list, "
+            f"or a key inside the entry, such as {'.'.join([*parents, last])}.name=VALUE"
+        )
+    is_method = parents == ["method"]
+    is_model = parents[-1:] == ["model"] and parents[0] in ("student", "teacher", "assistants")
+    if last == "name" and (is_method or is_model) and section.get("name", value) != value:
+        section.clear()
+        if is_model:
+            sections[-2].pop("stages", None)
+    if parents == ["data", "augment"]:
+        last = AugmentConfig.RENAMED.get(last, last)
+    section[last] = value
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
@@ -140,7 +222,7 @@ def _plain(value: Any) -> Any:
 
 
 def to_yaml(config: Any) -> str:
-    """The resolved config as YAML, every field written out, in the order of the dataclasses."""
+    """The config as YAML, every field written out, in the order of the dataclasses."""
     import yaml
 
     return yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True, width=120)

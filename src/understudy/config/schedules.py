@@ -1,4 +1,4 @@
-"""What changes over the epochs of a training: a number that moves from one value to another, and which images are shown."""
+"""What changes over the epochs of a training: a number on a straight line, the share of images."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 @dataclass(frozen=True)
 class Schedule:
-    """A number that moves in a straight line from its value in the first epoch to its last one."""
+    """A number that changes linearly from the first epoch to the last."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -32,24 +32,26 @@ def value_at(value: float | Schedule, epoch: int, epochs: int) -> float:
     return value.at(epoch, epochs) if isinstance(value, Schedule) else value
 
 
-def extremes(value: float | Schedule) -> tuple[float, float]:
-    """The least and the greatest value that it takes."""
+def bounds(value: float | Schedule) -> tuple[float, float]:
+    """The smallest and the largest value over a run."""
     ends = (value.start, value.end) if isinstance(value, Schedule) else (value, value)
     return min(ends), max(ends)
 
 
 @dataclass(frozen=True)
 class Curriculum:
-    """Easy images first: each epoch draws from the images that the teacher finds easiest, a share that grows to all of them.
+    """Easy images first: each epoch draws from a growing share of the images, easiest first.
 
-    An epoch keeps its number of steps, so that the budget is that of any other arm: while the share is below 1 its images
-    are shown more than once.
+    How easy an image is, is measured with the teacher. The number of steps in an epoch does not
+    change, so the budget equals that of any other arm: while the share is below 1, images repeat
+    within an epoch.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     by: Literal["loss", "confidence"] = "loss"
-    """Easy is a low cross-entropy of the teacher with the label, or a high probability of its own answer, on the plain image."""
+    """Measured on the unaugmented image: ``loss`` ranks by the teacher's cross-entropy with the
+    label (low is easy), ``confidence`` by the teacher's largest probability (high is easy)."""
     start: float = 0.3
     """Share of the training images in epoch 0, above 0."""
     over: int | None = None
@@ -62,7 +64,7 @@ class Curriculum:
             raise ValueError("curriculum.over must be at least 1 epoch")
 
     def shares(self, epochs: int) -> tuple[float, ...]:
-        """The share of the training images in each epoch of a run of ``epochs``: rising in a straight line, 1 at the end."""
+        """The share of the training images in each of ``epochs`` epochs: linear, up to 1."""
         rise = max(epochs // 2, 1) if self.over is None else self.over
         return tuple(
             min(1.0, self.start + (1 - self.start) * epoch / rise) for epoch in range(epochs)

@@ -1,24 +1,25 @@
-"""The configuration of a run: frozen dataclasses, YAML recipes, dotted overrides. The only file that knows YAML."""
+"""The configuration of a run: frozen dataclasses whose fields are the keys of a recipe."""
 
 import dataclasses
-import difflib
-import types
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
-from understudy.errors import UnderstudyError
+from understudy.config.parse import parse
 
 _STRICT = {"extra": "forbid"}
-Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How training images are varied. Every policy is replayable from (seed, epoch, index)."""
+    """How training images are augmented. Every view is replayable from (seed, epoch, index)."""
 
     __pydantic_config__ = _STRICT
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "randaugment": "photometric",
+        "randaugment_magnitude": "photometric_magnitude",
+    }
+    """Former name of a key -> its name; recipes and runs that use the former one are still read."""
 
     padding: int = 4
     """Zero padding in pixels on each side before the random crop; 0 for no crop."""
@@ -27,20 +28,23 @@ class AugmentConfig:
     mix: Literal["none", "mixup", "cutmix"] = "none"
     """Mix each image with a partner of the same epoch (Zhang 2018, Yun 2019)."""
     mix_alpha: float = 1.0
-    """Parameter of the Beta distribution of the mixing share."""
-    randaugment: int = 0
-    """Number of random photometric operations for each image (after Cubuk 2020); 0 for none."""
-    randaugment_magnitude: float = 0.5
-    """Strength of those operations, 0 to 1."""
+    """Both parameters of the Beta distribution that lambda is drawn from."""
+    photometric: int = 0
+    """Random photometric operations for each image (brightness, contrast, saturation, posterise,
+    solarise, autocontrast; the photometric part of RandAugment, Cubuk 2020); 0 for none. Formerly
+    ``randaugment``."""
+    photometric_magnitude: float = 0.5
+    """Strength of those operations, 0 to 1. Formerly ``randaugment_magnitude``."""
     view_seed: int | None = None
-    """Seed of the views; none uses the run's own seed. A fixed number lets all seeds share one set of teacher outputs."""
+    """Seed of the views; none uses the run's own seed. With a fixed number all seeds of a run share
+    one set of cached teacher outputs."""
 
     def __post_init__(self) -> None:
         _require(self.padding >= 0, "augment.padding must be at least 0")
         _require(self.mix_alpha > 0, "augment.mix_alpha must be above 0")
-        _require(self.randaugment >= 0, "augment.randaugment must be at least 0")
+        _require(self.photometric >= 0, "augment.photometric must be at least 0")
         _require(
-            0 <= self.randaugment_magnitude <= 1, "augment.randaugment_magnitude must lie in [0, 1]"
+            0 <= self.photometric_magnitude <= 1, "augment.photometric_magnitude must lie in [0, 1]"
         )
 
 
@@ -53,27 +57,34 @@ class DataConfig:
     source: str = "digits"
     """One of the data sources (``understudy.data.SOURCES``)."""
     path: str | None = None
-    """A local copy, set by ``--data``; where none, sources that need files read UNDERSTUDY_DATA."""
-    image_size: int | None = None
-    """Resize to this square size when decoding; none keeps the images' own size (they must then agree)."""
+    """A local copy, set by ``--data``; without it, sources that need files read UNDERSTUDY_DATA."""
+    image_size: int | tuple[int, int] | None = None
+    """Size in pixels to bring every image to when decoding: a number for squares, or
+    ``[height, width]``. None keeps the images' own size, which must then be the same for all."""
     val_fraction: float = 0.1
     """Share of the training images held out for validation, stratified."""
     train_images: int | None = None
-    """Train on this many of the remaining images only, stratified; none for all. Validation and test stay whole."""
+    """Train on this many of the remaining images only, stratified; none for all. Validation and
+    test images are not affected."""
     split_seed: int = 0
-    """Seed of that cut: the same for every seed of a run, so that all models are chosen on the same images."""
+    """Seed of that cut: the same for every seed of a run, so that all models are selected on the
+    same images."""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     """Per-channel mean of the [0, 1] images, subtracted."""
     std: tuple[float, ...] = (0.25, 0.25, 0.25)
     """Per-channel standard deviation of the [0, 1] images, divided by."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """Training-time variation."""
+    """Augmentation of the training images."""
 
     def __post_init__(self) -> None:
         _require(0 < self.val_fraction < 1, "data.val_fraction must lie between 0 and 1")
         _require(
             self.train_images is None or self.train_images >= 2,
             "data.train_images must be at least 2",
+        )
+        sizes = self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)
+        _require(
+            all(size is None or size >= 1 for size in sizes), "data.image_size must be at least 1"
         )
         _require(all(s > 0 for s in self.std), "data.std must be above 0")
         _require(
@@ -88,7 +99,8 @@ class ModelConfig:
     __pydantic_config__ = _STRICT
 
     name: str
-    """A name from ``understudy models``, or ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``, or a dotted path."""
+    """A name from ``understudy models``, or ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``, or a
+    dotted path. An override with another name drops the options and stages of the previous one."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of that network (``understudy models NAME`` lists them)."""
 
@@ -102,8 +114,9 @@ class TrainConfig:
     epochs: int = 15
     """Passes over the training images."""
     stop_epoch: int | None = None
-    """Stop after so many epochs, every schedule being that of all ``epochs``: an early-stopped teacher (Cho and Hariharan
-    2019) is ``teacher.train.stop_epoch``. None trains to the end."""
+    """Stop after this many epochs, with every schedule still planned over all ``epochs``: an
+    early-stopped teacher (Cho and Hariharan 2019) is ``teacher.train.stop_epoch``. None trains to
+    the end."""
     batch_size: int = 128
     """Images in a step, over all ranks together."""
     drop_last: bool = False
@@ -118,10 +131,12 @@ class TrainConfig:
     """Decay normalisation parameters and biases as well."""
     momentum: float = 0.9
     """SGD momentum (Nesterov)."""
-    schedule: Literal["constant", "step", "cosine", "onecycle"] = "onecycle"
-    """Learning rate over the run; ``onecycle`` rises linearly and falls by a cosine, ``step`` multiplies by step_gamma."""
+    schedule: Literal["constant", "step", "cosine", "onecycle"] = "cosine"
+    """Learning rate over the run. ``cosine`` rises linearly from near zero over warmup_fraction of
+    the steps, then falls to zero along a cosine; ``onecycle`` is another name for it. ``step``
+    multiplies by step_gamma."""
     warmup_fraction: float = 0.2
-    """Share of the steps in which ``onecycle`` (and ``cosine``) rise from near zero to the peak."""
+    """Share of the steps in which ``cosine`` rises to the peak; 0 for no warm-up."""
     step_epochs: int = 5
     """Epochs between two drops of the ``step`` schedule."""
     step_milestones: tuple[int, ...] = ()
@@ -133,17 +148,21 @@ class TrainConfig:
     grad_clip: float = 0.0
     """Largest gradient norm; 0 for no clipping."""
     ema_decay: float = 0.0
-    """Decay per step of an average of the weights, evaluated and kept in place of the last ones; 0 for none."""
+    """Decay per step of an exponential moving average of the weights, which is then evaluated and
+    saved instead of the last weights; 0 for none."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """``auto`` is bf16 autocast on hardware with bf16 matrix units (AMX, AVX512-BF16, CUDA from Ampere), else fp32."""
+    """``auto`` is bf16 autocast on hardware with bf16 matrix units (AMX, AVX512-BF16, CUDA from
+    Ampere), else fp32."""
     channels_last: bool = True
     """Keep images and weights in NHWC memory order."""
     compile: Literal["auto", "on", "off"] = "off"
-    """``torch.compile``; ``auto`` times both and keeps the faster."""
+    """``torch.compile``; ``auto`` times both and takes the faster."""
     keep: Literal["last", "best"] = "last"
-    """Which epoch's weights are kept: the last, or the best on validation. Test accuracy never decides."""
+    """Which epoch's weights are saved: the last, or the best on validation (never on test)."""
 
     def __post_init__(self) -> None:
+        if self.schedule == "onecycle":
+            object.__setattr__(self, "schedule", "cosine")  # one schedule, one name everywhere
         _require(self.epochs >= 1, "train.epochs must be at least 1")
         _require(
             self.stop_epoch is None or 1 <= self.stop_epoch <= self.epochs,
@@ -166,7 +185,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class MemberConfig:
-    """One of several teachers that answer together. What is not given is as in ``teacher``."""
+    """One of several teachers. Fields that are not given are those of ``teacher``."""
 
     __pydantic_config__ = _STRICT
 
@@ -175,15 +194,15 @@ class MemberConfig:
     train: dict[str, Any] = field(default_factory=dict)
     """Fields of ``teacher.train`` that differ for this member."""
     path: str | None = None
-    """A trained network's weights: measured on validation, not trained again."""
+    """Weights of a trained network: measured on validation, not trained again."""
     seed: int | None = None
-    """Seed of its training; none: ``teacher.seed`` plus its place in the list, from 0."""
+    """Seed of its training; none: ``teacher.seed`` plus its position in the list, from 0."""
     weight: float = 1.0
-    """Its share of the answer, relative to the others' weights."""
+    """Its weight in the mean of the members' outputs, relative to the other weights."""
     mean: tuple[float, ...] | None = None
-    """Its own normalisation."""
+    """Its own normalisation: per-channel mean."""
     std: tuple[float, ...] | None = None
-    """Its own normalisation."""
+    """Its own normalisation: per-channel standard deviation."""
     stages: tuple[str, ...] | None = None
     """Module paths of its stages, for feature-based methods."""
 
@@ -203,24 +222,27 @@ class TeacherConfig:
     train: dict[str, Any] = field(default_factory=dict)
     """Fields of ``train`` that differ for the teacher."""
     path: str | None = None
-    """A trained teacher's safetensors file: measured on validation, not trained again."""
+    """Safetensors file of a trained teacher: measured on validation, not trained again."""
     per_seed: bool = False
     """Train one teacher for each seed instead of one for all."""
     seed: int = 0
     """Seed of the shared teacher."""
     min_accuracy: float | None = None
-    """Validation accuracy in [0, 1] below which a teacher from ``path`` is refused; none: twice chance."""
+    """Validation accuracy in [0, 1] below which a teacher from ``path`` is refused; none: twice
+    chance."""
     outputs: Literal["auto", "live", "cached"] = "auto"
-    """``cached`` labels each view once and keeps the logits on disk; ``live`` runs the teacher in every step."""
+    """``cached`` labels each view once and stores the logits on disk; ``live`` runs the teacher in
+    every step."""
     mean: tuple[float, ...] | None = None
-    """The teacher's own normalisation, where it differs from ``data.mean``."""
+    """The teacher's own normalisation, if it differs from ``data.mean``."""
     std: tuple[float, ...] | None = None
-    """The teacher's own normalisation, where it differs from ``data.std``."""
+    """The teacher's own normalisation, if it differs from ``data.std``."""
     stages: tuple[str, ...] = ()
     """Module paths of a foreign teacher's stages, shallow to deep, for feature-based methods."""
     members: tuple[MemberConfig, ...] = ()
-    """Several teachers in place of one, trained here (``[{seed: 0}, {seed: 1}]``) or given as files (``[{path: A}, {path: B}]``):
-    the student learns from each, by its weight; the arm ``teacher`` is their mean."""
+    """Several teachers instead of one, trained here (``[{seed: 0}, {seed: 1}]``) or given as files
+    (``[{path: A}, {path: B}]``): the student learns from each, by its weight; the arm ``teacher``
+    is their mean."""
 
     def __post_init__(self) -> None:
         _require_normalisation("teacher", self.mean, self.std)
@@ -236,13 +258,14 @@ class TeacherConfig:
             )
             _require(
                 not self.per_seed,
-                "teacher.per_seed trains one teacher for each seed: it cannot go with teacher.members",
+                "teacher.per_seed trains one teacher for each seed: "
+                "it cannot be combined with teacher.members",
             )
 
 
 @dataclass(frozen=True)
 class AssistantConfig:
-    """A network between teacher and student: taught by the one before it, it teaches the one after it."""
+    """A network between teacher and student: it learns from the one before and teaches the next."""
 
     __pydantic_config__ = _STRICT
 
@@ -251,7 +274,7 @@ class AssistantConfig:
     train: dict[str, Any] = field(default_factory=dict)
     """Fields of ``train`` that differ for this assistant."""
     method: dict[str, Any] = field(default_factory=dict)
-    """How it is taught; by default as the student is (``method``)."""
+    """The method that trains it; by default that of the student (``method``)."""
     stages: tuple[str, ...] = ()
     """Module paths of a foreign assistant's stages, shallow to deep, for feature-based methods."""
 
@@ -285,13 +308,13 @@ class BenchmarkConfig:
     threads: int = 1
     """CPU threads during it."""
     repeats: int = 30
-    """Timed rounds, the models taking turns."""
+    """Timed rounds; in each round every model is timed once."""
     warmup: int = 5
     """Untimed rounds before them."""
 
 
 LARGEST_SEED = 2**62
-"""Generators take 64 bits; below this, a seed and what is added to it stay within."""
+"""Generators take 64-bit seeds; below this limit a seed plus an arm's offset still fits."""
 
 
 @dataclass(frozen=True)
@@ -307,7 +330,8 @@ class RunConfig:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The large network."""
     assistants: tuple[AssistantConfig, ...] = ()
-    """Networks between teacher and student, the first taught by the teacher; the last one teaches the students."""
+    """Networks between teacher and student: the first learns from the teacher, the students learn
+    from the last."""
     student: StudentConfig = field(default_factory=StudentConfig)
     """The small network."""
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -315,14 +339,14 @@ class RunConfig:
     method: dict[str, Any] = field(default_factory=lambda: {"name": "kd"})
     """The distillation method and its options (``understudy methods NAME`` lists them)."""
     arms: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Further arms beside ``baseline`` and ``distilled``: name -> method and options. The key ``teacher`` names an arm to
-    listen to in place of the last assistant (or the teacher, where there is none)."""
+    """Further arms in addition to ``baseline`` and ``distilled``: name -> method and options. The
+    key ``teacher`` names the arm that teaches, instead of the last assistant or the teacher."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """One training of each arm for each seed; arms of one seed share initial weights and data order."""
+    """One training of each arm per seed; arms of one seed share initial weights and data order."""
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     """How the models are timed."""
     reference: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Published figures to show beside ours: arm -> {accuracy, latency_ms, ...}."""
+    """Published figures to show next to the measured ones: arm -> {accuracy, latency_ms, ...}."""
 
     def __post_init__(self) -> None:
         _require(len(self.seeds) >= 1, "seeds must name at least one seed")
@@ -382,70 +406,3 @@ def _require_normalisation(
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
-
-
-def parse(kind: type[Config], values: Mapping[str, Any], where: str = "") -> Config:
-    """Validate a mapping against a (nested) frozen dataclass.
-
-    Args:
-        kind: the dataclass.
-        values: keys and values, as YAML or JSON would give them.
-        where: dotted path of this mapping, for messages.
-
-    Raises:
-        UnderstudyError: for an unknown key (naming the nearest right one) or a value that does not fit.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    check_keys(kind, values, where)
-    try:
-        return TypeAdapter(kind).validate_python(dict(values))
-    except ValidationError as error:
-        # Where a field takes a number or a section, pydantic tries both and says which: that is no part of the key, and
-        # what is wrong with a section is not that it is no number.
-        tried, errors = ("float", "Schedule"), error.errors()
-        first = next(
-            (e for e in errors if not ("float" in e["loc"] and isinstance(e["input"], dict))),
-            errors[0],
-        )
-        path = ".".join(
-            str(part) for part in (where, *first["loc"]) if part != "" and part not in tried
-        )
-        message = first["msg"].removeprefix("Value error, ")
-        given = "" if isinstance(first["input"], (dict, list)) else f", not {first['input']!r}"
-        raise UnderstudyError(f"{path or 'configuration'}: {message}{given}") from error
-
-
-def check_keys(kind: type, values: Mapping[str, Any], where: str = "") -> None:
-    """Refuse a key that the dataclass ``kind`` does not have, at any depth, naming the nearest one it has."""
-    fields = typing.get_type_hints(kind)
-    known = [f.name for f in dataclasses.fields(kind)]
-    for key, value in values.items():
-        path = f"{where}.{key}" if where else str(key)
-        if key not in known:
-            raise UnderstudyError(unknown_key(path, key, known))
-        inner = _dataclass_in(fields[key])
-        if inner is not None and isinstance(value, Mapping):
-            check_keys(inner, value, path)
-        for number, item in enumerate(value if isinstance(value, (list, tuple)) else ()):
-            if inner is not None and isinstance(item, Mapping):
-                check_keys(inner, item, f"{path}.{number}")
-
-
-def unknown_key(path: str, key: str, known: Iterable[str]) -> str:
-    """The one line that a misspelled key deserves."""
-    names = sorted(known)
-    close = difflib.get_close_matches(str(key), names, n=1, cutoff=0.5)
-    hint = (
-        f"did you mean {path.rpartition('.')[0] + '.' if '.' in path else ''}{close[0]}?"
-        if close
-        else f"known: {', '.join(names)}"
-    )
-    return f"unknown key {path}: {hint}"
-
-
-def _dataclass_in(annotation: Any) -> type | None:
-    """The dataclass that an annotation admits, alone, in a union or as the items of a tuple."""
-    several = isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is tuple
-    options = typing.get_args(annotation) if several else (annotation,)
-    return next((o for o in options if dataclasses.is_dataclass(o) and isinstance(o, type)), None)

@@ -1,4 +1,7 @@
-"""Decoded images kept as memory-mapped files in the user's cache: built once, whole or not at all, shared by all processes."""
+"""Decoded images as memory-mapped files in the user's cache folder, shared by all processes.
+
+An entry is built once; it is complete or does not exist.
+"""
 
 import hashlib
 import json
@@ -7,42 +10,40 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from understudy.data.sources.base import Arrays, NewArray, refuse_empty
 from understudy.errors import UnderstudyError
 
-try:
-    import fcntl
-except (
-    ImportError
-):  # Windows: no lock, so two processes may both do the work; publication is atomic all the same
-    fcntl = None  # type: ignore[assignment]
-
 FORMAT = 1
 """Raise it when the files of an entry, or what the sources decode, change."""
 
-_MAP_NORESERVE = getattr(
-    mmap, "MAP_NORESERVE", 0x4000
-)  # Python 3.11 lacks the name; the value is Linux's
+_MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
+"""Python 3.11 lacks the name; the value is Linux's."""
 _FILES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """The mapped arrays (writing to them changes a private copy, never the file) and the hex digest of their content."""
+    """The mapped arrays and the hex digest of their content.
+
+    Writing to the arrays changes a private copy, never the file.
+    """
 
     arrays: Arrays
     fingerprint: str
 
 
 def cache_root(cache_dir: Path | None = None) -> Path:
-    """The folder for everything that can be made again: the argument, else UNDERSTUDY_CACHE, else the user's cache folder."""
+    """The folder for all that can be computed again.
+
+    The argument, else UNDERSTUDY_CACHE, else the user's cache folder.
+    """
     import platformdirs
 
     return Path(
@@ -50,17 +51,18 @@ def cache_root(cache_dir: Path | None = None) -> Path:
     ).expanduser()
 
 
-def cache_key(source: str, identity: str, image_size: int | None) -> str:
+def cache_key(source: str, identity: str, image_size: int | tuple[int, int] | None) -> str:
     """The name of an entry: the same files, source, size and format give the same one."""
-    digest = hashlib.sha256(json.dumps([FORMAT, source, identity, image_size]).encode()).hexdigest()
+    content = json.dumps([FORMAT, source, identity, image_size])
+    digest = hashlib.sha256(content.encode()).hexdigest()
     return f"{source}-{digest[:32]}"
 
 
 def open_or_build(root: Path, key: str, build: Callable[[NewArray], Arrays]) -> Entry:
-    """Map the entry ``key``; make it first by ``build(new_array)`` if it is missing, truncated or half-written.
+    """Map the entry ``key``; if it is missing or damaged, make it first by ``build(new_array)``.
 
-    A process that finds another one building the same entry waits for it and maps the result. Nothing is left behind if
-    ``build`` raises.
+    A process that finds another one building the same entry waits for it and maps the result.
+    Nothing is left behind if ``build`` raises.
 
     Raises:
         UnderstudyError: if the cache cannot be written or the disk is too small.
@@ -71,7 +73,7 @@ def open_or_build(root: Path, key: str, build: Callable[[NewArray], Arrays]) -> 
         return entry
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder.parent / f"{key}.lock"):
+        with FileLock(folder.parent / f"{key}.lock"):
             entry = _open(folder)  # another process may have built it while we waited
             if entry is None:
                 _build(folder, build)
@@ -82,19 +84,10 @@ def open_or_build(root: Path, key: str, build: Callable[[NewArray], Arrays]) -> 
     return entry
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of this file; the system frees it when the process ends, however it ends."""
-    with open(path, "a") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _build(folder: Path, build: Callable[[NewArray], Arrays]) -> None:
-    if fcntl is not None:  # we hold the lock, so these belong to processes that were killed
-        for leaving in folder.parent.glob(f"tmp-{folder.name}-*"):
-            shutil.rmtree(leaving, ignore_errors=True)
+    """Make the entry in a temporary folder and rename it; the caller holds the lock."""
+    for left_over in folder.parent.glob(f"tmp-{folder.name}-*"):  # by processes that were killed
+        shutil.rmtree(left_over, ignore_errors=True)
     temporary = folder.parent / f"tmp-{folder.name}-{secrets.token_hex(4)}"
     temporary.mkdir()
     try:
@@ -102,37 +95,43 @@ def _build(folder: Path, build: Callable[[NewArray], Arrays]) -> None:
             arrays = build(_allocator(temporary))
         except OSError as error:
             raise UnderstudyError(f"cannot read the data: {error}") from error
-        np.save(temporary / "train_labels.npy", arrays.train_labels.astype(np.int64))
-        np.save(temporary / "test_labels.npy", arrays.test_labels.astype(np.int64))
-        for images in (arrays.train_images, arrays.test_images):
-            assert isinstance(images, np.memmap), (
-                "a source must fill the arrays that new_array gives"
-            )
-            images.flush()
-        meta = {
-            "format": FORMAT,
-            "class_names": list(arrays.class_names),
-            "fingerprint": fingerprint(arrays),
-            "bytes": {name: (temporary / f"{name}.npy").stat().st_size for name in _FILES},
-        }
-        with open(
-            temporary / "meta.json", "w", encoding="utf-8"
-        ) as file:  # the last file: an entry without it is no entry
-            json.dump(meta, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.rename(temporary, folder)
-        except OSError:
-            # Something is there: a damaged entry, or (without locks) one that another process has just published.
-            if _open(folder) is not None:
-                return
-            damaged = folder.parent / f"tmp-{folder.name}-{secrets.token_hex(4)}"
-            os.rename(folder, damaged)
-            os.rename(temporary, folder)
-            shutil.rmtree(damaged, ignore_errors=True)
+        _write_entry(temporary, arrays)
+        _publish(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_entry(folder: Path, arrays: Arrays) -> None:
+    """Labels and metadata; the images are in their files already."""
+    np.save(folder / "train_labels.npy", arrays.train_labels.astype(np.int64))
+    np.save(folder / "test_labels.npy", arrays.test_labels.astype(np.int64))
+    for images in (arrays.train_images, arrays.test_images):
+        assert isinstance(images, np.memmap), "a source must fill the arrays that new_array gives"
+        images.flush()
+    meta = {
+        "format": FORMAT,
+        "class_names": list(arrays.class_names),
+        "fingerprint": fingerprint(arrays),
+        "bytes": {name: (folder / f"{name}.npy").stat().st_size for name in _FILES},
+    }
+    # The last file: without it the folder is no entry.
+    with open(folder / "meta.json", "w", encoding="utf-8") as file:
+        json.dump(meta, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        # A damaged entry is there, or one that a process without working locks has just published.
+        if _open(folder) is not None:
+            return
+        damaged = folder.parent / f"tmp-{folder.name}-{secrets.token_hex(4)}"
+        os.rename(folder, damaged)
+        os.rename(temporary, folder)
+        shutil.rmtree(damaged, ignore_errors=True)
 
 
 def _unwritable(folder: Path, error: OSError) -> UnderstudyError:
@@ -148,15 +147,15 @@ def _allocator(folder: Path) -> NewArray:
         free = shutil.disk_usage(folder).free
         if needed > free:
             raise UnderstudyError(
-                f"the decoded {split} images need {needed / 1e9:.1f} GB but {folder.parent} has {free / 1e9:.1f} GB free: "
-                f"set UNDERSTUDY_CACHE to a folder on a larger disk, or data.image_size to a smaller size"
+                f"the decoded {split} images need {needed / 1e9:.1f} GB but {folder.parent} has "
+                f"{free / 1e9:.1f} GB free: set UNDERSTUDY_CACHE to a folder on a larger disk, "
+                "or data.image_size to a smaller size"
             )
         path = folder / f"{split}_images.npy"
         try:
             array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-            if hasattr(
-                os, "posix_fallocate"
-            ):  # writing to a mapped file on a full disk kills the process: take the space now
+            if hasattr(os, "posix_fallocate"):
+                # Writing to a mapped file on a full disk kills the process: take the space now.
                 with open(path, "r+b") as file:
                     os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         except OSError as error:
@@ -186,11 +185,15 @@ def _open(folder: Path) -> Entry | None:
 
 
 def _map(path: Path) -> np.ndarray:
-    """The array of an .npy file, mapped copy-on-write: torch wants writable memory, and no write may reach the file."""
+    """The array of an .npy file, mapped copy-on-write.
+
+    torch needs writable memory, and no write may reach the file.
+    """
     view = np.load(path, mmap_mode="r", allow_pickle=False)
     if sys.platform != "linux":
         return np.load(path, mmap_mode="c", allow_pickle=False)
-    # Without MAP_NORESERVE Linux refuses a copy-on-write mapping larger than memory, though nothing will be copied.
+    # Without MAP_NORESERVE Linux refuses a copy-on-write mapping larger than memory, although
+    # nothing will be copied.
     with open(path, "rb") as file:
         flags, prot = mmap.MAP_PRIVATE | _MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
         mapped = mmap.mmap(file.fileno(), 0, flags=flags, prot=prot)

@@ -1,4 +1,4 @@
-"""What training may see: the training and validation splits of a data set, and nothing of its test split."""
+"""What training may use: training and validation images of a data set, and no test image."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,13 +7,16 @@ from pathlib import Path
 from torch import Tensor
 
 from understudy.config.schema import DataConfig
-from understudy.data.dataset import Dataset, SealedSplit, Split
+from understudy.data import load_dataset
+from understudy.data.dataset import Dataset, LabelledImages, SealedSplit, Split
+from understudy.data.splits import split_train_val, take_fewer
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingData:
-    """Training and validation images with what is needed to show them to a network.
+class TrainingData(LabelledImages):
+    """Training and validation images with what is needed to make batches of them.
 
     Attributes:
         name: of the data set.
@@ -32,29 +35,19 @@ class TrainingData:
     config: DataConfig
     fingerprint: str
 
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
-
 
 def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, SealedSplit]:
-    """Cut validation from the training images; the test split comes along sealed.
+    """Cut validation from the training images; the test split is returned sealed.
 
     Raises:
-        UnderstudyError: if the normalisation has another number of channels than the images, or a cut is impossible.
+        UnderstudyError: if the normalisation has another number of channels than the images, or a
+            cut is impossible.
     """
-    from understudy.data.splits import split_train_val, take_fewer
-
-    channels = dataset.image_shape[0]
+    channels = dataset.image.channels
     if len(config.mean) != channels:
         raise UnderstudyError(
-            f"data.mean has {len(config.mean)} values, but the images of {dataset.name} have {channels} channels"
+            f"data.mean has {len(config.mean)} values, but the images of {dataset.name} "
+            f"have {channels} channels"
         )
     train, val, rows, _ = split_train_val(dataset.train, config.val_fraction, config.split_seed)
     if config.train_images is not None:
@@ -62,18 +55,21 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
         rows = rows[fewer]
     digest = hashlib.sha256(dataset.fingerprint.encode())
     digest.update(rows.numpy().data)
-    return TrainingData(
+    data = TrainingData(
         dataset.name, train, val, rows, dataset.class_names, config, digest.hexdigest()
-    ), dataset.test
+    )
+    return data, dataset.test
 
 
 def prepare_data(
-    config: DataConfig, cache_dir: Path | None = None
+    config: DataConfig, cache_dir: Path | None = None, observer: Observer = SILENT
 ) -> tuple[TrainingData, SealedSplit]:
     """Load the configured source and split it."""
-    from understudy.data import load_dataset
-
     dataset = load_dataset(
-        config.source, config.path, image_size=config.image_size, cache_dir=cache_dir
+        config.source,
+        config.path,
+        image_size=config.image_size,
+        cache_dir=cache_dir,
+        observer=observer,
     )
     return split_dataset(dataset, config)

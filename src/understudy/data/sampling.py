@@ -1,4 +1,4 @@
-"""Which images an epoch draws from, when not all at once: the easiest share of them, growing."""
+"""Which images an epoch draws from if not from all: the easiest share of them, growing."""
 
 import math
 from dataclasses import dataclass
@@ -8,27 +8,28 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Pace:
-    """How a training is paced.
+class CurriculumSampler:
+    """Draws each epoch from a share of the images, the easiest ones.
 
     Attributes:
-        easy_first: int64 ``[N]``, all images, the easiest first.
+        ranked_images: int64 ``[N]``, all images, the easiest first.
         shares: for each epoch the share of them that it draws from, in (0, 1].
     """
 
-    easy_first: Tensor
+    ranked_images: Tensor
     shares: tuple[float, ...]
 
     def order(self, epoch: int, generator: torch.Generator) -> Tensor:
-        """int64 ``[N]``: the images of an epoch in order; with a share below 1 again and again, in a new order each time.
+        """The images of an epoch, in order: int64 ``[N]``.
 
-        At share 1 it is the order of a run without a pace, draw for draw.
+        With a share below 1 they repeat, in a new random order each time. At share 1 it is the
+        order of a run without a curriculum, draw for draw.
         """
-        num_images = len(self.easy_first)
+        num_images = len(self.ranked_images)
         count = max(1, math.ceil(self.shares[epoch] * num_images))
         if count >= num_images:
             return torch.randperm(num_images, generator=generator)
         rounds = [
             torch.randperm(count, generator=generator) for _ in range(math.ceil(num_images / count))
         ]
-        return self.easy_first[:count][torch.cat(rounds)[:num_images]]
+        return self.ranked_images[:count][torch.cat(rounds)[:num_images]]

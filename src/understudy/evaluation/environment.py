@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from understudy import __version__
+from understudy.cores import available_cores
 
 _PACKAGES = ("numpy", "safetensors", "lightning-fabric", "timm", "torchvision", "transformers")
 
@@ -51,18 +52,12 @@ def this_machine(device: str = "cpu") -> Machine:
         torch=torch.__version__,
         device=device,
         cpu=_cpu_name(),
-        cores=_usable_cores(),
+        cores=len(available_cores()),
         memory_gb=_memory_gb(),
         accelerator=_accelerator_name(device),
         os=platform.platform(),
         packages=_versions(),
     )
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _versions() -> dict[str, str]:

@@ -5,13 +5,13 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from understudy.config.schema import BenchmarkConfig
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer, Progress
-from understudy.files import optional_key
+from understudy.files import LEFT_OUT_IF_NONE
 from understudy.models.modes import evaluating
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Latency:
 
     median_ms: float
     p95_ms: float
-    samples_ms: tuple[float, ...] | None = optional_key()
+    samples_ms: tuple[float, ...] | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
 
 @dataclass(frozen=True)

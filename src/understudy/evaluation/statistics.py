@@ -135,7 +135,7 @@ def _p_value(gains: Sequence[float]) -> float | None:
 
 
 def verdict(arm: str, gain: PairedGain) -> str:
-    """One plain sentence on a paired gain in accuracy: it helped, it hurt, or there is no evidence."""
+    """One sentence on a paired gain in accuracy: helped, hurt, or no evidence of either."""
     subject = "distillation" if arm == "distilled" else arm
     points = f"{100 * gain.mean:+.1f} points"
     seeds = f"over {gain.n} seed{'s' if gain.n > 1 else ''}"

@@ -1,71 +1,73 @@
-"""Which backend is fastest here: each trains the real student for a few steps, on made-up images of the real shape."""
+"""The fastest backend here: each trains the real student briefly, on random images."""
 
-import dataclasses
 import itertools
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from understudy.config.schema import RunConfig
+from understudy.cores import available_cores
 from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer
 from understudy.execution.backend import Backend, Epoch, Failed, Training
-from understudy.execution.workers import available_cores
 from understudy.models import deployed
-from understudy.runs.folder import weights_path
+from understudy.runs.folder import RunFolder
 from understudy.runs.networks import build
-from understudy.runs.plan import spec_of
+from understudy.runs.plan import RunPlan, resolve_plan
 from understudy.training.weights import save_weights
 
 _STEPS = 8
 """Steps in an epoch of the trial run."""
 _EPOCHS = 4
-"""The first of them warms up; the last ends in evaluating and writing the student. Neither is counted."""
+"""The first warms up; the last ends in evaluating and writing the student. Neither counts."""
 _MOST = {"cpu": 16, "cuda": 32}
-"""Trainings at once in the trial run, however many a backend would like."""
+"""Trainings at once in the trial run, even if a backend has room for more."""
 
 
 def measure_backends(
     config: RunConfig,
     data: TrainingData,
-    open_them: dict[str, Callable[[], Backend]],
+    openers: Mapping[str, Callable[[], Backend]],
     device: str = "cpu",
-    say: Callable[[str], None] = lambda line: None,
+    observer: Observer = SILENT,
     *,
     planned: int,
 ) -> dict[str, float]:
-    """Train as many students at once as each backend likes, and see how fast they get on together.
+    """Train as many students at once as each backend has room for, and measure their speed.
 
     Args:
-        config: a trial's configuration; its seeds are trained in turn, as in the sweep, for those of a seed share batches.
-        data: whose shape, classes and normalisation the made-up images have.
-        open_them: backend -> what makes it.
-        device: ``cpu`` or ``cuda``: how many students there are worth training at once.
-        say: told why a backend is left out.
-        planned: how many trainings the sweep has, which no backend is measured beyond.
+        config: a trial's configuration; its seeds are trained in turn, as in the sweep, because
+            trainings of one seed share batches.
+        data: the random images have its shape, classes and normalisation.
+        openers: backend -> a function that makes it.
+        device: ``cpu`` or ``cuda``: it limits the students at once.
+        observer: gets a line for each backend that is left out.
+        planned: how many trainings the sweep has; no backend is measured with more.
 
     Returns:
-        backend -> images per second, of all students together, without start-up, labelling, first and last epoch. Backends
-        that are not in this installation, or cannot train this student, are left out.
+        backend -> images per second of all students together, without start-up, labelling, first
+        and last epoch. Backends that are not in this installation, or cannot train this student,
+        are left out.
 
     Raises:
         UnderstudyError: if none can.
     """
     rates = {}
-    with tempfile.TemporaryDirectory(prefix="understudy-measure-") as folder:
-        short = _short(config, data, Path(folder))
-        for name, open_it in open_them.items():
+    with tempfile.TemporaryDirectory(prefix="understudy-measure-") as name:
+        folder, most = Path(name), min(_MOST[device], planned)
+        short = _short_plan(config, data, folder)
+        for backend_name, opener in openers.items():
             try:
-                with open_it() as backend:
-                    rates[name] = _rate(
-                        backend, short, Path(folder) / name, min(_MOST[device], planned)
-                    )
+                with opener() as backend:
+                    rates[backend_name] = _rate(backend, short, folder / backend_name, most)
             except UnderstudyError as error:
-                say(f"the backend {name} is left out: {error}")
+                observer.message(f"the backend {backend_name} is left out: {error}")
     if not rates:
         raise UnderstudyError(
             "no backend can train this student: choose one by --backend to see why"
@@ -73,72 +75,63 @@ def measure_backends(
     return rates
 
 
-def _short(config: RunConfig, data: TrainingData, folder: Path) -> RunConfig:
-    """The configuration on a few made-up images, with a teacher that knows nothing and costs what the real one costs."""
+def _short_plan(config: RunConfig, data: TrainingData, folder: Path) -> RunPlan:
+    """The run on a few random images, with an untrained teacher of the same cost."""
     rng = np.random.default_rng(0)
-    channels, height, width = data.image_shape
+    channels, height, width = data.image.shape
 
-    def part(number: int) -> tuple[np.ndarray, np.ndarray]:
+    def images(number: int) -> tuple[np.ndarray, np.ndarray]:
         number = max(number, 2 * data.num_classes)
         pixels = rng.integers(0, 256, (number, height, width, channels), dtype=np.uint8)
         return pixels, np.arange(number) % data.num_classes
 
-    fraction = 0.1
-    (x_train, y_train), (x_test, y_test) = (
-        part(round(_STEPS * config.train.batch_size / (1 - fraction))),
-        part(1),
-    )
-    np.savez(folder / "images.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-    if len(x_train) * fraction < data.num_classes:
-        fraction = 0.5  # so that each class has an image on both sides of the cut
-    short = dataclasses.replace(
+    val_fraction = 0.1
+    x_train, y_train = images(round(_STEPS * config.train.batch_size / (1 - val_fraction)))
+    x_test, y_test = images(1)
+    path = folder / "images.npz"
+    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    if len(x_train) * val_fraction < data.num_classes:
+        val_fraction = 0.5  # so that each class has an image on both sides of the split
+    short = replace(
         config,
-        data=dataclasses.replace(
-            config.data,
-            source="npz",
-            path=str(folder / "images.npz"),
-            image_size=None,
-            val_fraction=fraction,
+        data=replace(
+            config.data, source="npz", path=str(path), image_size=None, val_fraction=val_fraction
         ),
-        train=dataclasses.replace(config.train, epochs=_EPOCHS, stop_epoch=None),
-        teacher=dataclasses.replace(config.teacher, path=None, members=()),
+        train=replace(config.train, epochs=_EPOCHS, stop_epoch=None),
+        teacher=replace(config.teacher, path=None, members=()),
         assistants=(),
     )
     torch.manual_seed(0)
-    for name in dict.fromkeys(spec_of(short, "teacher", seed).name for seed in config.seeds):
+    plan = resolve_plan(short)
+    for name in dict.fromkeys(plan.arm_run("teacher", seed).name for seed in config.seeds):
         teacher = build(config.teacher.model, data, config.teacher.stages)
-        save_weights(weights_path(folder, name), deployed(teacher))
-    return short
+        save_weights(RunFolder(folder).weights(name), deployed(teacher))
+    return plan
 
 
-def _rate(backend: Backend, config: RunConfig, folder: Path, most: int) -> float:
+def _rate(backend: Backend, plan: RunPlan, folder: Path, most: int) -> float:
+    """Images per second of all students together."""
+    config = plan.config
     number = min(backend.capacity, most)
-    # A first round starts the processes, compiles, and labels the views that the second one shows again.
-    _epoch_ends(
-        backend,
-        config,
-        folder / "first",
-        min(number, max(len(available_cores()), len(config.seeds))),
-    )
-    ends = _epoch_ends(backend, config, folder / "second", number)
+    # A first round starts the processes, compiles, and labels the views that the second one reuses.
+    few = min(number, max(len(available_cores()), len(config.seeds)))
+    _epoch_ends(backend, plan, folder / "first", few)
+    ends = _epoch_ends(backend, plan, folder / "second", number)
     images = _STEPS * config.train.batch_size * (_EPOCHS - 2)
-    # Each one's own pace beside the others; they are all under way at once, so that the paces add up.
+    # The speed of each one while all are running: these add up.
     return sum(images / max(each[-2] - each[0], 1e-9) for each in ends)
 
 
-def _epoch_ends(
-    backend: Backend, config: RunConfig, folder: Path, number: int
-) -> list[list[float]]:
-    """Train some students at once; returns when each one's epochs ended, on a clock in seconds."""
+def _epoch_ends(backend: Backend, plan: RunPlan, folder: Path, number: int) -> list[list[float]]:
+    """Train some students at once: for each the times at which its epochs ended, in seconds."""
     ends: dict[str, list[float]] = {}
     trainings = []
-    for n, seed in zip(range(number), itertools.cycle(config.seeds), strict=False):
+    for n, seed in zip(range(number), itertools.cycle(plan.config.seeds), strict=False):
         name = f"measure-{folder.name}{n}"
         ends[name] = []
-        cache = str(folder.parent / "cache")
-        trainings.append(
-            Training(name, config, "distilled", seed, folder / str(n), folder.parents[1], cache)
-        )
+        run, own = plan.arm_run("distilled", seed), RunFolder(folder / str(n))
+        teachers, cache = RunFolder(folder.parents[1]), str(folder.parent / "cache")
+        trainings.append(Training(name, plan, run, own, teachers, cache))
     backend.submit(trainings)
     ended = 0
     while ended < number:

@@ -1,49 +1,49 @@
-"""Trainings side by side: on a CPU one process per core with one thread each, on GPUs one process per GPU.
+"""Trainings in worker processes: one per core with one thread, or one per GPU.
 
-A process trains one after the other, or (:class:`FusedProcessBackend`) many in one program. One that is killed (out of memory,
-or by hand) is noticed by its sentinel; its trainings go on from their checkpoints in a fresh process, twice at most.
+A process trains one after the other, or (:class:`FusedProcessBackend`) many in one program. One
+that is killed (out of memory, or by a person) is noticed by its sentinel; its trainings continue
+from their checkpoints in a new process, twice at most.
 """
 
 import contextlib
 import multiprocessing
 import multiprocessing.connection
-import os
 import pickle
-import queue
 import signal
-import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from understudy.cores import available_cores
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer
 from understudy.execution.backend import (
     Backend,
     Epoch,
     Event,
     Failed,
-    Finished,
     Stopped,
     Training,
-    failed,
+    discard_earlier,
 )
-from understudy.execution.fused.backend import FusedBackend
-from understudy.execution.sequential import StopTraining, on_cpu, run_training
-from understudy.execution.workers import available_cores, end_with_parent, thread_environment
+from understudy.execution.cores import thread_environment
+from understudy.execution.fused.backend import Engine
+from understudy.execution.one_training import on_cpu
+from understudy.execution.worker import Advance, Setup, work
 from understudy.training.device import resolve_device
 
 _RETRIES = 2
-"""How often a training is taken up again after the process it ran in has died."""
-_TIMEOUT = 1.0
-"""Seconds that :meth:`ProcessBackend.wait` waits for news."""
+"""How often a training is started again after the process it ran in has died."""
+_WAIT_SECONDS = 1.0
+"""How long :meth:`ProcessBackend.wait` waits for events."""
 _TOGETHER = {"cpu": 16, "cuda": 128}
-"""Trainings in one program, by device. Sharing a live teacher among 16 leaves little of its cost; a GPU is filled by more."""
+"""Trainings in one program. Shared among 16, a live teacher costs little; a GPU needs more."""
 
 
 @dataclass
 class _Worker:
-    """A process, the pipe to it, where it runs, and what it trains."""
+    """A process, the pipe to it, its place among the workers (from 0), and what it trains."""
 
     process: Any
     pipe: Any
@@ -52,11 +52,13 @@ class _Worker:
 
 
 class ProcessBackend(Backend):
-    """Hands each training to the next free process.
+    """Sends each training to the next free process.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         workers: how many processes; by default one per core of the CPU, or one per GPU.
+        threads: of each process on a CPU. One process may have several, each bound to a core.
+        observer: gets the progress within epochs.
 
     Raises:
         UnderstudyError: for fewer than one worker.
@@ -64,43 +66,55 @@ class ProcessBackend(Backend):
 
     name = "processes"
     together = 1
-    """How many trainings a process takes on at once."""
+    """How many trainings a process gets at once."""
+    engine: Engine | None = None
+    """What trains them in one program."""
 
-    def __init__(self, *, device: str = "auto", workers: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        device: str = "auto",
+        workers: int | None = None,
+        threads: int = 1,
+        observer: Observer = SILENT,
+    ) -> None:
         if workers is not None and workers < 1:
             raise UnderstudyError(f"--workers must be auto or at least 1, not {workers}")
         self.cores = available_cores() if on_cpu(device) else None
-        self.device = device
+        self.device, self.threads, self.observer = device, threads, observer
         self.places = workers or (len(self.cores) if self.cores else _gpus(device))
+        assert threads == 1 or self.places == 1, "processes side by side have one thread each"
         self.capacity = self.places * self.together
         self.waiting: list[Training] = []
-        self.told: list[Event] = []
+        self.pending: list[Event] = []
         self.workers: list[_Worker] = []
-        self.deaths: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
 
     def submit(self, trainings: Sequence[Training]) -> None:
-        """Take on trainings; the next :meth:`wait` hands them out, when it knows all that there are."""
-        self.waiting += trainings
+        """Accept trainings; the next :meth:`wait` assigns them."""
+        for training in trainings:
+            discard_earlier(training)
+            self.waiting.append(replace(training, resume=True))
 
     def wait(self) -> list[Event]:
-        self._hand_out()
+        self._assign_waiting()
         busy = [worker for worker in self.workers if worker.trainings]
-        if not self.told and busy:
+        if not self.pending and busy:
             watched = [end for worker in busy for end in (worker.pipe, worker.process.sentinel)]
-            multiprocessing.connection.wait(watched, _TIMEOUT)
+            multiprocessing.connection.wait(watched, _WAIT_SECONDS)
         for worker in busy:
-            self._listen(worker)
-        self._hand_out()  # nobody idles while the caller deals with the news
-        told, self.told = self.told, []
-        return told
+            self._receive(worker)
+        self._assign_waiting()  # no process is idle while the caller handles the events
+        pending, self.pending = self.pending, []
+        return pending
 
     def stop(self, training: str) -> None:
         if any(t.name == training for t in self.waiting):
             self.waiting = [t for t in self.waiting if t.name != training]
-            self.told.append(Stopped(training))
+            self.pending.append(Stopped(training))
         for worker in self.workers:
             if training in worker.trainings:
-                with contextlib.suppress(OSError):  # dead: `wait` will notice
+                with contextlib.suppress(OSError):  # it is dead: `wait` will notice
                     worker.pipe.send(("stop", training))
 
     def close(self) -> None:
@@ -115,10 +129,10 @@ class ProcessBackend(Backend):
             worker.pipe.close()
         self.workers.clear()
 
-    def _hand_out(self) -> None:
-        """Give the waiting trainings to whoever has the fewest, beside others of the same seed, which share its batches."""
+    def _assign_waiting(self) -> None:
+        """Give waiting trainings to the processes with the fewest, of the same seed if possible."""
         for idle in [w for w in self.workers if not w.trainings and not w.process.is_alive()]:
-            self._bury(idle)  # died while it had nothing to do: no training is charged with it
+            self._reap(idle)  # it died with nothing to do: no training counts that as a failure
         while self.waiting:
             worker = self._least_busy()
             if worker is None:
@@ -128,98 +142,114 @@ class ProcessBackend(Backend):
                 return
             self.waiting.remove(training)
             worker.trainings[training.name] = training
-            with contextlib.suppress(
-                OSError
-            ):  # died while idle: `wait` will notice, and the training is taken up again
+            with contextlib.suppress(OSError):  # it died idle: `wait` will notice and assign again
                 worker.pipe.send(("train", training))
 
     def _least_busy(self) -> _Worker | None:
         if len(self.workers) < self.places and all(worker.trainings for worker in self.workers):
             return self._start()
-        roomy = [worker for worker in self.workers if len(worker.trainings) < self.together]
-        # What is in danger gets no company that it could take with it.
-        free = [
-            worker for worker in roomy if not any(map(self._in_danger, worker.trainings.values()))
-        ]
+        free = []
+        for worker in self.workers:
+            # A training on its last attempt runs alone, so that a crash cannot take others with it.
+            alone = any(map(self._last_attempt, worker.trainings.values()))
+            if len(worker.trainings) < self.together and not alone:
+                free.append(worker)
         return min(free, key=lambda worker: len(worker.trainings), default=None)
 
     def _next_for(self, worker: _Worker) -> Training | None:
-        """What to add to a worker's company: of a seed that it has, or else of the seed that most wait for."""
-        endangered = next((t for t in self.waiting if self._in_danger(t)), None)
+        """What to add to a process: of a seed that it has, otherwise of the seed with most
+        waiting."""
+        endangered = next((t for t in self.waiting if self._last_attempt(t)), None)
         if endangered is not None and not worker.trainings:
             return endangered
-        safe = [t for t in self.waiting if not self._in_danger(t)]
-        waiting, here = Counter(t.seed for t in safe), {t.seed for t in worker.trainings.values()}
+        safe = [t for t in self.waiting if not self._last_attempt(t)]
+        waiting = Counter(t.run.seed for t in safe)
+        present = {t.run.seed for t in worker.trainings.values()}
         # Of equals the first that was submitted.
-        return max(safe, key=lambda t: (t.seed in here, waiting[t.seed]), default=None)
+        return max(safe, key=lambda t: (t.run.seed in present, waiting[t.run.seed]), default=None)
 
-    def _in_danger(self, training: Training) -> bool:
-        """Whether it has died so often that once more ends it: then it is to blame alone, and nobody dies with it."""
-        return self.together > 1 and self.deaths[training.name] == _RETRIES
+    def _last_attempt(self, training: Training) -> bool:
+        """Whether one more death ends it: then it runs alone, and alone is to blame."""
+        return self.together > 1 and self.failures[training.name] == _RETRIES
 
     def _start(self) -> _Worker:
         place = min(set(range(self.places)) - {worker.place for worker in self.workers})
         core, device = None, self.device
         if self.cores is None:
             device = self.device if ":" in self.device else f"cuda:{place % _gpus(self.device)}"
-        elif self.places <= len(self.cores):
+        elif self.threads == 1 and self.places <= len(self.cores):
             core = self.cores[place]
+        watched = self.observer is not SILENT
+        setup = Setup(core, device, self.threads, self.engine, self.together, watched)
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        with thread_environment(1):
-            arguments = (there, core, device, self.together)
-            process = context.Process(
-                target=_work, args=arguments, name=f"sweep-worker-{place}", daemon=True
-            )
+        with thread_environment(self.threads):
+            name = f"understudy-worker-{place}"
+            process = context.Process(target=work, args=(there, setup), name=name, daemon=True)
             process.start()
         there.close()  # so that the pipe ends when the process does
         worker = _Worker(process, here, place)
         self.workers.append(worker)
         return worker
 
-    def _listen(self, worker: _Worker) -> None:
-        """Take in what a worker has said, its death included."""
-        died = (
-            not worker.process.is_alive()
-        )  # asked first: what it said before it died is still in the pipe
+    def _receive(self, worker: _Worker) -> None:
+        """Read what a process has sent, and notice if it has died."""
+        # Checked before the pipe is read: what it sent before it died is still in there.
+        died = not worker.process.is_alive()
         try:
             while worker.trainings and worker.pipe.poll():
-                event = worker.pipe.recv()
-                self.told.append(event)
-                if not isinstance(event, Epoch):
-                    del worker.trainings[event.training]
-        except (OSError, EOFError, pickle.UnpicklingError):
+                self._on_message(worker, worker.pipe.recv())
+        except (OSError, EOFError, pickle.UnpicklingError):  # it died while it was sending
             worker.process.join()
             died = True
         if died:
-            self._bury(worker)
+            self._reap(worker)
 
-    def _bury(self, worker: _Worker) -> None:
+    def _on_message(self, worker: _Worker, message: Event | Advance) -> None:
+        if isinstance(message, Advance):
+            self.observer.progress(message.progress, message.training)
+            return
+        self.pending.append(message)
+        if not isinstance(message, Epoch):
+            del worker.trainings[message.training]
+
+    def _reap(self, worker: _Worker) -> None:
+        """Forget a dead process; its trainings wait again, in front, or fail."""
         self.workers.remove(worker)
         worker.pipe.close()
         for lost in reversed(worker.trainings.values()):
-            self.deaths[lost.name] += 1
-            if self.deaths[lost.name] <= _RETRIES:
+            self.failures[lost.name] += 1
+            if self.failures[lost.name] <= _RETRIES:
                 self.waiting.insert(0, lost)
                 continue
-            how = _manner_of_death(worker.process.exitcode)
-            advice = "out of memory? try fewer --workers"
-            self.told.append(
-                Failed(lost.name, f"its process died {_RETRIES + 1} times ({how}): {advice}")
+            died = (
+                f"its process died {_RETRIES + 1} times ({_exit_reason(worker.process.exitcode)})"
             )
+            reason = f"{died}: out of memory? try fewer --workers"
+            self.pending.append(Failed(lost.name, reason, cause="process"))
 
 
 class FusedProcessBackend(ProcessBackend):
-    """Hands trainings to processes that each train many in one program (:class:`~understudy.execution.fused.backend.FusedBackend`).
+    """Sends trainings to processes that each train many in one program.
 
-    Args: as for :class:`ProcessBackend`.
+    Args:
+        device, workers, observer: as for :class:`ProcessBackend`.
+        engine: as for :class:`~understudy.execution.fused.backend.FusedBackend`.
     """
 
     name = "fused"
 
-    def __init__(self, *, device: str = "auto", workers: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        device: str = "auto",
+        workers: int | None = None,
+        engine: Engine = "auto",
+        observer: Observer = SILENT,
+    ) -> None:
+        self.engine = engine
         self.together = _TOGETHER[resolve_device(device).type]
-        super().__init__(device=device, workers=workers)
+        super().__init__(device=device, workers=workers, observer=observer)
 
 
 def _gpus(device: str) -> int:
@@ -228,85 +258,7 @@ def _gpus(device: str) -> int:
     return 1 if ":" in device else max(1, torch.cuda.device_count())
 
 
-def _manner_of_death(code: int | None) -> str:
+def _exit_reason(code: int | None) -> str:
     if code is not None and code < 0:
         return f"by {signal.Signals(-code).name}"
     return f"with exit code {code}"
-
-
-# What runs in a worker.
-
-Orders = queue.SimpleQueue[tuple[str, Any]]
-
-
-def _work(pipe: Any, core: int | None, device: str, together: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; workers end by SIGTERM
-    end_with_parent()
-    if core is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {core})
-    threads = 1 if on_cpu(device) else None
-    orders: Orders = queue.SimpleQueue()
-    # Read by a thread of its own: were both ends writing what the other does not read, they would wait for each other.
-    threading.Thread(target=_read, args=(pipe, orders), daemon=True).start()
-    if together > 1:
-        _train_together(pipe, orders, device, threads, together)
-    else:
-        _train_each(pipe, orders, device, threads)
-
-
-def _read(pipe: Any, orders: Orders) -> None:
-    try:
-        while True:
-            orders.put(pipe.recv())
-    except (EOFError, OSError):
-        orders.put(("leave", None))
-
-
-def _train_each(pipe: Any, orders: Orders, device: str, threads: int | None) -> None:
-    while (order := orders.get())[0] != "leave":
-        if order[0] == "train":  # a late "stop" is of a training that has ended by itself
-            pipe.send(_result(pipe.send, orders, order[1], device, threads))
-
-
-def _result(
-    send: Callable[[Event], None],
-    orders: Orders,
-    training: Training,
-    device: str,
-    threads: int | None,
-) -> Event:
-    def report(kind: str, *news: Any) -> None:
-        if kind != "epoch":
-            return
-        send(Epoch(training.name, news[0]))
-        while not orders.empty():
-            if orders.get() == ("stop", training.name):
-                raise StopTraining
-
-    try:
-        return Finished(training.name, run_training(training, device, threads, report))
-    except StopTraining:
-        return Stopped(training.name)
-    except Exception as error:
-        return failed(training.name, error)
-
-
-def _train_together(
-    pipe: Any, orders: Orders, device: str, threads: int | None, together: int
-) -> None:
-    with FusedBackend(device=device, threads=threads, capacity=together) as backend:
-        idle = True
-        while True:
-            while idle or not orders.empty():
-                order, subject = orders.get()
-                if order == "leave":
-                    return
-                if order == "train":
-                    backend.submit([subject])
-                else:
-                    backend.stop(subject)
-                idle = False
-            events = backend.wait()
-            for event in events:
-                pipe.send(event)
-            idle = not events

@@ -1,92 +1,53 @@
-"""One training after the other in this process: the backend that every other one must agree with."""
+"""One training after the other in this process: every other backend must agree with it."""
 
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from understudy.events import EpochResult
-from understudy.execution.backend import Backend, Epoch, Event, Finished, Stopped, Training, failed
-from understudy.runs.arm import run_arm
-from understudy.runs.plan import chain_of, needed_by, spec_of
-from understudy.runs.results import ArmResult
-from understudy.training.device import resolve_device
-
-
-class StopTraining(Exception):
-    """Raised inside a training's report to end it; its checkpoint holds the last finished epoch."""
-
-
-def run_training(
-    training: Training, device: str, threads: int | None, report: Callable[..., None]
-) -> ArmResult:
-    """Train one student in this process, going on from its checkpoint or reading its finished result.
-
-    Args:
-        training: what to train.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: CPU threads; ``None`` leaves them as they are.
-        report: as for :func:`understudy.runs.arm.run_arm`.
-
-    Returns:
-        the contents of ``result.json``.
-    """
-    config, links = training.config, chain_of(training.config)
-    # The generations of a born-again student come before it; teacher and assistants are there.
-    own = [name for name in needed_by(links, training.arm) if not links[name].teaches_all]
-    for name in (*own, training.arm):
-        result = run_arm(
-            config,
-            spec_of(config, name, training.seed),
-            training.folder,
-            device,
-            threads,
-            True,
-            training.cache,
-            training.final and name == training.arm,
-            report if name == training.arm else None,
-            teachers=training.teachers,
-        )
-    return result
-
-
-def on_cpu(device: str) -> bool:
-    """Whether trainings on this device run on the CPU."""
-    return resolve_device(device).type == "cpu"
+from understudy.events import SILENT, Observer, Progress, StopTraining
+from understudy.execution.backend import Backend, Epoch, Event, Stopped, Training, failed
+from understudy.execution.one_training import on_cpu, run_to_event
 
 
 class SequentialBackend(Backend):
-    """Trains in submission order, with one thread on a CPU: the numbers of :class:`~understudy.execution.processes.ProcessBackend`.
+    """Trains in submission order, by default with one thread on a CPU.
 
-    The training runs in a thread that hands over each epoch and goes on only when asked for more, so that what was
-    stopped after an epoch stops after that very epoch, however fast the epochs are.
+    The training runs in a thread that hands over each epoch and continues only at the next
+    :meth:`wait`, so that what is stopped after an epoch stops after that very epoch, however fast
+    the epochs are.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: on a CPU; ``None`` leaves their number unchanged.
+        observer: gets the progress within epochs.
     """
 
     name = "sequential"
     capacity = 1
 
-    def __init__(self, *, device: str = "auto") -> None:
+    def __init__(
+        self, *, device: str = "auto", threads: int | None = 1, observer: Observer = SILENT
+    ) -> None:
         self.device = device
-        self.threads = 1 if on_cpu(device) else None
+        self.observer = observer
+        self.threads = threads if on_cpu(device) else None
         self.waiting: deque[Training] = deque()
-        self.told: list[Event] = []
-        self.running: _Thread | None = None
+        self.pending: list[Event] = []
+        self.running: _TrainingThread | None = None
 
     def submit(self, trainings: Sequence[Training]) -> None:
         self.waiting.extend(trainings)
 
     def wait(self) -> list[Event]:
-        if self.told:
-            told, self.told = self.told, []
-            return told
+        if self.pending:
+            pending, self.pending = self.pending, []
+            return pending
         if self.running is None:
             if not self.waiting:
                 return []
-            self.running = _Thread(self.waiting.popleft(), self.device, self.threads)
+            training = self.waiting.popleft()
+            self.running = _TrainingThread(training, self.device, self.threads, self.observer)
         event = self.running.next_event()
         if not isinstance(event, Epoch):
             self.running = None
@@ -97,7 +58,7 @@ class SequentialBackend(Backend):
             self.running.stopping = True
         elif any(t.name == training for t in self.waiting):
             self.waiting = deque(t for t in self.waiting if t.name != training)
-            self.told.append(Stopped(training))
+            self.pending.append(Stopped(training))
 
     def close(self) -> None:
         self.waiting.clear()
@@ -106,49 +67,60 @@ class SequentialBackend(Backend):
             self.running = None
 
 
-class _Thread:
-    """A training that takes a step, one epoch, when it is asked to."""
+class _TrainingThread:
+    """A training that runs one epoch at each :meth:`next_event`."""
 
-    def __init__(self, training: Training, device: str, threads: int | None) -> None:
+    def __init__(
+        self, training: Training, device: str, threads: int | None, observer: Observer
+    ) -> None:
         self.training, self.device, self.threads = training, device, threads
+        self.observer = observer
         self.stopping = False
-        self.leaving = False
+        self.abandoned = False
         self.events: queue.Queue[Event] = queue.Queue()
-        self.go_on = threading.Semaphore(0)
+        self.proceed = threading.Semaphore(0)
         self.thread = threading.Thread(target=self._work, name=training.name, daemon=True)
         self.thread.start()
 
     def next_event(self) -> Event:
-        self.go_on.release()
+        self.proceed.release()
         return self.events.get()
 
     def abandon(self) -> None:
-        self.stopping = self.leaving = True
-        self.go_on.release()
+        """End the training at its next step, and wait for that."""
+        self.stopping = self.abandoned = True
+        self.proceed.release()
         self.thread.join()
 
     def _work(self) -> None:
-        self.go_on.acquire()
-        try:
-            if self.stopping:
-                raise StopTraining
-            self.events.put(
-                Finished(
-                    self.training.name,
-                    run_training(self.training, self.device, self.threads, self._report),
-                )
-            )
-        except StopTraining:
+        self.proceed.acquire()
+        if self.stopping:
             self.events.put(Stopped(self.training.name))
-        except BaseException as error:
-            self.events.put(failed(self.training.name, error))
+            return
+        try:
+            event = run_to_event(self.training, self.device, self.threads, self._post, self)
+        except BaseException as error:  # SystemExit in a method, say: nobody would end the wait
+            event = failed(self.training.name, error)
+        self.events.put(event)
 
-    def _report(self, kind: str, *news: Any) -> None:
-        if self.leaving:
+    def _post(self, event: Event) -> bool:
+        if not self.abandoned:
+            self.events.put(event)
+            self.proceed.acquire()
+        return self.stopping
+
+    # The training's observer: passes progress on, and ends what has been abandoned.
+
+    def expect(self, epochs: int, training: str = "") -> None:
+        self.observer.expect(epochs, training)
+
+    def progress(self, progress: Progress, training: str = "") -> None:
+        if self.abandoned:
             raise StopTraining
-        if kind == "epoch":
-            result: EpochResult = news[0]
-            self.events.put(Epoch(self.training.name, result))
-            self.go_on.acquire()
-            if self.stopping:
-                raise StopTraining
+        self.observer.progress(progress, training)
+
+    def epoch(self, result: object, training: str = "") -> None:
+        """Epochs come through :meth:`_post`."""
+
+    def message(self, line: str) -> None:
+        self.observer.message(line)

@@ -1,11 +1,12 @@
-"""Several methods at once: ``at+kd``, ``sp+dkd``, any sum of terms beside one founding loss.
+"""Several methods at once: ``at+kd``, ``sp+dkd``, any sum of terms with one base loss.
 
-What it does: adds the weighted terms of all named methods to ``(1 - alpha) * CE + alpha * T^2 * KL``. ``kd`` in the name
-switches the soft term on with its own default alpha; ``ce`` adds nothing.
-When to use it: when two methods teach different things, such as where to look and what to answer. Try each alone first.
+What it does: adds the weighted terms of all named methods to ``(1 - alpha) * CE + alpha * T^2 *
+KL``. ``kd`` in the name switches the soft term on with its own default alpha; ``ce`` adds nothing.
+When to use it: when two methods teach different things, such as where to look and what to predict.
+Try each alone first.
 Cost: the sum of the parts; one forward pass of either network.
-Options: ``temperature``, ``alpha``, ``ce_weight`` for the founding loss, and each part's own options under its name:
-``method=at+kd method.at.weight=500``.
+Options: ``temperature``, ``alpha``, ``ce_weight`` for the base loss, and each part's own options
+under its name: ``method=at+kd method.at.weight=500``.
 Reference: Zagoruyko and Komodakis 2017 report ``at+kd``; the others are sums.
 """
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
-from understudy.methods.base import NEEDS, Method, MethodConfig, MethodContext, adopt
+from understudy.methods.base import NEEDS, Method, MethodConfig, MethodContext, attach_part
 from understudy.models.base import Classifier, Outputs
 
 
@@ -30,7 +31,7 @@ class CombinedConfig(MethodConfig):
 
 
 class Combined(Method):
-    """The founding loss once, and every part's term."""
+    """The base loss once, and every part's term."""
 
     config_class = CombinedConfig
     reference = "the parts' own"
@@ -43,9 +44,10 @@ class Combined(Method):
             part = kind(student, self.configs[name], context)
             if kind.keeps_adapter:
                 raise UnderstudyError(
-                    f"method {config.name}: {name} replaces the student's own head and cannot be combined"
+                    f"method {config.name}: {name} replaces the student's own head "
+                    "and cannot be combined"
                 )
-            adopt(self, f"part_{name}", part)
+            attach_part(self, f"part_{name}", part)
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         result: dict[str, Tensor] = {}
@@ -76,7 +78,8 @@ def combination(
         configs: their validated options.
 
     Raises:
-        UnderstudyError: for a method that replaces the student's forward pass and so cannot be summed.
+        UnderstudyError: for a method that replaces the student's forward pass and so cannot be
+            summed.
     """
     for part, kind in classes.items():
         if (

@@ -1,13 +1,15 @@
-"""Deep mutual learning: several students learn the labels together and from one another, without a teacher.
+"""Deep mutual learning: several students learn the labels and from one another, no teacher.
 
-What it does: every peer minimises its cross-entropy plus ``weight`` times the mean, over the other peers, of
-``T^2 * KL(softmax(z_other / T) || softmax(z / T))``, where the other peer's logits come from the same forward pass and are
-detached. The peers are of the student's architecture; they start as copies whose layers draw fresh weights by their own
-``reset_parameters``, one after the other from the run's generator, so that all differ and a seed fixes all. (A bare
-parameter that belongs to no such layer starts equal in all peers.) The deployed student is the first peer.
-When to use it: when there is no teacher, or as a check that a teacher is worth more than company.
+What it does: every peer minimises its cross-entropy plus ``weight`` times the mean, over the other
+peers, of ``T^2 * KL(softmax(z_other / T) || softmax(z / T))``, where the other peer's logits come
+from the same forward pass and are detached. The peers have the student's architecture; they start
+as copies whose layers draw fresh weights by their own ``reset_parameters``, one after the other
+from the run's generator, so that all differ and a seed fixes all. (A bare parameter that belongs to
+no such layer starts equal in all peers.) The deployed student is the first peer.
+When to use it: when there is no teacher, or to check that a teacher is worth more than peers.
 Cost: as many students as there are peers, in every step; no teacher.
-Options: ``weight``, ``peers`` (in all, at least 2), ``temperature`` (1 in the paper), ``ce_weight``.
+Options: ``weight``, ``peers`` (in all, at least 2), ``temperature`` (1 in the paper),
+``ce_weight``.
 Reference: Zhang et al. 2018, Deep Mutual Learning.
 """
 
@@ -43,12 +45,15 @@ class DMLConfig(MethodConfig):
             raise ValueError("method.peers must be at least 2")
         if self.alpha:
             raise ValueError(
-                "method.alpha must be 0: dml has no teacher, the peers' term is weighted by method.weight"
+                "method.alpha must be 0: dml has no teacher, "
+                "the peers' term is weighted by method.weight"
             )
 
 
 def dml_loss(logits: Sequence[Tensor], temperature: float) -> Tensor:
-    """Each peer's mean divergence from the other peers, detached, summed over peers (Zhang et al. 2018).
+    """Each peer's mean divergence from the others, summed over peers (Zhang et al. 2018).
+
+    The other peers are detached.
 
     Args:
         logits: at least two of ``[B, K]``, for the same images.

@@ -1,4 +1,4 @@
-"""What methods that compare stage maps share: which maps are paired, and how two maps are brought to terms."""
+"""What methods that compare stage maps share: which maps are paired, and how maps are matched."""
 
 from dataclasses import dataclass
 
@@ -15,40 +15,45 @@ class StagesConfig(MethodConfig):
     """Options of methods that compare stage maps."""
 
     stages: tuple[int, ...] = ()
-    """Which of the student's maps, 0 the shallowest and -1 the deepest; each is compared with the teacher's map that is as
-    far from its own deep end. None given: all that both networks have, less the first (a stem)."""
+    """Which of the student's maps, 0 the shallowest and -1 the deepest; each is compared with the
+    teacher's map that is as far from its own deep end. By default all that both networks have,
+    except the first (a stem)."""
     stage_weights: tuple[float, ...] = ()
-    """One weight for each of these stages; none given: all 1."""
+    """One weight for each of these stages; by default all 1."""
 
 
 def paired_stages(config: StagesConfig, context: MethodContext) -> tuple[tuple[int, float], ...]:
     """The stages to compare, as (index below 0 that serves student and teacher alike, weight).
 
     Raises:
-        UnderstudyError: if a network shows no maps, a stage is not there in both, or the weights do not match the stages.
+        UnderstudyError: if a network shows no maps, a stage is not there in both, or the weights do
+            not match the stages.
     """
     require_features(config.name, context)
     assert context.teacher_example is not None
-    ours, theirs = len(context.student_example.features), len(context.teacher_example.features)
-    depth = min(ours, theirs)
+    own, teacher = len(context.student_example.features), len(context.teacher_example.features)
+    depth = min(own, teacher)
     stages = config.stages or tuple(range(-max(depth - 1, 1), 0))
     weights = config.stage_weights or (1.0,) * len(stages)
     if len(weights) != len(stages):
         raise UnderstudyError(
-            f"method.stage_weights needs {len(stages)} numbers, one for each stage, not {len(weights)}"
+            f"method.stage_weights needs {len(stages)} numbers, one for each stage, "
+            f"not {len(weights)}"
         )
-    from_the_end = [stage - ours if stage >= 0 else stage for stage in stages]
+    from_the_end = [stage - own if stage >= 0 else stage for stage in stages]
     for stage, index in zip(stages, from_the_end, strict=True):
         if not -depth <= index < 0:
-            known = f"the student has {ours} maps and the teacher {theirs}, paired from the deepest (-1) to -{depth}"
-            raise UnderstudyError(f"method.stages: there is no pair of maps at {stage}: {known}")
+            raise UnderstudyError(
+                f"method.stages: there is no pair of maps at {stage}: the student has {own} maps "
+                f"and the teacher {teacher}, paired from the deepest (-1) to -{depth}"
+            )
     if len(set(from_the_end)) != len(from_the_end):
         raise UnderstudyError("method.stages names a stage twice")
     return tuple(zip(from_the_end, weights, strict=True))
 
 
-def same_size(student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Tensor]:
-    """Both ``[B, C, H, W]`` maps, average-pooled to the smaller height and the smaller width where these differ."""
+def match_spatial(student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Tensor]:
+    """Both ``[B, C, H, W]`` maps, average-pooled to the smaller height and the smaller width."""
     height, width = (
         min(pair) for pair in zip(student_map.shape[2:], teacher_map.shape[2:], strict=True)
     )
@@ -60,8 +65,8 @@ def same_size(student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Tensor]
     return pooled[0], pooled[1]
 
 
-def unit(vectors: Tensor) -> Tensor:
-    """Vectors ``[..., D]`` scaled to length 1; a zero vector stays zero, and its gradient stays small.
+def l2_normalize(vectors: Tensor) -> Tensor:
+    """Vectors ``[..., D]`` scaled to length 1; a zero vector stays zero.
 
     ``F.normalize`` divides by a length of 1e-12 there and gives a gradient as large.
     """

@@ -1,7 +1,8 @@
-"""One method, several teachers: the student is taught by each of them, and the losses are averaged by the teachers' weights.
+"""One method with several teachers: the losses of each, averaged by the teachers' weights.
 
-Averaging the members' KL terms gives the gradient of the KL term with the mean of their probabilities, at every temperature.
-Adapters (regressors, discriminators, banks) come once for each teacher, since the teachers' features have nothing in common.
+Averaging the members' KL terms gives the gradient of the KL term with the mean of their
+probabilities, at every temperature. Adapters (regressors, discriminators, banks) exist once for
+each teacher, because the features of two teachers have nothing in common.
 """
 
 from collections.abc import Callable
@@ -12,19 +13,19 @@ from torch import Tensor
 
 from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
-from understudy.methods.base import Method, MethodConfig, MethodContext, adopt
+from understudy.methods.base import Method, MethodConfig, MethodContext, attach_part
 from understudy.models.base import Classifier, Outputs
 from understudy.models.ensemble import Ensemble
 
 Build = Callable[[Classifier, MethodConfig, MethodContext], Method]
-"""A method's class, or anything that makes one for a single teacher."""
+"""A method's class, or another callable that makes a method for a single teacher."""
 
 
-class ManyTeachers(Method):
+class MultiTeacher(Method):
     """The weighted mean of a method's losses over the members of an ensemble.
 
     Args:
-        build: makes the method for one of them.
+        build: makes the method for one teacher.
         student, config, context: as for any method; the context's teacher is the ensemble.
 
     Raises:
@@ -36,7 +37,7 @@ class ManyTeachers(Method):
     ) -> None:
         super().__init__(student, config, context)
         assert isinstance(context.teacher, Ensemble) and context.teacher_example is not None
-        self.shares = context.teacher.shares
+        self.weights = context.teacher.weights
         for number, example in enumerate(context.teacher_example.members):
             member = context.teacher.networks[number]
             assert isinstance(member, Classifier)
@@ -48,19 +49,19 @@ class ManyTeachers(Method):
                 or kind.keeps_adapter
             ):
                 raise UnderstudyError(
-                    f"method {config.name} listens to one teacher: it cannot go with teacher.members"
+                    f"method {config.name} takes one teacher: remove teacher.members"
                 )
-            adopt(self, f"teacher_{number}", part)
+            attach_part(self, f"teacher_{number}", part)
 
     def losses(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
-        assert teacher is not None and len(teacher.members) == len(self.shares), (
-            "an ensemble's outputs have its members'"
+        assert teacher is not None and len(teacher.members) == len(self.weights), (
+            "the outputs of an ensemble hold those of its members"
         )
         result: dict[str, Tensor] = {}
-        for part, share, answer in zip(self._parts(), self.shares, teacher.members, strict=True):
+        for part, weight, outputs in zip(self._parts(), self.weights, teacher.members, strict=True):
             part.epoch = self.epoch
-            for name, value in part.losses(student, answer, batch).items():
-                result[name] = share * value if name not in result else result[name] + share * value
+            for name, value in part.losses(student, outputs, batch).items():
+                result[name] = result[name] + weight * value if name in result else weight * value
         return result
 
     def measures(self) -> dict[str, Tensor]:

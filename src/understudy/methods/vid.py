@@ -1,12 +1,15 @@
-"""Variational information distillation: the student's maps predict the teacher's with a learned uncertainty per channel.
+"""Variational information distillation: maps predict the teacher's, with learned uncertainty.
 
-What it does: for each pair of stages adds the negative log-likelihood, up to a constant, of the teacher's map under a normal
-distribution, ``0.5 * ((mu(f_s) - f_t)^2 / var + log var)``, averaged over elements and summed over stages; it bounds the
-mutual information of both maps. ``mu`` is three 1x1 convolutions; ``var = softplus(rho) + 1e-5`` has one trained value per
-teacher channel and starts at 5. Channels that the student cannot predict get a large variance and stop mattering.
+What it does: for each pair of stages adds the negative log-likelihood, up to a constant, of the
+teacher's map under a normal distribution, ``0.5 * ((mu(f_s) - f_t)^2 / var + log var)``, averaged
+over elements and summed over stages; it bounds the mutual information of both maps. ``mu`` is three
+1x1 convolutions; ``var = softplus(rho) + 1e-5`` has one trained value per teacher channel and
+starts at 5. Channels that the student cannot predict get a large variance and stop mattering.
 When to use it: as a hint (``fitnets``) that finds out by itself which channels are worth it.
-Cost: three 1x1 convolutions per stage at the teacher's width; the teacher runs live. The loss may be negative.
-Options: ``weight``, ``stages`` and ``stage_weights`` (several levels at once), ``initial_variance``.
+Cost: three 1x1 convolutions per stage at the teacher's width; the teacher runs live. The loss may
+be negative.
+Options: ``weight``, ``stages`` and ``stage_weights`` (several levels at once),
+``initial_variance``.
 Reference: Ahn et al. 2019, Variational Information Distillation for Knowledge Transfer.
 """
 
@@ -19,7 +22,7 @@ from torch import Tensor, nn
 
 from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.feature_pairs import StagesConfig, paired_stages, same_size
+from understudy.methods.feature_pairs import StagesConfig, match_spatial, paired_stages
 from understudy.models.base import Classifier, Outputs
 
 LEAST_VARIANCE = 1e-5
@@ -42,17 +45,20 @@ class VIDConfig(StagesConfig):
 
 
 def vid_loss(mean: Tensor, teacher_map: Tensor, rho: Tensor) -> Tensor:
-    """``0.5 * ((mean - f_t)^2 / var + log var)`` with ``var = softplus(rho) + 1e-5``, averaged over elements (Ahn et al. 2019).
+    """``0.5 * ((mean - f_t)^2 / var + log var)``, averaged over elements (Ahn et al. 2019).
+
+    Here ``var = softplus(rho) + 1e-5``.
 
     Args:
         mean: ``[B, C, H, W]``, what the student predicts.
-        teacher_map: ``[B, C, H, W]``; where H or W differ the larger map is average-pooled to the smaller size.
+        teacher_map: ``[B, C, H, W]``; if H or W differ, the larger map is average-pooled to the
+            smaller size.
         rho: ``[C]``, the variances before the softplus.
 
     Returns:
         scalar; negative where the prediction is closer than a variance of 1 would have it.
     """
-    mean, teacher_map = same_size(mean, teacher_map)
+    mean, teacher_map = match_spatial(mean, teacher_map)
     variance = (F.softplus(rho) + LEAST_VARIANCE).view(1, -1, 1, 1)
     return 0.5 * ((mean - teacher_map).square() / variance + variance.log()).mean()
 
@@ -84,7 +90,7 @@ class Predictor(nn.Module):
 
 
 class VID(Method):
-    """The founding loss and the likelihood of the teacher's maps."""
+    """The base loss and the likelihood of the teacher's maps."""
 
     config_class = VIDConfig
     config: VIDConfig
@@ -95,9 +101,14 @@ class VID(Method):
         super().__init__(student, config, context)
         self.stages = paired_stages(config, context)
         assert context.teacher_example is not None
-        ours, theirs = context.student_example.features, context.teacher_example.features
+        student_side, teacher_side = (
+            context.student_example.features,
+            context.teacher_example.features,
+        )
         self.predictors = nn.ModuleList(
-            Predictor(ours[stage].shape[1], theirs[stage].shape[1], config.initial_variance)
+            Predictor(
+                student_side[stage].shape[1], teacher_side[stage].shape[1], config.initial_variance
+            )
             for stage, _ in self.stages
         )
 
@@ -105,8 +116,9 @@ class VID(Method):
         parts = []
         for predictor, (stage, share) in zip(self.predictors, self.stages, strict=True):
             assert isinstance(predictor, Predictor)
-            # Pooled before the convolutions, which are 1x1: less work where the student's map is the larger.
-            student_map, teacher_map = same_size(
+            # Pooled before the convolutions, which are 1x1: less work if the student's map is the
+            # larger one.
+            student_map, teacher_map = match_spatial(
                 student.features[stage].float(), teacher.features[stage].float()
             )
             parts.append(share * vid_loss(predictor.mean(student_map), teacher_map, predictor.rho))

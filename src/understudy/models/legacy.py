@@ -1,4 +1,7 @@
-"""The founding pair: the two networks that the founding repository trained and timed on CIFAR-10."""
+"""The legacy pair: the teacher and the student that the original project trained on CIFAR-10.
+
+Recipes know them as ``founding_teacher`` and ``founding_student``.
+"""
 
 from collections import OrderedDict
 
@@ -10,13 +13,13 @@ from understudy.kernels.norm_relu import norm_relu
 from understudy.models.base import Classifier, Outputs
 
 
-def founding_teacher(num_classes: int = 10, in_channels: int = 3) -> "FoundingTeacher":
-    """The founding teacher: 4,664,970 parameters at 10 classes.
+def founding_teacher(num_classes: int = 10, in_channels: int = 3) -> "LegacyTeacher":
+    """The legacy teacher: 4,664,970 parameters at 10 classes.
 
-    The founding repository calls it "ResNet18", after the stem and the widths that it shares with it. It has **no residual
-    connection** and 7 convolutions, so it is a plain network.
+    The original project calls it "ResNet18", because stem and widths are those of ResNet-18. It has
+    7 convolutions and **no residual connection**, so it is a plain network.
     """
-    return FoundingTeacher(num_classes, in_channels)
+    return LegacyTeacher(num_classes, in_channels)
 
 
 def founding_student(
@@ -25,24 +28,25 @@ def founding_student(
     dropout1: float = 0.5,
     dropout2: float = 0.3,
     pool_first: bool = True,
-) -> "FoundingStudent":
-    """The founding student: 106,826 parameters at 10 classes.
+) -> "LegacyStudent":
+    """The legacy student: 106,826 parameters at 10 classes.
 
     Args:
         num_classes: number of logits.
         in_channels: channels of the images.
         dropout1: dropout of the pooled features; 0 for none.
         dropout2: dropout of the head's hidden layer; 0 for none.
-        pool_first: ReLU after the max-pool, not before it as the founding code has it. Maximum and ReLU commute, so that it
-            is the same function and the same state dict at a quarter of the ReLU's work.
+        pool_first: ReLU after the max-pool, not before it as in the original code. Maximum and ReLU
+            commute, so it is the same function and state dict at a quarter of the ReLU's work.
     """
-    return FoundingStudent(num_classes, in_channels, dropout1, dropout2, pool_first)
+    return LegacyStudent(num_classes, in_channels, dropout1, dropout2, pool_first)
 
 
-class FoundingTeacher(Classifier):
-    """Stem (7x7 stride 2, max-pool) and three stages of two 3x3 convolutions, 128, 256 and 512 wide.
+class LegacyTeacher(Classifier):
+    """Stem (7x7 stride 2, max-pool) and three stages of two 3x3 convolutions.
 
-    Stage maps of a 32x32 image: ``[B, 64, 8, 8]``, ``[B, 128, 8, 8]``, ``[B, 256, 4, 4]``, ``[B, 512, 2, 2]``.
+    Stage maps of a 32x32 image: ``[B, 64, 8, 8]``, ``[B, 128, 8, 8]``, ``[B, 256, 4, 4]`` and
+    ``[B, 512, 2, 2]``.
     """
 
     def __init__(self, num_classes: int, in_channels: int) -> None:
@@ -87,10 +91,11 @@ class _TeacherStage(nn.Module):
         return norm_relu(self.bn2, self.conv2(norm_relu(self.bn1, self.conv1(x))))
 
 
-class FoundingStudent(Classifier):
-    """Four 3x3 convolutions 16, 32, 64 and 128 wide, a max-pool after each of the first three, a two-layer head.
+class LegacyStudent(Classifier):
+    """Four 3x3 convolutions, a max-pool after each of the first three, a two-layer head.
 
-    Stage maps of a 32x32 image: ``[B, 16, 16, 16]``, ``[B, 32, 8, 8]``, ``[B, 64, 4, 4]``, ``[B, 128, 4, 4]``.
+    Stage maps of a 32x32 image: ``[B, 16, 16, 16]``, ``[B, 32, 8, 8]``, ``[B, 64, 4, 4]`` and
+    ``[B, 128, 4, 4]``.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
-"""Students around the founding student's 106,826 parameters: other layouts of equal size, and one slightly larger.
+"""Students of about the legacy student's 106,826 parameters, and one slightly larger.
 
-All pool before the ReLU but after the batch norm, which then still folds into its convolution; keep no bias before a batch
-norm; and end in one linear layer, where the founding student spends 8,906 of its parameters on a two-layer head.
+All pool after the batch norm, so that it still folds into its convolution, and before the ReLU;
+have no bias before a batch norm; and end in one linear layer, where the legacy student spends 8,906
+of its parameters on a two-layer head.
 """
 
 from itertools import pairwise
@@ -21,7 +22,9 @@ def tiny_wide(
     widths: FourWidths = (32, 32, 64, 128),
     dropout: float = 0.0,
 ) -> "TinyPlain":
-    """The founding student's layout with a linear head and a wider first stage: 104,042 parameters at 10 classes.
+    """The legacy student with a wider first stage: 104,042 parameters at 10 classes.
+
+    The head is one linear layer.
 
     Args:
         num_classes: number of logits.
@@ -55,7 +58,9 @@ def tiny_res(
     widths: FourWidths = (16, 32, 48, 56),
     dropout: float = 0.0,
 ) -> "TinyResidual":
-    """Seven convolutions, every second one with a shortcut (He et al. 2016): 102,378 parameters at 10 classes.
+    """Seven convolutions with shortcuts (He et al. 2016): 102,378 parameters at 10 classes.
+
+    Every second convolution has one.
 
     Args:
         num_classes: number of logits.
@@ -121,7 +126,10 @@ class TinyPlain(_Tiny):
 
 
 class TinyResidual(_Tiny):
-    """A pooled 3x3 stem, then three stages of one plain and one residual 3x3 convolution; the first two pool."""
+    """A pooled 3x3 stem, then three stages of one plain and one residual 3x3 convolution.
+
+    The first two stages pool.
+    """
 
     def __init__(
         self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float
@@ -136,7 +144,10 @@ class TinyResidual(_Tiny):
 
 
 class TinySeparable(_Tiny):
-    """A pooled 3x3 stem, then three stages of two depthwise-separable convolutions; the first two pool."""
+    """A pooled 3x3 stem, then three stages of two depthwise-separable convolutions.
+
+    The first two stages pool.
+    """
 
     def __init__(
         self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float
@@ -153,7 +164,7 @@ class TinySeparable(_Tiny):
 
 
 class ConvPool(nn.Module):
-    """3x3 convolution, BN, max-pool 2 where asked for, ReLU."""
+    """3x3 convolution, BN, max-pool 2 if ``pool``, ReLU."""
 
     def __init__(self, in_channels: int, channels: int, pool: bool) -> None:
         super().__init__()
@@ -180,9 +191,9 @@ class Residual(nn.Module):
 
 
 class Separable(nn.Module):
-    """Depthwise 3x3 convolution, BN, ReLU, then a 1x1 convolution, BN, max-pool 2 where asked for, ReLU.
+    """Depthwise 3x3 convolution, BN, ReLU, then 1x1 convolution, BN, max-pool 2 if ``pool``, ReLU.
 
-    A shortcut goes around it wherever shapes allow.
+    A shortcut goes around it if shapes allow.
     """
 
     def __init__(self, in_channels: int, channels: int, pool: bool) -> None:
@@ -203,7 +214,7 @@ class Separable(nn.Module):
 
 
 def _he(model: nn.Module) -> None:
-    """He initialisation of the convolutions, for ReLU. A depthwise one has a fan-out of 9 in truth, not 9 x channels."""
+    """He initialisation of the convolutions, for ReLU; a depthwise one has a fan-out of 9."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.weight.shape[0] * module.weight[0, 0].numel() / module.groups

@@ -1,122 +1,150 @@
-"""One arm of a run on one seed: build, train, keep the weights, evaluate once at the end."""
+"""One training of a run: build, train, save the weights, evaluate once at the end."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from understudy.config.schema import RunConfig
-from understudy.data.prepare import prepare_data
+from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
-from understudy.events import SILENT, EpochResult, Progress, Silent
-from understudy.methods import method_config, needs_of
+from understudy.events import SILENT, Observer
 from understudy.methods.born_again import generation_seed
+from understudy.models.base import Classifier
 from understudy.runs.finish import TrainedArm, finish_arm
-from understudy.runs.folder import arm_folder, kept_weights
-from understudy.runs.networks import build, load_teacher, put_together, reuse_teacher
-from understudy.runs.plan import ArmSpec, link_of
+from understudy.runs.folder import RunFolder
+from understudy.runs.networks import (
+    build,
+    build_ensemble,
+    load_pretrained_teacher,
+    load_teacher,
+)
+from understudy.runs.plan import ArmRun, RunPlan
 from understudy.runs.results import ArmResult, read_result
 from understudy.training.device import make_fabric, resolve_precision
-from understudy.training.setup import Teaching, fit
+from understudy.training.setup import Teaching, Trained, fit
 from understudy.training.state import TrainingFiles
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+@dataclass(frozen=True)
+class ArmOptions:
+    """How a training is carried out; nothing here changes its numbers, but for the device.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads; ``None`` leaves them unchanged.
+        resume: read a finished result, or continue from the checkpoint.
+        cache: folder of teacher outputs; by default ``teacher-outputs`` in the user's cache.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    resume: bool = False
+    cache: str | None = None
+
+
 def run_arm(
-    config: RunConfig,
-    spec: ArmSpec,
-    run: Path,
-    device: str = "auto",
-    threads: int | None = None,
-    resume: bool = False,
-    cache: str | None = None,
-    final: bool = True,
-    report: Any = None,
+    plan: RunPlan,
+    run: ArmRun,
+    folder: RunFolder,
+    options: ArmOptions = ArmOptions(),
+    observer: Observer = SILENT,
     *,
-    teachers: Path | None = None,
+    final: bool = True,
+    teachers: RunFolder | None = None,
 ) -> ArmResult:
-    """Train one arm (or go on, or read its result), and evaluate it.
+    """Train one arm on one seed (or continue, or read its result), and evaluate it.
 
     Args:
-        config: of the run.
-        spec: which arm and seed.
-        run: the run's directory; ``arms/NAME`` and ``models/NAME.safetensors`` are written.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: CPU threads; ``None`` leaves them as they are.
-        resume: read a finished result, or go on from the checkpoint.
-        cache: folder of teacher outputs; by default ``teacher-outputs`` in the user's cache.
+        plan: of the run.
+        run: which arm and seed.
+        folder: ``arms/NAME`` and ``models/NAME.safetensors`` are written here.
+        options: device, threads, resume, cache.
+        observer: follows the training and may stop it.
         final: open the test split at the end; a search never does.
-        teachers: run directory that holds the trained teacher (members, assistants); ``run`` itself by default.
-        report: called with ``("progress", phase, epoch, done, total)`` and ``("epoch", EpochResult)``.
+        teachers: holds teacher, members and assistants; ``folder`` by default.
 
     Returns:
         the contents of ``result.json``.
     """
-    folder = arm_folder(run, spec.name)
-    result_path = folder / "result.json"
-    link = link_of(config, spec.arm)
-    if resume and result_path.exists():
-        if link.teaches_all and not link.members:
-            kept_weights(run, spec.name)  # said before a student is trained that could not hear it
-        return read_result(result_path)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    began = time.perf_counter()
-    train_config = link.train
-    data, test = prepare_data(config.data)
-    fabric = make_fabric(device, train_config.precision)
-    _check_shared(folder, fabric)
-    precision = resolve_precision(train_config.precision, fabric.device)
+    arm = run.arm
+    if options.resume and folder.result(run.name).exists():
+        if arm.is_shared and not arm.members:
+            folder.require_weights(run.name)  # fail before a student is trained without its teacher
+        return read_result(folder.result(run.name))
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    start = time.perf_counter()
+    data, test = prepare_data(plan.config.data)
+    fabric = make_fabric(options.device, arm.train.precision)
+    _check_shared(folder.arm(run.name), fabric)
 
-    torch.manual_seed(generation_seed(spec.seed, link.generation))
-    history: tuple[EpochResult, ...] = ()
-    network = (
-        put_together(config, link, run, data)
-        if link.members
-        else build(link.model, data, link.stages)
-    )
-    options = method_config(link.method)
-    if link.path is not None:
-        reuse_teacher(network, config, link, data, fabric.device, precision)
-    elif not link.members:
-        teacher = (
-            None
-            if needs_of(options) == "nothing"
-            else load_teacher(config, spec, run, data, fabric.device, teachers)
-        )
-        trained = fit(
-            network,
-            data,
-            Teaching(options, teacher, config.teacher.outputs, cache),
-            train_config,
-            fabric,
-            seed=spec.seed,
-            files=TrainingFiles(folder / "checkpoint.pt", resume),
-            observer=SILENT if report is None else _Reporter(report),
-        )
-        network, history = trained.network, trained.history
+    torch.manual_seed(generation_seed(run.seed, arm.generation))
+    if arm.members:
+        trained = Trained(build_ensemble(plan, arm, folder, data), ())
+    elif arm.path is not None:
+        trained = Trained(_given_network(plan, run, data, fabric), ())
+    else:
+        trained = _train(plan, run, folder, data, fabric, options, observer, teachers)
     written: Any = None
     if fabric.is_global_zero:
-        seconds = time.perf_counter() - began
         written = finish_arm(
-            config,
-            spec,
+            plan,
             run,
-            TrainedArm(network, history, seconds),
+            folder,
+            TrainedArm(trained.network, trained.history, time.perf_counter() - start),
             data,
             test if final else None,
             fabric,
-            teachers=teachers or run,
+            teachers=teachers or folder,
         )
     result: ArmResult = fabric.broadcast(written)
     return result
 
 
+def _given_network(plan: RunPlan, run: ArmRun, data: TrainingData, fabric: "Fabric") -> Classifier:
+    network = build(run.arm.model, data, run.arm.stages)
+    precision = resolve_precision(run.arm.train.precision, fabric.device)
+    least = plan.config.teacher.min_accuracy
+    load_pretrained_teacher(network, run.arm, data, fabric.device, precision, least)
+    return network
+
+
+def _train(
+    plan: RunPlan,
+    run: ArmRun,
+    folder: RunFolder,
+    data: TrainingData,
+    fabric: "Fabric",
+    options: ArmOptions,
+    observer: Observer,
+    teachers: RunFolder | None,
+) -> Trained:
+    """Build the network and its teacher, in this order (both draw random numbers), and train it."""
+    arm = run.arm
+    network = build(arm.model, data, arm.stages)
+    teacher = None
+    if arm.uses_teacher:
+        teacher = load_teacher(plan, run, folder, data, fabric.device, teachers)
+    return fit(
+        network,
+        data,
+        Teaching(arm.method, teacher, plan.config.teacher.outputs, options.cache),
+        arm.train,
+        fabric,
+        seed=run.seed,
+        files=TrainingFiles(folder.checkpoint(run.name), options.resume),
+        observer=observer,
+    )
+
+
 def _check_shared(folder: Path, fabric: "Fabric") -> None:
-    """Refuse ranks that do not see the run's folder: they read the teacher's weights that the first one writes there.
+    """All ranks must see the run's folder: they read the teacher's weights that the first one
+    writes there.
 
     Raises:
         UnderstudyError: on every rank.
@@ -127,26 +155,8 @@ def _check_shared(folder: Path, fabric: "Fabric") -> None:
         folder.mkdir(parents=True, exist_ok=True)
     fabric.barrier()
     missing: Any = torch.tensor(float(not folder.is_dir()), device=fabric.device)
-    blind = float(fabric.all_reduce(missing, reduce_op="sum"))  # type: ignore[arg-type]
-    if blind:
+    number = float(fabric.all_reduce(missing, reduce_op="sum"))  # type: ignore[arg-type]
+    if number:
         raise UnderstudyError(
-            f"{blind:.0f} ranks do not see {folder}: give --out on storage that all nodes share"
+            f"{number:.0f} ranks do not see {folder}: give --out on storage that all nodes share"
         )
-
-
-class _Reporter(Silent):
-    """Passes a training's events to ``report``, progress at most twice a second."""
-
-    def __init__(self, report: Any) -> None:
-        self.report, self.last = report, 0.0
-
-    def progress(self, progress: Progress, training: str = "") -> None:
-        """See :class:`~understudy.events.Observer`."""
-        now = time.monotonic()
-        if progress.done == progress.total or now - self.last > 0.5:
-            self.last = now
-            self.report("progress", progress.phase, progress.epoch, progress.done, progress.total)
-
-    def epoch(self, result: EpochResult, training: str = "") -> None:
-        """See :class:`~understudy.events.Observer`."""
-        self.report("epoch", result)

@@ -5,24 +5,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from understudy.config.schema import DataConfig, RunConfig
+from understudy.config.schema import DataConfig
 from understudy.data.dataset import SealedSplit, Split
 from understudy.data.prepare import TrainingData
 from understudy.evaluation.metrics import Metrics, metrics, predict
 from understudy.events import EpochResult
 from understudy.files import write_bytes, write_json
-from understudy.methods import method_config, needs_of
 from understudy.models import deployed
 from understudy.models.base import Classifier
-from understudy.runs.folder import arm_folder, weights_path
+from understudy.runs.folder import RunFolder, training_name
 from understudy.runs.history import write_history
-from understudy.runs.plan import ArmSpec, Link, chain_of, link_of, shown_to
+from understudy.runs.plan import Arm, ArmRun, RunPlan
 from understudy.runs.results import ArmResult, read_result
 from understudy.training.device import resolve_precision
 from understudy.training.weights import save_weights
@@ -47,22 +46,22 @@ class TrainedArm:
 
 
 def finish_arm(
-    config: RunConfig,
-    spec: ArmSpec,
-    run: Path,
+    plan: RunPlan,
+    run: ArmRun,
+    folder: RunFolder,
     trained: TrainedArm,
     data: TrainingData,
     test: SealedSplit | None,
     fabric: "Fabric",
     *,
-    teachers: Path,
+    teachers: RunFolder,
 ) -> ArmResult:
     """Evaluate a trained arm and write its files; ``result.json`` last of all.
 
     Args:
-        config: of the run.
-        spec: which arm and seed.
-        run: the run's directory.
+        plan: of the run.
+        run: which arm and seed.
+        folder: the run's directory.
         trained: what to evaluate and to write.
         data: its validation split is evaluated on.
         test: the test split; ``None`` leaves it sealed.
@@ -73,53 +72,50 @@ def finish_arm(
         the contents of ``result.json``; its seconds include the evaluation.
     """
     start = time.perf_counter()
-    folder = arm_folder(run, spec.name)
-    save_weights(weights_path(run, spec.name), deployed(trained.network))
-    write_history(folder / "history.csv", [(spec.arm, spec.seed, e) for e in trained.history])
-    taught = None
-    if spec.teacher_seed is not None:
-        taught = arm_folder(teachers, f"teacher-seed{spec.teacher_seed}")
+    arm = run.arm
+    save_weights(folder.weights(run.name), deployed(trained.network))
+    rows = [(arm.name, run.seed, epoch) for epoch in trained.history]
+    write_history(folder.arm_history(run.name), rows)
     evaluation = _Evaluation(
-        view=shown_to(config, spec.arm),
+        view=arm.inputs,
         device=fabric.device,
-        precision=resolve_precision(link_of(config, spec.arm).train.precision, fabric.device),
+        precision=resolve_precision(arm.train.precision, fabric.device),
+        run=run,
         folder=folder,
-        teacher=taught,
+        teachers=teachers,
     )
-    val = evaluation.measure(trained.network, data.val, "predictions-val.npz")
+    val = evaluation.measure(trained.network, data.val, "val")
     tested = None
     if test is not None:
-        opened = test.open_for_final_evaluation()
-        tested = evaluation.measure(trained.network, opened, "predictions.npz")
+        tested = evaluation.measure(trained.network, test.open_for_final_evaluation(), "test")
     seconds = trained.seconds + time.perf_counter() - start
-    result = _result(config, spec, trained.history, val, tested, fabric, seconds)
-    write_json(folder / "result.json", result)
-    return read_result(folder / "result.json")
+    result = _result(plan, run, trained.history, val, tested, fabric, seconds)
+    write_json(folder.result(run.name), result)
+    return read_result(folder.result(run.name))
 
 
 def _result(
-    config: RunConfig,
-    spec: ArmSpec,
+    plan: RunPlan,
+    run: ArmRun,
     history: Sequence[EpochResult],
     val: Metrics,
     test: Metrics | None,
     fabric: "Fabric",
     seconds: float,
 ) -> ArmResult:
-    link = link_of(config, spec.arm)
-    members = [chain_of(config)[name].model.name for name in link.members]
-    uses_teacher = needs_of(method_config(link.method)) != "nothing"
+    arm = run.arm
+    members = [plan.arm(name).model.name for name in arm.members]
     rates = [epoch.images_per_second for epoch in history if epoch.seconds > 0]
     best = max(history, key=lambda epoch: epoch.val_accuracy, default=None)
     return ArmResult(
         val=val,
         test=test,
-        arm=spec.arm,
-        seed=spec.seed,
-        model=" + ".join(members) or link.model.name,
-        method=_method_name(link),
-        taught_by=link.teacher if uses_teacher else None,
-        precision=resolve_precision(link.train.precision, fabric.device),
+        arm=arm.name,
+        seed=run.seed,
+        model=" + ".join(members) or arm.model.name,
+        method=_method_name(arm),
+        taught_by=arm.teacher if arm.uses_teacher else None,
+        precision=resolve_precision(arm.train.precision, fabric.device),
         threads=torch.get_num_threads(),
         ranks=fabric.world_size,
         seconds=seconds,
@@ -131,10 +127,10 @@ def _result(
     )
 
 
-def _method_name(link: Link) -> str:
-    if link.path:
+def _method_name(arm: Arm) -> str:
+    if arm.path:
         return "given"
-    return "ensemble" if link.members else method_config(link.method).name
+    return "ensemble" if arm.members else arm.method.name
 
 
 @dataclass(frozen=True)
@@ -145,26 +141,33 @@ class _Evaluation:
         view: normalisation of its inputs.
         device: where its network is.
         precision: ``fp32`` or ``bf16``.
+        run: which training it is.
         folder: where its predictions are written.
-        teacher: folder with the predictions of its teacher; ``None`` without one.
+        teachers: holds the predictions of its teacher, if it has one.
     """
 
     view: DataConfig
     device: torch.device
     precision: str
-    folder: Path
-    teacher: Path | None
+    run: ArmRun
+    folder: RunFolder
+    teachers: RunFolder
 
-    def measure(self, network: nn.Module, split: Split, file: str) -> Metrics:
-        """Metrics on a split, compared with the teacher's ``file``; the logits are written to it."""
+    def measure(self, network: nn.Module, split: Split, name: Literal["val", "test"]) -> Metrics:
+        """Metrics on a split, compared with the teacher's on the same; the logits are written."""
         logits = predict(network, split, self.view, self.device, precision=self.precision)
-        teacher_logits = None
-        if self.teacher is not None and (self.teacher / file).exists():
-            teacher_logits = _read_logits(self.teacher / file)
-        found = metrics(logits, split.labels, teacher_logits)
+        found = metrics(logits, split.labels, self._teacher_logits(name))
         saved = {"logits": logits.half().numpy(), "labels": split.labels.numpy()}
-        write_bytes(self.folder / file, _npz(saved))
+        write_bytes(self.folder.predictions(self.run.name, name), _npz(saved))
         return found
+
+    def _teacher_logits(self, split: Literal["val", "test"]) -> Tensor | None:
+        """float32 ``[N, K]``; ``None`` for the teacher itself, and if it was not evaluated on the
+        split."""
+        if self.run.teacher_seed is None:
+            return None
+        path = self.teachers.predictions(training_name("teacher", self.run.teacher_seed), split)
+        return _read_logits(path) if path.exists() else None
 
 
 def _read_logits(path: Path) -> Tensor:

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from understudy.config.schema import RunConfig
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.evaluation.latency import efficiency
 from understudy.evaluation.metrics import Metrics, metrics, predict
 from understudy.files import write_json
-from understudy.runs.folder import load_run
+from understudy.runs.folder import RunFolder, load_run, split_training_name, training_name
 from understudy.runs.networks import trained_network
-from understudy.runs.plan import ArmSpec, chain_of, shown_to, spec_of
+from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
 from understudy.runs.results import ArmCost, ArmSummary, read_results
 from understudy.runs.summary import measure_costs
 from understudy.training.device import resolve_device
@@ -35,30 +34,35 @@ def evaluate_run(
         UnderstudyError: if there is nothing to measure.
     """
     target = resolve_device(device)
-    run = path if path.is_dir() else path.parent.parent
-    config = load_run(run)
+    folder = RunFolder(path if path.is_dir() else path.parent.parent)
+    config = load_run(folder.path)
     if data is not None:
         config = replace(config, data=replace(config.data, path=data))
+    plan = resolve_plan(config)
     prepared, sealed = prepare_data(config.data)
     test = sealed.open_for_final_evaluation()
-    files = sorted((run / "models").glob("*.safetensors")) if path.is_dir() else [path]
+    files = folder.all_weights() if path.is_dir() else [path]
     if not files:
-        raise UnderstudyError(f"{run} has no trained weights yet")
-    specs = {file.stem: _spec(config, file.stem) for file in files}
+        raise UnderstudyError(f"{folder.path} has no trained weights yet")
+    runs = {file.stem: _run_of(plan, file.stem) for file in files}
     logits = {}
-    for name, spec in specs.items():
-        network = trained_network(config, spec, run, prepared).to(target)
-        logits[name] = predict(network, test, shown_to(config, spec.arm), target)
+    for name, run in runs.items():
+        network = trained_network(plan, run, folder, prepared).to(target)
+        logits[name] = predict(network, test, run.arm.inputs, target)
     measured = {}
-    for name, spec in specs.items():
-        teacher = logits.get(f"teacher-seed{spec.teacher_seed}")
+    for name, run in runs.items():
+        teacher = None
+        if run.teacher_seed is not None:
+            teacher = logits.get(training_name("teacher", run.teacher_seed))
         measured[name] = metrics(logits[name], test.labels, teacher)
     return measured
 
 
-def _spec(config: RunConfig, name: str) -> ArmSpec:
-    arm, _, seed = name.rpartition("-seed")
-    return replace(spec_of(config, arm, int(seed)), seed=int(seed))
+def _run_of(plan: RunPlan, name: str) -> ArmRun:
+    """The training of that name; a teacher may have been trained on another seed than the
+    plan's."""
+    arm, seed = split_training_name(name)
+    return replace(plan.arm_run(arm, seed), seed=seed)
 
 
 def benchmark_run(run: Path, *, threads: int = 1) -> dict[str, ArmCost]:
@@ -71,8 +75,9 @@ def benchmark_run(run: Path, *, threads: int = 1) -> dict[str, ArmCost]:
     """
     config = load_run(run)
     data, _ = prepare_data(config.data)
-    costs = measure_costs(config, run, list(chain_of(config)), data, threads)
-    if (run / "results.json").exists():
+    folder = RunFolder(run)
+    costs = measure_costs(resolve_plan(config), folder, data, threads)
+    if folder.results.exists():
         _replace_costs(run, costs, max(config.benchmark.batch_sizes), threads)
     return costs
 
@@ -85,7 +90,7 @@ def _replace_costs(run: Path, costs: Mapping[str, ArmCost], batch_size: int, thr
         arms={name: _with_cost(arm, costs[name], batch_size) for name, arm in results.arms.items()},
         latency_conditions=conditions and replace(conditions, threads=threads),
     )
-    write_json(run / "results.json", results)
+    write_json(RunFolder(run).results, results)
 
 
 def _with_cost(arm: ArmSummary, cost: ArmCost, batch_size: int) -> ArmSummary:

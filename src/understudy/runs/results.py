@@ -1,33 +1,30 @@
-"""Typed results of a run: ``result.json``, ``results.json`` and ``history.csv``.
+"""Typed results of a run: ``result.json`` and ``results.json``.
 
 Field names are the keys in the files. Fields with a default are missing in files of some earlier
 version. Accuracies are in [0, 1], sizes in MB of 2^20 bytes, latencies in milliseconds.
 """
 
-import csv
 import dataclasses
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from understudy.errors import UnderstudyError
 from understudy.evaluation.environment import Machine
 from understudy.evaluation.latency import Efficiency, Latency, ModelSize
 from understudy.evaluation.results import Metrics
 from understudy.evaluation.statistics import PairedGain, Summary
-from understudy.events import EpochResult
-from understudy.files import from_json, optional_key
-from understudy.runs.history import write_history
+from understudy.files import LEFT_OUT_IF_NONE, from_json
+from understudy.runs.folder import RunFolder
 
 SCHEMA = 1
 AGAIN = "run again with --resume to write it again"
 """What to do about a damaged file of a run."""
 
 
-# -- one training -----------------------------------------------------------------------------------
+# -- one training ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +51,7 @@ class ArmResult:
     """
 
     val: Metrics
-    test: Metrics | None = optional_key()
+    test: Metrics | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     arm: str
     seed: int
     model: str
@@ -73,7 +70,7 @@ class ArmResult:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedResult:
-    """One seed of an arm in ``results.json``: an :class:`ArmResult` without what its seeds share."""
+    """One seed of an arm in ``results.json``: :class:`ArmResult` without what its seeds share."""
 
     val: Metrics | None = None
     test: Metrics
@@ -101,11 +98,15 @@ def read_result(path: Path) -> ArmResult:
     Raises:
         UnderstudyError: if the file is damaged.
     """
-    advice = f"delete {path} and run again with --resume"
-    return from_json(ArmResult, _read(path, advice), str(path), advice)
+    advice = "delete it, and --resume evaluates that training again"
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        raise UnderstudyError(f"{path} is damaged: {advice}") from None
+    return from_json(ArmResult, content, str(path), advice)
 
 
-# -- all arms of a run -------------------------------------------------------------------------------
+# -- all arms of a run -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +265,27 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Published:
+    """Published numbers of an arm, in the units of the measured ones; ``None`` if not published."""
+
+    accuracy: float | None = None
+    nll: float | None = None
+    ece: float | None = None
+    agreement: float | None = None
+    parameters: float | None = None
+    size_mb: float | None = None
+    compression: float | None = None
+    macs: float | None = None
+    latency_ms: float | None = None
+
+    @classmethod
+    def of(cls, reference: Mapping[str, float]) -> "Published":
+        """Those entries of a recipe's ``reference`` that a report can show."""
+        known = {part.name for part in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in reference.items() if key in known})
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunResults:
     """Everything that a run measured, as in ``results.json``.
 
@@ -309,10 +331,9 @@ class RunResults:
         """Name of the first arm of this role."""
         return next((name for name, arm in self.arms.items() if arm.role == role), None)
 
-    def published(self, arm: str, key: str) -> float | None:
-        """A published number of an arm, if there is one and it is finite."""
-        value = self.reference.get(arm, {}).get(key)
-        return value if present(value) else None
+    def published(self, arm: str) -> Published:
+        """The published numbers of an arm."""
+        return Published.of(self.reference.get(arm, {}))
 
 
 def load_results(folder: Path) -> dict[str, Any]:
@@ -321,8 +342,8 @@ def load_results(folder: Path) -> dict[str, Any]:
     Raises:
         UnderstudyError: if the file is missing, damaged or of another schema.
     """
-    path = Path(folder) / "results.json"
-    results = _read(path, AGAIN)
+    path = RunFolder(Path(folder)).results
+    results = _read(path)
     if not isinstance(results, dict) or results.get("schema") != SCHEMA:
         found = results.get("schema") if isinstance(results, dict) else None
         raise UnderstudyError(
@@ -338,10 +359,15 @@ def read_results(run: Path) -> RunResults:
     Raises:
         UnderstudyError: if the file is missing, damaged or of another schema.
     """
-    return from_json(RunResults, load_results(run), str(Path(run) / "results.json"), AGAIN)
+    return from_json(RunResults, load_results(run), str(RunFolder(Path(run)).results), AGAIN)
 
 
-def _read(path: Path, advice: str) -> Any:
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder's ``results.json`` is that of a sweep; raises as :func:`load_results`."""
+    return load_results(folder).get("kind") == "sweep"
+
+
+def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -350,73 +376,4 @@ def _read(path: Path, advice: str) -> Any:
         ) from None
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise UnderstudyError(f"{path} cannot be read ({reason}); {advice}") from None
-
-
-def present(value: Any) -> TypeGuard[float]:
-    """Whether this is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-# -- history.csv -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class HistoryRow:
-    """One epoch of one training."""
-
-    arm: str
-    seed: int
-    epoch: EpochResult
-
-
-_NUMBERS = ("lr", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second")
-
-
-def read_history(run: Path) -> list[HistoryRow]:
-    """The rows of ``run/history.csv``, of all arms and seeds; empty if there is no such file.
-
-    Raises:
-        UnderstudyError: if the file is damaged.
-    """
-    path = run / "history.csv"
-    if not path.exists():
-        return []
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return [_history_row(row) for row in csv.DictReader(file)]
-    except (ValueError, TypeError, KeyError):
-        raise UnderstudyError(
-            f"{path} is not a history of a run; delete it to make the report without training curves"
-        ) from None
-
-
-def gather_history(out: Path, folders: Iterable[Path]) -> None:
-    """Write the ``history.csv`` of a run from those of its arms, in this order."""
-    rows: list[HistoryRow] = []
-    for folder in folders:
-        rows += read_history(folder)
-    write_history(out / "history.csv", [(row.arm, row.seed, row.epoch) for row in rows])
-
-
-def _history_row(row: Mapping[str, str]) -> HistoryRow:
-    if not row["arm"]:
-        raise ValueError("a row without an arm")
-    filled = {column: text for column, text in row.items() if text}
-    numbers = {column: float(row[column]) for column in _NUMBERS}
-    others = set(filled) - {"arm", "seed", "epoch", "label_seconds", *_NUMBERS}
-    losses = [column for column in filled if column in others and column.startswith("train_")]
-    measures = [column for column in filled if column in others and column not in losses]
-    epoch = EpochResult(
-        epoch=int(row["epoch"]),
-        losses={column.removeprefix("train_"): float(row[column]) for column in losses},
-        measures={column: float(row[column]) for column in measures},
-        label_seconds=float(filled.get("label_seconds", 0.0)),
-        **numbers,
-    )
-    return HistoryRow(row["arm"], int(row["seed"]), epoch)
-
-
-def epochs_of(history: Sequence[HistoryRow], arm: str) -> list[EpochResult]:
-    """The epochs of an arm, over all its seeds."""
-    return [row.epoch for row in history if row.arm == arm]
+        raise UnderstudyError(f"{path} cannot be read ({reason}); {AGAIN}") from None

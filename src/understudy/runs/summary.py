@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from understudy.config.recipe import to_mapping
-from understudy.config.schema import RunConfig
 from understudy.data.prepare import TrainingData
 from understudy.evaluation.latency import (
     LatencySettings,
@@ -16,9 +14,10 @@ from understudy.evaluation.latency import (
 )
 from understudy.evaluation.statistics import Summary, paired_gain, summarise, verdict
 from understudy.models import deployed
-from understudy.runs.folder import arm_folder, weights_path
+from understudy.runs.folder import RunFolder, training_name
+from understudy.runs.history import gather_history
 from understudy.runs.networks import trained_network
-from understudy.runs.plan import Link, chain_of, spec_of
+from understudy.runs.plan import Arm, RunPlan
 from understudy.runs.results import (
     SCHEMA,
     ArmCost,
@@ -31,34 +30,28 @@ from understudy.runs.results import (
     RunResults,
     SeedResult,
     StoredSize,
-    gather_history,
 )
 
 ROLES = ("teacher", "baseline", "distilled")
 
 
 def measure_costs(
-    config: RunConfig,
-    out: Path,
-    arms: Sequence[str],
-    data: TrainingData,
-    threads: int | None = None,
+    plan: RunPlan, folder: RunFolder, data: TrainingData, threads: int | None = None
 ) -> dict[str, ArmCost]:
     """Size, multiply-accumulates and latency of one network per arm, the networks taking turns.
 
     Args:
-        config: of the run.
-        out: the run's directory, with its weights.
-        arms: names, in the order of the result.
+        plan: of the run; its order is that of the result.
+        folder: the run's directory, with its weights.
         data: its images give the input's shape.
         threads: CPU threads while timing; those of the recipe by default.
     """
-    specs = {arm: spec_of(config, arm, config.seeds[0]) for arm in arms}
+    runs = {arm: plan.arm_run(arm, plan.config.seeds[0]) for arm in plan.arms}
     networks = {
-        arm: deployed(trained_network(config, spec, out, data)) for arm, spec in specs.items()
+        arm: deployed(trained_network(plan, run, folder, data)) for arm, run in runs.items()
     }
-    settings = LatencySettings.of(config.benchmark, threads)
-    latencies = measure_latency(networks, data.image_shape, settings)
+    settings = LatencySettings.of(plan.config.benchmark, threads)
+    latencies = measure_latency(networks, data.image.shape, settings)
     costs = {}
     for arm, network in networks.items():
         size = model_size(network)
@@ -66,16 +59,16 @@ def measure_costs(
             parameters=size.parameters,
             buffers=size.buffers,
             size_mb=size.size_mb,
-            file_bytes=weights_path(out, specs[arm].name).stat().st_size,
-            macs=count_macs(network, data.image_shape),
+            file_bytes=folder.weights(runs[arm].name).stat().st_size,
+            macs=count_macs(network, data.image.shape),
         )
         costs[arm] = ArmCost(stored, latencies[arm])
     return costs
 
 
 def assemble(
-    config: RunConfig,
-    out: Path,
+    plan: RunPlan,
+    folder: RunFolder,
     finished: Mapping[str, ArmResult],
     data: TrainingData,
     num_test: int,
@@ -85,8 +78,8 @@ def assemble(
     """Everything that was measured; also writes the run's ``history.csv``.
 
     Args:
-        config: of the run.
-        out: the run's directory.
+        plan: of the run.
+        folder: the run's directory.
         finished: all trainings, by name.
         data: the images.
         num_test: number of test images.
@@ -97,14 +90,15 @@ def assemble(
         the results, still without environment and seconds.
     """
     by_arm = {arm: [r for r in finished.values() if r.arm == arm] for arm in costs}
-    links = chain_of(config)
+    config = plan.config
     largest = max(config.benchmark.batch_sizes)
     arms = {
-        arm: _arm_summary(links[arm], runs, costs[arm], costs["teacher"], largest)
+        arm: _arm_summary(plan.arm(arm), runs, costs[arm], costs["teacher"], largest)
         for arm, runs in by_arm.items()
     }
     trainings = [result for runs in by_arm.values() for result in runs]
-    gather_history(out, [arm_folder(out, f"{r.arm}-seed{r.seed}") for r in trainings])
+    names = [training_name(result.arm, result.seed) for result in trainings]
+    gather_history(folder.path, [folder.arm(name) for name in names])
     mapping = to_mapping(config)
     return RunResults(
         schema=SCHEMA,
@@ -119,20 +113,20 @@ def assemble(
             repeats=config.benchmark.repeats,
             warmup=config.benchmark.warmup,
         ),
-        comparisons=_comparisons(links, by_arm),
+        comparisons=_comparisons(plan, by_arm),
         reference=mapping["reference"],
     )
 
 
 def _arm_summary(
-    link: Link, results: Sequence[ArmResult], cost: ArmCost, teacher: ArmCost, batch_size: int
+    arm: Arm, results: Sequence[ArmResult], cost: ArmCost, teacher: ArmCost, batch_size: int
 ) -> ArmSummary:
     runs = tuple(SeedResult.of(result) for result in results)
     accuracy = summarise([run.test.accuracy for run in runs])
     assert accuracy is not None, "every arm has a seed, and every seed a test accuracy"
     return ArmSummary(
-        role=link.arm if link.arm in ROLES else "extra",
-        part=link.role,
+        role=arm.name if arm.name in ROLES else "extra",
+        part=arm.role,
         taught_by=results[0].taught_by,
         model=results[0].model,
         method=results[0].method,
@@ -158,18 +152,18 @@ def _over_seeds(runs: Sequence[SeedResult], metric: str) -> Summary | None:
 
 
 def _comparisons(
-    links: Mapping[str, Link], by_arm: Mapping[str, Sequence[ArmResult]]
+    plan: RunPlan, by_arm: Mapping[str, Sequence[ArmResult]]
 ) -> tuple[Comparison, ...]:
     found = []
-    for arm, link in links.items():
-        reference = _compared_with(link, links)
+    for name, arm in plan.arms.items():
+        reference = _compared_with(arm, plan)
         if reference is None:
             continue
-        gain = paired_gain(_accuracies(by_arm[arm]), _accuracies(by_arm[reference]))
-        sentence = verdict(arm, gain)
+        gain = paired_gain(_accuracies(by_arm[name]), _accuracies(by_arm[reference]))
+        sentence = verdict(name, gain)
         if reference != "baseline":
             sentence += f" (against {reference})"
-        found.append(Comparison.of(arm, reference, gain, sentence))
+        found.append(Comparison.of(name, reference, gain, sentence))
     return tuple(found)
 
 
@@ -177,23 +171,23 @@ def _accuracies(results: Sequence[ArmResult]) -> list[float]:
     return [result.test.accuracy for result in results if result.test is not None]
 
 
-def _compared_with(link: Link, links: Mapping[str, Link]) -> str | None:
+def _compared_with(arm: Arm, plan: RunPlan) -> str | None:
     """The arm whose plain training of the same network shows what a taught arm has gained.
 
     A born-again network is like the teacher, so the baseline shows it only if the student is, too;
     otherwise the teacher does, if there is one for each seed. ``None`` if no arm shows it.
     """
-    if link.role not in ("generation", "distilled", "extra"):
+    if not arm.is_taught:
         return None
-    baseline, teacher = links["baseline"], links["teacher"]
-    if not link.generation or (link.model, link.stages, link.train) == (
+    baseline, teacher = plan.arm("baseline"), plan.arm("teacher")
+    if not arm.generation or (arm.model, arm.stages, arm.train) == (
         baseline.model,
         baseline.stages,
         baseline.train,
     ):
         return "baseline"
     same = (
-        link.model == teacher.model
+        arm.model == teacher.model
         and teacher.seed is None
         and not teacher.members
         and teacher.path is None
@@ -210,6 +204,6 @@ def describe_data(data: TrainingData, num_test: int) -> DataFacts:
         num_test=num_test,
         num_classes=data.num_classes,
         class_names=tuple(data.class_names),
-        image_shape=tuple(data.image_shape),
+        image_shape=tuple(data.image.shape),
         fingerprint=data.fingerprint,
     )

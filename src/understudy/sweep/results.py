@@ -1,11 +1,9 @@
-"""Typed results of a sweep: ``results.json`` and ``trials.csv``.
+"""Typed results of a sweep: its ``results.json``.
 
 Trials are compared on validation images; only the winner and its baseline are tested. Field names
 are the keys in the file, accuracies are in [0, 1].
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,10 +21,10 @@ from understudy.evaluation.statistics import (
     summarise,
     verdict,
 )
-from understudy.files import from_json, optional_key, write_bytes
+from understudy.files import LEFT_OUT_IF_NONE, from_json
 from understudy.runs.results import ArmResult, DataFacts, load_results
 from understudy.sweep.search import Record
-from understudy.sweep.space import Choice, Dimension, Range, plain_values
+from understudy.sweep.space import Choice, Range, baseline_values
 
 State = Literal["complete", "pruned", "failed"]
 
@@ -54,10 +52,10 @@ class TrialRun:
 
     seed: int
     val: Metrics
-    test: Metrics | None = optional_key()
-    seconds: float | None = optional_key()
-    images_per_second: float | None = optional_key()
-    epochs: int | None = optional_key()
+    test: Metrics | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    seconds: float | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    images_per_second: float | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    epochs: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
     @classmethod
     def of(cls, result: ArmResult, final: bool = False) -> "TrialRun":
@@ -247,6 +245,17 @@ class SweepResults:
             missing = [key for key in keys if key not in trial.values]
             if missing:
                 raise ValueError(f"trial {trial.number} has no value of {missing[0]}")
+        for dimension in self.space:
+            if isinstance(dimension, Choice):
+                self._check_values(dimension)
+
+    def _check_values(self, dimension: Choice) -> None:
+        for trial in self.trials:
+            value = trial.values[dimension.key]
+            if value not in dimension.values:
+                raise ValueError(
+                    f"trial {trial.number} has {dimension.key} {value!r}, which was not swept"
+                )
 
 
 def read_sweep(folder: Path) -> SweepResults:
@@ -306,9 +315,9 @@ def best_of(records: Sequence[Record]) -> Record | None:
     )
 
 
-def plain_key(values: Mapping[str, Any]) -> str:
+def baseline_key(values: Mapping[str, Any]) -> str:
     """Names the baseline that belongs to a trial: the swept values that change it, too."""
-    return json.dumps(plain_values(values), sort_keys=True)
+    return json.dumps(baseline_values(values), sort_keys=True)
 
 
 def trial_entries(
@@ -322,7 +331,7 @@ def trial_entries(
             continue
         runs = tuple(sorted(read_runs(record.runs), key=lambda run: order.index(run.seed)))
         done = record.state == "complete"
-        baseline = plain.get(plain_key(record.values), ())
+        baseline = plain.get(baseline_key(record.values), ())
         trial = Trial(
             number=record.number,
             values=record.values,
@@ -340,7 +349,7 @@ def baseline_entries(
     records: Sequence[Record], plain: Mapping[str, Sequence[TrialRun]]
 ) -> tuple[Baseline, ...]:
     """The baselines, in the order of the trials they belong to."""
-    keys = dict.fromkeys(plain_key(record.values) for record in records)
+    keys = dict.fromkeys(baseline_key(record.values) for record in records)
     return tuple(
         Baseline(values=json.loads(key), runs=tuple(plain[key]), summary=accuracy_of(plain[key]))
         for key in keys
@@ -364,34 +373,3 @@ def final_entry(
 
 def _final_arm(runs: Sequence[TrialRun]) -> FinalArm:
     return FinalArm(runs=tuple(runs), summary=accuracy_of(runs, "test"))
-
-
-def write_trials(path: Path, space: Sequence[Dimension], trials: Sequence[Trial]) -> None:
-    """``trials.csv``: one row per trial, atomically."""
-    keys = [dimension.key for dimension in space]
-    columns = ["number", *keys, "state", "seeds", "val_accuracy", "std", "low", "high"]
-    columns += ["gain", "gain_low", "gain_high", "seconds", "reason"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for trial in trials:
-        writer.writerow(_csv_row(trial))
-    write_bytes(path, text.getvalue().encode())
-
-
-def _csv_row(trial: Trial) -> dict[str, Any]:
-    row = {key: _csv_value(value) for key, value in trial.values.items()}
-    row |= {"number": trial.number, "state": trial.state, "reason": trial.reason}
-    row |= {"seeds": len(trial.runs), "seconds": 0 if trial.seconds is None else trial.seconds}
-    if trial.summary is not None:
-        summary = trial.summary
-        row |= {"val_accuracy": summary.mean, "std": summary.std}
-        row |= {"low": summary.low, "high": summary.high}
-    if trial.gain is not None:
-        gain = trial.gain
-        row |= {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high}
-    return row
-
-
-def _csv_value(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, (list, dict)) else value

@@ -19,7 +19,7 @@ from understudy.data.views import Views
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer, Progress
 from understudy.models.base import Outputs
-from understudy.models.ensemble import Ensemble, pooled
+from understudy.models.ensemble import Ensemble, mean_outputs
 from understudy.teachers.base import UNAUGMENTED, Teacher
 from understudy.teachers.frozen import FrozenTeacher
 from understudy.teachers.output_store import (
@@ -95,7 +95,7 @@ class CachedTeacher(Teacher):
         rows = self._rows_of(batch).float()
         if self.weights is not None:
             members = [Outputs(logits) for logits in rows.chunk(len(self.weights), 1)]
-            return pooled(members, self.weights)
+            return mean_outputs(members, self.weights)
         if self.store.embedding_dim:
             logits, embedding = rows.split((self.store.num_classes, self.store.embedding_dim), 1)
             return Outputs(logits, embedding=embedding)
@@ -261,7 +261,7 @@ def cached_teacher(
         "normalisation": f"{data.config.mean} {data.config.std}",
         "precision": teacher.precision,
     }
-    weights = teacher.model.shares if isinstance(teacher.model, Ensemble) else None
+    weights = teacher.model.weights if isinstance(teacher.model, Ensemble) else None
     store = OutputStore(
         Path(cache) if cache else default_cache(),
         parts,

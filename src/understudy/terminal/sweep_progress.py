@@ -1,75 +1,81 @@
-"""The live picture of a sweep: one bar over all trainings' epochs, and a line for each trial that has ended."""
+"""A sweep on the terminal: one bar over the epochs of all trainings, and a line per trial."""
 
+import re
 import sys
 import time
-from types import TracebackType
-from typing import Any
+from collections.abc import Callable
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
+
+from understudy.events import EpochResult, Progress
+from understudy.terminal.progress import Display
+from understudy.terminal.time_left import TimeLeft, time_left_text
+
+_SHARED = re.compile(r"(teacher|member\d+|assistant\d+)-seed")
+"""Names of the trainings before the trials."""
 
 
-class SweepDisplay:
-    """Follows a sweep on standard error.
+class SweepDisplay(Display):
+    """The trainings of a sweep.
+
+    Without a terminal: a line per message with the time left, and per epoch of a teacher.
 
     Args:
-        shown: ``False`` keeps silent.
         console: where to draw; standard error by default.
+        clock: seconds on a clock that never goes back.
     """
 
-    def __init__(self, shown: bool = True, console: Console | None = None) -> None:
-        self.console = console or Console(file=sys.stderr)
-        self.shown = shown
-        self.live = shown and self.console.is_terminal
-        self.total = self.done = 0
-        self.started = time.monotonic()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[news]}"),
-            TimeRemainingColumn(),
-        )
-        self.progress = Progress(*columns, console=self.console)
-        self.bar: TaskID | None = None
-
-    def __enter__(self) -> "SweepDisplay":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
+    def __init__(
+        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        if self.bar is not None:
-            self.progress.stop()
+        console = console or Console(file=sys.stderr)
+        names = ("news", "left")
+        fields = [TextColumn(f"{{task.fields[{name}]}}") for name in names]
+        text = TextColumn("{task.description}")
+        super().__init__(Bars(text, BarColumn(), *fields, console=console), console)
+        self.time_left = TimeLeft(clock)
+        self.total = self.done = 0
+        self._task: TaskID | None = None
 
-    def expect(self, epochs: int) -> None:
-        """More (or, below 0, fewer) epochs are to come."""
+    def expect(self, epochs: int, training: str = "") -> None:
+        """So many more epochs are to come."""
         self.total += epochs
-        if self.live and self.bar is None:  # not before: the teacher has a picture of its own
-            self.progress.start()
-            self.bar = self.progress.add_task("sweep", total=None, news="")
-        self._draw("")
+        self.time_left.expect(epochs, training)
+        self._draw()
 
-    def epoch(self, training: str, result: Any) -> None:
-        """A training has finished an epoch."""
+    def progress(self, progress: Progress, training: str = "") -> None:
+        """For the time left."""
+        if progress.phase in ("train", "label"):
+            self.time_left.progress(progress, training)
+            self._draw()
+
+    def epoch(self, result: EpochResult, training: str = "") -> None:
+        """Move the bar; print a teacher's epoch."""
         self.done += 1
-        self._draw(f"{training} epoch {result.epoch + 1}: val {100 * result.val_accuracy:.2f} %")
+        self.time_left.epoch(result, training)
+        line = f"{training}  epoch {result.epoch + 1}  val {100 * result.val_accuracy:.2f} %"
+        if self.live:
+            self._draw(line)
+        elif _SHARED.match(training):
+            super().message(line)
 
-    def say(self, line: str) -> None:
-        """One line above the bar, with the time left where no bar shows it."""
-        if not self.shown:
+    def message(self, line: str) -> None:
+        """One line above the bar, with the time left if no bar shows it."""
+        left = "" if self.live else self._left_text()
+        super().message(f"{line}  ({left})" if left else line)
+
+    def _left_text(self) -> str:
+        seconds = self.time_left.seconds()
+        return time_left_text(seconds) if seconds and self.done < self.total else ""
+
+    def _draw(self, news: str | None = None) -> None:
+        if not self.live:
             return
-        if not self.live and 0 < self.done < self.total:
-            left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
-            line = f"{line}  (about {left / 60:.0f} min left)"
-        (self.progress.console if self.live else self.console).print(
-            line, highlight=False, markup=False, soft_wrap=True
-        )
-
-    def _draw(self, news: str) -> None:
-        if self.bar is not None:
-            self.progress.update(
-                self.bar, total=self.total, completed=min(self.done, self.total), news=news
-            )
+        if self._task is None:
+            self._task = self.bars.add_task("sweep", total=None, news="", left="")
+        if news is not None:
+            self.bars.update(self._task, news=news)
+        done = min(self.done, self.total)
+        self.bars.update(self._task, total=self.total, completed=done, left=self._left_text())

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from understudy.config.schedules import Curriculum
 from understudy.data.loader import TrainBatches
-from understudy.data.sampling import Pace
+from understudy.data.sampling import CurriculumSampler
 from understudy.events import SILENT, Observer
 from understudy.teachers.base import UNAUGMENTED, Teacher
 
@@ -21,7 +21,7 @@ def make_sampler(
     batches: TrainBatches,
     epochs: int,
     observer: Observer = SILENT,
-) -> Pace:
+) -> CurriculumSampler:
     """Which images each epoch draws from.
 
     Args:
@@ -32,7 +32,7 @@ def make_sampler(
         observer: follows the labelling.
     """
     found = hardness(teacher, batches, curriculum.by, observer)
-    return Pace(rank_images(found), curriculum.shares(epochs))
+    return CurriculumSampler(rank_images(found), curriculum.shares(epochs))
 
 
 @torch.no_grad()
@@ -48,7 +48,7 @@ def hardness(
             probability).
         observer: follows the labelling.
     """
-    views = batches.policy.plain()
+    views = batches.policy.identity_views()
     teacher.prepare(UNAUGMENTED, views, observer)
     device = batches.device if batches.images is not None else torch.device("cpu")
     views = views.to(device)
@@ -70,7 +70,7 @@ def rank_images(hardness: Tensor) -> Tensor:
 
 def ranked_images(batches: TrainBatches) -> Tensor | None:
     """int64 ``[N]``: the ranking that a curriculum's batches are drawn by; ``None`` without one."""
-    return None if batches.pace is None else batches.pace.easy_first
+    return None if batches.sampler is None else batches.sampler.ranked_images
 
 
 def set_ranked_images(batches: TrainBatches, ranked: Tensor) -> None:
@@ -79,5 +79,5 @@ def set_ranked_images(batches: TrainBatches, ranked: Tensor) -> None:
     A resumed training takes the one it started with: on another machine the teacher may round
     differently and rank the images differently.
     """
-    assert batches.pace is not None, "only a curriculum ranks images"
-    batches.pace = replace(batches.pace, easy_first=ranked)
+    assert batches.sampler is not None, "only a curriculum ranks images"
+    batches.sampler = replace(batches.sampler, ranked_images=ranked)

@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ def make_fabric(device: str, precision: str) -> "Fabric":
     """
     from lightning_fabric import Fabric
 
+    # One line per process on its precision and ranks, which results.json records.
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     accelerator = resolve_device(device).type
     if accelerator == "cpu":
         keep_freed_memory()

@@ -26,7 +26,7 @@ from understudy.training.state import (
     run_fingerprint,
 )
 from understudy.training.step import Step, rank_weight
-from understudy.training.totals import EpochTotals, check_finite
+from understudy.training.totals import EpochTotals, check_finite, steady_rate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -107,7 +107,7 @@ def train_steps(
         epoch_start = time.perf_counter()
         label_seconds = epoch_start - label_start
         step.wrapped.train()
-        totals, lr = EpochTotals(), 0.0
+        totals, lr, first_step = EpochTotals(), 0.0, 0.0
         for number, batch in enumerate(batches.epoch(epoch, views)):
             lr = learning_rate(config, epoch * len(batches) + number, len(batches))
             outputs = None if teacher is None else teacher.outputs(batch)
@@ -118,6 +118,8 @@ def train_steps(
             if observer is not SILENT:
                 observer.progress(Progress("train", number + 1, len(batches), epoch))
             paused = time.perf_counter()
+            if number == 0 and epoch == start:
+                first_step = paused - epoch_start
             yield None
             epoch_start += time.perf_counter() - paused
         means = totals.means(fabric, method.measures())
@@ -134,7 +136,7 @@ def train_steps(
                 val_loss=val_loss,
                 val_accuracy=val_accuracy,
                 seconds=seconds,
-                images_per_second=means.images / seconds,
+                images_per_second=steady_rate(batches, means.images, seconds, first_step),
                 label_seconds=label_seconds,
                 measures=means.measures,
             )

@@ -172,7 +172,7 @@ def _set_curriculum(
             f"but {options.name} has no teacher"
         )
     sampler = make_sampler(options.curriculum, teacher, batches, config.epochs)
-    batches.pace = replace(sampler, easy_first=fabric.broadcast(sampler.easy_first))
+    batches.sampler = replace(sampler, ranked_images=fabric.broadcast(sampler.ranked_images))
 
 
 def make_context(

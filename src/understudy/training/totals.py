@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from understudy.data.loader import TrainBatches
 from understudy.errors import UnderstudyError
 
 if TYPE_CHECKING:
@@ -95,3 +96,17 @@ def check_finite(means: Mapping[str, float], epoch: int) -> None:
                 f"the loss ({name}) is not finite in epoch {epoch}: lower train.lr or set "
                 "train.grad_clip; the checkpoint still holds the last good epoch"
             )
+
+
+def steady_rate(batches: TrainBatches, images: float, seconds: float, first_step: float) -> float:
+    """Images per second of an epoch, without a first step that compiles and allocates.
+
+    Args:
+        batches: of all ranks.
+        images: of the epoch, over all ranks.
+        seconds: wall time of the epoch's steps.
+        first_step: wall time of its first step in the first epoch of a session; otherwise 0.
+    """
+    if first_step == 0.0 or len(batches) == 1:
+        return images / seconds
+    return (images - batches.batch_size) / (seconds - first_step)

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.worlds import SeenEvents
 
 from understudy.data.sources import base as source
 from understudy.data.sources.base import (
+    Decoding,
     decode,
     decode_all,
     existing,
@@ -15,7 +17,6 @@ from understudy.data.sources.base import (
     fit_arrays,
     identity,
     in_memory,
-    no_progress,
 )
 from understudy.errors import UnderstudyError
 
@@ -56,8 +57,8 @@ def test_what_is_no_eight_bit_bitmap_is_refused_by_name() -> None:
 def test_fit_keeps_the_centre() -> None:
     pixels = np.zeros((8, 16, 3), np.uint8)
     pixels[:, 4:12] = 200  # the centre square
-    assert (np.asarray(fit(Image.fromarray(pixels), 8)) == 200).all()
-    tall = fit(Image.fromarray(pixels.transpose(1, 0, 2)), 4)
+    assert (np.asarray(fit(Image.fromarray(pixels), (8, 8))) == 200).all()
+    tall = fit(Image.fromarray(pixels.transpose(1, 0, 2)), (4, 4))
     assert tall.size == (4, 4)
 
 
@@ -70,18 +71,19 @@ def test_images_are_decoded_in_order(side: int) -> None:
         0, 256, (200, side, side, 3) if side == 4 else (70, side, side, 3), np.uint8
     )
     out = np.zeros_like(images)
-    seen: list[int] = []
+    seen = SeenEvents()
     items = ((f"image {row}", encoded(Image.fromarray(image))) for row, image in enumerate(images))
-    decode_all(items, out, None, lambda what, done, total: seen.append(done), "decoding")
+    decode_all(items, out, Decoding(observer=seen), "decoding")
     assert np.array_equal(out, images)
-    assert seen == sorted(seen) and seen[-1] == len(images)
+    done = [step.done for step in seen.steps]
+    assert done == sorted(done) and done[-1] == len(images)
 
 
 def test_the_first_bad_image_in_order_is_named() -> None:
     good = encoded(Image.new("RGB", (4, 4)))
     items = [(f"image {row}", b"broken" if row in (90, 150) else good) for row in range(200)]
     with pytest.raises(UnderstudyError, match="image 90:"):
-        decode_all(items, np.empty((200, 4, 4, 3), np.uint8), None, no_progress, "")
+        decode_all(items, np.empty((200, 4, 4, 3), np.uint8), Decoding(), "")
 
 
 def test_images_of_unequal_size_ask_for_image_size() -> None:
@@ -89,9 +91,9 @@ def test_images_of_unequal_size_ask_for_image_size() -> None:
     with pytest.raises(
         UnderstudyError, match=r"b is 6x5 pixels but the first image is 4x4: set data.image_size"
     ):
-        decode_all(items, np.empty((2, 4, 4, 3), np.uint8), None, no_progress, "")
+        decode_all(items, np.empty((2, 4, 4, 3), np.uint8), Decoding(), "")
     out = np.empty((2, 3, 3, 3), np.uint8)
-    decode_all(items, out, 3, no_progress, "")
+    decode_all(items, out, Decoding((3, 3)), "")
     assert (out == 0).all()
 
 
@@ -133,12 +135,12 @@ def test_the_shorter_side_is_resized_and_the_centre_cut_out(
     expected = np.asarray(image.resize(resized, Image.Resampling.BILINEAR))[
         top : top + 4, left : left + 4
     ]
-    assert np.array_equal(np.asarray(fit(image, 4)), expected)
+    assert np.array_equal(np.asarray(fit(image, (4, 4))), expected)
 
 
 def test_an_image_of_the_size_is_not_touched() -> None:
     image = stripes(4, 4)
-    assert fit(image, 4) is image
+    assert fit(image, (4, 4)) is image
 
 
 def test_arrays_are_copied_or_fitted_one_by_one() -> None:
@@ -148,7 +150,7 @@ def test_arrays_are_copied_or_fitted_one_by_one() -> None:
     fit_arrays(images, smaller)
     assert np.array_equal(same, images)
     for image, found in zip(images, smaller, strict=True):
-        assert np.array_equal(found, np.asarray(fit(Image.fromarray(image), 3)))
+        assert np.array_equal(found, np.asarray(fit(Image.fromarray(image), (3, 3))))
 
 
 def test_grey_is_repeated_alpha_is_dropped_and_colours_stay() -> None:
@@ -167,7 +169,9 @@ def test_a_file_is_decoded_like_its_bytes_and_fitted(tmp_path: Path) -> None:
     assert np.array_equal(
         pixels, decode((tmp_path / "a.png").read_bytes(), "a", None)
     ) and pixels.shape == (5, 9, 3)
-    assert np.array_equal(decode(tmp_path / "a.png", "a", 3), np.asarray(fit(stripes(9, 5), 3)))
+    assert np.array_equal(
+        decode(tmp_path / "a.png", "a", (3, 3)), np.asarray(fit(stripes(9, 5), (3, 3)))
+    )
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -177,11 +181,11 @@ def test_progress_counts_images_up_to_all_of_them(
     """In tasks of 64 images, each reported when it is done."""
     monkeypatch.setattr(source, "_WORTH_THREADS", 1)
     monkeypatch.setattr(source, "_cores", lambda: threads)
-    seen = []
+    seen = SeenEvents()
     items = ((f"{row}", encoded(Image.new("RGB", (2, 2), (row, 0, 0)))) for row in range(150))
     out = np.zeros((150, 2, 2, 3), np.uint8)
-    decode_all(items, out, None, lambda *event: seen.append(event), "decoding")
-    assert seen == [("decoding", 64, 150), ("decoding", 128, 150), ("decoding", 150, 150)]
+    decode_all(items, out, Decoding(observer=seen), "decoding")
+    assert seen.counts() == [("decoding", 64, 150), ("decoding", 128, 150), ("decoding", 150, 150)]
     assert out[:, 1, 1, 0].tolist() == list(range(150))
 
 
@@ -226,3 +230,20 @@ def test_memory_for_no_images_is_refused() -> None:
     assert in_memory("train", (2, 3, 4, 3)).shape == (2, 3, 4, 3)
     with pytest.raises(UnderstudyError, match="the train split is empty"):
         in_memory("train", (0, 3, 4, 3))
+
+
+@pytest.mark.parametrize(
+    ("own", "resized", "corner"),
+    [
+        ((30, 20), (20, 13), (0, 1)),
+        ((40, 10), (40, 10), (10, 0)),
+        ((6, 5), (20, 17), (0, 3)),  # enlarged until 20 wide
+    ],
+)
+def test_a_size_of_other_proportions_is_covered_and_the_centre_cut_out(
+    own: tuple[int, int], resized: tuple[int, int], corner: tuple[int, int]
+) -> None:
+    image, (left, top) = stripes(*own), corner
+    whole = np.asarray(image.resize(resized, Image.Resampling.BILINEAR))
+    expected = whole[top : top + 10, left : left + 20]
+    assert np.array_equal(np.asarray(fit(image, (10, 20))), expected)

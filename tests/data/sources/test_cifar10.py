@@ -2,17 +2,29 @@ import hashlib
 import io
 import os
 import tarfile
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.worlds import SeenEvents, read
 
 from understudy.data import load_dataset
-from understudy.data.sources.cifar10 import CLASS_NAMES, MD5, download, find, load, load_download
+from understudy.data.sources.base import Arrays
+from understudy.data.sources.cifar10 import ARCHIVE, CLASS_NAMES, MD5, Download, Reader
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer
+
+
+def load(path: Path, image_size: int | None = None, observer: Observer = SILENT) -> Arrays:
+    return read(Reader(path), image_size, observer)
+
+
+find = Reader.find
+
+
+def load_download(cache: Path, url: str, md5: str) -> Arrays:
+    return read(Download(cache / "downloads" / ARCHIVE, url, md5))
+
 
 BATCHES = [f"data_batch_{number}.bin" for number in range(1, 6)] + ["test_batch.bin"]
 
@@ -45,56 +57,6 @@ CONTENT = archive()
 CONTENT_MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
-class Server(ThreadingHTTPServer):
-    """Serves CONTENT under every address; ``limits`` holds after how many bytes each of the next answers breaks off."""
-
-    ranges: bool = True
-    limits: list[int]
-    asked: list[str | None]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.asked.append(asked)
-        start = (
-            int(asked.removeprefix("bytes=").removesuffix("-"))
-            if asked and self.server.ranges
-            else 0
-        )
-        if start >= len(CONTENT):
-            self.send_error(416)
-            return
-        body = CONTENT[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: self.server.limits.pop(0)] if self.server.limits else body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Server(("127.0.0.1", 0), Handler) as server:
-        server.limits, server.asked = [], []
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def address(server: Server) -> str:
-    return f"http://127.0.0.1:{server.server_address[1]}/cifar.tar.gz"
-
-
 @pytest.mark.parametrize("form", ["archive", "folder", "folder above"])
 def test_records_become_images_of_the_right_way_up(tmp_path: Path, form: str) -> None:
     if form == "archive":
@@ -117,7 +79,8 @@ def test_records_become_images_of_the_right_way_up(tmp_path: Path, form: str) ->
 
 
 def test_each_label_stays_with_its_image_and_sizes_change_together(tmp_path: Path) -> None:
-    """Records of rising brightness: image n of batch b is all of 10 b + n, and has the label (b + 3 n) % 10."""
+    """Records of rising brightness: image n of batch b is all of 10 b + n, and has the label (b + 3
+    n) % 10."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for number, name in enumerate(BATCHES, 1):
@@ -125,8 +88,8 @@ def test_each_label_stays_with_its_image_and_sizes_change_together(tmp_path: Pat
             bytes([(number + 3 * n) % 10]) + bytes([10 * number + n]) * 3072 for n in range(3)
         ]
         (folder / name).write_bytes(b"".join(records))
-    seen: list[tuple[str, int, int]] = []
-    arrays = load(folder, image_size=8, progress=lambda *event: seen.append(event))
+    seen = SeenEvents()
+    arrays = load(folder, image_size=8, observer=seen)
     assert arrays.train_images[:, 4, 4, 1].tolist() == [
         10 * b + n for b in range(1, 6) for n in range(3)
     ]
@@ -137,7 +100,7 @@ def test_each_label_stays_with_its_image_and_sizes_change_together(tmp_path: Pat
         62,
     ] and arrays.test_labels.tolist() == [6, 9, 2]
     assert arrays.train_images.shape == (15, 8, 8, 3) and arrays.test_images.shape == (3, 8, 8, 3)
-    assert arrays.train_labels.dtype == np.int64 and seen == [("reading cifar10", 18, 18)]
+    assert arrays.train_labels.dtype == np.int64 and seen.counts() == [("cifar10", 18, 18)]
 
 
 def test_classes_and_checksum_are_the_official_ones() -> None:
@@ -163,7 +126,7 @@ def test_a_source_is_recognised_by_its_files_or_the_checksum(tmp_path: Path) -> 
     (two / "test_batch.bin").write_bytes(batch(9))
     assert find(one, tmp_path).identity != find(two, tmp_path).identity
     (tmp_path / "a.tar.gz").write_bytes(CONTENT)
-    assert find(tmp_path / "a.tar.gz", tmp_path).load().test_labels.tolist() == [1, 9]
+    assert read(find(tmp_path / "a.tar.gz", tmp_path)).test_labels.tolist() == [1, 9]
 
 
 def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
@@ -171,15 +134,6 @@ def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
     (folder / "test_batch.bin").write_bytes(b"")
     with pytest.raises(UnderstudyError, match="the test split is empty"):
         load(folder)
-
-
-def test_five_attempts_are_made_while_bytes_arrive(tmp_path: Path, server: Server) -> None:
-    server.limits = [10] * 5
-    seen: list[tuple[str, int, int]] = []
-    with pytest.raises(UnderstudyError, match="broke off at"):
-        download(tmp_path / "a", address(server), CONTENT_MD5, lambda *event: seen.append(event))
-    assert server.asked == [None, "bytes=10-", "bytes=20-", "bytes=30-", "bytes=40-"]
-    assert seen == [("downloading cifar10", done, len(CONTENT)) for done in (10, 20, 30, 40, 50)]
 
 
 def test_what_is_no_binary_version_is_refused(tmp_path: Path) -> None:
@@ -197,58 +151,19 @@ def test_what_is_no_binary_version_is_refused(tmp_path: Path) -> None:
         load(folder)
 
 
-def test_a_download_is_checked_and_then_kept(tmp_path: Path, server: Server) -> None:
-    for _ in range(2):
-        arrays = load_download(tmp_path, url=address(server), md5=CONTENT_MD5)
-        assert len(arrays.train_images) == 10
-    assert server.asked == [None]
-    assert not list(tmp_path.rglob("*.part"))
+def test_the_archive_is_downloaded_once_and_read(tmp_path: Path) -> None:
+    there = tmp_path / "there.tar.gz"
+    there.write_bytes(CONTENT)
+    first = load_download(tmp_path / "cache", there.as_uri(), CONTENT_MD5)
+    there.unlink()
+    again = load_download(tmp_path / "cache", there.as_uri(), CONTENT_MD5)
+    assert np.array_equal(first.train_images, again.train_images) and len(again.train_images) == 10
+    assert (tmp_path / "cache" / "downloads" / ARCHIVE).read_bytes() == CONTENT
 
 
-def test_a_broken_download_goes_on_where_it_stopped(tmp_path: Path, server: Server) -> None:
-    server.limits = [100, 50]
-    target = download(tmp_path / "a.tar.gz", address(server), CONTENT_MD5)
-    assert target.read_bytes() == CONTENT
-    assert server.asked == [None, "bytes=100-", "bytes=150-"]
-
-
-def test_what_an_earlier_run_left_is_used(tmp_path: Path, server: Server) -> None:
-    (tmp_path / "a.part").write_bytes(CONTENT[:70])
-    assert download(tmp_path / "a", address(server), CONTENT_MD5).read_bytes() == CONTENT
-    (tmp_path / "b.part").write_bytes(CONTENT)  # complete, but the run was killed before the check
-    assert download(tmp_path / "b", address(server), CONTENT_MD5).read_bytes() == CONTENT
-    assert server.asked == ["bytes=70-", f"bytes={len(CONTENT)}-"]
-
-
-def test_a_server_without_ranges_starts_again(tmp_path: Path, server: Server) -> None:
-    server.ranges = False
-    (tmp_path / "a.part").write_bytes(b"x" * 70)
-    assert download(tmp_path / "a", address(server), CONTENT_MD5).read_bytes() == CONTENT
-
-
-def test_a_wrong_checksum_deletes_what_came(tmp_path: Path, server: Server) -> None:
-    with pytest.raises(
-        UnderstudyError, match=f"md5 {CONTENT_MD5} in place of {MD5} and was deleted"
-    ):
-        download(tmp_path / "a", address(server), MD5)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.lock"]
-
-
-def test_a_download_that_makes_no_progress_says_what_to_do(tmp_path: Path, server: Server) -> None:
-    server.limits = [100, 0]
-    with pytest.raises(
-        UnderstudyError,
-        match=r"broke off .* are kept and the next run resumes: give a local copy .* --data",
-    ):
-        download(tmp_path / "a", address(server), CONTENT_MD5)
-    assert (tmp_path / "a.part").read_bytes() == CONTENT[:100]
-
-
-def test_without_a_network_one_line_names_data(tmp_path: Path, server: Server) -> None:
-    url = address(server)
-    server.server_close()
+def test_failed_download_names_the_ways_to_give_a_copy(tmp_path: Path) -> None:
     with pytest.raises(UnderstudyError, match=r"cannot download .* with --data PATH") as caught:
-        load_download(tmp_path, url=url, md5=MD5)
+        load_download(tmp_path, (tmp_path / "missing").as_uri(), MD5)
     assert "\n" not in str(caught.value)
 
 

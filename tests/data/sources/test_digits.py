@@ -3,10 +3,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from tests.worlds import SeenEvents, read
 
-from understudy.data.sources.digits import find, load
+from understudy.data.sources.base import Arrays
+from understudy.data.sources.digits import Reader
 from understudy.data.splits import stratified_rows
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer
+
+
+def load(image_size: int | None = None, observer: Observer = SILENT) -> Arrays:
+    return read(Reader(), image_size, observer)
+
+
+find = Reader.find
 
 
 def test_the_digits_are_grey_rgb_of_full_range_in_stratified_splits() -> None:
@@ -43,7 +53,8 @@ def test_a_path_is_refused() -> None:
 
 
 def test_each_digit_keeps_its_label_and_its_place() -> None:
-    """The cut of :func:`stratified_rows` with a fifth and seed 0, applied to scikit-learn's images and labels."""
+    """The cut of :func:`stratified_rows` with a fifth and seed 0, applied to scikit-learn's images
+    and labels."""
     bunch, arrays = load_digits(), load(image_size=8)
     train, test = stratified_rows(bunch.target, 0.2, 0)
     for rows, images, labels in (
@@ -57,7 +68,7 @@ def test_each_digit_keeps_its_label_and_its_place() -> None:
 
 
 def test_the_source_has_a_name_and_reports_its_images() -> None:
-    found, seen = find(None, Path("cache")), []
+    found, seen = find(None, Path("cache")), SeenEvents()
     assert (found.name, found.identity) == ("digits", "scikit-learn load_digits")
-    found.load(image_size=8, progress=lambda *event: seen.append(event))
-    assert seen == [("digits", 1797, 1797)]
+    read(found, 8, seen)
+    assert seen.counts() == [("digits", 1797, 1797)]

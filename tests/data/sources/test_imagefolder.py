@@ -4,9 +4,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.worlds import SeenEvents, read
 
-from understudy.data.sources.imagefolder import find, load
+from understudy.data.sources.base import Arrays
+from understudy.data.sources.imagefolder import Reader
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer
+
+
+def load(path: Path, image_size: int | None = None, observer: Observer = SILENT) -> Arrays:
+    return read(Reader(path), image_size, observer)
+
+
+find = Reader.find
 
 
 def draw(path: Path, value: int, size: tuple[int, int] = (4, 4)) -> None:
@@ -37,7 +47,8 @@ def test_folders_are_classes_in_alphabetical_order(root: Path) -> None:
 
 
 def test_a_class_has_the_same_number_in_both_splits(root: Path) -> None:
-    """A third class, first by name and without test images: labels of the others move up by one in both splits."""
+    """A third class, first by name and without test images: labels of the others move up by one in
+    both splits."""
     draw(root / "train" / "ant" / "b.png", 5)
     draw(root / "train" / "ant" / "a" / "z.png", 4)
     arrays = load(root)
@@ -98,9 +109,9 @@ def test_every_common_ending_is_read_in_any_case(tmp_path: Path) -> None:
 
 
 def test_progress_counts_the_images_of_each_split(root: Path) -> None:
-    seen = []
-    load(root, progress=lambda *event: seen.append(event))
-    assert seen == [("decoding train images", 10, 10), ("decoding test images", 2, 2)]
+    seen = SeenEvents()
+    load(root, observer=seen)
+    assert seen.counts() == [("decoding train images", 10, 10), ("decoding test images", 2, 2)]
 
 
 def test_val_serves_as_test(root: Path) -> None:

@@ -2,9 +2,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.worlds import SeenEvents, read
 
-from understudy.data.sources.npz import find, load
+from understudy.data.sources.base import Arrays
+from understudy.data.sources.npz import Reader
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer
+
+
+def load(path: Path, image_size: int | None = None, observer: Observer = SILENT) -> Arrays:
+    return read(Reader(path), image_size, observer)
+
+
+find = Reader.find
 
 LABELS = np.arange(20) % 2
 GREY = np.tile(
@@ -162,7 +172,7 @@ def test_channels_first_are_moved_last(tmp_path: Path) -> None:
 def test_a_gap_in_the_labels_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         UnderstudyError,
-        match=r"no training image in toy.npz has label 1 though one has 2: number classes from 0 on",
+        match=r"no training image in toy.npz has label 1 though one has 2: number classes from 0",
     ):
         load(saved(tmp_path, images=GREY, labels=2 * LABELS))
     with pytest.raises(UnderstudyError, match=r"has label 2 though one has 1000000"):
@@ -181,6 +191,6 @@ def test_a_file_is_named_by_its_stem_and_recognised_by_its_content(tmp_path: Pat
         and find(saved(tmp_path, images=GREY, labels=1 - LABELS), tmp_path).identity
         != found.identity
     )
-    seen = []
-    found.load(progress=lambda *event: seen.append(event))
-    assert seen == [("toy.npz", 20, 20)]
+    seen = SeenEvents()
+    read(found, observer=seen)
+    assert seen.counts() == [("toy.npz", 20, 20)]

@@ -12,10 +12,20 @@ from PIL import Image
 pa = pytest.importorskip("pyarrow", reason="the data extra is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
 
+from tests.worlds import SeenEvents, read  # noqa: E402
+
 from understudy.data.sources import parquet  # noqa: E402
 from understudy.data.sources.base import Arrays  # noqa: E402
-from understudy.data.sources.parquet import find, load  # noqa: E402
+from understudy.data.sources.parquet import Reader  # noqa: E402
 from understudy.errors import UnderstudyError  # noqa: E402
+from understudy.events import SILENT, Observer  # noqa: E402
+
+
+def load(path: Path, image_size: int | None = None, observer: Observer = SILENT) -> Arrays:
+    return read(Reader(path), image_size, observer)
+
+
+find = Reader.find
 
 
 def png(value: int, size: tuple[int, int] = (4, 4)) -> bytes:
@@ -32,7 +42,8 @@ def write(
     names: list[str] | None = None,
     more: Mapping[str, Sequence[object]] | None = None,
 ) -> Path:
-    """A file in the Hugging Face layout; with class names it has the metadata, without it is a bare table."""
+    """A file in the Hugging Face layout; with class names it has the metadata, without it is a bare
+    table."""
     struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     held = pa.array([{"bytes": data, "path": "x.png"} for data in images], struct)
     table = pa.table({**(more or {}), columns[0]: held, columns[1]: labels})
@@ -205,7 +216,8 @@ def test_a_files_own_name_decides_its_split_before_its_folders(tmp_path: Path) -
 
 
 def test_usual_names_come_first_among_columns_of_the_right_type(tmp_path: Path) -> None:
-    """Two columns of images and two of labels: img before thumb, label before coarse; of unusual ones the first."""
+    """Two columns of images and two of labels: img before thumb, label before coarse; of unusual
+    ones the first."""
     struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
     def column(start: int) -> Any:
@@ -283,9 +295,9 @@ def test_a_file_without_the_column_of_the_others_is_named(tmp_path: Path) -> Non
 def test_progress_counts_the_images_of_each_split(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", TEN, HALVES)
     write(tmp_path / "test.parquet", TEN[:3], [0, 1, 0])
-    seen = []
-    load(tmp_path, progress=lambda *event: seen.append(event))
-    assert seen == [("decoding train images", 10, 10), ("decoding test images", 3, 3)]
+    seen = SeenEvents()
+    load(tmp_path, observer=seen)
+    assert seen.counts() == [("decoding train images", 10, 10), ("decoding test images", 3, 3)]
 
 
 def test_validation_serves_as_test_only_where_there_is_none(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def split() -> Split:
 
 @pytest.mark.parametrize("mix", ["none", "mixup", "cutmix"])
 def test_streamed_batches_are_the_resident_ones_bit_for_bit(split: Split, mix: str):
-    config = DataConfig(augment=AugmentConfig(padding=2, mix=mix, randaugment=1))
+    config = DataConfig(augment=AugmentConfig(padding=2, mix=mix, photometric=1))
     resident, streamed = (
         TrainBatches(split, config, 8, 5, torch.device("cpu"), streaming=s) for s in (False, True)
     )

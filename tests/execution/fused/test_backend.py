@@ -1,4 +1,5 @@
-"""Students trained together: the bits (interleaved) or the numbers (stacked) of training alone, whatever ends in between."""
+"""Students trained together: the bits (interleaved) or the numbers (stacked) of training alone,
+whatever ends in between."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tests.colours import write_colours
-from tests.execution.company import (
+from tests.execution.trainings import (
     alone,
     config_for,
     drain,
@@ -22,10 +23,12 @@ from tests.sweep.small_sweep import small_config
 from understudy.execution.backend import Epoch, Failed, Finished, Stopped, Training
 from understudy.execution.fused.backend import FusedBackend
 from understudy.execution.fused.stack import Stack
+from understudy.runs.folder import RunFolder
 from understudy.sweep.driver import run_sweep
 from understudy.sweep.space import configured
 
-# On CUDA a stacked student's dropout draws from a stream of its own: only without it are the numbers those of training alone.
+# On CUDA a stacked student's dropout draws from a stream of its own: only without it are the
+# numbers those of training alone.
 WITHOUT_DROPOUT = {"name": "founding_student", "options": {"dropout1": 0.0, "dropout2": 0.0}}
 METHODS: list[dict[str, Any]] = [
     {"name": "ce"},
@@ -56,11 +59,12 @@ def same_bits(first: Training, second: Training) -> bool:
 
 def moved(training: Training, folder: Path) -> Training:
     """The same training into another folder."""
-    return replace(training, folder=folder / training.name)
+    return replace(training, folder=RunFolder(folder / training.name))
 
 
 def close_bits(first: Training, second: Training, tolerance: float) -> None:
-    """Weights within rounding. What a batch norm hides is left out: its gradient is rounding and nothing else."""
+    """Weights within rounding. What a batch norm hides is left out: its gradient is rounding and
+    nothing else."""
     ours, theirs = weights(first), weights(second)
     for name in ours:
         if not name.endswith(("conv.bias", "running_mean")):
@@ -73,10 +77,11 @@ def close_bits(first: Training, second: Training, tolerance: float) -> None:
             )
 
 
-def test_students_in_turns_end_with_the_bits_of_training_alone(
+def test_interleaved_students_end_with_the_bits_of_training_alone(
     images: Path, teachers: Path, tmp_path: Path, device: torch.device
 ):
-    """Dropout, two seeds, different losses and rates, averages and clipping, and a method that reads the live teacher's maps."""
+    """Dropout, two seeds, different losses and rates, averages and clipping, and a method that
+    reads the live teacher's maps."""
     mixed = [
         training_for(config_for(images, METHODS[1], lr=1e-2), "hot", tmp_path, teachers),
         training_for(
@@ -111,24 +116,24 @@ def test_students_in_turns_end_with_the_bits_of_training_alone(
         assert ("test" in result) == training.final
 
 
-def test_students_of_one_seed_who_read_less_and_more_of_the_teacher_get_what_they_read(
+def test_students_of_one_seed_read_different_teacher_outputs(
     images: Path, teachers: Path, tmp_path: Path
 ):
     """Logits, logits and embeddings, maps: side by side, each with the bits of training alone."""
-    company = [
+    group = [
         training_for(config_for(images, {"name": name}), name, tmp_path, teachers)
         for name in ("kd", "rkd", "at")
     ]
     with FusedBackend(device="cpu") as backend:
-        backend.submit(company)
+        backend.submit(group)
         results(drain(backend))
-    for training in company:
+    for training in group:
         by_itself = moved(training, tmp_path / "alone")
         alone(by_itself)
         assert same_bits(training, by_itself), training.name
 
 
-def test_students_whose_views_differ_each_train_on_their_own(
+def test_students_with_different_views_share_no_batches(
     images: Path, teachers: Path, tmp_path: Path
 ):
     config = config_for(images, METHODS[1], epochs=1)
@@ -137,29 +142,29 @@ def test_students_whose_views_differ_each_train_on_their_own(
         "plain": {"padding": 0, "flip": False},
         "mixed": {"mix": "cutmix"},
     }
-    company = [
+    group = [
         training_for(configured(config, {"data.augment": augment}), name, tmp_path, teachers)
         for name, augment in augments.items()
     ]
     with FusedBackend(device="cpu") as backend:
-        backend.submit(company)
+        backend.submit(group)
         results(drain(backend))
-    for training in company:
+    for training in group:
         by_itself = moved(training, tmp_path / "alone")
         alone(by_itself)
         assert same_bits(training, by_itself), training.name
-    assert not any(same_bits(company[0], other) for other in company[1:])
+    assert not any(same_bits(group[0], other) for other in group[1:])
 
 
-def test_batches_and_answers_are_made_once_for_all_of_a_seed(
+def test_batches_and_teacher_outputs_are_made_once_per_seed(
     images: Path, teachers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from understudy.execution.fused.interleaved import SharedBatches
     from understudy.teachers.frozen import FrozenTeacher
 
     config = config_for(images, {"name": "at"})
-    made = {"batches": 0, "answers": 0}
-    render, answer = SharedBatches._batch, FrozenTeacher.outputs
+    made = {"batches": 0, "outputs": 0}
+    render, outputs = SharedBatches._batch, FrozenTeacher.outputs
 
     def count(name: str, original: Any) -> Any:
         def counted(*args: Any) -> Any:
@@ -175,19 +180,21 @@ def test_batches_and_answers_are_made_once_for_all_of_a_seed(
             backend.wait()
         )  # sets them up, which asks about example images, and trains the first epoch
         made["batches"] = 4
-        monkeypatch.setattr(FrozenTeacher, "outputs", count("answers", answer))
+        monkeypatch.setattr(FrozenTeacher, "outputs", count("outputs", outputs))
         results(drain(backend))
-    assert made == {"batches": 4 + 4, "answers": 4}
+    assert made == {"batches": 4 + 4, "outputs": 4}
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "adam"])
 def test_stacked_students_end_as_they_would_alone(
     images: Path, teachers: Path, tmp_path: Path, optimizer: str, device: torch.device
 ):
-    """Every logit method, two seeds, other rates, decays, schedules and smoothing, with dropout: one company.
+    """Every logit method, two seeds, other rates, decays, schedules and smoothing, with dropout:
+    one group.
 
-    fp32 sums differ in order: 1e-6 relative in a step's gradients. SGD passes that on (tolerance 1e-4 after 8 steps); Adam
-    divides by a gradient's own size, so that where it is near 0 the update differs by a part of the rate (3e-3).
+    fp32 sums differ in order: 1e-6 relative in a step's gradients. SGD passes that on (tolerance
+    1e-4 after 8 steps); Adam divides by a gradient's own size, so that where it is near 0 the
+    update differs by a part of the rate (3e-3).
     """
     varied: list[dict[str, Any]] = [
         {"weight_decay": 0.1, "schedule": "cosine"},
@@ -198,7 +205,7 @@ def test_stacked_students_end_as_they_would_alone(
         {"ema_decay": 0.8, "keep": "best", "momentum": 0.5},
     ]
     gpu, student = device.type == "cuda", WITHOUT_DROPOUT if device.type == "cuda" else None
-    company = [
+    group = [
         training_for(
             config_for(images, method, student, optimizer=optimizer, **train),
             f"{n}",
@@ -209,10 +216,10 @@ def test_stacked_students_end_as_they_would_alone(
         for n, (method, train) in enumerate(zip(METHODS, varied, strict=True))
     ]
     with FusedBackend(device=device.type, engine="stacked") as backend:
-        backend.submit(company)
+        backend.submit(group)
         events = drain(backend)
     found = results(events)
-    for training in company:
+    for training in group:
         by_itself = moved(training, tmp_path / "alone")
         result = alone(by_itself, device=device.type)
         close_bits(training, by_itself, (1e-4 if optimizer == "sgd" else 1e-3) * (5 if gpu else 1))
@@ -222,11 +229,11 @@ def test_stacked_students_end_as_they_would_alone(
             theirs["val"]["nll"], rel=1e-3 if optimizer == "sgd" else 3e-2
         )
         own = torch.load(
-            training.folder / "arms" / f"distilled-seed{training.seed}" / "checkpoint.pt",
+            training.folder.checkpoint(training.run.name),
             weights_only=True,
         )
         other = torch.load(
-            by_itself.folder / "arms" / f"distilled-seed{training.seed}" / "checkpoint.pt",
+            by_itself.folder.checkpoint(training.run.name),
             weights_only=True,
         )
         assert own["fingerprint"] == other["fingerprint"] and torch.equal(
@@ -238,10 +245,11 @@ def test_stacked_students_end_as_they_would_alone(
 
 
 @pytest.mark.parametrize("engine", ["interleaved", "stacked"])
-def test_a_training_goes_on_from_where_either_left_it(
+def test_checkpoint_is_resumed_by_either_kind_of_training(
     images: Path, teachers: Path, tmp_path: Path, engine: str, device: torch.device
 ):
-    """One epoch together and the rest alone, and the other way round: as good as one go. The seeds' dropout goes on too."""
+    """One epoch together and the rest alone, and the other way round: as good as one go. The seeds'
+    dropout goes on too."""
     student, where = WITHOUT_DROPOUT if device.type == "cuda" else None, device.type
     config = config_for(images, METHODS[1], student, optimizer="sgd", lr=1e-2, epochs=3)
     whole = training_for(config, "whole", tmp_path, teachers)
@@ -280,17 +288,17 @@ def test_a_training_goes_on_from_where_either_left_it(
 
 
 @pytest.mark.parametrize("engine", ["interleaved", "stacked"])
-def test_one_that_fails_and_one_that_is_stopped_leave_the_others_alone(
+def test_failed_and_stopped_trainings_do_not_affect_the_others(
     images: Path, teachers: Path, tmp_path: Path, engine: str
 ):
     good = config_for(images, METHODS[1], optimizer="sgd", epochs=3)
     bad = config_for(images, METHODS[1], optimizer="sgd", epochs=3, lr=1e30)
-    company = [
+    group = [
         training_for(config, name, tmp_path, teachers)
         for config, name in ((good, "a"), (bad, "bad"), (good, "b"), (good, "stopped"))
     ]
     with FusedBackend(device="cpu", engine=engine) as backend:  # type: ignore[arg-type]
-        backend.submit(company)
+        backend.submit(group)
         first = backend.wait()
         backend.stop("stopped")
         events = [*first, *drain(backend)]
@@ -303,17 +311,18 @@ def test_one_that_fails_and_one_that_is_stopped_leave_the_others_alone(
     by_itself = training_for(good, "alone", tmp_path, teachers)
     alone(by_itself)
     if engine == "interleaved":
-        assert same_bits(company[0], by_itself) and same_bits(company[2], by_itself)
+        assert same_bits(group[0], by_itself) and same_bits(group[2], by_itself)
     else:
-        close_bits(company[2], by_itself, 1e-4)
+        close_bits(group[2], by_itself, 1e-4)
     # What was stopped goes on later.
-    assert alone(company[3], resume=True)["epochs"] == 3
+    assert alone(group[3], resume=True)["epochs"] == 3
 
 
-def test_a_stack_too_large_for_the_memory_is_halved_until_it_fits(
+def test_stack_too_large_for_the_memory_is_halved_until_it_fits(
     images: Path, teachers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Five students where there is room for two: each ends as it would have alone, and the same two stay together."""
+    """Five students where there is room for two: each ends as it would have alone, and the same two
+    stay together."""
     config = config_for(images, METHODS[1], optimizer="sgd", epochs=3)
     trained: list[tuple[int, list[int]]] = []
     train_epoch = Stack.train_epoch
@@ -327,12 +336,12 @@ def test_a_stack_too_large_for_the_memory_is_halved_until_it_fits(
         return train_epoch(self, epoch)
 
     monkeypatch.setattr(Stack, "train_epoch", cramped)
-    company = [training_for(config, f"{seed}", tmp_path, teachers, seed=seed) for seed in range(5)]
+    group = [training_for(config, f"{seed}", tmp_path, teachers, seed=seed) for seed in range(5)]
     with FusedBackend(device="cpu", engine="stacked") as backend:
-        backend.submit(company)
+        backend.submit(group)
         results(drain(backend))
     assert trained == [(epoch, seeds) for epoch in range(3) for seeds in ([0, 1], [2, 3], [4])]
-    for training in company:
+    for training in group:
         by_itself = moved(training, tmp_path / "alone")
         alone(by_itself)
         close_bits(training, by_itself, 1e-4)
@@ -342,14 +351,14 @@ def test_a_stack_too_large_for_the_memory_is_halved_until_it_fits(
 
     monkeypatch.setattr(Stack, "train_epoch", full)
     with FusedBackend(device="cpu", engine="stacked") as backend:
-        backend.submit([moved(training, tmp_path / "none") for training in company[:2]])
+        backend.submit([moved(training, tmp_path / "none") for training in group[:2]])
         events = drain(backend)
     assert [type(event) for event in events] == [Failed, Failed], (
         "where not even one fits, each one fails"
     )
 
 
-def test_what_cannot_be_stacked_says_why(images: Path, teachers: Path, tmp_path: Path):
+def test_training_that_cannot_be_stacked_fails(images: Path, teachers: Path, tmp_path: Path):
     trainings = [
         training_for(config_for(images, {"name": "at"}), "maps", tmp_path, teachers),
         training_for(config_for(images), "fine", tmp_path, teachers),
@@ -365,16 +374,14 @@ def test_what_cannot_be_stacked_says_why(images: Path, teachers: Path, tmp_path:
     assert "fine" in {event.training for event in events if isinstance(event, Finished)}
 
 
-def test_a_training_that_cannot_start_is_a_failed_one(images: Path, tmp_path: Path):
+def test_training_without_its_teacher_fails(images: Path, tmp_path: Path):
     with FusedBackend(device="cpu") as backend:
         backend.submit([training_for(config_for(images), "orphan", tmp_path, tmp_path / "nowhere")])
         (event,) = drain(backend)
     assert isinstance(event, Failed) and "no weights file" in event.reason
 
 
-def test_a_sweep_of_fused_students_on_any_device(
-    images: Path, tmp_path: Path, device: torch.device
-):
+def test_sweep_of_fused_students_on_any_device(images: Path, tmp_path: Path, device: torch.device):
     """From teacher to test images: on CUDA the students are stacked and their steps recorded."""
     config = small_config(images, student={"model": WITHOUT_DROPOUT}, seeds=[0])
     found = run_sweep(
@@ -384,10 +391,9 @@ def test_a_sweep_of_fused_students_on_any_device(
         backend="fused",
         device=device.type,
         workers=1,
-        display=False,
         cache=str(tmp_path / "cache"),
     )
-    assert [trial["state"] for trial in found["trials"]] == ["complete"] * 2
-    assert found["backend"]["name"] == "fused" and found["final"] is not None
-    accuracies = [[run["val"]["nll"] for run in trial["runs"]] for trial in found["trials"]]
+    assert [trial.state for trial in found.trials] == ["complete"] * 2
+    assert found.backend.name == "fused" and found.final is not None
+    accuracies = [[run.val.nll for run in trial.runs] for trial in found.trials]
     assert accuracies[0] != accuracies[1], "the temperature reaches the loss"

@@ -9,8 +9,8 @@ from understudy.data.loader import Batch, TrainBatches
 from understudy.execution.fused.interleaved import (
     SharedBatches,
     SharedTeacher,
-    Turns,
-    epoch_in_turns,
+    StepwiseRun,
+    round_robin_epoch,
 )
 from understudy.models.base import Outputs
 from understudy.teachers.base import Teacher
@@ -18,7 +18,7 @@ from understudy.teachers.base import Teacher
 CPU = torch.device("cpu")
 
 
-def test_in_step_a_batch_is_the_same_object_and_out_of_step_the_same_images():
+def test_batch_is_shared_in_step_and_rendered_again_out_of_step():
     data = tiny_data()
     batches, own = (
         kind(data.train, data.config, 8, 0, CPU) for kind in (SharedBatches, TrainBatches)
@@ -36,17 +36,17 @@ def test_in_step_a_batch_is_the_same_object_and_out_of_step_the_same_images():
 
 class Counting(Teacher):
     def __init__(self) -> None:
-        self.prepared, self.asked = [], 0
+        self.prepared, self.computed = [], 0
 
     def prepare(self, epoch: int, views: object, observer: object = None) -> None:
         self.prepared.append(epoch)
 
     def outputs(self, batch: Batch) -> Outputs:
-        self.asked += 1
+        self.computed += 1
         return Outputs(torch.zeros(len(batch.labels), 3))
 
 
-def test_a_shared_teacher_is_asked_once_about_each_batch():
+def test_shared_teacher_computes_each_batch_once():
     data, teacher = tiny_data(), Counting()
     batches, shared = SharedBatches(data.train, data.config, 8, 0, CPU), SharedTeacher(teacher)
     views = batches.policy.epoch(0)
@@ -54,11 +54,12 @@ def test_a_shared_teacher_is_asked_once_about_each_batch():
         shared.prepare(0, views)
     for batch in batches.epoch(0, views):
         assert shared.outputs(batch) is shared.outputs(batch)
-    assert (teacher.prepared, teacher.asked) == ([0], 3)
+    assert (teacher.prepared, teacher.computed) == ([0], 3)
 
 
 def training(seed: int, drawn: list[float], fails: bool = False) -> Iterator[None]:
-    """Two epochs of two steps that draw one number each, as the loop would yield them (results are stand-ins)."""
+    """Two epochs of two steps that draw one number each, as the loop would yield them (results are
+    stand-ins)."""
     torch.manual_seed(seed)
     for epoch in range(2):
         yield None
@@ -66,22 +67,22 @@ def training(seed: int, drawn: list[float], fails: bool = False) -> Iterator[Non
             drawn.append(float(torch.rand(())))
             yield None
         if fails:
-            raise ValueError("spoilt")
+            raise ValueError("broken")
         yield f"epoch {epoch}"  # type: ignore[misc]
 
 
-def test_each_draws_what_it_would_draw_alone_whoever_else_is_there():
+def test_each_run_draws_what_it_would_draw_alone():
     alone: list[float] = []
     list(training(1, alone))
     drawn: dict[str, list[float]] = {"a": [], "b": [], "c": []}
-    turns = {
-        name: Turns(training(seed, drawn[name], fails=name == "c"), CPU)
+    runs = {
+        name: StepwiseRun(training(seed, drawn[name], fails=name == "c"), CPU)
         for name, seed in (("a", 1), ("b", 2), ("c", 1))
     }
-    assert all(turn.start() == [] for turn in turns.values())
-    first = dict(epoch_in_turns(turns))
-    assert first["a"] == first["b"] == "epoch 0" and str(first["c"]) == "spoilt"
-    del turns["c"]
-    assert set(dict(epoch_in_turns(turns)).values()) == {"epoch 1"}
-    assert drawn["a"] == alone and drawn["b"] != alone and all(turn.done for turn in turns.values())
-    assert turns["a"].seconds > 0
+    assert all(turn.start() == [] for turn in runs.values())
+    first = dict(round_robin_epoch(runs))
+    assert first["a"] == first["b"] == "epoch 0" and str(first["c"]) == "broken"
+    del runs["c"]
+    assert set(dict(round_robin_epoch(runs)).values()) == {"epoch 1"}
+    assert drawn["a"] == alone and drawn["b"] != alone and all(turn.done for turn in runs.values())
+    assert runs["a"].seconds > 0

@@ -1,4 +1,4 @@
-"""The page is whole, safe, needs nothing else, is the same each time, and is readable on a phone in the dark."""
+"""The page is whole, safe, needs nothing else, and is the same each time."""
 
 import json
 import re
@@ -20,7 +20,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose class, arm and run names try to break out, with its report written once for the tests of this file."""
+    """A run whose class, arm and run names try to break out of the page, with its report."""
     pytest.importorskip("matplotlib")
     folder = tmp_path_factory.mktemp("run")
     write_example_run(
@@ -113,8 +113,10 @@ def test_many_verdicts_are_counted_first(tmp_path: Path) -> None:
 def test_report_without_figures_loads_no_matplotlib(tmp_path: Path) -> None:
     write_example_run(tmp_path, num_test=100, epochs=1)
     code = (
-        "import sys, understudy.report as r; assert not {'matplotlib', 'jinja2', 'rich', 'torch'} & set(sys.modules);"
-        "from pathlib import Path; r.write_report(Path(sys.argv[1]), figures=False); assert 'matplotlib' not in sys.modules"
+        "import sys, understudy.report as r;"
+        "assert not {'matplotlib', 'jinja2', 'rich', 'torch'} & set(sys.modules);"
+        "from pathlib import Path; r.write_report(Path(sys.argv[1]), figures=False);"
+        "assert not {'matplotlib', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     text = (tmp_path / "report.html").read_text()
@@ -123,7 +125,7 @@ def test_report_without_figures_loads_no_matplotlib(tmp_path: Path) -> None:
 
 
 def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
-    """A bare student, one seed, no teacher: no verdict, no spread, no published rows, no invented numbers."""
+    """A bare student, one seed, no teacher: no verdict, no spread, no invented numbers."""
     results = write_example_run(tmp_path, num_seeds=1, num_test=100, epochs=1, reference=False)
     bare = {
         "role": "baseline",
@@ -175,7 +177,8 @@ def test_fixed_minus_broken_is_the_change_in_right_answers(tmp_path: Path) -> No
         (b'{"schema": 2}', "schema 2"),
         (b'{"schema": 1, "arms": {}, "data": {"class_names": []}}', "incomplete"),
         (
-            b'{"schema": 1, "arms": {"a": {"runs": [{"seed": 0, "test": {}}]}}, "data": {"class_names": ["x"]}}',
+            b'{"schema": 1, "arms": {"a": {"runs": [{"seed": 0, "test": {}}]}}, '
+            b'"data": {"class_names": ["x"]}}',
             "incomplete",
         ),
     ],

@@ -1,4 +1,4 @@
-"""The page of a sweep holds the file's numbers, is safe, needs nothing else, and is readable on a phone in the dark."""
+"""The page of a sweep holds the file's numbers, is safe and needs nothing else."""
 
 import json
 import re
@@ -20,7 +20,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A sweep whose names and reasons try to break out, with its report written once for the tests of this file."""
+    """A sweep whose names and reasons try to break out of the page, with its report."""
     pytest.importorskip("matplotlib")
     folder = tmp_path_factory.mktemp("sweep")
     space = [GRID[0], {"key": "method.name", "kind": "choice", "values": ["kd", HOSTILE, "a$x$b"]}]
@@ -29,6 +29,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     )
     results["command"] = f"understudy sweep {HOSTILE} --storage postgresql://me:secret@host/db"
     results["search"]["storage"] = "postgresql://me:secret@host/db"
+    results["importance"] = {"method.temperature": 0.7, "method.name": 0.3}
     (folder / "results.json").write_text(json.dumps(results))
     write_sweep_report(folder)
     return folder, results
@@ -56,7 +57,7 @@ def test_every_part_is_there_in_order(page: str) -> None:
         for part in parts
     ]
     assert positions == sorted(positions)
-    assert page.count("<svg") == page.count("<figcaption>") == 5
+    assert page.count("<svg") == page.count("<figcaption>") == 4
     elements = Elements(page)
     assert elements.open == []
     ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
@@ -134,13 +135,14 @@ def test_a_sweep_is_recognised_and_written_the_same_twice(
         path: path.read_bytes()
         for path in [folder / "report.html", *(folder / "figures").iterdir()]
     } == before
-    assert len(before) == 1 + 2 * 5
+    assert len(before) == 1 + 2 * 4
 
 
 def test_report_without_figures_loads_no_matplotlib(tmp_path: Path) -> None:
     write_example_sweep(tmp_path)
     code = (
-        "import sys, understudy.report as r; assert not {'matplotlib', 'jinja2', 'rich', 'optuna'} & set(sys.modules);"
+        "import sys, understudy.report as r;"
+        "assert not {'matplotlib', 'jinja2', 'rich', 'optuna'} & set(sys.modules);"
         "from pathlib import Path; r.write_sweep_report(Path(sys.argv[1]), figures=False);"
         "assert not {'matplotlib', 'optuna'} & set(sys.modules)"
     )
@@ -152,7 +154,7 @@ def test_a_sweep_with_one_seed_and_no_test_claims_nothing(tmp_path: Path) -> Non
     results = write_example_sweep(tmp_path, seeds=(0,), final=False)
     for entry in results["trials"]:
         entry["gain"] = None
-    results |= {"baselines": [], "environment": {}, "backend": {}, "seconds": {}}
+    results |= {"baselines": [], "environment": {}, "backend": None, "seconds": {}}
     (tmp_path / "results.json").write_text(json.dumps(results))
     text = write_sweep_report(tmp_path, figures=False).read_text()
     assert "One seed" in text
@@ -163,7 +165,7 @@ def test_a_sweep_with_one_seed_and_no_test_claims_nothing(tmp_path: Path) -> Non
         'class="better"',
         "nan",
         "None",
-        "Plain student on",
+        "Baseline on validation",
     ):
         assert absent not in text
 

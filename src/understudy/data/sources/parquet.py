@@ -2,51 +2,100 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from understudy.data.sources.base import (
-    TEST_FRACTION,
-    TEST_SEED,
     Arrays,
-    NewArray,
-    Progress,
-    Source,
+    Decoding,
+    SourceReader,
+    cut_test,
     decode,
     decode_all,
     existing,
     identity,
-    in_memory,
-    no_progress,
     refuse_empty,
 )
-from understudy.data.splits import stratified_rows
-from understudy.errors import UnderstudyError
+from understudy.errors import UnderstudyError, one_line
 
 IMAGE_COLUMNS = ("img", "image", "images")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 _BATCH = 1024  # rows read at a time
 
 
-def find(path: Path | None, cache: Path) -> Source:
-    """The Parquet file at ``path``, or all of the folder there."""
-    if path is None:
-        raise UnderstudyError(
-            "the parquet source needs a folder or file: give it with --data PATH or UNDERSTUDY_DATA"
-        )
-    place = existing(path)
-    files = parquet_files(place)
-    root = place if place.is_dir() else place.parent
-    return Source(
-        place.name if place.is_dir() else place.stem, identity(root, files), partial(load, place)
-    )
+class Reader(SourceReader):
+    """A folder of Parquet files, or one file.
+
+    The split of a file is the start of its name (else of its folder's name): ``train``, ``test``,
+    or ``validation`` (``valid``, ``val``), which serves as test split if there is no ``test`` and
+    is not read otherwise (validation is cut from the training images). If no file is a test split
+    a stratified fifth of the training rows is cut off, with a fixed seed; if no file names a split
+    at all, all are training rows. Files of other splits next to a ``train`` one are not read.
+
+    The image and the label column are those of type Image and ClassLabel in the ``huggingface``
+    metadata of the schema, else they are found by name: img, image or images; label, labels or
+    fine_label. Class names are the ClassLabel's, else the values of the labels in sorted order.
+    """
+
+    def __init__(self, path: Path, identity: str = "") -> None:
+        self.path = path
+        self.name, self.identity = path.name if path.is_dir() else path.stem, identity
+
+    @classmethod
+    def find(cls, path: Path | None, cache: Path) -> "Reader":
+        """The Parquet file at ``path``, or all in the folder there."""
+        if path is None:
+            raise UnderstudyError(
+                "the parquet source needs a folder or file: "
+                "give it with --data PATH or UNDERSTUDY_DATA"
+            )
+        place = existing(path)
+        root = place if place.is_dir() else place.parent
+        return cls(place, identity(root, parquet_files(place)))
+
+    def read(self, decoding: Decoding) -> Arrays:
+        root = self.path if self.path.is_dir() else self.path.parent
+        splits = _by_split(parquet_files(self.path), root)
+        image_column, label_column, names = _columns(splits["train"][0])
+        values = {split: _label_values(files, label_column) for split, files in splits.items()}
+        for split, held in values.items():
+            refuse_empty(split, len(held))
+        labels, class_names = _as_indices(values, label_column, names)
+        rows = _rows(labels)
+        splits.setdefault("test", splits["train"])
+        labels.setdefault("test", labels["train"])
+        own_size = decoding.size
+        if own_size is None:
+            first = _encoded(splits["train"], image_column, rows["train"], batch=1)
+            where, data = next(first)
+            own_size = decode(data, where, None).shape[:2]
+        images = {}
+        for split in ("train", "test"):
+            images[split] = decoding.allocate(split, int(rows[split].sum()), own_size)
+            encoded = _encoded(splits[split], image_column, rows[split])
+            decode_all(encoded, images[split], decoding, f"decoding {split} images")
+        train_labels, test_labels = (labels[split][rows[split]] for split in ("train", "test"))
+        return Arrays(images["train"], train_labels, images["test"], test_labels, class_names)
+
+
+def _rows(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """bool ``[N]`` for ``train`` and ``test``: which rows of the split's files belong to it."""
+    if "test" in labels:
+        return {split: np.ones(len(held), bool) for split, held in labels.items()}
+    _, cut = cut_test(labels["train"])
+    is_test = np.zeros(len(labels["train"]), bool)
+    is_test[cut] = True
+    return {"train": ~is_test, "test": is_test}
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """The file itself, or the ``*.parquet`` files in the folder (else below it), sorted. Raises UnderstudyError if none."""
+    """The file itself, or the ``*.parquet`` files in the folder (else below it), sorted.
+
+    Raises:
+        UnderstudyError: if there are none.
+    """
     if path.is_file():
         return [path]
     files = sorted(path.glob("*.parquet")) or sorted(path.rglob("*.parquet"))
@@ -55,82 +104,20 @@ def parquet_files(path: Path) -> list[Path]:
     return files
 
 
-def load(
-    path: Path,
-    *,
-    image_size: int | None = None,
-    new_array: NewArray = in_memory,
-    progress: Progress = no_progress,
-) -> Arrays:
-    """Read a folder of Parquet files, or one file.
-
-    The split of a file is told by the start of its name (else of its folder's name): ``train``, ``test``, or ``validation``
-    (``valid``, ``val``), which serves as test split if there is no ``test`` and is not read otherwise (validation is cut from
-    the training images). Where no file is a test split a stratified fifth of the training rows is cut off, with a fixed seed;
-    where no file names a split at all, all are training rows. Files of other splits beside a ``train`` one are not read.
-
-    The image and the label column are those of type Image and ClassLabel in the ``huggingface`` metadata of the schema, else
-    they are found by name: img, image or images; label, labels or fine_label. Class names are the ClassLabel's, else the
-    values of the labels in sorted order.
-
-    Raises:
-        UnderstudyError: naming file and row of what cannot be read.
-    """
-    root = path if path.is_dir() else path.parent
-    splits = _by_split(parquet_files(path), root)
-    image_column, label_column, names = _columns(splits["train"][0])
-    values = {split: _label_values(files, label_column) for split, files in splits.items()}
-    for split, held in values.items():
-        refuse_empty(split, len(held))
-    labels, class_names = _as_indices(values, label_column, names)
-    if "test" in splits:
-        keep = {split: np.ones(len(held), bool) for split, held in labels.items()}
-    else:
-        splits["test"] = splits["train"]
-        _, cut = stratified_rows(labels["train"], TEST_FRACTION, TEST_SEED)
-        is_test = np.zeros(len(labels["train"]), bool)
-        is_test[cut] = True
-        keep = {"train": ~is_test, "test": is_test}
-        labels["test"] = labels["train"]
-    if image_size:
-        height, width = image_size, image_size
-    else:
-        where, first = next(_encoded(splits["train"], image_column, keep["train"], batch=1))
-        height, width = decode(first, where, None).shape[:2]
-    images = {}
-    for split in ("train", "test"):
-        images[split] = new_array(split, (int(keep[split].sum()), height, width, 3))
-        encoded = _encoded(splits[split], image_column, keep[split])
-        decode_all(encoded, images[split], image_size, progress, f"decoding {split} images")
-    return Arrays(
-        images["train"],
-        labels["train"][keep["train"]],
-        images["test"],
-        labels["test"][keep["test"]],
-        class_names,
-    )
-
-
 def _by_split(files: Sequence[Path], root: Path) -> dict[str, list[Path]]:
     """Files of ``train`` and perhaps ``test``."""
     found: dict[str, list[Path]] = {}
     for file in files:
         names = [part.lower() for part in reversed(file.relative_to(root).parts)]
-        split = next(
-            (
-                start
-                for name in names
-                for start in ("train", "test", "val")
-                if name.startswith(start)
-            ),
-            "other",
-        )
+        starts = [s for name in names for s in ("train", "test", "val") if name.startswith(s)]
+        split = starts[0] if starts else "other"
         found.setdefault(split, []).append(file)
     if set(found) == {"other"}:
         return {"train": found["other"]}
     if "train" not in found:
         raise UnderstudyError(
-            f"no Parquet file in {root} is called train*: its files are of the splits {', '.join(sorted(found))}"
+            f"no Parquet file in {root} is called train*: "
+            f"its files are of the splits {', '.join(sorted(found))}"
         )
     test = found.get("test") or found.get("val")
     return {"train": found["train"], "test": test} if test else {"train": found["train"]}
@@ -148,12 +135,12 @@ def _open(file: Path) -> Any:
         return pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
         raise UnderstudyError(
-            f"cannot read {file} as Parquet ({' '.join(str(error).split())}): is it complete?"
+            f"cannot read {file} as Parquet ({one_line(error)}): is it complete?"
         ) from error
 
 
 def _columns(file: Path) -> tuple[str, str, tuple[str, ...] | None]:
-    """Image column, label column and, where the metadata has them, class names."""
+    """Image column, label column and, if the metadata has them, class names."""
     with _open(file) as table:
         schema = table.schema_arrow
     try:
@@ -174,7 +161,8 @@ def _columns(file: Path) -> tuple[str, str, tuple[str, ...] | None]:
     for what, column, usual in (("image", image, IMAGE_COLUMNS), ("label", label, LABEL_COLUMNS)):
         if column is None:
             raise UnderstudyError(
-                f"{file.name} has no {what} column: it has {', '.join(schema.names)}; call it {' or '.join(usual)}"
+                f"{file.name} has no {what} column: it has {', '.join(schema.names)}; "
+                f"call it {' or '.join(usual)}"
             )
     assert image is not None and label is not None
     names = features[label].get("names") if kinds.get(label) == "ClassLabel" else None
@@ -182,7 +170,10 @@ def _columns(file: Path) -> tuple[str, str, tuple[str, ...] | None]:
 
 
 def _choose(typed: list[str], usual: tuple[str, ...], present: list[str]) -> str | None:
-    """The usual name among the columns of the right type, else the first of these, else the usual name among all columns."""
+    """The usual name among the columns of the right type, else the first of these.
+
+    Without a column of that type: the usual name among all columns.
+    """
     for candidates in (typed, present):
         named = [name for name in usual if name in candidates]
         if named:
@@ -197,9 +188,8 @@ def _label_values(files: Sequence[Path], column: str) -> list[Any]:
     for file in files:
         for _, batch in _batches(file, column, _BATCH * 64):
             if batch.null_count:
-                raise UnderstudyError(
-                    f"row {batch.is_null().index(True).as_py()} of {file.name} has no label in column {column}"
-                )
+                row = batch.is_null().index(True).as_py()
+                raise UnderstudyError(f"row {row} of {file.name} has no label in column {column}")
             values += batch.to_pylist()
     return values
 
@@ -242,7 +232,8 @@ def _batches(file: Path, column: str, size: int) -> Iterator[tuple[int, Any]]:
     with _open(file) as table:
         if column not in table.schema_arrow.names:
             raise UnderstudyError(
-                f"{file.name} has no column {column}, which the other files have: {', '.join(table.schema_arrow.names)}"
+                f"{file.name} has no column {column}, which the other files have: "
+                f"{', '.join(table.schema_arrow.names)}"
             )
         row = 0
         try:
@@ -251,14 +242,14 @@ def _batches(file: Path, column: str, size: int) -> Iterator[tuple[int, Any]]:
                 row += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise UnderstudyError(
-                f"cannot read {file} after row {row} ({' '.join(str(error).split())}): is it complete?"
+                f"cannot read {file} after row {row} ({one_line(error)}): is it complete?"
             ) from error
 
 
 def _encoded(
-    files: Sequence[Path], column: str, keep: np.ndarray, batch: int = _BATCH
+    files: Sequence[Path], column: str, wanted: np.ndarray, batch: int = _BATCH
 ) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each image whose row, counted over all files, is kept."""
+    """Name and bytes of each image whose row, counted over all files, is wanted."""
     import pyarrow as pa
 
     before = 0
@@ -270,14 +261,16 @@ def _encoded(
                 images = images.field("bytes")
             if not (pa.types.is_binary(images.type) or pa.types.is_large_binary(images.type)):
                 raise UnderstudyError(
-                    f"column {column} of {file.name} holds {images.type}, not the bytes of encoded images"
+                    f"column {column} of {file.name} holds {images.type}, "
+                    "not the bytes of encoded images"
                 )
             for row, data in enumerate(images.to_pylist(), start):
-                if keep[before + row]:
+                if wanted[before + row]:
                     where = f"row {row} of {file.name}"
                     if data is None:
                         raise UnderstudyError(
-                            f"{where}: column {column} holds no image bytes (only a path?); embed the images"
+                            f"{where}: column {column} holds no image bytes (only a path?); "
+                            "embed the images"
                         )
                     yield where, data
         before += rows

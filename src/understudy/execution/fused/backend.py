@@ -1,22 +1,17 @@
-"""Many students in one program: data, batches and the teacher's outputs are shared, and one epoch of all is one piece of work.
+"""Many students in one program, on shared data, batches and teacher outputs.
 
-Two engines. ``interleaved`` gives the students turns (:mod:`~understudy.execution.fused.interleaved`): any student, any method, the bits
-of training alone; what a CPU wants. ``stacked`` computes plain students of one architecture as one network
-(:mod:`~understudy.execution.fused.stack`): equal within rounding; made for a GPU that one small student cannot fill.
-docs/fused.md says which wins where.
+Two engines. ``interleaved`` runs the students' steps in turn
+(:mod:`~understudy.execution.fused.interleaved`): any student, any method, the bits of training
+alone; best on a CPU. ``stacked`` computes plain students of one architecture as one network
+(:mod:`~understudy.execution.fused.stack`): equal within rounding; for a GPU that one small student
+cannot fill. docs/fused.md says which wins when.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Sequence
 
 import torch
 
-from understudy.config.schema import TrainConfig
-from understudy.data.dataset import SealedSplit
-from understudy.data.prepare import TrainingData, prepare_data
-from understudy.errors import UnderstudyError
-from understudy.events import EpochResult
+from understudy.events import SILENT, EpochResult, Observer
 from understudy.execution.backend import (
     Backend,
     Epoch,
@@ -24,74 +19,31 @@ from understudy.execution.backend import (
     Finished,
     Stopped,
     Training,
+    discard_earlier,
     failed,
-    kept_result,
+    load_finished,
 )
-from understudy.execution.fused.interleaved import (
-    SharedBatches,
-    SharedTeacher,
-    Turns,
-    epoch_in_turns,
-)
+from understudy.execution.fused.active import ActiveTraining, Engine, Shared, activate
+from understudy.execution.fused.interleaved import StepwiseRun, round_robin_epoch
 from understudy.execution.fused.stack import epoch_stacked
-from understudy.execution.fused.student import StackedStudent, why_not_stacked
-from understudy.methods import method_config, needs_of
-from understudy.methods.base import Method
-from understudy.methods.born_again import generation_seed
+from understudy.execution.fused.student import StackedStudent
 from understudy.runs.finish import TrainedArm, finish_arm
-from understudy.runs.folder import arm_folder
-from understudy.runs.networks import build, load_teacher
-from understudy.runs.plan import ArmSpec, link_of, spec_of
-from understudy.teachers.cached import CachedTeacher
-from understudy.training.device import make_fabric
-from understudy.training.loop import train_steps
-from understudy.training.setup import Teaching, build_training
-from understudy.training.state import TrainingFiles
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-Engine = Literal["auto", "interleaved", "stacked"]
-
-
-@dataclass
-class Seat:
-    """A training that this backend has taken on.
-
-    Attributes:
-        training: as submitted; spec: the same for :mod:`understudy.runs.arm`.
-        data, test: its images; batches, teacher: shared with the seats of its seed.
-        fabric: shared with all of its precision.
-        method: the student inside its loss.
-        engine: what trains it; student: its state there.
-        history: epochs that are done.
-    """
-
-    training: Training
-    spec: ArmSpec
-    data: TrainingData
-    test: SealedSplit
-    fabric: "Fabric"
-    batches: SharedBatches
-    teacher: SharedTeacher | None
-    method: Method
-    engine: str
-    student: Turns | StackedStudent
-    history: list[EpochResult] = field(default_factory=list)
 
 
 class FusedBackend(Backend):
     """Trains students together, in this process.
 
-    One call of :meth:`wait` is one epoch of those that stand at the same epoch and share what their engine shares: the
-    batches of a seed (interleaved), or architecture, optimizer, batch size and length as well, over all seeds (stacked).
-    Whoever is behind goes first, and from where it catches up shares with the others.
+    One call of :meth:`wait` is one epoch of a group: trainings before the same epoch that share
+    what their engine needs, the batches of a seed (interleaved), or architecture, optimizer, batch
+    size and length, over all seeds (stacked). Lagging trainings run first; once level they share.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        engine: ``auto`` stacks on CUDA whatever can be stacked and gives turns to the rest; ``stacked`` fails the rest.
-        capacity: students that are worth having at once; bounds memory (a student of 100,000 parameters is 2 MB).
-        threads: CPU threads; ``None`` leaves them as they are.
+        engine: ``auto`` stacks on CUDA what can be stacked and interleaves the rest; ``stacked``
+            fails what cannot be stacked.
+        capacity: students worth having at once; bounds memory (100,000 parameters are 2 MB).
+        threads: CPU threads; ``None`` leaves their number unchanged.
+        observer: gets the progress within epochs, of the engine ``interleaved``.
     """
 
     name = "fused"
@@ -103,132 +55,135 @@ class FusedBackend(Backend):
         engine: Engine = "auto",
         capacity: int = 32,
         threads: int | None = None,
+        observer: Observer = SILENT,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self.device, self.engine, self.capacity = device, engine, capacity
+        self.observer = observer
         self._submitted: list[Training] = []
-        self._seats: list[Seat] = []
+        self._active: list[ActiveTraining] = []
         self._stopping: set[str] = set()
-        self._most = capacity  # students in one stack, fewer once the memory has turned out too small for that many
-        self._shared: dict[tuple[str, ...], Any] = {}
+        self._largest_stack = capacity  # fewer once the memory has proved too small for as many
+        self._shared = Shared()
 
     def submit(self, trainings: Sequence[Training]) -> None:
-        """Take on trainings; they are set up by the next :meth:`wait`."""
+        """Accept trainings; they are built by the next :meth:`wait`."""
         self._submitted += trainings
 
     def stop(self, training: str) -> None:
-        """End a training between two epochs; the next :meth:`wait` says so."""
+        """End a training between two epochs, at the next :meth:`wait`."""
         self._stopping.add(training)
 
     def close(self) -> None:
-        """Drop all trainings and all that they shared; checkpoints stay."""
-        for seat in self._seats:
-            _leave(seat)
-        self._submitted, self._seats, self._stopping, self._shared = [], [], set(), {}
+        """Drop all trainings and all that they share; checkpoints stay."""
+        for active in self._active:
+            active.leave()
+        self._submitted, self._active, self._stopping = [], [], set()
+        self._shared = Shared()
 
     def wait(self) -> list[Event]:
-        """Stop and set up what is due, or train one epoch of one company; empty where nothing is left to train."""
-        events = [*self._stop(), *self._take_on()]
-        while (
-            not events and self._seats
-        ):  # a second time where a company was too large for the memory
-            events = list(self._epoch(self._next_company()))
+        """Stop and build what is due, or train one epoch of a group; empty if nothing is left."""
+        events = [*self._stop_requested(), *self._build_submitted()]
+        while not events and self._active:  # again, if a stack was too large for the memory
+            events = list(self._train_group(self._next_group()))
         return events
 
-    def _stop(self) -> Iterator[Event]:
+    def _stop_requested(self) -> Iterator[Event]:
         stopping, self._stopping = self._stopping, set()
         for name in [t.name for t in self._submitted if t.name in stopping]:
             self._submitted = [t for t in self._submitted if t.name != name]
             yield Stopped(name)
-        for seat in [s for s in self._seats if s.training.name in stopping]:
-            self._remove(seat)
-            yield Stopped(seat.training.name)
+        for active in [a for a in self._active if a.training.name in stopping]:
+            self._remove(active)
+            yield Stopped(active.training.name)
 
-    def _take_on(self) -> Iterator[Event]:
+    def _build_submitted(self) -> Iterator[Event]:
         submitted, self._submitted = self._submitted, []
         for training in submitted:
-            spec = spec_of(training.config, training.arm, training.seed)
+            discard_earlier(training)
             try:
-                finished = kept_result(training)
+                finished = load_finished(training)
                 if finished is not None:
                     yield finished
                     continue
-                seat = self._seat(training, spec)
-                history = seat.student.start()
+                active = activate(training, self.device, self.engine, self._shared, self.observer)
+                active.history = list(active.student.start())
             except Exception as error:
                 yield failed(training.name, error)
                 continue
-            self._seats.append(seat)
-            for result in history:
+            self._active.append(active)
+            for result in active.history:
                 yield Epoch(training.name, result)
-            seat.history += history
-            yield from self._finish(seat)
+            yield from self._finish_if_done(active)
 
-    def _next_company(self) -> list[Seat]:
-        """The seats to train next: of those that have waited longest, the ones furthest behind that go together."""
-        first = self._seats[0]
-        together = [seat for seat in self._seats if _company(seat) == _company(first)]
-        behind = min(len(seat.history) for seat in together)
-        company = [seat for seat in together if len(seat.history) == behind]
-        return company[: self._most] if company[0].engine == "stacked" else company
+    def _next_group(self) -> list[ActiveTraining]:
+        """The lagging trainings of the group that has waited longest."""
+        first = self._active[0]
+        candidates = [a for a in self._active if a.group_key == first.group_key]
+        fewest = min(len(a.history) for a in candidates)
+        group = [a for a in candidates if len(a.history) == fewest]
+        return group[: self._largest_stack] if first.is_stacked else group
 
-    def _epoch(self, company: list[Seat]) -> Iterator[Event]:
-        # To the end of the line, whole companies at a time.
-        together = _company(company[0])
-        self._seats.sort(key=lambda seat: _company(seat) == together)
-        seats = {seat.training.name: seat for seat in company}
-        students = {name: seat.student for name, seat in seats.items()}
-        turns = {name: student for name, student in students.items() if isinstance(student, Turns)}
-        stacked = {
-            name: student
-            for name, student in students.items()
-            if isinstance(student, StackedStudent)
-        }
-        for name, result in epoch_in_turns(turns) if turns else self._epoch_stacked(stacked):
-            seat = seats[name]
+    def _train_group(self, group: list[ActiveTraining]) -> Iterator[Event]:
+        key = group[0].group_key
+        self._active.sort(key=lambda active: active.group_key == key)  # to the end of the queue
+        by_name = {active.training.name: active for active in group}
+        for name, result in self._epoch_of(group):
+            active = by_name[name]
             if isinstance(result, Exception):
-                self._remove(seat)
+                self._remove(active)
                 yield failed(name, result)
                 continue
-            seat.history.append(result)
+            active.history.append(result)
             yield Epoch(name, result)
-            yield from self._finish(seat)
+            yield from self._finish_if_done(active)
 
-    def _epoch_stacked(
+    def _epoch_of(
+        self, group: list[ActiveTraining]
+    ) -> Iterator[tuple[str, EpochResult | Exception]]:
+        runs: dict[str, StepwiseRun] = {}
+        stacked: dict[str, StackedStudent] = {}
+        for active in group:
+            if isinstance(active.student, StepwiseRun):
+                runs[active.training.name] = active.student
+            else:
+                stacked[active.training.name] = active.student
+        return round_robin_epoch(runs) if runs else self._stacked_epoch(stacked)
+
+    def _stacked_epoch(
         self, students: dict[str, StackedStudent]
     ) -> Iterator[tuple[str, EpochResult | Exception]]:
-        """An epoch of a stack; nothing where the memory is too small for it: then half as many try from where they stand."""
-        drawn = {name: student.generator.get_state() for name, student in students.items()}
+        """An epoch of a stack; nothing if the memory is too small: next time half as many try."""
+        generators = {name: student.generator.get_state() for name, student in students.items()}
         outcomes = list(epoch_stacked(students))
-        if len(students) == 1 or not all(
-            isinstance(outcome, torch.OutOfMemoryError) for _, outcome in outcomes
-        ):
+        too_large = all(isinstance(outcome, torch.OutOfMemoryError) for _, outcome in outcomes)
+        if len(students) == 1 or not too_large:
             yield from outcomes
             return
-        self._most = len(students) // 2
+        self._largest_stack = len(students) // 2
         outcomes.clear()  # the errors hold the frames, and those the tensors
         for name, student in students.items():
             student.stack = None
-            student.generator.set_state(drawn[name])
+            student.generator.set_state(generators[name])
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _finish(self, seat: Seat) -> Iterator[Event]:
-        """Evaluate and write a training that is done."""
-        if not seat.student.done:
+    def _finish_if_done(self, active: ActiveTraining) -> Iterator[Event]:
+        """Evaluate and write a training after its last epoch."""
+        if not active.student.done:
             return
-        training = seat.training
-        self._remove(seat)
+        training = active.training
+        self._remove(active)
         try:
             result = finish_arm(
-                training.config,
-                seat.spec,
+                training.plan,
+                training.run,
                 training.folder,
-                TrainedArm(seat.method.deployed(), seat.history, seat.student.seconds),
-                seat.data,
-                seat.test if training.final else None,
-                seat.fabric,
+                TrainedArm(active.method.deployed(), active.history, active.student.seconds),
+                active.data,
+                active.test if training.final else None,
+                active.fabric,
                 teachers=training.teachers,
             )
         except Exception as error:
@@ -236,108 +191,6 @@ class FusedBackend(Backend):
         else:
             yield Finished(training.name, result)
 
-    def _remove(self, seat: Seat) -> None:
-        self._seats.remove(seat)
-        _leave(seat)
-
-    def _seat(self, training: Training, spec: ArmSpec) -> Seat:
-        """Build a student and its loss as :func:`understudy.runs.arm.run_arm` does, in the same order: the same random draws."""
-        config, link = training.config, link_of(training.config, training.arm)
-        settings, options = link.train, method_config(link.method)
-        fabric = self._once(
-            ("fabric", settings.precision), lambda: make_fabric(self.device, settings.precision)
-        )
-        if fabric.world_size > 1:
-            raise UnderstudyError(
-                "fused trains many students in one process: start it without torchrun"
-            )
-        data, test = self._once(("data", str(config.data)), lambda: prepare_data(config.data))
-        images = (
-            str(config.data),
-            str(training.seed),
-            str(settings.batch_size),
-            str(settings.drop_last),
-        )
-        own = (
-            ()
-            if link.teacher is None or link_of(config, link.teacher).teaches_all
-            else (str(training.folder),)
-        )
-        listens = (str(training.teachers), str(link.teacher), str(spec.teacher_seed), *own)
-        if options.curriculum is not None:  # the teacher decides which images it shows
-            images = (*images, str(options.curriculum), str(link.train.epochs), *listens)
-        batches = self._once(
-            ("batches", *images), lambda: _batches(data, settings, training.seed, fabric.device)
-        )
-        torch.manual_seed(generation_seed(training.seed, link.generation))
-        student = build(link.model, data, link.stages)
-        # Loaded for every student, though only the first one's is kept: building it draws from the student's generator.
-        frozen = None
-        if needs_of(options) != "nothing":
-            frozen = load_teacher(
-                config, spec, training.folder, data, fabric.device, training.teachers
-            )
-        teaching = Teaching(options, frozen, config.teacher.outputs, training.cache)
-        method, answers = build_training(student, data, teaching, settings, fabric, batches)
-        teacher = None
-        if answers is not None and frozen is not None:
-            kept = (
-                answers.store.folder if isinstance(answers, CachedTeacher) else None
-            )  # logits alone, or with embeddings
-            which = (str(kept), *listens, str(training.cache))
-            same = (*which, frozen.description, frozen.precision)
-            teacher = self._once(("teacher", *images, *same), lambda: SharedTeacher(answers))
-        engine, why = self._engine(method, fabric.device)
-        if why:
-            raise UnderstudyError(
-                f"this training cannot be stacked: {why}; use the engine interleaved"
-            )
-        files = TrainingFiles(arm_folder(training.folder, spec.name) / "checkpoint.pt", resume=True)
-        trained: Turns | StackedStudent
-        if engine == "stacked":
-            trained = StackedStudent(method, data, settings, fabric, teacher, batches, files)
-        else:
-            steps = train_steps(
-                method,
-                data,
-                settings,
-                fabric,
-                teacher=teacher,
-                batches=batches,
-                files=files,
-            )
-            trained = Turns(steps, fabric.device)
-        return Seat(training, spec, data, test, fabric, batches, teacher, method, engine, trained)
-
-    def _engine(self, method: Method, device: torch.device) -> tuple[str, str]:
-        """The engine for a training, and why it cannot be had (empty where it can)."""
-        if self.engine == "interleaved" or (self.engine == "auto" and device.type == "cpu"):
-            return "interleaved", ""
-        why = why_not_stacked(method)
-        return ("interleaved", "") if why and self.engine == "auto" else ("stacked", why)
-
-    def _once(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
-        """What is shared by all trainings of the same key, made for the first."""
-        if key not in self._shared:
-            self._shared[key] = make()
-        return self._shared[key]
-
-
-def _batches(
-    data: TrainingData, settings: TrainConfig, seed: int, device: torch.device
-) -> SharedBatches:
-    return SharedBatches(
-        data.train, data.config, settings.batch_size, seed, device, drop_last=settings.drop_last
-    )
-
-
-def _company(seat: Seat) -> tuple[object, ...]:
-    """Seats of equal company can be trained together, where they stand at the same epoch."""
-    if isinstance(seat.student, StackedStudent):
-        return "stacked", seat.student.group_key
-    return "interleaved", id(seat.batches)
-
-
-def _leave(seat: Seat) -> None:
-    if isinstance(seat.student, Turns):
-        seat.student.close()
+    def _remove(self, active: ActiveTraining) -> None:
+        self._active.remove(active)
+        active.leave()

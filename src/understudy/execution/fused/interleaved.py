@@ -1,8 +1,8 @@
-"""Many students in one process, one step each in turn, on batches that are made once and answers that are asked once.
+"""Students that take steps in turn in one process, on batches and teacher outputs made once.
 
-Each student runs the one loop of :mod:`understudy.training.loop` and has random generators of its own, put back before its turn, so
-that it ends with the very bits that it would have trained alone, and its checkpoint is the one it would have written
-alone. What is saved is everything that does not depend on the student: rendering, and the teacher.
+Each student runs the one loop of :mod:`understudy.training.loop` and has its own random generators,
+restored before its step: it ends with the bits of training alone, and so does its checkpoint. What
+is saved is all that does not depend on the student: rendering batches, and the teacher.
 """
 
 import time
@@ -20,10 +20,10 @@ from understudy.training.state import rng_state, set_rng_state
 
 
 class SharedBatches(TrainBatches):
-    """Batches that several students take in step: each is rendered for the first who asks and handed to the others.
+    """Batches for several students at the same step: each is rendered for the first student only.
 
-    A student that has fallen out of step gets batches of its own making: the same ones, since they depend on seed and epoch
-    alone.
+    A student at another step gets batches rendered for itself: the same ones, since they depend on
+    seed and epoch alone.
     """
 
     _stream: "tuple[int, _Stream] | None" = None
@@ -38,7 +38,7 @@ class SharedBatches(TrainBatches):
 
 
 class _Stream:
-    """An iterator of batches of which the latest is kept."""
+    """An iterator of batches that keeps the latest."""
 
     def __init__(self, batches: Iterator[Batch]) -> None:
         self.batches, self.step = batches, -1
@@ -51,44 +51,43 @@ class _Stream:
 
 
 class SharedTeacher(Teacher):
-    """A teacher who is asked once about each batch, however many students listen."""
+    """A teacher that computes the outputs of each batch once for all students."""
 
     def __init__(self, teacher: Teacher) -> None:
         self.teacher = teacher
         self._epoch: int | None = None
-        self._asked: tuple[Batch, Outputs] | None = None
+        self._latest: tuple[Batch, Outputs] | None = None
 
     def prepare(self, epoch: int, views: Views, observer: Observer = SILENT) -> None:
-        """Prepare the teacher for an epoch, if that is not the one it is prepared for."""
+        """Prepare the teacher for an epoch, unless it is prepared for that one."""
         if self._epoch != epoch:
             self.teacher.prepare(epoch, views, observer)
             self._epoch = epoch
 
     def outputs(self, batch: Batch) -> Outputs:
-        """The teacher's outputs; for the batch it was last asked about, the same ones again."""
-        if self._asked is None or self._asked[0] is not batch:
-            self._asked = batch, self.teacher.outputs(batch)
-        return self._asked[1]
+        """The teacher's outputs; for the latest batch the same ones again."""
+        if self._latest is None or self._latest[0] is not batch:
+            self._latest = batch, self.teacher.outputs(batch)
+        return self._latest[1]
 
 
-class Turns:
-    """A training from :func:`understudy.training.loop.train_steps`, taken a step at a time among others.
+class StepwiseRun:
+    """A training from :func:`understudy.training.loop.train_steps` that runs one step at a time.
 
     Attributes:
-        seconds: spent in its own turns so far.
-        done: the last turn ended the training; its student holds the kept weights.
+        seconds: spent in its own steps so far.
+        done: the last step has ended the training; its student holds the weights to keep.
     """
 
     def __init__(self, steps: Iterator[EpochResult | None], device: torch.device) -> None:
         self.steps, self.device = steps, device
         self.seconds, self.done = 0.0, False
-        self._generators: dict[str, torch.Tensor] | None = (
-            None  # the loop seeds them itself in the first turn
-        )
+        # The loop seeds the generators itself in its first step.
+        self._generators: dict[str, torch.Tensor] | None = None
 
-    def take(self) -> EpochResult | None:
-        """One step: the epoch's result where that ended an epoch. Raises what the training raises."""
-        began = time.perf_counter()
+    def advance(self) -> EpochResult | None:
+        """One step: the epoch's result if it ended an epoch. Raises what the training raises."""
+        start = time.perf_counter()
         if self._generators is not None:
             set_rng_state(self._generators, self.device)
         try:
@@ -98,17 +97,17 @@ class Turns:
             return None
         finally:
             self._generators = rng_state(self.device)
-            self.seconds += time.perf_counter() - began
+            self.seconds += time.perf_counter() - start
 
     def start(self) -> list[EpochResult]:
-        """Set up, and read the checkpoint where there is one: the epochs that are done."""
+        """Set up, and read the checkpoint if there is one: the results of its epochs."""
         history = []
-        while (result := self.take()) is not None:
+        while (result := self.advance()) is not None:
             history.append(result)
         return history
 
     def close(self) -> None:
-        """Leave it where it stands; its checkpoint is that of the last whole epoch."""
+        """End it at the current step; its checkpoint is that of the last whole epoch."""
         if isinstance(self.steps, Generator):
             self.steps.close()
 
@@ -116,19 +115,21 @@ class Turns:
 Key = TypeVar("Key")
 
 
-def epoch_in_turns(turns: dict[Key, Turns]) -> Iterator[tuple[Key, EpochResult | Exception]]:
-    """Take trainings that stand before the same epoch through it, a step of each in turn.
+def round_robin_epoch(
+    runs: dict[Key, StepwiseRun],
+) -> Iterator[tuple[Key, EpochResult | Exception]]:
+    """Take trainings that are before the same epoch through it, one step of each in turn.
 
-    Yields each one's result as it gets there, or what ended it; that leaves the others alone. Afterwards each stands before
-    its next epoch, or is done.
+    Yields each one's result when it gets there, or its error, which does not affect the others.
+    Afterwards each is before its next epoch, or done.
     """
-    running = dict(turns)
+    running = dict(runs)
     while running:
-        for key, turn in list(running.items()):
+        for key, run in list(running.items()):
             try:
-                result = turn.take()
+                result = run.advance()
                 if result is not None:
-                    turn.take()  # on to the pause before the next epoch, or to the end
+                    run.advance()  # to the pause before the next epoch, or to the end
             except Exception as error:
                 del running[key]
                 yield key, error

@@ -14,7 +14,7 @@ from understudy.methods.combined import CombinedConfig
 from understudy.methods.dist import pearson
 from understudy.methods.dkd import dkd_per_image
 from understudy.methods.lskd import standardise
-from understudy.methods.multi_teacher import ManyTeachers
+from understudy.methods.multi_teacher import MultiTeacher
 
 _LOGIT_METHODS = (CE, KD, LSKD, DKD, DIST)
 _OPTIONS = {
@@ -30,7 +30,7 @@ def why_no_stacked_loss(method: Method) -> str:
     for name, config in _parts(method.config).items():
         if method_class(name) not in _LOGIT_METHODS:
             return f"the method {name} is not one of ce, kd, lskd, dkd and dist"
-        if isinstance(method, ManyTeachers):
+        if isinstance(method, MultiTeacher):
             return "it has several teachers"
         if isinstance(config.temperature, Schedule) or isinstance(config.alpha, Schedule):
             return "its temperature or alpha changes over the epochs"

@@ -294,9 +294,9 @@ class StepInputs:
             images = torch.cat([batch.images for batch in batches], 1)
         labels = self._by_student([batch.labels for batch in batches])
         partners = share = None
-        if batches[0].share is not None:
+        if batches[0].lam is not None:
             partners = self._by_student([_present(batch.partner_labels) for batch in batches])
-            share = self._by_student([_present(batch.share) for batch in batches])
+            share = self._by_student([_present(batch.lam) for batch in batches])
         return [images, labels, self._teacher_logits(batches), partners, share]
 
     def _by_student(self, by_source: Sequence[Tensor]) -> Tensor:

@@ -2,160 +2,159 @@
 
 from typing import TYPE_CHECKING
 
-from understudy.report.run.table import ABSENT, Results, number, percent, points, present
-from understudy.report.sweep.results import (
-    Estimate,
-    Sweep,
-    Trial,
+from understudy.evaluation.statistics import Estimate, estimate
+from understudy.report.format import ABSENT, number, percent, points
+from understudy.report.sweep.view import (
+    SweepView,
+    accuracy,
     described,
-    estimate,
-    parse_sweep,
+    gain,
     written,
 )
+from understudy.sweep.results import SweepResults, Trial
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 TOP = 10
+"""Trials in the short table."""
+MAX_COLUMNS = 3
+"""More settings do not fit 80 characters next to each other; then one column holds them all."""
 
 
-def conclusions(sweep: Sweep) -> list[tuple[str, bool]]:
-    """What the sweep found, one sentence each, and whether it is evidence of a gain: the test's verdict, the winner, losses."""
+def conclusions(view: SweepView) -> list[tuple[str, bool]]:
+    """What the sweep found: the test's verdict, the winner, trials without a result.
+
+    Returns:
+        sentences, each with whether it is evidence of a gain.
+    """
     found = []
-    results, best = sweep.results, sweep.best
-    final = results.get("final") or {}
-    if final.get("verdict"):
-        low = (final.get("gain") or {}).get("low")
-        seeds = ", ".join(map(str, final.get("seeds") or []))
-        sentence = f"{final['verdict'][0].upper()}{final['verdict'][1:]} (test images, fresh seeds {seeds})."
-        found.append((sentence, present(low) and low > 0))
-    if best is not None:
-        gain = f", {with_interval(best.gain)} points over the plain student" if best.gain else ""
-        sentence = f"Best of {len(sweep.complete)} finished trials on validation: {described(best.values, sweep.dimensions)}, "
-        sentence += (
-            f"with {percent(best.accuracy.mean)} %{gain}. Being the best of many is partly luck"
-        )
-        found.append((sentence + ("." if final else "; it was not tested on fresh seeds."), False))
-    failed, pruned = (
-        sum(trial.state == state for trial in sweep.trials) for state in ("failed", "pruned")
-    )
-    if failed or pruned:
-        lost = [f"{failed} failed"] if failed else []
-        lost += [f"{pruned} {'was' if pruned == 1 else 'were'} pruned"] if pruned else []
-        found.append((f"Of {len(sweep.trials)} trials {' and '.join(lost)}.", False))
-    return found
+    final = view.results.final
+    if final is not None:
+        seeds = ", ".join(map(str, final.seeds))
+        sentence = final.verdict[0].upper() + final.verdict[1:]
+        helped = final.gain.low is not None and final.gain.low > 0
+        found.append((f"{sentence} (test images, fresh seeds {seeds}).", helped))
+    if view.best is not None:
+        ending = "." if final else "; it was not tested on fresh seeds."
+        found.append((_best_sentence(view, view.best) + ending, False))
+    lost = _lost_sentence(view)
+    return [*found, (lost, False)] if lost else found
 
 
-def with_interval(gain: Estimate | None) -> str:
-    """``+0.82 [0.31, 1.33]`` in points; without brackets for one seed."""
-    if gain is None:
-        return ABSENT
-    if gain.half is None:
-        return points(gain.mean)
+def _best_sentence(view: SweepView, best: Trial) -> str:
+    found = gain(best)
+    over = f", {with_interval(found)} points over the baseline" if found else ""
     return (
-        f"{points(gain.mean)} [{percent(gain.mean - gain.half)}, {percent(gain.mean + gain.half)}]"
+        f"Best of {len(view.complete)} finished trials on validation: "
+        f"{described(best.values, view.settings)}, with {percent(accuracy(best).mean)} %{over}. "
+        "Being the best of many is partly luck"
     )
 
 
-def with_half(accuracy: Estimate) -> str:
-    """``71.24 ± 0.40`` in percent."""
-    return percent(accuracy.mean) + (
-        "" if accuracy.half is None else f" ± {percent(accuracy.half)}"
-    )
+def _lost_sentence(view: SweepView) -> str:
+    failed = sum(trial.state == "failed" for trial in view.trials)
+    pruned = sum(trial.state == "pruned" for trial in view.trials)
+    lost = [f"{failed} failed"] if failed else []
+    lost += [f"{pruned} {'was' if pruned == 1 else 'were'} pruned"] if pruned else []
+    return f"Of {len(view.trials)} trials {' and '.join(lost)}." if lost else ""
 
 
-def ordered(sweep: Sweep) -> list[Trial]:
-    """Finished trials, the best first, then the others by number."""
-    return [*sweep.complete, *(trial for trial in sweep.trials if trial.state != "complete")]
+def with_interval(found: Estimate | None) -> str:
+    """``+0.82 [0.31, 1.33]`` in points; without brackets for one seed."""
+    if found is None:
+        return ABSENT
+    if found.half is None:
+        return points(found.mean)
+    return f"{points(found.mean)} [{percent(found.low)}, {percent(found.high)}]"
 
 
-def trial_cells(sweep: Sweep, trial: Trial) -> list[str]:
-    """The cells of a trial after its number: settings, accuracy, gain where there are any, seconds."""
-    done = trial.state == "complete"
-    cells = [written(trial.values[d.key]) for d in sweep.dimensions]
-    cells.append(with_half(trial.accuracy) if done else trial.state)
-    if sweep.paired:
-        cells.append(with_interval(trial.gain))
+def with_half(found: Estimate) -> str:
+    """``71.24 ± 0.40`` in percent; without ± for one seed."""
+    if found.half is None:
+        return percent(found.mean)
+    return f"{percent(found.mean)} ± {percent(found.half)}"
+
+
+def ordered(view: SweepView) -> list[Trial]:
+    """Complete trials, the best first, then the others by number."""
+    return [*view.complete, *(trial for trial in view.trials if trial.state != "complete")]
+
+
+def trial_cells(view: SweepView, trial: Trial) -> list[str]:
+    """The cells of a trial after its number: settings, accuracy, gain if there are any, seconds."""
+    cells = [written(trial.values[setting.key]) for setting in view.settings]
+    cells.append(with_half(accuracy(trial)) if trial.state == "complete" else trial.state)
+    if view.paired:
+        cells.append(with_interval(gain(trial)))
     return [*cells, number(trial.seconds, 0)]
 
 
-def trial_headings(sweep: Sweep) -> list[str]:
+def trial_headings(view: SweepView) -> list[str]:
     """The headings of :func:`trial_cells`."""
-    gain = ["gain, points [95 %]"] if sweep.paired else []
-    return [*(d.label for d in sweep.dimensions), "validation, % (± 95 %)", *gain, "seconds"]
+    gains = ["gain, points [95 %]"] if view.paired else []
+    labels = [setting.label for setting in view.settings]
+    return [*labels, "validation, % (± 95 %)", *gains, "seconds"]
 
 
-def baseline_rows(sweep: Sweep) -> list[tuple[str, str]]:
-    """The plain students: the settings that were theirs too (empty where all trials share one), and their accuracy."""
+def baseline_rows(view: SweepView) -> list[tuple[str, str]]:
+    """Settings (empty if all trials share one baseline) and accuracy of each baseline."""
     rows = []
-    for entry in sweep.results.get("baselines") or []:
-        runs = [
-            run["val"]["accuracy"]
-            for run in entry.get("runs") or []
-            if present((run.get("val") or {}).get("accuracy"))
-        ]
-        own = [d for d in sweep.dimensions if d.key in (entry.get("values") or {})]
-        if runs:
-            rows.append((described(entry["values"], own) if own else "", with_half(estimate(runs))))
+    for baseline in view.results.baselines:
+        own = [setting for setting in view.settings if setting.key in baseline.values]
+        accuracies = [run.val.accuracy for run in baseline.runs]
+        if accuracies:
+            rows.append((described(baseline.values, own), with_half(estimate(accuracies))))
     return rows
 
 
-def sweep_table(results: Results, *, top: int = TOP) -> "Table":
-    """The best trials for ``rich.print``, and the plain student where all trials share one.
+def sweep_table(results: SweepResults, *, top: int = TOP) -> "Table":
+    """The best trials for ``rich.print``, and the baseline if all trials share one.
 
-    Raises:
-        UnderstudyError: where the mapping is not a sweep's.
+    Args:
+        results: of the sweep.
+        top: how many trials.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    sweep = parse_sweep(results, "this sweep")
-    shown = sweep.complete[:top]
-    title = f"{results.get('name', 'sweep')}, validation images, best {len(shown)} of {len(sweep.trials)} trials"
+    view = SweepView.of(results)
+    shown = view.complete[:top]
+    title = f"{results.name}, validation images, best {len(shown)} of {len(view.trials)} trials"
+    separate = len(view.settings) <= MAX_COLUMNS
+    labels = [setting.label for setting in view.settings] if separate else ["settings"]
     table = Table(box=SIMPLE_HEAD, title=Text(title), title_justify="left", pad_edge=False)
-    apart = (
-        len(sweep.dimensions) <= 3
-    )  # more columns do not fit 80 characters; then one holds all settings
-    settings = [d.label for d in sweep.dimensions] if apart else ["settings"]
     table.add_column("trial")
-    for label in settings:
-        table.add_column(
-            Text(label), justify="right" if apart else "left", overflow="fold"
-        )  # Text: no [markup] in names
-    for heading in ["val. %", "gain, points"] if sweep.paired else ["val. %"]:
+    for label in labels:
+        # Text: a name that looks like rich's [markup] is shown unchanged.
+        side = "right" if separate else "left"
+        table.add_column(Text(label), justify=side, overflow="fold")  # type: ignore[arg-type]
+    for heading in ["val. %", "gain, points"] if view.paired else ["val. %"]:
         table.add_column(heading, justify="right", no_wrap=True)
     for trial in shown:
-        style = "bold" if sweep.best is not None and trial.number == sweep.best.number else ""
-        values = [written(trial.values[d.key]) for d in sweep.dimensions]
-        cells = [
-            str(trial.number),
-            *(values if apart else [described(trial.values, sweep.dimensions)]),
-            with_half(trial.accuracy),
-        ]
-        table.add_row(
-            *(
-                Text(cell, style=style)
-                for cell in [*cells, *([with_interval(trial.gain)] if sweep.paired else [])]
-            )
-        )
-    plain = baseline_rows(sweep)
-    if len(plain) == 1:
-        table.add_row(
-            "plain",
-            *[""] * len(settings),
-            plain[0][1],
-            *([""] if sweep.paired else []),
-            style="dim",
-        )
+        style = "bold" if view.is_best(trial) else ""
+        cells = [str(trial.number), *_terminal_cells(view, trial, separate)]
+        table.add_row(*(Text(cell, style=style) for cell in cells))
+    baselines = baseline_rows(view)
+    if len(baselines) == 1:
+        row = ["baseline", *[""] * len(labels), baselines[0][1]]
+        table.add_row(*row, style="dim")
     return table
 
 
-def show_sweep(results: Results) -> None:
+def _terminal_cells(view: SweepView, trial: Trial, separate: bool) -> list[str]:
+    values = [written(trial.values[setting.key]) for setting in view.settings]
+    cells = values if separate else [described(trial.values, view.settings)]
+    gains = [with_interval(gain(trial))] if view.paired else []
+    return [*cells, with_half(accuracy(trial)), *gains]
+
+
+def show_sweep(results: SweepResults) -> None:
     """Print the best trials and what the sweep found on standard output."""
     from rich.console import Console
 
     console = Console()
     console.print(sweep_table(results))
-    for sentence, _ in conclusions(parse_sweep(results, "this sweep")):
+    for sentence, _ in conclusions(SweepView.of(results)):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
