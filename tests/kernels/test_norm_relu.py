@@ -280,9 +280,10 @@ def test_bf16_is_fp32_rounded_once_to_nearest_even(mode: str) -> None:
         torch.randn(32, 16, 16, 16).bfloat16().contiguous(memory_format=torch.channels_last)
         for _ in range(2)
     )
-    function = lambda b, a, c: norm_relu(
-        b, a, pool=mode == "pool", add=c if mode == "add" else None
-    )
+
+    def function(b, a, c):
+        return norm_relu(b, a, pool=mode == "pool", add=c if mode == "add" else None)
+
     half = results(function, nn.BatchNorm2d(16), x, add)
     full = results(function, nn.BatchNorm2d(16), x.float(), add.float())
     assert half.keys() == full.keys() and half["out"].dtype == torch.bfloat16

@@ -77,9 +77,9 @@ def test_cache_is_found_by_path_name_or_the_beginning_of_its_name(tmp_path: Path
     twin.mkdir()
     assert find_cache(folder.name[:6], tmp_path) == folder, "the other folder is not a cache"
     (twin / "meta.json").write_text("{}")
-    with pytest.raises(UnderstudyError, match="^several caches begin with"):
+    with pytest.raises(UnderstudyError, match=r"^several caches begin with"):
         find_cache(folder.name[:6], tmp_path)
-    with pytest.raises(UnderstudyError, match="^no cache begins with '\\*'"):
+    with pytest.raises(UnderstudyError, match=r"^no cache begins with '\*'"):
         find_cache("*", tmp_path)
 
 

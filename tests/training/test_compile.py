@@ -17,7 +17,7 @@ from understudy.training.state import TrainingFiles
 
 @pytest.fixture
 def eager_backend(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Dynamo without its code generator, which takes twenty seconds; compiled methods are listed."""
+    """Dynamo without its slow code generator; lists the compiled methods."""
     seen: list[object] = []
 
     def compile_step(method) -> None:

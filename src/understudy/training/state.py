@@ -207,7 +207,7 @@ class TrainState:
         save_checkpoint(self.files.checkpoint, content)
 
     def finish(self) -> None:
-        """After the last epoch: load the final weights (best epoch, average or last), in eval mode."""
+        """Load the final weights (best epoch, average or last) after the last epoch; eval mode."""
         if self.config.keep == "best" and self.best is not None:
             self.method.load_state_dict(self.best.method)
         elif self.ema is not None:
