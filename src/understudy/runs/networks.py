@@ -7,7 +7,6 @@ import torch
 
 from understudy.config.schema import ModelConfig
 from understudy.data.prepare import TrainingData
-from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import predict
 from understudy.methods import build_method, method_class
 from understudy.methods.base import MethodConfig
