@@ -18,10 +18,10 @@ from tests.diagnose.example_evidence import (
     recorded,
     without_weights,
 )
-from understudy.report.sweep.colours import MUTED
 
 from understudy.diagnose import figures
-from understudy.report.run.figures import COLOURS
+from understudy.report.colours import MUTED
+from understudy.report.colours import ROLE_COLOURS as COLOURS
 
 
 def rows(figure: Figure) -> dict[str, tuple[float, str]]:

@@ -71,9 +71,7 @@ def config_for(
 
 
 def run_of(config: RunConfig, folder: Path) -> Path:
-    run_experiment(
-        config, folder, device="cpu", workers=1, display=False, cache=str(folder.parent / "cache")
-    )
+    run_experiment(config, folder, device="cpu", workers=1, cache=str(folder.parent / "cache"))
     return folder
 
 

@@ -380,7 +380,10 @@ def test_what_is_born_again_is_compared_with_plain_training_of_the_same_network_
         (["teacher.members=[{weight: 0}, {weight: 0}]"], "weights must not all be 0"),
         (["teacher.members=[{weight: -1}, {}]"], "weight must be at least 0"),
         (["teacher.members=[{}, {}]", "teacher.path=x"], "each of teacher.members its own path"),
-        (["teacher.members=[{}, {}]", "teacher.per_seed=true"], "cannot go with teacher.members"),
+        (
+            ["teacher.members=[{}, {}]", "teacher.per_seed=true"],
+            "cannot be combined with teacher.members",
+        ),
         (
             ["teacher.members=[{wieght: 1}, {}]"],
             r"teacher\.members\.0\.wieght: did you mean teacher\.members\.0\.weight",
