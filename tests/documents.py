@@ -4,6 +4,8 @@ Nothing is trained: a command is parsed by the command line itself, and its reci
 resolved to the plan of a run or the space of a sweep.
 """
 
+import ast
+import functools
 import importlib
 import re
 import shlex
@@ -12,12 +14,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from understudy.cli import app
 from understudy.config.recipe import load_config, recipe_names
 from understudy.config.schema import RunConfig
+from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
 from understudy.methods import list_methods
-from understudy.models import list_models
+from understudy.models import build_model, list_models
 from understudy.runs.plan import resolve_plan
 from understudy.sweep.space import check_space, make_space, split_overrides
 
@@ -103,9 +108,9 @@ def _reason(words: Sequence[str]) -> str | None:
         _, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
         if words[0] in ("run", "train", "sweep"):
             _check_training(words[0], bound.arguments, complete)
-        elif words[0] in NAMES and len(words) > 1 and words[1].islower():
-            if words[1] not in NAMES[words[0]]():
-                return f"unknown name {words[1]}"
+        named = words[1] if len(words) > 1 and words[0] in NAMES else ""
+        if named.islower() and named not in NAMES[words[0]]():
+            return f"unknown name {named}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None
@@ -119,12 +124,22 @@ def _check_training(command: str, given: dict[str, Any], complete: bool) -> None
         plain.append(f"seeds=[{given['seeds']}]")
     config = load_config(given["recipe"], plain)
     plan = resolve_plan(config)
+    for arm in plan.arms.values():
+        _check_network(arm.model.name, repr(dict(arm.model.options)))
     if command == "train":
         plan.arm(given.get("arm", "distilled"))
     if space:
         check_space(config, make_space(space))
     elif command == "sweep" and complete:
         raise UnderstudyError("nothing to sweep")
+
+
+@functools.cache
+def _check_network(name: str, options: str) -> None:
+    """Build a network of ours without memory; those of other libraries may not be installed."""
+    if ":" not in name:
+        with torch.device("meta"):
+            build_model(name, 10, ImageSpec(), options=ast.literal_eval(options))
 
 
 def settings_in(text: str) -> Iterator[tuple[str, ...]]:
@@ -172,7 +187,7 @@ def files_in(text: str) -> Iterator[str]:
     """Paths of this project in inline code and after ``python``."""
     for span in spans(text):
         if re.fullmatch(r"[\w./-]+\.py|(src|docs|tests|benchmarks|mutation)/[\w./-]*", span):
-            yield span
+            yield span.replace("NAME", "kd")
     yield from re.findall(r"python ((?:[\w-]+/)+\w+\.py)", text)
 
 
