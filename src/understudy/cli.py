@@ -39,7 +39,7 @@ CommandLine = Annotated[str, Parameter(parse=False)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0, 2 for what the user can mend (one line on stderr), 130 after Ctrl-C.
+    """Run one command and return the exit code: 0, 2 for what the user can repair (one line on stderr), 130 after Ctrl-C.
 
     Args:
         argv: the arguments without the program's name; ``sys.argv[1:]`` by default.
@@ -394,7 +394,7 @@ def recipes(
 
 cache = App(
     name="cache",
-    help="Look after kept teacher outputs: build, inspect, verify, delete.",
+    help="Manage cached teacher outputs: build, inspect, verify, delete.",
     help_format="plaintext",
 )
 app.command(cache)
@@ -404,7 +404,7 @@ app.command(cache)
 def cache_build(
     run: Path, /, *, epochs: int | None = None, all_views: bool = False, device: str = "auto"
 ) -> None:
-    """Ask a run's trained teacher about the views of its trainings ahead of them.
+    """Compute a trained teacher's outputs for all views of a run, before its students are trained.
 
     Args:
         run: a run's folder.
@@ -445,12 +445,12 @@ def cache_inspect(
     if as_json or entries:
         _show_list([{k: v for k, v in entry.items() if k != "parts"} for entry in entries], as_json)
     else:
-        print("no teacher outputs are kept yet")
+        print("no teacher outputs are cached yet")
 
 
 @cache.command(name="verify")
 def cache_verify(name: str, /, *, run: Path | None = None, device: str = "auto") -> None:
-    """Check every kept row's checksum and, given its run, a sample of rows against the live teacher.
+    """Check every cached row's checksum and, given its run, a sample of rows against the live teacher.
 
     Args:
         name: a cache's folder, or the beginning of its name.
