@@ -1,14 +1,13 @@
 """Arguments of the Python interface: accepted, or refused in one line before any training."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from understudy.config.parse import parse
 from understudy.config.schema import LARGEST_SEED, DataConfig, TrainConfig
 from understudy.data.dataset import Dataset
 from understudy.data.prepare import TrainingData, split_dataset
@@ -70,7 +69,7 @@ def split_options(
     names = {field.name for field in fields(RunOptions)}
     of_run = {key: value for key, value in options.items() if key in names}
     of_training = {key: value for key, value in options.items() if key not in names}
-    settings = parse(TrainConfig, {**asdict(config or TrainConfig()), **of_training}, "train")
+    settings = (config or TrainConfig()).changed(of_training)
     return settings, replace(run or RunOptions(), **of_run)
 
 

@@ -107,7 +107,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How one network is trained."""
+    """How one network is trained: optimizer, schedule, length."""
 
     __pydantic_config__ = _STRICT
 
@@ -176,6 +176,10 @@ class TrainConfig:
         _require(0 <= self.label_smoothing < 1, "train.label_smoothing must lie in [0, 1)")
         _require(0 <= self.ema_decay < 1, "train.ema_decay must lie in [0, 1)")
         _require(self.grad_clip >= 0, "train.grad_clip must be at least 0")
+
+    def changed(self, changes: Mapping[str, Any], where: str = "train") -> "TrainConfig":
+        """The same with some fields changed; ``where`` is the section named in messages."""
+        return parse(TrainConfig, {**dataclasses.asdict(self), **changes}, where)
 
     @property
     def epochs_run(self) -> int:
@@ -351,10 +355,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         _require(len(self.seeds) >= 1, "seeds must name at least one seed")
         _require(len(set(self.seeds)) == len(self.seeds), "seeds must differ from each other")
-        _require(
-            max(map(abs, self.seeds)) < LARGEST_SEED,
-            f"seeds must lie between -{LARGEST_SEED} and {LARGEST_SEED}",
-        )
+        small = all(abs(seed) < LARGEST_SEED for seed in self.seeds)
+        _require(small, f"seeds must lie between -{LARGEST_SEED} and {LARGEST_SEED}")
         _require("name" in self.method, "method.name is missing: see `understudy methods`")
         taken = {"teacher", "baseline", "distilled"} & set(self.arms)
         _require(not taken, f"arms.{next(iter(taken), '')} is a reserved name")
@@ -362,34 +364,24 @@ class RunConfig:
             self.member_train(number)
         for number in range(len(self.assistants)):
             self.assistant_train(number)
-        parse(
-            TrainConfig, {**dataclasses.asdict(self.train), **self.teacher.train}, "teacher.train"
-        )
+        _ = self.teacher_train
         for arm, method in self.arms.items():
             _require("name" in method, f"arms.{arm}.name is missing: see `understudy methods`")
 
     @property
     def teacher_train(self) -> TrainConfig:
         """``train`` with the teacher's own fields laid over it."""
-        return parse(
-            TrainConfig, {**dataclasses.asdict(self.train), **self.teacher.train}, "teacher.train"
-        )
+        return self.train.changed(self.teacher.train, "teacher.train")
 
     def member_train(self, number: int) -> TrainConfig:
         """``teacher_train`` with the fields of a member of the ensemble (from 0) laid over it."""
         changes = {**self.teacher.train, **self.teacher.members[number].train}
-        return parse(
-            TrainConfig,
-            {**dataclasses.asdict(self.train), **changes},
-            f"teacher.members.{number}.train",
-        )
+        return self.train.changed(changes, f"teacher.members.{number}.train")
 
     def assistant_train(self, number: int) -> TrainConfig:
         """``train`` with an assistant's own fields (from 0) laid over it."""
         changes = self.assistants[number].train
-        return parse(
-            TrainConfig, {**dataclasses.asdict(self.train), **changes}, f"assistants.{number}.train"
-        )
+        return self.train.changed(changes, f"assistants.{number}.train")
 
 
 def _require_normalisation(

@@ -132,15 +132,26 @@ def record_config(config: RunConfig, folder: RunFolder, resume: bool) -> None:
     Raises:
         UnderstudyError: if other settings differ than the seeds and the place of the images.
     """
-    if resume and folder.config.exists():
-        before = to_mapping(from_yaml(folder.config.read_text(), str(folder.config)))
-        differing = sorted(_differences(before, to_mapping(config)))
-        if differing:
-            raise UnderstudyError(
-                f"cannot resume {folder.path}: {', '.join(differing)} differ from its config.yaml; "
-                "give another --out"
-            )
+    if resume:
+        require_same_config(config, folder)
     write_bytes(folder.config, to_yaml(config).encode())
+
+
+def require_same_config(config: RunConfig, folder: RunFolder) -> None:
+    """Check that a folder, if it holds a run, holds one of these settings; writes nothing.
+
+    Raises:
+        UnderstudyError: if other settings differ than the seeds and the place of the images.
+    """
+    if not folder.config.exists():
+        return
+    before = to_mapping(from_yaml(folder.config.read_text(), str(folder.config)))
+    differing = sorted(_differences(before, to_mapping(config)))
+    if differing:
+        raise UnderstudyError(
+            f"cannot resume {folder.path}: {', '.join(differing)} differ from its config.yaml; "
+            "give another --out"
+        )
 
 
 def load_run(run: Path) -> RunConfig:

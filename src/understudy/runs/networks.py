@@ -7,7 +7,6 @@ import torch
 
 from understudy.config.schema import ModelConfig
 from understudy.data.prepare import TrainingData
-from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import predict
 from understudy.methods import build_method, method_class
 from understudy.methods.base import MethodConfig
@@ -16,6 +15,7 @@ from understudy.models.base import Classifier
 from understudy.models.ensemble import Ensemble
 from understudy.runs.folder import RunFolder
 from understudy.runs.plan import Arm, ArmRun, RunPlan
+from understudy.teachers.acceptance import least_teacher_accuracy, require_accuracy
 from understudy.teachers.frozen import FrozenTeacher, renormalisation
 from understudy.training.device import resolve_precision
 from understudy.training.setup import make_context
@@ -118,7 +118,8 @@ def load_pretrained_teacher(
         data: of the run.
         device: where the network is evaluated.
         precision: of that evaluation.
-        min_accuracy: in [0, 1], below which the weights are refused; ``None``: twice chance.
+        min_accuracy: in [0, 1], below which the weights are refused; ``None``:
+            :func:`~understudy.teachers.acceptance.least_teacher_accuracy`.
 
     Raises:
         UnderstudyError: if the file does not fit, or the accuracy is too low.
@@ -127,14 +128,12 @@ def load_pretrained_teacher(
     load_weights(Path(arm.path), deployed(network))
     network.to(device)
     logits = predict(network, data.val, arm.inputs, device, precision=precision)
-    reached = float((logits.argmax(1) == data.val.labels).double().mean())
-    least = 2 / data.num_classes if min_accuracy is None else min_accuracy
-    if reached < least:
-        raise UnderstudyError(
-            f"the teacher {arm.path} has {100 * reached:.1f} % on validation, "
-            f"below {100 * least:.1f} %: check teacher.model, teacher.mean and teacher.std, "
-            "or set teacher.min_accuracy"
-        )
+    require_accuracy(
+        f"the teacher {arm.path}",
+        float((logits.argmax(1) == data.val.labels).double().mean()),
+        least_teacher_accuracy(data.num_classes) if min_accuracy is None else min_accuracy,
+        "check teacher.model, teacher.mean and teacher.std, or set teacher.min_accuracy",
+    )
 
 
 def keeps_adapter(method: MethodConfig) -> bool:

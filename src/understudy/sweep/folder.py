@@ -16,7 +16,7 @@ from understudy.config.recipe import from_yaml, to_yaml
 from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 from understudy.files import write_bytes, write_json
-from understudy.runs.folder import RunFolder, record_config
+from understudy.runs.folder import RunFolder, record_config, require_same_config
 
 _LOCK = ".sweep.lock"
 
@@ -133,13 +133,14 @@ def _recorded_driver(
             f"{folder.identity} is damaged, so that the sweep cannot be identified: "
             "give another --out"
         )
-    record_config(config, folder.run, resume=True)
+    require_same_config(config, folder.run)
     now = json.loads(json.dumps(settings))
     differing = [key for key, value in now.items() if before["asked"].get(key) != value]
     if differing:
         raise UnderstudyError(
             f"cannot resume {folder.path}: its {', '.join(differing)} differ; give another --out"
         )
+    record_config(config, folder.run, resume=True)  # a refused resume has changed nothing
     return str(before["driver"])
 
 
