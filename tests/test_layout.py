@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "understudy"
 
 ROOMS = (
+    "version",
     "errors",
     "files",
     "cores",
@@ -37,6 +38,7 @@ ROOMS = (
     "api",
     "cli",
     "__main__",
+    "__init__",
 )
 """The modules and folders of the package from the lowest to the highest: each imports only those before it."""
 
@@ -85,10 +87,10 @@ def imported_modules(path: Path, modules: Mapping[str, Path]) -> set[str]:
 
 
 def nearest(name: str, modules: Mapping[str, Path]) -> str | None:
-    """The module that an imported name is, or is defined in; ``None`` for other packages and for ``__version__``."""
+    """The module that an imported name is, or is defined in; ``None`` for other packages."""
     while name not in modules and "." in name:
         name = name.rpartition(".")[0]
-    return name if name in modules and name != "understudy" else None
+    return name if name in modules else None
 
 
 def import_graph(package: Path = PACKAGE) -> dict[str, set[str]]:
@@ -146,7 +148,7 @@ def folder_graph(graph: Mapping[str, set[str]], depth: int) -> dict[str, set[str
 
 
 def test_every_room_has_its_place_in_the_order() -> None:
-    rooms = {room_of(module_name(path)) for path in source_files()} - {"__init__"}
+    rooms = {room_of(module_name(path)) for path in source_files()}
     assert rooms <= set(ROOMS), "give the new room its place in ROOMS"
 
 
@@ -256,9 +258,8 @@ def test_no_line_is_kept_from_the_formatter() -> None:
 def test_the_package_itself_imports_only_its_errors_at_once() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     at_once = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
-    assert {name for name in at_once if name and name.startswith("understudy")} == {
-        "understudy.errors"
-    }
+    own = {name for name in at_once if name and name.startswith("understudy")}
+    assert own == {"understudy.errors", "understudy.version"}
 
 
 def test_files_are_named_after_ideas() -> None:

@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from understudy.errors import UnderstudyError
+from understudy.version import __version__
 
 if TYPE_CHECKING:
     from understudy.api import RunOptions as RunOptions
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from understudy.models import list_models as list_models
     from understudy.report import write_report as write_report
     from understudy.sweep.driver import run_sweep as run_sweep
-
-__version__ = "0.1.0"
 
 _LAZY = {
     "ImageSpec": "understudy.data.spec",

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from understudy import __version__
 from understudy.errors import UnderstudyError
+from understudy.version import __version__
 
 if TYPE_CHECKING:
     from rich.table import Table

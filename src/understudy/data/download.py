@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from understudy.errors import UnderstudyError
+from understudy.errors import UnderstudyError, one_line
 from understudy.events import SILENT, Observer, Progress
 
 _ATTEMPTS = 5
@@ -106,4 +106,4 @@ def _md5(path: Path) -> str:
 def _reason(error: Exception) -> str:
     """Why a connection failed, in one line."""
     reason = getattr(error, "reason", "") or error
-    return " ".join(str(reason).split()) or type(error).__name__
+    return one_line(reason if isinstance(reason, Exception) else ConnectionError(reason))

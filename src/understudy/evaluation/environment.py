@@ -5,8 +5,8 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from understudy import __version__
 from understudy.cores import available_cores
+from understudy.version import __version__
 
 _PACKAGES = ("numpy", "safetensors", "lightning-fabric", "timm", "torchvision", "transformers")
 

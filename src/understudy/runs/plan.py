@@ -6,7 +6,6 @@ born-again generation from the arm that teaches it. Afterwards an :class:`Arm` i
 complete and typed.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from understudy.config.schema import (
     RunConfig,
     TrainConfig,
 )
-from understudy.errors import UnderstudyError
+from understudy.errors import UnderstudyError, suggest
 from understudy.methods import method_config, needs_of
 from understudy.methods.base import MethodConfig
 from understudy.methods.born_again import BornAgainConfig
@@ -321,8 +320,7 @@ def _teacher_in(
     asked = str(options.get("teacher", default))
     if asked in arms:
         return arms[asked]
-    close = difflib.get_close_matches(asked, arms, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"before it come {', '.join(arms)}"
+    hint = suggest(asked, arms, otherwise="before it come")
     where = "method" if name == "distilled" else f"arms.{name}"
     raise UnderstudyError(f"{where}.teacher: there is no arm {asked!r} before this one: {hint}")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from understudy.errors import UnderstudyError
+from understudy.errors import UnderstudyError, one_line
 from understudy.evaluation.environment import Machine
 from understudy.evaluation.latency import Efficiency, Latency, ModelSize
 from understudy.evaluation.results import Metrics
@@ -375,5 +375,4 @@ def _read(path: Path) -> Any:
             f"{path} does not exist; give the directory of a finished run"
         ) from None
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UnderstudyError(f"{path} cannot be read ({reason}); {AGAIN}") from None
+        raise UnderstudyError(f"{path} cannot be read ({one_line(error)}); {AGAIN}") from None
