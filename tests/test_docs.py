@@ -257,6 +257,15 @@ def test_the_way_of_a_run_goes_down_through_the_rooms() -> None:
     assert list(dict.fromkeys(rooms)) == ["cli", "experiment", "execution", "runs", "training"]
 
 
+def test_rooms_of_the_pages_are_those_of_the_layout() -> None:
+    rooms = [room for room in ROOMS if not room.startswith("_") and room != "export"]
+    table = PAGES["docs/concepts.md"].partition("| room |")[2].partition("\n\n")[0]
+    cells = " ".join(row.split("|")[1] for row in table.splitlines()[2:])
+    assert sorted(re.findall(r"`(\w+)`", cells)) == sorted(rooms)
+    drawn = re.search(r"```\n(version.*?)```", PAGES["CONTRIBUTING.md"], re.DOTALL)
+    assert drawn is not None and drawn[1].split() == rooms
+
+
 def test_pages_fit_into_a_hundred_columns() -> None:
     """Except tables, pages that programs write, and the records of measurements in results."""
     checked = [page for page in PAGES if page not in WIDE and not page.startswith("results")]
