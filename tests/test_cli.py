@@ -267,7 +267,15 @@ def test_evaluate_and_benchmark_print_tables_and_json(
     table = capsys.readouterr().out
     assert "0.8125" in table
     assert "per class" not in table, "long lists are for --json"
+    assert "0.7012" not in table
     assert calls.seen["evaluate"] == {"path": tmp_path, "data": "images", "device": "auto"}
+    assert cli.main(["evaluate", run, "--per-class"]) == 0
+    with_classes = capsys.readouterr().out
+    assert with_classes.startswith(table)
+    assert ["0", "0.7012", "0.5"] in [line.split() for line in with_classes.splitlines()]
+    assert cli.main(["evaluate", run, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["distilled-seed0"]["per_class"] == [0.5, 1.0, None]
     assert cli.main(["benchmark", run, "--threads", "2"]) == 0
     assert "4,664,970" in capsys.readouterr().out
     assert calls.seen["benchmark"]["threads"] == 2
