@@ -2,18 +2,30 @@
 
 import errno
 import json
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from understudy import cli
-from understudy.config import schema as config
+from understudy.cli.catalogue import recipe_summary
+from understudy.config import recipe as recipe_module
+from understudy.config.recipe import load_config, recipe_names
+from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
+from understudy.evaluation.results import Metrics
+from understudy.version import __version__
 
-RECIPE = "# A tiny recipe\n# for these tests.\n#\n# Not this paragraph.\nname: tiny\nseeds: [0]\nmethod: {name: kd}\n"
+RECIPE = """\
+# A tiny recipe
+# for these tests.
+#
+# Not this paragraph.
+name: tiny
+seeds: [0]
+method: {name: kd}
+"""
 RESULTS = SimpleNamespace(
     name="tiny",
     comparisons=[
@@ -23,42 +35,43 @@ RESULTS = SimpleNamespace(
 
 
 class Calls:
-    """Stands in for ``understudy.experiment`` and the report, and remembers what it was asked."""
+    """Stands in for what the commands call, and records the arguments."""
 
     def __init__(self) -> None:
         self.seen: dict[str, dict[str, Any]] = {}
 
-    def run_experiment(
-        self, run_config: config.RunConfig, out: Path, **options: Any
-    ) -> dict[str, Any]:
+    def run_experiment(self, run_config: RunConfig, out: Path, **options: Any) -> SimpleNamespace:
         self.seen["run"] = {"config": run_config, "out": out, **options}
         return RESULTS
 
     def run_sweep(
-        self, run_config: config.RunConfig, space: list[Any], out: Path, **options: Any
-    ) -> dict[str, Any]:
+        self, run_config: RunConfig, space: list[Any], out: Path, **options: Any
+    ) -> SimpleNamespace:
         self.seen["sweep"] = {"config": run_config, "space": space, "out": out, **options}
         return SimpleNamespace(final=SimpleNamespace(verdict="distillation helped"))
 
     def train_arm(
-        self, run_config: config.RunConfig, arm: str, seed: int, out: Path, **options: Any
-    ) -> dict[str, Any]:
+        self, run_config: RunConfig, arm: str, seed: int, out: Path, **options: Any
+    ) -> SimpleNamespace:
         self.seen["train"] = {"config": run_config, "arm": arm, "seed": seed, "out": out, **options}
         return SimpleNamespace(val=SimpleNamespace(accuracy=0.875))
 
-    def evaluate_run(self, path: Path, **options: Any) -> dict[str, Any]:
+    def evaluate_run(self, path: Path, **options: Any) -> dict[str, Metrics]:
         self.seen["evaluate"] = {"path": path, **options}
         return {
-            "baseline-seed0": {"accuracy": 0.75, "per_class": [0.7] * 10},
-            "distilled-seed0": {"accuracy": 0.8125},
+            "baseline-seed0": Metrics(accuracy=0.75, per_class=(0.70123456789012345,) * 3),
+            "distilled-seed0": Metrics(accuracy=0.8125, per_class=(0.5, 1.0, None), ece=0.0625),
         }
 
     def benchmark_run(self, path: Path, **options: Any) -> dict[str, Any]:
         self.seen["benchmark"] = {"path": path, **options}
         return {"teacher": {"parameters": 4664970, "latency": {"1": {"median_ms": 2.5}}}}
 
-    def show_sweep(self, results: dict[str, Any]) -> None:
+    def show_sweep(self, results: SimpleNamespace) -> None:
         print(f"table of a sweep: {results.final.verdict}")
+
+    def run_table(self, results: SimpleNamespace) -> str:
+        return f"table of {results.name}"
 
     def write_report(self, run: Path) -> Path:
         self.seen["report"] = {"run": run}
@@ -69,22 +82,15 @@ class Calls:
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
     modules = {
-        "understudy.experiment": ["run_experiment", "train_arm", "evaluate_run", "benchmark_run"],
-        "understudy.report": ["write_report", "show_sweep"],
+        "understudy.experiment": ["run_experiment", "train_arm"],
+        "understudy.runs.remeasure": ["evaluate_run", "benchmark_run"],
+        "understudy.report": ["write_report"],
         "understudy.sweep.driver": ["run_sweep"],
-        "understudy.report.run.table": [],
+        "understudy.terminal.results": ["run_table", "show_sweep"],
     }
-    for name, functions in modules.items():
-        module = ModuleType(name)
+    for module, functions in modules.items():
         for function in functions:
-            setattr(module, function, getattr(calls, function))
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(
-        sys.modules["understudy.report.run.table"],
-        "terminal_table",
-        lambda results: f"table of {results.name}",
-        raising=False,
-    )
+            monkeypatch.setattr(f"{module}.{function}", getattr(calls, function))
     return calls
 
 
@@ -97,10 +103,10 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def recipe_names() -> list[str]:
+    def failing_recipe_names() -> list[str]:
         raise error
 
-    monkeypatch.setattr(config, "recipe_names", recipe_names)
+    monkeypatch.setattr(recipe_module, "recipe_names", failing_recipe_names)
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -161,7 +167,7 @@ def test_run_defaults(calls: Calls, recipe: str) -> None:
         None,
         False,
     )
-    assert seen["config"] == config.load_config(recipe)
+    assert seen["config"] == load_config(recipe)
 
 
 def test_a_run_is_not_overwritten(
@@ -261,7 +267,15 @@ def test_evaluate_and_benchmark_print_tables_and_json(
     table = capsys.readouterr().out
     assert "0.8125" in table
     assert "per class" not in table, "long lists are for --json"
+    assert "0.7012" not in table
     assert calls.seen["evaluate"] == {"path": tmp_path, "data": "images", "device": "auto"}
+    assert cli.main(["evaluate", run, "--per-class"]) == 0
+    with_classes = capsys.readouterr().out
+    assert with_classes.startswith(table)
+    assert ["0", "0.7012", "0.5"] in [line.split() for line in with_classes.splitlines()]
+    assert cli.main(["evaluate", run, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["distilled-seed0"]["per_class"] == [0.5, 1.0, None]
     assert cli.main(["benchmark", run, "--threads", "2"]) == 0
     assert "4,664,970" in capsys.readouterr().out
     assert calls.seen["benchmark"]["threads"] == 2
@@ -351,7 +365,7 @@ def test_interrupt(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["understudy.experiment"], "run_experiment", interrupted)
+    monkeypatch.setattr("understudy.experiment.run_experiment", interrupted)
     assert cli.main(["run", recipe]) == 130
     assert (
         capsys.readouterr().err
@@ -364,7 +378,7 @@ def test_interrupt(
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out.strip() == cli.__version__
+    assert capsys.readouterr().out.strip() == __version__
     assert cli.main([]) == 0
     overview = capsys.readouterr().out
     for command in (
@@ -384,14 +398,14 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_recipe_summary_is_its_first_comment_paragraph() -> None:
-    assert cli._summary(RECIPE) == "A tiny recipe for these tests."
-    assert cli._summary("name: x\n# later\n") == ""
+    assert recipe_summary(RECIPE) == "A tiny recipe for these tests."
+    assert recipe_summary("name: x\n# later\n") == ""
 
 
 def test_recipes(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["recipes", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert [each["name"] for each in listed] == config.recipe_names()
+    assert [each["name"] for each in listed] == recipe_names()
     assert all(each["summary"] for each in listed), "a recipe opens with a comment"
     assert cli.main(["recipes", recipe]) == 0
     assert capsys.readouterr().out == RECIPE

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,6 +27,30 @@ from understudy.training.device import ranks, resolve_device, resolve_precision
 
 
 @dataclass(frozen=True)
+class ExperimentOptions:
+    """How the trainings of a run are carried out.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: trainings side by side on a CPU; by default one per core. 1 runs them one after the
+            other in this process, with the same numbers.
+        resume: use finished trainings and the checkpoints of the others.
+        together: students of one seed take steps in turn in one process, on shared batches and
+            outputs of a live teacher. The numbers are the same, to the bit; it pays if many arms
+            read a teacher's features.
+        command: as typed, for the record.
+        cache: folder of teacher outputs; the user's cache folder by default.
+    """
+
+    device: str = "auto"
+    workers: int | None = None
+    resume: bool = False
+    together: bool = False
+    command: str = ""
+    cache: str | None = None
+
+
+@dataclass(frozen=True)
 class _Placement:
     """Where the trainings of a run take place.
 
@@ -43,32 +68,16 @@ class _Placement:
 
 
 def run_experiment(
-    config: RunConfig,
-    out: Path,
-    *,
-    device: str = "auto",
-    workers: int | None = None,
-    resume: bool = False,
-    command: str = "",
-    cache: str | None = None,
-    together: bool = False,
-    observer: Observer = SILENT,
+    config: RunConfig, out: Path, *, observer: Observer = SILENT, **options: Any
 ) -> RunResults | None:
     """Run all arms on all seeds and write the run directory.
 
     Args:
         config: what to do.
         out: the run's directory.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        workers: trainings side by side on a CPU; by default one per core. 1 runs them one after the
-            other in this process, with the same numbers.
-        resume: use finished trainings and the checkpoints of the others.
-        command: as typed, for the record.
-        cache: folder of teacher outputs; the user's cache folder by default.
-        together: students of one seed take steps in turn in one process, on shared batches and
-            outputs of a live teacher. The numbers are the same, to the bit; it pays if many arms
-            read a teacher's features.
         observer: follows the trainings.
+        options: fields of :class:`ExperimentOptions`: ``device``, ``workers``, ``resume``,
+            ``together``, ``command``, ``cache``.
 
     Returns:
         the contents of ``results.json``; ``None`` on any but the first rank of a distributed run.
@@ -77,8 +86,9 @@ def run_experiment(
         UnderstudyError: if a training fails or the configuration does not fit; what has finished
             stays, and ``resume`` goes on from it.
     """
+    given = ExperimentOptions(**options)
     start = time.perf_counter()
-    kind, here = resolve_device(device).type, ranks()
+    kind, here = resolve_device(given.device).type, ranks()
     observer = observer if here.is_first else SILENT
     plan, folder = resolve_plan(config), RunFolder(out)
     waves = plan.waves(config.seeds)
@@ -86,10 +96,10 @@ def run_experiment(
     data, test = prepare_data(config.data)
     _check_networks(plan, data)
     if here.is_first:  # after the checks: a run that was refused leaves no folder behind
-        record_config(config, folder, resume)
-    in_processes = kind == "cpu" and not here.is_distributed and workers != 1
-    processes = (workers or len(available_cores())) if in_processes else 0
-    placement = _Placement(device, processes, here.is_distributed, together)
+        record_config(config, folder, given.resume)
+    in_processes = kind == "cpu" and not here.is_distributed and given.workers != 1
+    processes = (given.workers or len(available_cores())) if in_processes else 0
+    placement = _Placement(given.device, processes, here.is_distributed, given.together)
     for wave in waves:
         for run in wave:
             observer.expect(run.arm.epochs, run.name)
@@ -97,7 +107,9 @@ def run_experiment(
     after_teachers = start
     for wave in waves:
         trainings = [
-            Training(run.name, plan, run, folder, folder, cache, final=True, resume=resume)
+            Training(
+                run.name, plan, run, folder, folder, given.cache, final=True, resume=given.resume
+            )
             for run in wave
         ]
         finished |= _carry_out(trainings, placement, observer)
@@ -107,7 +119,7 @@ def run_experiment(
     if not here.is_first:
         return None
     costs = measure_costs(plan, folder, data)
-    results = assemble(plan, folder, finished, data, len(test), costs, command)
+    results = assemble(plan, folder, finished, data, len(test), costs, given.command)
     seconds = {
         "teacher": after_teachers - start,
         "students": after_students - after_teachers,
@@ -120,7 +132,7 @@ def run_experiment(
         precision=resolve_precision(config.train.precision, torch.device(kind)),
     )
     results = replace(results, seconds=seconds, environment=environment)
-    created = {"command": command, "created": results.created}
+    created = {"command": given.command, "created": results.created}
     write_json(folder.environment, to_json(environment) | created)
     write_json(folder.results, results)
     return results

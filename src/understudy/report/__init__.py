@@ -4,18 +4,14 @@ Importing this package loads no matplotlib, Jinja2 or rich; the functions that n
 """
 
 from understudy.report.run.csv_file import write_csv
-from understudy.report.run.table import markdown_table, terminal_table
+from understudy.report.run.table import markdown_table
 from understudy.report.sweep.page import write_sweep_report
-from understudy.report.sweep.table import show_sweep, sweep_table
 from understudy.report.write import write_report
 from understudy.runs.results import read_results
 
 __all__ = [
     "markdown_table",
     "read_results",
-    "show_sweep",
-    "sweep_table",
-    "terminal_table",
     "write_csv",
     "write_report",
     "write_sweep_report",

@@ -34,7 +34,7 @@ def evaluate_run(
         UnderstudyError: if there is nothing to measure.
     """
     target = resolve_device(device)
-    folder = RunFolder(path if path.is_dir() else path.parent.parent)
+    folder = _folder_of(path)
     config = load_run(folder.path)
     if data is not None:
         config = replace(config, data=replace(config.data, path=data))
@@ -56,6 +56,23 @@ def evaluate_run(
             teacher = logits.get(training_name("teacher", run.teacher_seed))
         measured[name] = metrics(logits[name], test.labels, teacher)
     return measured
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """The names of a run's classes, index = label; empty if the run has not finished.
+
+    Args:
+        path: a run's directory, or one safetensors file in it.
+
+    Raises:
+        UnderstudyError: if its ``results.json`` is damaged.
+    """
+    folder = _folder_of(path)
+    return read_results(folder.path).data.class_names if folder.results.exists() else ()
+
+
+def _folder_of(path: Path) -> RunFolder:
+    return RunFolder(path if path.is_dir() else path.parent.parent)
 
 
 def _run_of(plan: RunPlan, name: str) -> ArmRun:

@@ -1,13 +1,12 @@
 """Tables hold the numbers of results.json and the published ones; no name can break them."""
 
-import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.report.example_run import typed, write_example_run
 
-from understudy.report import markdown_table, terminal_table
+from understudy.report import markdown_table
 from understudy.report.run.table import paired_per_class
 
 
@@ -49,19 +48,3 @@ def test_markdown_cells_cannot_be_broken_by_names(results: dict[str, Any]) -> No
     last = markdown_table(typed(results)).splitlines()[-1]
     assert "<script>" not in last
     assert last.replace("\\|", "").count(" | ") == columns
-
-
-@pytest.mark.parametrize("published", [True, False])
-def test_terminal_table_fits_eighty_characters(results: dict[str, Any], published: bool) -> None:
-    from rich.console import Console
-
-    results["arms"]["[red]x"] = results["arms"].pop("dkd")  # rich markup in a name stays text
-    if not published:
-        results["reference"] = {}
-    console = Console(width=80, file=io.StringIO())
-    console.print(terminal_table(typed(results)))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "[red]x" in text
-    assert ("72.70" in text) == published
-    assert "…" not in text
-    assert len([line for line in text.splitlines() if "baseline" in line]) == 1

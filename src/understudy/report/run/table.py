@@ -1,4 +1,4 @@
-"""The numbers of a run as tables: for the terminal, for a README, and as cells for the page.
+"""The numbers of a run as rows: for a README, for the page, and for the terminal's table.
 
 Results hold shares in [0, 1], sizes in MB of 2^20 bytes and latencies in milliseconds; tables show
 percent.
@@ -6,14 +6,10 @@ percent.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from understudy.evaluation.statistics import Summary
 from understudy.report.format import ABSENT, counted, number, percent, significant, times
 from understudy.runs.results import ArmSummary, Published, RunResults
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -155,7 +151,7 @@ _WITH_PUBLISHED = (TOP1, LATENCY_128)
 # -- the tables ------------------------------------------------------------------------------------
 
 
-def _with_published(
+def with_published(
     results: RunResults, columns: Sequence[Column]
 ) -> tuple[list[str], list[list[str]]]:
     """Headings and rows, with columns of published numbers if there are any."""
@@ -178,51 +174,11 @@ def _with_published(
     return headings, rows
 
 
-_TERMINAL_HEADINGS = {
-    "parameters": "params",
-    "size MB": "MB",
-    "compression": "smaller",
-    "ms, batch 128": "ms/128",
-    "published": "publ.",
-}
-
-
-def terminal_table(results: RunResults) -> "Table":
-    """The final table of a run for ``rich.print``: one row per arm, with published numbers."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    columns = [PARAMETERS, SIZE, COMPRESSION, TOP1, LATENCY_128]
-    if not results.reference:  # 80 characters hold one or the other
-        columns.append(PER_MS)
-    headings, rows = _with_published(results, columns)
-    del headings[1]  # the model's name is in the report
-    table = Table(
-        box=SIMPLE_HEAD,
-        title=Text(f"{results.name}, test images"),
-        title_justify="left",
-        pad_edge=False,
-    )
-    for index, heading in enumerate(headings):
-        table.add_column(
-            _TERMINAL_HEADINGS.get(heading, heading),
-            justify="right" if index else "left",
-            style="dim" if heading == "published" else None,
-        )
-    for name, _, *cells in rows:
-        arm = results.arms.get(name)
-        style = "bold" if arm is not None and arm.role == "distilled" else ""
-        # Text: a name that looks like rich's [markup] is shown unchanged.
-        table.add_row(*(Text(cell, style=style, no_wrap=True) for cell in (name, *cells)))
-    return table
-
-
 def markdown_table(results: RunResults) -> str:
     """The main table as GitHub Markdown, with published numbers; ends with a newline."""
     arms = results.arms.values()
     columns = [c for c in COLUMNS if any(c.measured(arm) != ABSENT for arm in arms)]
-    headings, rows = _with_published(results, columns)
+    headings, rows = with_published(results, columns)
     rules = ["---", "---"] + ["---:"] * (len(headings) - 2)
     lines = [" | ".join(map(_markdown_cell, line)) for line in (headings, rules, *rows)]
     return "".join(f"| {line} |\n" for line in lines)

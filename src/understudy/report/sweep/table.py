@@ -1,7 +1,5 @@
 """The outcome of a sweep in words and as rows: for the terminal, and as cells for its page."""
 
-from typing import TYPE_CHECKING
-
 from understudy.evaluation.statistics import Estimate, estimate
 from understudy.report.format import ABSENT, number, percent, points
 from understudy.report.sweep.view import (
@@ -11,15 +9,10 @@ from understudy.report.sweep.view import (
     gain,
     written,
 )
-from understudy.sweep.results import SweepResults, Trial
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from understudy.sweep.results import Trial
 
 TOP = 10
 """Trials in the short table."""
-MAX_COLUMNS = 3
-"""More settings do not fit 80 characters next to each other; then one column holds them all."""
 
 
 def conclusions(view: SweepView) -> list[tuple[str, bool]]:
@@ -106,55 +99,3 @@ def baseline_rows(view: SweepView) -> list[tuple[str, str]]:
         if accuracies:
             rows.append((described(baseline.values, own), with_half(estimate(accuracies))))
     return rows
-
-
-def sweep_table(results: SweepResults, *, top: int = TOP) -> "Table":
-    """The best trials for ``rich.print``, and the baseline if all trials share one.
-
-    Args:
-        results: of the sweep.
-        top: how many trials.
-    """
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    view = SweepView.of(results)
-    shown = view.complete[:top]
-    title = f"{results.name}, validation images, best {len(shown)} of {len(view.trials)} trials"
-    separate = len(view.settings) <= MAX_COLUMNS
-    labels = [setting.label for setting in view.settings] if separate else ["settings"]
-    table = Table(box=SIMPLE_HEAD, title=Text(title), title_justify="left", pad_edge=False)
-    table.add_column("trial")
-    for label in labels:
-        # Text: a name that looks like rich's [markup] is shown unchanged.
-        side = "right" if separate else "left"
-        table.add_column(Text(label), justify=side, overflow="fold")  # type: ignore[arg-type]
-    for heading in ["val. %", "gain, points"] if view.paired else ["val. %"]:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for trial in shown:
-        style = "bold" if view.is_best(trial) else ""
-        cells = [str(trial.number), *_terminal_cells(view, trial, separate)]
-        table.add_row(*(Text(cell, style=style) for cell in cells))
-    baselines = baseline_rows(view)
-    if len(baselines) == 1:
-        row = ["baseline", *[""] * len(labels), baselines[0][1]]
-        table.add_row(*row, style="dim")
-    return table
-
-
-def _terminal_cells(view: SweepView, trial: Trial, separate: bool) -> list[str]:
-    values = [written(trial.values[setting.key]) for setting in view.settings]
-    cells = values if separate else [described(trial.values, view.settings)]
-    gains = [with_interval(gain(trial))] if view.paired else []
-    return [*cells, with_half(accuracy(trial)), *gains]
-
-
-def show_sweep(results: SweepResults) -> None:
-    """Print the best trials and what the sweep found on standard output."""
-    from rich.console import Console
-
-    console = Console()
-    console.print(sweep_table(results))
-    for sentence, _ in conclusions(SweepView.of(results)):
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
