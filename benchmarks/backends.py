@@ -1,7 +1,10 @@
-"""A sweep's trainings with each backend, all cores: one after the other, a process per core, many students in each process.
+"""A sweep's trainings with each backend, all cores: one after the other, a process per core, many
+students in each process.
 
-What ``--backend auto`` measures, several times over: students of the recipe ``cifar10`` on three seeds, with kept outputs of
-the teacher (``kd``) and with a live teacher whose maps are read (``at``). Without start-up, labelling and first epoch.
+What ``--backend auto`` measures, several times over: students of the recipe ``cifar10`` on three
+seeds, with kept outputs of
+the teacher (``kd``) and with a live teacher whose maps are read (``at``). Without start-up,
+labelling and first epoch.
 """
 
 import tempfile

@@ -1,7 +1,10 @@
-"""A distilled epoch, with the teacher's outputs kept or with the teacher live, against a plain epoch (one thread).
+"""A distilled epoch, with the teacher's outputs kept or with the teacher live, against a plain
+epoch (one thread).
 
-``first`` is an epoch of a first run, bulk labelling and training together: its views are drawn afresh in every epoch, and no
-one has labelled them but the run's own earlier epochs. ``first_over_live`` compares the sums over all epochs, a run of
+``first`` is an epoch of a first run, bulk labelling and training together: its views are drawn
+afresh in every epoch, and no
+one has labelled them but the run's own earlier epochs. ``first_over_live`` compares the sums over
+all epochs, a run of
 15 as in the founding recipe.
 """
 
@@ -87,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return harness.finish(
         args,
         ratios=ratios,
-        meaning="epoch over a plain epoch (first_over_live: a run from an empty cache over a live one), lower is better",
+        meaning="epoch over a plain epoch (first_over_live: a run from an empty cache over a live one), "
+        "lower is better",
         samples=samples,
         settings={
             "founding": founding,

@@ -1,9 +1,14 @@
-"""K students trained together against one after the other: in turns, stacked, or by torch.func.vmap (founding student).
+"""K students trained together against one after the other: in turns, stacked, or by torch.func.vmap
+(founding student).
 
-All listen to a kept teacher (``kd``) and are shown the same views; ``live`` contenders run the founding teacher in every step, as
-methods that read feature maps must. On CUDA where there is one, else one CPU thread. An epoch is all that a backend does,
-validation (on two images) included, but no checkpoint. On CUDA epochs are longer, as launching is what is measured there, and
-there are further contenders: fp32 one after the other, and the stack with whatever kernels are fastest, whose sums may be added
+All listen to a kept teacher (``kd``) and are shown the same views; ``live`` contenders run the
+founding teacher in every step, as
+methods that read feature maps must. On CUDA where there is one, else one CPU thread. An epoch is
+all that a backend does,
+validation (on two images) included, but no checkpoint. On CUDA epochs are longer, as launching is
+what is measured there, and
+there are further contenders: fp32 one after the other, and the stack with whatever kernels are
+    fastest, whose sums may be added
 in any order (a run keeps to those that give the same bits again).
 """
 
@@ -36,7 +41,7 @@ from understudy.training.loop import train_epochs, train_steps
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BF16 = our_loop.PRECISION == "bf16" or DEVICE.type == "cuda"
-"""Whether the machine multiplies bf16 at speed: the others then train in bf16 too, as a run would."""
+"""Whether the machine multiplies bf16 at speed: the others then train in bf16, as a run would."""
 STUDENT = "founding_student"
 
 
@@ -80,7 +85,8 @@ def timed(work: Callable[[], object]) -> Callable[[], float]:
 def sequential(
     count: int, data: TrainingData, teacher: Teacher, batch_size: int, precision: str
 ) -> Callable[[], float]:
-    """An epoch of each, one after the other; batches are rendered for each and a live teacher is asked by each."""
+    """An epoch of each, one after the other; batches are rendered for each and a live teacher is
+    asked by each."""
     fabric, config = make_fabric(DEVICE.type, precision), settings(batch_size, precision)
     running = [
         train_epochs(
@@ -130,7 +136,8 @@ def stacked(
 
 
 def with_any_kernel(work: Callable[[], float]) -> Callable[[], float]:
-    """The same with cuDNN's fastest convolutions, found by trying them, in the first round; their bits differ from run to run."""
+    """The same with cuDNN's fastest convolutions, found by trying them, in the first round; their
+    bits differ from run to run."""
 
     def measured() -> float:
         backend = torch.backends.cudnn
@@ -146,7 +153,8 @@ def with_any_kernel(work: Callable[[], float]) -> Callable[[], float]:
 def vmapped(
     count: int, data: TrainingData, teacher: Teacher, batch_size: int
 ) -> Callable[[], float]:
-    """An epoch of all as one network by torch.func.vmap: fp32, since it fails under autocast; one learning rate for all."""
+    """An epoch of all as one network by torch.func.vmap: fp32, since it fails under autocast; one
+    learning rate for all."""
     students = [method.student.train() for method in methods(count, data)]
     skeleton = students[0]
     parameters, buffers = torch.func.stack_module_state(students)  # type: ignore[arg-type]

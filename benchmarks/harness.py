@@ -1,4 +1,5 @@
-"""What every benchmark shares: its options, contenders that take turns, medians with quartiles, a table and a JSON file.
+"""What every benchmark shares: its options, contenders that take turns, medians with quartiles, a
+table and a JSON file.
 
 Importing this loads no torch, so that ``startup.py`` can time who does.
 """
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 
 def arguments(name: str, description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options every benchmark has; ``name`` and the command as typed come along for the record."""
+    """The options every benchmark has; ``name`` and the command as typed are for the record."""
     import sys
 
     words = list(sys.argv[1:] if argv is None else argv)
@@ -41,7 +42,8 @@ def arguments(name: str, description: str, argv: Sequence[str] | None = None) ->
     parsed.load = os.getloadavg()[0]
     if parsed.load > 0.5 and not parsed.tiny:
         print(
-            f"warning: the machine is not idle (load {parsed.load:.1f}): these figures are not to be quoted"
+            f"warning: the machine is not idle (load {parsed.load:.1f}): "
+            "these figures are not to be quoted"
         )
     return parsed
 

@@ -1,6 +1,8 @@
-"""Ways to run the founding pair: NCHW, channels-last, bf16 autocast, compiled; batches of 1 and 128, one thread.
+"""Ways to run the founding pair: NCHW, channels-last, bf16 autocast, compiled; batches of 1 and
+128, one thread.
 
-Forward pass only, in eval mode, the input in memory. ``torch.compile`` needs a C++ compiler; without one its rows say so.
+Forward pass only, in eval mode, the input in memory. ``torch.compile`` needs a C++ compiler;
+without one its rows say so.
 """
 
 import os
@@ -38,7 +40,8 @@ def contender(name: str, batch_size: int, calls: int, *, way: str) -> Callable[[
 
 
 def compiled(name: str, batch_size: int, calls: int) -> tuple[Callable[[], float] | None, str]:
-    """The compiled contender after its first call, or nothing; and the seconds that took, or the reason."""
+    """The compiled contender after its first call, or nothing; and the seconds that took, or the
+    reason."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         return None, f"skipped: no C++ compiler ({compiler})"

@@ -1,7 +1,10 @@
-"""The arithmetic of the limit: FLOPs and bytes of a training step of the founding student, and the least time they take here.
+"""The arithmetic of the limit: FLOPs and bytes of a training step of the founding student, and the
+least time they take here.
 
-Each operation reads its inputs and writes its outputs once (batch norm reads twice: statistics, then values), in fp32,
-and nothing stays in the cache between two operations. Weights and optimizer are left out: 0.4 MB against hundreds.
+Each operation reads its inputs and writes its outputs once (batch norm reads twice: statistics,
+then values), in fp32,
+and nothing stays in the cache between two operations. Weights and optimizer are left out: 0.4 MB
+against hundreds.
 """
 
 import time
@@ -24,13 +27,16 @@ def arithmetic(model: nn.Module, batch_size: int) -> dict[str, tuple[float, floa
         read, written = inputs[0].numel(), output.numel()
         flops, moved = 0.0, 0
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            # Forward, gradient by the input (the images need none) and gradient by the weights: one product each.
+            # Forward, gradient by the input (the images need none) and gradient by the weights: one
+            # product each.
             products = 2 if module is first else 3
             flops = 2.0 * products * written * module.weight[0].numel()
             moved = (read + written) * products
         elif isinstance(module, nn.BatchNorm2d):
-            # With the pool and the ReLU behind it, as norm_relu goes over them: the map for its statistics, the map again and
-            # the result (and what each window kept); backward what was kept, the result and its gradient for the sums, then
+            # With the pool and the ReLU behind it, as norm_relu goes over them: the map for its
+            # statistics, the map again and
+            # the result (and what each window kept); backward what was kept, the result and its
+            # gradient for the sums, then
             # those and the map again for the gradient by the map, which is written once.
             pools = getattr(model.get_submodule(name.rpartition(".")[0]), "pool", False)
             result = read // 4 if pools else read
@@ -100,7 +106,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return harness.finish(
         args,
         ratios=measured / (computing + moving),
-        meaning="our step over computing and moving one after the other at this machine's speeds, lower is better",
+        meaning="our step over computing and moving one after the other at this machine's speeds, "
+        "lower is better",
         samples=samples,
         settings={
             "batch_size": batch_size,

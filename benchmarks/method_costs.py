@@ -1,8 +1,12 @@
-"""What a training step costs under each method, over a plain step (founding student, teacher of 2.5 MB, one thread).
+"""What a training step costs under each method, over a plain step (founding student, teacher of 2.5
+MB, one thread).
 
-A step is the loop's: teacher, student, losses, backward, optimizer, on one ready batch. Methods that read logits find them
-kept, as they do in a run from its second use on; for those that read features the teacher runs in every step. ``--package``
-writes the ratios, with the hardware, to where ``understudy methods`` reads them: ``src/understudy/methods/costs.json``.
+A step is the loop's: teacher, student, losses, backward, optimizer, on one ready batch. Methods
+that read logits find them
+kept, as they do in a run from its second use on; for those that read features the teacher runs in
+every step. ``--package``
+writes the ratios, with the hardware, to where ``understudy methods`` reads them:
+``src/understudy/methods/costs.json``.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""Batch norm, max-pool and ReLU as one operation against PyTorch's three, forward and backward, channels-last, one thread.
+"""Batch norm, max-pool and ReLU as one operation against PyTorch's three, forward and backward,
+channels-last, one thread.
 
 The maps of the founding student at batch 128, and a residual sum as in resnet20.
 """

@@ -1,7 +1,10 @@
-"""Everything that a GPU is needed for, in one command: its tests, the fused benchmark and the whole founding grid.
+"""Everything that a GPU is needed for, in one command: its tests, the fused benchmark and the whole
+founding grid.
 
-Stages run one after the other, each in a process of its own with a time limit; one that fails or runs out of time does not stop
-the next. Each leaves what it has in the output folder as it ends: NAME.log, and ``on_gpu.json`` with how all of them ended. The
+Stages run one after the other, each in a process of its own with a time limit; one that fails or
+runs out of time does not stop
+the next. Each leaves what it has in the output folder as it ends: NAME.log, and ``on_gpu.json``
+with how all of them ended. The
 same command goes on with a sweep that ran out of time.
 """
 
@@ -45,10 +48,12 @@ import json, torch
 from understudy.evaluation.environment import this_machine
 from understudy.files import to_json
 cuda = torch.cuda.is_available()
-more = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "devices": torch.cuda.device_count()}
+more = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "devices":
+torch.cuda.device_count()}
 if cuda:
     properties = torch.cuda.get_device_properties(0)
-    more |= {"name": properties.name, "gib": properties.total_memory / 2**30, "multiprocessors": properties.multi_processor_count}
+    more |= {"name": properties.name, "gib": properties.total_memory / 2**30, "multiprocessors":
+    properties.multi_processor_count}
 print(json.dumps(to_json(this_machine("cuda" if cuda else "cpu")) | more, indent=1))
 """
 
@@ -80,7 +85,8 @@ def stages(args: argparse.Namespace) -> dict[str, Stage]:
         "environment": Stage(
             [*([["nvidia-smi"]] if args.device == "cuda" else []), [python, "-c", _DESCRIBE]], 60
         ),
-        # Their warnings are not errors here: the machine's packages are not those that the project is developed with.
+        # Their warnings are not errors here: the machine's packages are not those that the project
+        # is developed with.
         "tests": Stage(
             [
                 [
@@ -144,10 +150,12 @@ def stages(args: argparse.Namespace) -> dict[str, Stage]:
 
 
 def kept(sweep: Path, archive: Path) -> dict[str, Any]:
-    """Archive a sweep's results without checkpoints and the trials' weights; returns its seconds and how far it came."""
+    """Archive a sweep's results without checkpoints and the trials' weights; returns its seconds
+    and how far it came."""
     if not sweep.exists():
         return {}
-    # Unpacked elsewhere it can be gone on with: trained trials are read, the teacher's weights are there.
+    # Unpacked elsewhere it can be gone on with: trained trials are read, the teacher's weights are
+    # there.
     left_out = (".pt", ".lock", ".tmp")
     with tarfile.open(archive, "w:gz") as file:
         for path in sorted(sweep.rglob("*")):

@@ -1,4 +1,5 @@
-"""Our own loop as a contender: its data, its epochs, and a cache that is already warm. Every benchmark of training uses it."""
+"""Our own loop as a contender: its data, its epochs, and a cache that is already warm. Every
+benchmark of training uses it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +34,8 @@ EXAMPLE = Outputs(torch.zeros(2, NUM_CLASSES))
 
 
 def training_data(images: int, path: str | None = None) -> TrainingData:
-    """So many 32 x 32 images: random bytes, or the first of CIFAR-10 at ``path``. Two more stand in for validation."""
+    """So many 32 x 32 images: random bytes, or the first of CIFAR-10 at ``path``. Two more stand in
+    for validation."""
     if path is None:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(
@@ -58,7 +60,8 @@ def network(name: str, seed: int = 0, **options: object) -> Classifier:
 
 
 def live_teacher(name: str) -> FrozenTeacher:
-    """An untrained teacher (its time does not depend on its weights), as a run would use it: channels-last, best precision."""
+    """An untrained teacher (its time does not depend on its weights), as a run would use it:
+    channels-last, best precision."""
     model = network(name)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return FrozenTeacher(model, precision=PRECISION)
@@ -74,7 +77,8 @@ def cached_teacher(
 ) -> CachedTeacher:
     """A cache that is empty, or one in which every view of every image is kept already.
 
-    The warm one holds random logits: reading them takes as long as reading true ones, and filling it takes no teacher.
+    The warm one holds random logits: reading them takes as long as reading true ones, and filling
+        it takes no teacher.
     """
     images, views = batches.policy.num_images, batches.policy.num_views
     cached = CachedTeacher(
@@ -112,9 +116,11 @@ def our_steps(
 def our_epochs(
     student: Classifier, data: TrainingData, batch_size: int, **options: Any
 ) -> Callable[[], float]:
-    """A function that trains for one more epoch each time and returns its wall seconds; arguments as for :func:`our_steps`.
+    """A function that trains for one more epoch each time and returns its wall seconds; arguments
+    as for :func:`our_steps`.
 
-    All of the loop is inside: drawing views, asking the teacher ahead, totals, and validation (on two images).
+    All of the loop is inside: drawing views, asking the teacher ahead, totals, and validation (on
+        two images).
     """
     running = our_steps(student, data, batch_size, **options)
 

@@ -1,7 +1,9 @@
 """How many times faster we train than the usual PyTorch loop, both with all cores (founding pair).
 
-The usual loop is one process with its best number of DataLoader workers and threads, tried here first. Ours is one
-pinned process of one thread on each core, throughput summed: that is how a run trains its arms and seeds.
+The usual loop is one process with its best number of DataLoader workers and threads, tried here
+first. Ours is one
+pinned process of one thread on each core, throughput summed: that is how a run trains its arms and
+    seeds.
 """
 
 import tempfile
@@ -20,7 +22,8 @@ from understudy.cores import available_cores
 def build_ours(
     images: int, batch_size: int, path: str | None, folder: str
 ) -> Callable[[str], float]:
-    """``measure(kind) -> seconds`` of one epoch of our loop on this core; ``distilled`` reads a warm cache."""
+    """``measure(kind) -> seconds`` of one epoch of our loop on this core; ``distilled`` reads a
+    warm cache."""
     import our_loop
     import torch
 
@@ -45,7 +48,7 @@ def build_ours(
 
 
 def together(workers: Sequence[Worker], kind: str) -> float:
-    """Seconds in which all workers together train as many images as one of them trains in an epoch."""
+    """Seconds in which all workers together train as many images as one trains in an epoch."""
     for worker in workers:
         worker.start(kind)
     return 1 / sum(1 / worker.result() for worker in workers)

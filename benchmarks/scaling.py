@@ -1,6 +1,8 @@
-"""What a run costs against images, epochs, seeds and teacher size (founding student, one thread), with fitted slopes.
+"""What a run costs against images, epochs, seeds and teacher size (founding student, one thread),
+with fitted slopes.
 
-Images and epochs are of plain training. Seeds share one cache that starts empty, so that only the first pays for labels.
+Images and epochs are of plain training. Seeds share one cache that starts empty, so that only the
+first pays for labels.
 Teacher size is the time to label 512 images, against the multiply-accumulates of one.
 """
 
@@ -33,7 +35,8 @@ def train_for(data: TrainingData, batch_size: int, epochs: int) -> float:
 
 
 def distil_seeds(data: TrainingData, batch_size: int, teacher: FrozenTeacher, seeds: int) -> float:
-    """Seconds of one distilled epoch for each seed, one after the other, over one cache that starts empty."""
+    """Seconds of one distilled epoch for each seed, one after the other, over one cache that starts
+    empty."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         for seed in range(seeds):

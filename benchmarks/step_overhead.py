@@ -1,10 +1,15 @@
-"""What our loop costs beyond the mathematics: its step over the step of a bare tuned loop (founding student, one thread).
+"""What our loop costs beyond the mathematics: its step over the step of a bare tuned loop (founding
+student, one thread).
 
-The bare loop renders the same views by the same functions, with the same network, memory order, precision and fused
-optimizer, and does nothing else: no totals, no Fabric, no method, no schedule, no progress, no validation.
+The bare loop renders the same views by the same functions, with the same network, memory order,
+precision and fused
+optimizer, and does nothing else: no totals, no Fabric, no method, no schedule, no progress, no
+    validation.
 
-The two take turns every half second or so, within an epoch: what is looked for is a hundredth of a step, and a machine's pace
-changes by more than that from one epoch to the next. A sample is the sum of an epoch's turns, its end included.
+The two take turns every half second or so, within an epoch: what is looked for is a hundredth of a
+    step, and a machine's pace
+changes by more than that from one epoch to the next. A sample is the sum of an epoch's turns, its
+end included.
 """
 
 import itertools
@@ -48,7 +53,8 @@ def bare_steps(model: Classifier, data: TrainingData, batch_size: int) -> Iterat
 def turns(
     running: Iterator[Any], steps: int, extra: int, steps_in_epoch: int
 ) -> Callable[[], float]:
-    """A function that takes so many steps each time and returns its seconds; at an epoch's end ``extra`` more yields."""
+    """A function that takes so many steps each time and returns its seconds; at an epoch's end
+    ``extra`` more yields."""
     taken = 0
 
     def turn() -> float:

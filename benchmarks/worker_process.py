@@ -1,4 +1,5 @@
-"""A contender in a process of its own: pinned to a core, with its own number of threads, idle until it is asked."""
+"""A contender in a process of its own: pinned to a core, with its own number of threads, idle until
+it is asked."""
 
 import multiprocessing
 import os
@@ -13,7 +14,8 @@ class Worker:
     """A process that builds a contender once and then measures whenever it is asked.
 
     Args:
-        build: ``build(*arguments)`` returns ``measure(*message) -> seconds``; both run in the process.
+        build: ``build(*arguments)`` returns ``measure(*message) -> seconds``; both run in the
+            process.
         environment: variables of the process: OpenMP reads its own once, when it is loaded.
         core: that the process is pinned to; ``None`` for all.
         here: no process after all (for the tests).

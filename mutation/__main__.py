@@ -1,8 +1,11 @@
 """Plant a seeded sample of small faults, one at a time, and count how many the tests notice.
 
-Every fault lives in a copy of the checkout under ``--work``, never in the checkout itself. A worker imports torch once and
-forks a process for each fault, in which pytest runs the tests of that file (``tests_of.toml``) until one fails. The results
-are lines of ``results.jsonl``: a second run goes on where the first one stopped, and starts a file over when its text changed.
+Every fault lives in a copy of the checkout under ``--work``, never in the checkout itself. A worker
+imports torch once and
+forks a process for each fault, in which pytest runs the tests of that file (``tests_of.toml``)
+until one fails. The results
+are lines of ``results.jsonl``: a second run goes on where the first one stopped, and starts a file
+over when its text changed.
 """
 
 import argparse
@@ -41,13 +44,14 @@ HEAVY = (
 )
 LEAST_PER_FILE = 2
 LONGER = 6
-"""A fault's tests may take this many times what they take without it, and LEAST_SECONDS at least."""
+"""A fault's tests may take this many times what they take without it, at least LEAST_SECONDS."""
 LEAST_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A planted fault: the file (under the package), what is changed, and the line before and after."""
+    """A planted fault: the file (under the package), what is changed, and the line before and
+    after."""
 
     area: str
     file: str
@@ -68,7 +72,8 @@ class Fault:
 def tests_of(
     tree: Path, file: str, table: list[dict[str, Any]]
 ) -> tuple[str, tuple[str, ...]] | None:
-    """The area of a file of the package, and pytest's arguments; None for a file that is not mutated."""
+    """The area of a file of the package, and pytest's arguments; None for a file that is not
+    mutated."""
     for area in table:
         if any(
             file == name or (name.endswith("/") and file.startswith(name)) for name in area["files"]
@@ -83,7 +88,8 @@ def tests_of(
 
 
 def sample(tree: Path, count: int, seed: int, only: tuple[str, ...]) -> list[Fault]:
-    """About ``count`` faults, every file in proportion to the places where it can be changed; of these, some files' alone."""
+    """About ``count`` faults, every file in proportion to the places where it can be changed; of
+    these, some files' alone."""
     table = tomllib.loads((HERE / "tests_of.toml").read_text(encoding="utf-8"))["area"]
     spots: dict[str, list[list[Change]]] = {}
     for path in sorted((tree / PACKAGE).rglob("*.py")):
@@ -144,7 +150,8 @@ def _faults(
 def run_tests(
     tree: Path, arguments: tuple[str, ...], limit: float, numba: Path, log: Path
 ) -> tuple[str, float]:
-    """``passed``, ``failed`` or ``timeout`` of pytest in a forked process, and the seconds that it took."""
+    """``passed``, ``failed`` or ``timeout`` of pytest in a forked process, and the seconds that it
+    took."""
     start = time.monotonic()
     child = os.fork()
     if child == 0:
@@ -242,7 +249,8 @@ def copy_checkout(target: Path) -> Path:
 
 
 def report(faults: list[Fault], outcomes: dict[str, str]) -> str:
-    """The score of every area, and the faults that no test noticed and that are not known to be equivalent."""
+    """The score of every area, and the faults that no test noticed and that are not known to be
+    equivalent."""
     known = tomllib.loads((HERE / "equivalent.toml").read_text(encoding="utf-8")).get(
         "equivalent", []
     )
@@ -257,7 +265,8 @@ def report(faults: list[Fault], outcomes: dict[str, str]) -> str:
         )
         share = (all_of - missed_of) / max(all_of - equal_of, 1)
         lines.append(
-            f"{area or 'all':12} noticed {all_of - missed_of} of {all_of - equal_of} ({share:.1%}), equivalent {equal_of}"
+            f"{area or 'all':12} noticed {all_of - missed_of} of {all_of - equal_of} ({share:.1%}), "
+            f"equivalent {equal_of}"
         )
     return "\n".join(lines + [f"  {fault}" for fault in missed if fault not in equal])
 

@@ -1,6 +1,8 @@
-"""The wrong changes that are planted: cosmic-ray's operators, a few of our own, and the places that are left alone.
+"""The wrong changes that are planted: cosmic-ray's operators, a few of our own, and the places that
+are left alone.
 
-Left alone is what no test of behaviour can notice: annotations, docstrings, error messages, prints, logs, assertions of our
+Left alone is what no test of behaviour can notice: annotations, docstrings, error messages, prints,
+    logs, assertions of our
 own mistakes, imports and ``__all__``.
 """
 
@@ -107,7 +109,8 @@ class _Own(Operator):
 
 
 class DropStatement(_Own):
-    """``n += 1``, ``self.update(x)`` and ``part.epoch = epoch`` become ``pass``; not in ``__init__``, where any test fails."""
+    """``n += 1``, ``self.update(x)`` and ``part.epoch = epoch`` become ``pass``; not in
+    ``__init__``, where any test fails."""
 
     def replacement(self, node: NodeOrLeaf) -> str | None:
         if node.parent is None or node.parent.type != "simple_stmt":

@@ -1,4 +1,5 @@
-"""What every test shares: one thread, no screen, a cache folder of its own, and the browser that pages are looked at with."""
+"""What every test shares: one thread, no screen, a cache folder of its own, and the browser that
+pages are looked at with."""
 
 import os
 from collections.abc import Iterator
@@ -52,7 +53,8 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
-    """The CPU, and a GPU where there is one: what runs there as well as here. On the GPU fp32 is fp32, not TF32."""
+    """The CPU, and a GPU where there is one: what runs there as well as here. On the GPU fp32 is
+    fp32, not TF32."""
     import torch
 
     if request.param == "cuda":

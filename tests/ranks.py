@@ -1,4 +1,5 @@
-"""Trainings that one process and two ranks do alike: an ensemble as the teacher, live and from its cache, and a curriculum."""
+"""Trainings that one process and two ranks do alike: an ensemble as the teacher, live and from its
+cache, and a curriculum."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,9 +34,11 @@ SETTINGS = TrainConfig(
 
 
 def train_all(cache: Path) -> dict[str, dict[str, Any]]:
-    """Train each case: the student's weights, its losses and accuracies by epoch, and the images of each of this rank's steps.
+    """Train each case: the student's weights, its losses and accuracies by epoch, and the images of
+    each of this rank's steps.
 
-    41 images: the last batch, of 9, does not split evenly. The student has no batch norm, whose statistics each rank would
+    41 images: the last batch, of 9, does not split evenly. The student has no batch norm, whose
+        statistics each rank would
     take of its own images.
     """
     data, fabric = make_data(41), make_fabric("cpu", "fp32")

@@ -1,8 +1,12 @@
-"""A device that is not the CPU, on machines that have none: torch's meta device, whose tensors have a shape and no values.
+"""A device that is not the CPU, on machines that have none: torch's meta device, whose tensors have
+a shape and no values.
 
-Code that branches on the device takes the way that it takes on a GPU, every operation runs through the dispatcher, and who
-wants a value gets an error. :class:`OnlyThere` refuses the rest of what may not happen between two steps on a GPU, or in one
-that is recorded as a CUDA graph: a tensor of another device, and one made from Python's numbers. (torch's fake tensors can claim
+Code that branches on the device takes the way that it takes on a GPU, every operation runs through
+the dispatcher, and who
+wants a value gets an error. :class:`OnlyThere` refuses the rest of what may not happen between two
+steps on a GPU, or in one
+that is recorded as a CUDA graph: a tensor of another device, and one made from Python's numbers.
+    (torch's fake tensors can claim
 to be on CUDA itself, but have no gradients there without a GPU.)
 """
 
@@ -32,7 +36,7 @@ _VALUES = (
     "aten::masked_select",
     "aten::bincount",
 )
-"""Operations that wait for the device to answer with a value, or with a shape that depends on one."""
+"""Operations that wait for a value from the device, or for a shape that depends on one."""
 T = TypeVar("T")
 
 
@@ -41,7 +45,8 @@ class HostTouched(AssertionError):
 
 
 class OnlyThere(TorchDispatchMode):
-    """Every tensor that an operation reads or makes is on the device; none comes from Python, none is asked for its values.
+    """Every tensor that an operation reads or makes is on the device; none comes from Python, none
+    is asked for its values.
 
     Attributes:
         operations: how many there were: a test that saw none proves nothing.
@@ -86,7 +91,8 @@ def _is_list(value: Any) -> bool:
 
 @contextlib.contextmanager
 def only_there() -> Iterator[OnlyThere]:
-    """Watch what runs inside. Autocast, which changes types and no device, knows nothing of this one and is left out."""
+    """Watch what runs inside. Autocast, which changes types and no device, knows nothing of this
+    one and is left out."""
     with pytest.MonkeyPatch.context() as patch, _NoNumbers(), OnlyThere() as watched:
         patch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())
         yield watched

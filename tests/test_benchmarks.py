@@ -1,4 +1,5 @@
-"""Each benchmark runs, at its tiniest, and writes the JSON file that others read. No figure is judged here."""
+"""Each benchmark runs, at its tiniest, and writes the JSON file that others read. No figure is
+judged here."""
 
 import functools
 import importlib
@@ -52,7 +53,8 @@ RATIOS = {
 
 @pytest.fixture(autouse=True)
 def benchmarks_importable(monkeypatch: pytest.MonkeyPatch):
-    """Their folder is on the path, as it is when one is run as a script; labelling does not fill up its batches to 512."""
+    """Their folder is on the path, as it is when one is run as a script; labelling does not fill up
+    its batches to 512."""
     monkeypatch.setattr("understudy.teachers.cached._BATCH", 8)
     monkeypatch.syspath_prepend(str(FOLDER))
     yield
@@ -95,7 +97,8 @@ def test_every_benchmark_is_tested_and_named_in_the_documents() -> None:
 
 
 def test_the_script_for_a_gpu_runs_its_stages_whatever_becomes_of_one(tmp_path: Path) -> None:
-    """On the CPU with tiny settings: one stage is out of time at once, the others leave what they should."""
+    """On the CPU with tiny settings: one stage is out of time at once, the others leave what they
+    should."""
     on_gpu, out, work = importlib.import_module("on_gpu"), tmp_path / "out", tmp_path / "work"
     images = write_colours(tmp_path / "colours.npz")
     options = [
@@ -200,7 +203,10 @@ def test_documents_are_filled_between_the_markers_only() -> None:
         "settings": {"load_average_before": 0.0},
         "command": "python benchmarks/one.py",
     }
-    text = "before\n<!-- measured: one -->\nold\n<!-- end -->\nbetween\n<!-- measured: two -->\nkept\n<!-- end -->\nafter\n"
+    text = (
+        "before\n<!-- measured: one -->\nold\n<!-- end -->\nbetween\n"
+        "<!-- measured: two -->\nkept\n<!-- end -->\nafter\n"
+    )
     filled = fill_docs.fill(text, {"one": result})
     assert (
         "| loop | ms |\n| --- | ---: |\n| ours | 5 |" in filled

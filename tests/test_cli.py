@@ -339,7 +339,8 @@ def test_debug_adds_the_traceback_wherever_it_stands(capsys: pytest.CaptureFixtu
         ),
         (
             OSError(errno.ENOSPC, "No space left on device", "/out/x"),
-            "error: No space left on device: /out/x; free some, then repeat the command with --resume\n",
+            "error: No space left on device: /out/x; "
+            "free some, then repeat the command with --resume\n",
         ),
         (OSError("bare"), "error: bare\n"),
         (UnderstudyError("two\n  lines"), "error: two lines\n"),

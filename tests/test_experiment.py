@@ -1,4 +1,5 @@
-"""Whole runs on a made-up data set: arms, numbers, resuming after SIGKILL, workers, given teachers, and what is refused."""
+"""Whole runs on a made-up data set: arms, numbers, resuming after SIGKILL, workers, given teachers,
+and what is refused."""
 
 import functools
 import json
@@ -108,7 +109,8 @@ def test_a_run_leaves_results_history_and_weights_that_need_no_toolkit(
 def test_sizes_costs_and_compression_are_those_of_the_networks(
     finished: tuple[Path, RunResults],
 ):
-    """Megabytes are of 2^20 bytes, as the weights lie on disk; an arm's compression is the teacher's size over its own."""
+    """Megabytes are of 2^20 bytes, as the weights lie on disk; an arm's compression is the
+    teacher's size over its own."""
     out, results = finished
     sizes = {}
     for arm, entry in results.arms.items():
@@ -124,7 +126,8 @@ def test_sizes_costs_and_compression_are_those_of_the_networks(
         sizes["teacher"] != pytest.approx(sizes["baseline"])
         and sizes["baseline"] == sizes["distilled"]
     )
-    # On 16 x 16 images: output pixels x 9 x channels in x channels out for each stage, then the two matrices of the head.
+    # On 16 x 16 images: output pixels x 9 x channels in x channels out for each stage, then the two
+    # matrices of the head.
     by_stage = [
         16 * 16 * 9 * 3 * 16,
         8 * 8 * 9 * 16 * 32,
@@ -204,7 +207,8 @@ def test_students_that_take_turns_end_with_the_bits_of_training_alone(
 def test_a_killed_run_resumes_to_the_same_bits(
     finished: tuple[Path, RunResults], images: Path, tmp_path: Path
 ):
-    """SIGKILL in mid-training, then --resume: the weights are those of the run that was never stopped."""
+    """SIGKILL in mid-training, then --resume: the weights are those of the run that was never
+    stopped."""
     out, whole = finished
     code = f"""
 import sys, time; sys.path.insert(0, {str(Path(__file__).parents[1])!r})
@@ -216,7 +220,8 @@ def slowly(self, rows, views):
     time.sleep(0.1)  # long enough to be killed between two steps
     return render(self, rows, views)
 batches.TrainBatches.render = slowly
-experiment.run_experiment(config_for(Path({str(images)!r})), Path({str(tmp_path / "run")!r}), device="cpu", workers=1,
+experiment.run_experiment(config_for(Path({str(images)!r})), Path({str(tmp_path / "run")!r}),
+device="cpu", workers=1,
                           cache={str(tmp_path / "cache")!r})
 """
     process = subprocess.Popen(
@@ -318,7 +323,8 @@ def test_weights_of_an_arm_that_is_not_trained_yet_are_not_called_gone(
     )
     with pytest.raises(
         UnderstudyError,
-        match=r"^there is no weights file .*teacher-seed0\.safetensors yet: run again with --resume to train it$",
+        match=r"^there is no weights file .*teacher-seed0\.safetensors yet: "
+        r"run again with --resume to train it$",
     ):
         build_cache(tmp_path / "run", device="cpu")
 
@@ -495,7 +501,8 @@ def test_torchrun_trains_every_arm_over_two_ranks_and_one_of_them_reports(
 
 
 def no_norms(num_classes: int) -> torch.nn.Module:
-    """A network without batch norm, whose statistics each rank would take of its own images, and without dropout."""
+    """A network without batch norm, whose statistics each rank would take of its own images, and
+    without dropout."""
     nn = torch.nn
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),
@@ -533,7 +540,8 @@ os.replace, cached.CachedTeacher._label = noted, slowly
 cached._CHUNK = 8
 torch.set_num_threads(1)
 result = train_arm(load_run(out), "distilled", 0, out, device="cpu")
-(notes / f"{os.environ['RANK']}.json").write_text(json.dumps({"result": to_json(result), "written": written, "labelled": labelled}))
+(notes / f"{os.environ['RANK']}.json").write_text(json.dumps({"result": to_json(result), "written":
+written, "labelled": labelled}))
 """
 
 
@@ -618,7 +626,8 @@ def test_ranks_that_do_not_see_the_runs_folder_are_refused(tmp_path: Path):
 
 
 def test_feature_methods_and_an_adapter_that_stays_run_through(images: Path, tmp_path: Path):
-    """SimKD's student keeps the projector and the teacher's head: it is saved, measured and evaluated with them."""
+    """SimKD's student keeps the projector and the teacher's head: it is saved, measured and
+    evaluated with them."""
     teacher = {"model": {"name": "resnet8"}}
     config = config_for(
         images,

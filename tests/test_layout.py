@@ -1,4 +1,5 @@
-"""The shape of the package: rooms in a strict order, no circle between files, small functions, public names that explain."""
+"""The shape of the package: rooms in a strict order, no circle between files, small functions,
+public names that explain."""
 
 import ast
 import inspect
@@ -40,7 +41,8 @@ ROOMS = (
     "__main__",
     "__init__",
 )
-"""The modules and folders of the package from the lowest to the highest: each imports only those before it."""
+"""The modules and folders of the package from the lowest to the highest: each imports only those
+before it."""
 
 MOST_LINES = 400
 """Of a file."""
@@ -53,7 +55,8 @@ LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {
     "data/loader.py:__init__": "nine independent facts of a rank's batches, all given by keyword",
 }
-"""``file:function`` -> why it is longer, or has more parameters, than the limits. This list only gets shorter."""
+"""``file:function`` -> why it is longer, or has more parameters, than the limits. This list only
+gets shorter."""
 
 
 def source_files(package: Path = PACKAGE) -> list[Path]:
@@ -61,18 +64,20 @@ def source_files(package: Path = PACKAGE) -> list[Path]:
 
 
 def module_name(path: Path, package: Path = PACKAGE) -> str:
-    """``understudy.data.loader`` for ``data/loader.py``, ``understudy.data`` for ``data/__init__.py``."""
+    """``understudy.data.loader`` for ``data/loader.py``, ``understudy.data`` for
+    ``data/__init__.py``."""
     parts = path.relative_to(package).with_suffix("").parts
     return ".".join(("understudy", *(part for part in parts if part != "__init__")))
 
 
 def room_of(module: str) -> str:
-    """The top-level module or folder that a module belongs to; ``__init__`` for the package itself."""
+    """The top-level module or folder of a module; ``__init__`` for the package itself."""
     return [*module.split("."), "__init__"][1]
 
 
 def imported_modules(path: Path, modules: Mapping[str, Path]) -> set[str]:
-    """The package's modules that a file imports: at the top or inside a function, for types or for real."""
+    """The package's modules that a file imports: at the top or inside a function, for types or for
+    real."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -136,7 +141,8 @@ def reachable(graph: Mapping[str, set[str]], start: str) -> set[str]:
 
 
 def folder_graph(graph: Mapping[str, set[str]], depth: int) -> dict[str, set[str]]:
-    """The same between folders ``depth`` levels below the package, for folders that lie side by side."""
+    """The same between folders ``depth`` levels below the package, for folders that lie side by
+    side."""
     found: dict[str, set[str]] = {}
     for name, others in graph.items():
         for other in others:

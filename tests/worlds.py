@@ -88,7 +88,7 @@ def tiny_net(seed: int = 0, num_classes: int = 3) -> TinyNet:
 
 
 def untrained(network: nn.Module) -> Teacher:
-    """A network as a teacher although it knows nothing, fed images as :func:`tiny_data` has them."""
+    """An untrained network as a teacher, fed images as :func:`tiny_data` normalises them."""
     return Teacher(network, mean=MEAN, std=STD, min_accuracy=0.0)
 
 

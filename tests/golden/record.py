@@ -1,10 +1,15 @@
-"""Small fixed runs of every family, recorded at one commit and compared with another: numbers must not move.
+"""Small fixed runs of every family, recorded at one commit and compared with another: numbers must
+not move.
 
-    python tests/golden/record.py record --source CHECKOUT --out FOLDER     # run all cases with that checkout's code
-    python tests/golden/record.py compare FOLDER FOLDER                      # bit for bit, value for value
+    python tests/golden/record.py record --source CHECKOUT --out FOLDER     # run all cases with
+    that checkout's code
+    python tests/golden/record.py compare FOLDER FOLDER                      # bit for bit, value
+    for value
 
-Both recordings must be made on the same machine with the same torch: rounding differs between processors. The cases go
-through the command line, which stays the same while modules move; only the stacked engine, which the command line uses on
+Both recordings must be made on the same machine with the same torch: rounding differs between
+    processors. The cases go
+through the command line, which stays the same while modules move; only the stacked engine, which
+the command line uses on
 a GPU alone, is called from Python.
 """
 
@@ -186,7 +191,8 @@ def compare(before: Path, after: Path) -> list[str]:
 
 
 def _differences(path: Path, other: Path) -> list[str] | None:
-    """How a file differs from its counterpart; ``None`` for files that hold no numbers of a training."""
+    """How a file differs from its counterpart; ``None`` for files that hold no numbers of a
+    training."""
     if path.suffix not in (".safetensors", ".npz", ".csv") and path.name not in (
         "result.json",
         "results.json",

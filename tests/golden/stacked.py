@@ -1,4 +1,5 @@
-"""Train a recipe's teacher and its distilled students as one stacked network: the case that the command line cannot start.
+"""Train a recipe's teacher and its distilled students as one stacked network: the case that the
+command line cannot start.
 
 python tests/golden/stacked.py RECIPE FOLDER
 """

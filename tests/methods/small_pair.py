@@ -9,7 +9,8 @@ from understudy.models.base import Classifier, Outputs
 
 
 class SmallNet(Classifier):
-    """Three stages of convolution, batch norm and ReLU, each halving the map: 16 x 16 images end on 2 x 2."""
+    """Three stages of convolution, batch norm and ReLU, each halving the map: 16 x 16 images end on
+    2 x 2."""
 
     def __init__(self, num_classes: int, widths: tuple[int, int, int]) -> None:
         super().__init__()

@@ -147,7 +147,8 @@ def test_the_accuracy_moves_a_hundredth_of_the_way_to_the_share_that_is_told_apa
     answer = ask(teacher, batch)
 
     class Scores(torch.nn.Module):
-        """First the student's scores, then the teacher's: three of four and one of four are told apart."""
+        """First the student's scores, then the teacher's: three of four and one of four are told
+        apart."""
 
         def __init__(self):
             super().__init__()

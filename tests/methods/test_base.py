@@ -1,4 +1,5 @@
-"""What every method inherits: the cross-entropy of mixed images, the limits of options, and what a card is made of."""
+"""What every method inherits: the cross-entropy of mixed images, the limits of options, and what a
+card is made of."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""Born again: one generation is plain soft-label training; the chain is the run's, or ``distill``'s."""
+"""Born again: one generation is plain soft-label training; the chain is the run's, or
+``distill``'s."""
 
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def test_one_generation_is_the_founding_loss():
 
 
 def test_a_chain_of_calls_is_a_sequence_of_single_generations(tmp_path: Path):
-    """The last generation of three learnt from the second, which learnt from the first; all are fresh networks."""
+    """The last generation of three learnt from the second, which learnt from the first; all are
+    fresh networks."""
     seen = []
     torch.manual_seed(1)
     chain = understudy.distill(
@@ -83,7 +85,8 @@ def test_the_founding_loss_has_the_options_of_its_own():
 
 
 def test_a_chain_of_calls_ends_with_the_bits_of_its_generations_trained_one_by_one():
-    """Generation k learns from generation k - 1; only the first learns from the teacher that is given."""
+    """Generation k learns from generation k - 1; only the first learns from the teacher that is
+    given."""
     options = {"name": "born_again", "alpha": 0.8}
     chain = understudy.distill(
         untrained(tiny_net(3)),

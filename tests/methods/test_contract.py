@@ -1,4 +1,5 @@
-"""What every method promises, tested over the whole table: a new line in METHODS is a new column here."""
+"""What every method promises, tested over the whole table: a new line in METHODS is a new column
+here."""
 
 import copy
 import math
@@ -56,7 +57,8 @@ def test_everything_that_trains_gets_a_gradient_and_the_teacher_none(name: str):
             for n, p in method.named_parameters()
             if p.grad is not None and bool(p.grad.abs().sum() > 0)
         }
-    # A bias before batch norm has a zero gradient in exact arithmetic; having one at all is what counts.
+    # A bias before batch norm has a zero gradient in exact arithmetic; having one at all is what
+    # counts.
     missing = {n for n, p in method.named_parameters() if p.requires_grad and p.grad is None} - got
     assert not missing
     assert not teacher.training and all(p.grad is None for p in teacher.parameters())
@@ -179,7 +181,8 @@ def test_what_is_deployed_carries_no_adapter(name: str):
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_on_a_device_never_waits_for_it(name: str, mixed: bool):
-    """Loss, gradients and average, as the loop has them: no value goes from the device to Python or back."""
+    """Loss, gradients and average, as the loop has them: no value goes from the device to Python or
+    back."""
     built, network = make_method(name)
     built.epoch = 30
     batch = make_batch(8, 5)

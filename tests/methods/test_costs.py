@@ -1,4 +1,4 @@
-"""What `understudy methods` says about costs: counted where it can be counted, measured where not."""
+"""The costs that `understudy methods` prints: counted if they can be counted, or measured."""
 
 from understudy.methods import METHODS
 from understudy.methods.costs import STUDENT, TEACHER, added_parameters, example_of, measured_costs

@@ -27,7 +27,8 @@ def test_agrees_with_the_definition_in_probabilities():
 
 
 def test_without_knowledge_it_is_the_entropy_of_the_draw():
-    """All scores alike and Z right: each of the M + 1 candidates is the image with probability 1 / (M + 1)."""
+    """All scores alike and Z right: each of the M + 1 candidates is the image with probability 1 /
+    (M + 1)."""
     m, n = 9, 40
     loss = nce_loss(torch.zeros(2), torch.zeros(2, m), torch.tensor(float(n)).log(), n)
     assert loss.item() == pytest.approx(math.log(m + 1) + m * math.log(1 + 1 / m))
@@ -165,7 +166,8 @@ def test_ranks_with_unequal_batches_exchange_rows_in_order(monkeypatch):
 
 
 def test_the_loss_is_both_directions_against_the_other_networks_bank():
-    """Scores are cosines with the other network's bank over tau; each normaliser is N times the mean of their exponentials."""
+    """Scores are cosines with the other network's bank over tau; each normaliser is N times the
+    mean of their exponentials."""
     method, teacher = make_method("crd", weight=3.0, nce_temperature=0.5, negatives=6, dimension=7)
     batch = make_batch(8, 5)
     answer = ask(teacher, batch)

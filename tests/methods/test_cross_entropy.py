@@ -1,4 +1,5 @@
-"""The loss with the labels: smoothed, and shared between partners where images are mixed. Reference: numpy, row by row."""
+"""The loss with the labels: smoothed, and shared between partners where images are mixed.
+Reference: numpy, row by row."""
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ def log_probabilities() -> np.ndarray:
 
 
 def target(labels: torch.Tensor, smoothing: float) -> np.ndarray:
-    """The label with ``1 - smoothing``, and the rest spread over all classes, the label's own included."""
+    """The label with ``1 - smoothing``, and the rest spread over all classes, the label's own
+    included."""
     return (1 - smoothing) * np.eye(3)[labels.numpy()] + smoothing / 3
 
 

@@ -1,4 +1,5 @@
-"""The options of every method: their defaults, and the limits of each where its docstring says they are."""
+"""The options of every method: their defaults, and the limits of each where its docstring says they
+are."""
 
 import pytest
 

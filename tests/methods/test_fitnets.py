@@ -1,4 +1,5 @@
-"""Hints: the regressor reaches the teacher's shape from any other, and the term is a plain mean squared error."""
+"""Hints: the regressor reaches the teacher's shape from any other, and the term is a plain mean
+squared error."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""One method, several teachers: the mean of what each would say, with adapters of its own for each."""
+"""One method, several teachers: the mean of the losses, with adapters of its own for each."""
 
 import pytest
 import torch
@@ -35,7 +35,8 @@ def make_several(name: str, weights: list[float], **options):
 
 @pytest.mark.parametrize("name", TAUGHT)
 def test_every_method_takes_several_teachers(name: str):
-    """Each trained parameter, of every teacher's adapters too, gets a gradient; the student is saved once."""
+    """Each trained parameter, of every teacher's adapters too, gets a gradient; the student is
+    saved once."""
     method, ensemble = make_several(name, [1, 3])
     batch = make_batch(16, 5)
     with torch.no_grad():

@@ -106,7 +106,8 @@ def test_the_method_compares_the_last_maps_unless_told():
 def test_the_smaller_matrix_is_made(
     student_channels, teacher_channels, size, by_places, monkeypatch
 ):
-    """Places by places up to as many as there are pairs of channels; the number is the same either way."""
+    """Places by places up to as many as there are pairs of channels; the number is the same either
+    way."""
     used = []
     for name in ("_second_moment", "_kernel"):
         function = getattr(nst, name)

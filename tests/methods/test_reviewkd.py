@@ -50,7 +50,8 @@ def test_a_constant_difference_costs_its_square_at_every_size(side):
 
 
 def test_context_counts_more_than_detail():
-    """Two errors of the same size per element: one that averages out within every cell, and one that does not."""
+    """Two errors of the same size per element: one that averages out within every cell, and one
+    that does not."""
     teacher = torch.zeros(1, 1, 8, 8)
     checkers = ((torch.arange(8)[:, None] + torch.arange(8)) % 2 * 2 - 1).float().view(1, 1, 8, 8)
     assert hcl_loss(checkers, teacher).item() == pytest.approx(1 / 1.875)

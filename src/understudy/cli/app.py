@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments without the program's name; ``sys.argv[1:]`` by default.
 
     Returns:
-        the exit code: 0, 2 for what the user can mend (one line on standard error), 130 after
+        the exit code: 0, 2 for what the user can repair (one line on standard error), 130 after
         Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
