@@ -90,8 +90,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return harness.finish(
         args,
         ratios=ratios,
-        meaning="epoch over a plain epoch (first_over_live: a run from an empty cache over a live one), "
-        "lower is better",
+        meaning="epoch over a plain epoch (first_over_live: a run from an empty cache over a live "
+        "one), lower is better",
         samples=samples,
         settings={
             "founding": founding,

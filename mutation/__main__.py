@@ -265,8 +265,8 @@ def report(faults: list[Fault], outcomes: dict[str, str]) -> str:
         )
         share = (all_of - missed_of) / max(all_of - equal_of, 1)
         lines.append(
-            f"{area or 'all':12} noticed {all_of - missed_of} of {all_of - equal_of} ({share:.1%}), "
-            f"equivalent {equal_of}"
+            f"{area or 'all':12} noticed {all_of - missed_of} of {all_of - equal_of} "
+            f"({share:.1%}), equivalent {equal_of}"
         )
     return "\n".join(lines + [f"  {fault}" for fault in missed if fault not in equal])
 

@@ -241,7 +241,8 @@ def test_the_way_of_a_run_is_that_of_the_code() -> None:
     for (file, function), source in zip(rows, sources, strict=True):
         assert re.search(rf"^ *def {function}\(", source, re.M), f"{file} has no {function}"
     for number, (_, function) in enumerate(rows[1:], start=1):
-        others = [path.read_text() for path in (package / "execution").glob("*.py")]
+        folders = (package / "cli", package / "execution")
+        others = [path.read_text() for folder in folders for path in folder.glob("*.py")]
         before = "".join([*sources[:number], *others])
         assert re.search(rf"(?<!def ){function}\(", before), f"nothing calls {function}"
 
