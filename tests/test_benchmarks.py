@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import torch
 from tests.colours import write_colours
 
 from understudy.evaluation.latency import count_macs
@@ -190,6 +191,26 @@ def test_limit_counts_what_the_flop_counter_counts() -> None:
         32 * 32 * 16 * 27
     )  # the one product that is not needed: the first layer's, by the images
     assert flops == 2 * 2 * (3 * macs - images_gradient)
+
+
+def test_limit_counts_bytes_and_products_in_the_precision_of_a_run() -> None:
+    limit, our_loop = (importlib.import_module(name) for name in ("limit", "our_loop"))
+    assert (limit.DTYPE is torch.bfloat16) == (our_loop.PRECISION == "bf16")
+    model = build_model("founding_student", 10)
+    (_, moved), *_ = limit.arithmetic(model, batch_size=2).values()
+    assert moved == 2 * limit.DTYPE.itemsize * 2 * 32 * 32 * (3 + 16), "2 images, 2 products"
+
+
+def test_limit_of_a_layer_is_the_slower_of_computing_and_moving() -> None:
+    limit = importlib.import_module("limit")
+    assert limit.least_seconds({"a": (10.0, 1.0), "b": (1.0, 8.0)}, 2.0, 4.0) == 5.0 + 2.0
+
+
+def test_limit_that_is_beaten_ends_the_program() -> None:
+    limit = importlib.import_module("limit")
+    limit.require_limit(0.002, 0.001)
+    with pytest.raises(SystemExit, match=r"less than its limit of 2\.00 ms"):
+        limit.require_limit(0.001, 0.002)
 
 
 def test_documents_are_filled_between_the_markers_only() -> None:
