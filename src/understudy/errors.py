@@ -17,7 +17,7 @@ class UnderstudyError(Exception):
 
 
 class MachineError(UnderstudyError):
-    """The disk or a file on it is at fault, not the request: once it is mended, retrying works."""
+    """The disk or a file on it is at fault, not the request: repair it and retry."""
 
 
 def one_line(

@@ -20,6 +20,8 @@ from understudy.methods import method_config
 from understudy.models import build_model
 from understudy.sweep.space import check_space, configured, split_overrides
 
+EXAMPLE = str(Path(__file__).with_name("example.yaml"))
+
 
 def overridden(*overrides: str, **sections: object) -> dict:
     values: dict = dict(sections)
@@ -29,17 +31,17 @@ def overridden(*overrides: str, **sections: object) -> dict:
 
 
 def test_another_networks_name_drops_the_options_of_the_recipes_network() -> None:
-    assert load_config("digits").student.model.options == {"dropout1": 0.0, "dropout2": 0.0}
-    student = load_config("digits", ["student.model.name=resnet20"]).student
+    assert load_config(EXAMPLE).student.model.options == {"dropout1": 0.0, "dropout2": 0.0}
+    student = load_config(EXAMPLE, ["student.model.name=resnet20"]).student
     assert (student.model.name, student.model.options) == ("resnet20", {})
     build_model(student.model.name, 10, options=student.model.options)
 
 
 def test_the_same_name_keeps_its_options_and_later_options_are_the_new_networks() -> None:
-    same = load_config("digits", ["student.model.name=founding_student"]).student.model
+    same = load_config(EXAMPLE, ["student.model.name=founding_student"]).student.model
     assert same.options == {"dropout1": 0.0, "dropout2": 0.0}
     other = load_config(
-        "digits", ["teacher.model.name=tiny_wide", "teacher.model.options.dropout=0.1"]
+        EXAMPLE, ["teacher.model.name=tiny_wide", "teacher.model.options.dropout=0.1"]
     )
     assert (other.teacher.model.name, other.teacher.model.options) == (
         "tiny_wide",
@@ -77,7 +79,7 @@ def test_members_and_assistants_are_overridden_by_their_number() -> None:
 
 
 def test_networks_are_swept_by_name() -> None:
-    config = load_config("digits")
+    config = load_config(EXAMPLE)
     space, _ = split_overrides(["student.model.name=resnet8,resnet14"])
     check_space(config, space)
     model = configured(config, {"student.model.name": "resnet14"}).student.model
@@ -86,7 +88,7 @@ def test_networks_are_swept_by_name() -> None:
 
 def test_a_sweep_over_names_and_options_gives_the_options_to_the_new_network() -> None:
     values = {"student.model.options.dropout": 0.25, "student.model.name": "tiny_wide"}
-    model = configured(load_config("digits"), values).student.model
+    model = configured(load_config(EXAMPLE), values).student.model
     assert (model.name, model.options) == ("tiny_wide", {"dropout": 0.25})
 
 
@@ -104,7 +106,7 @@ def test_former_names_of_the_photometric_keys_are_read() -> None:
 
 
 def test_former_names_override_what_a_recipe_has_under_the_current_name() -> None:
-    config = load_config("digits", ["data.augment.photometric=1", "data.augment.randaugment=3"])
+    config = load_config(EXAMPLE, ["data.augment.photometric=1", "data.augment.randaugment=3"])
     assert config.data.augment.photometric == 3
     assert configured(config, {"data.augment.randaugment": 2}).data.augment.photometric == 2
 
@@ -116,13 +118,13 @@ def test_a_former_name_next_to_the_current_one_is_refused() -> None:
 
 def test_onecycle_is_another_name_of_cosine() -> None:
     assert TrainConfig(schedule="onecycle") == TrainConfig(schedule="cosine")
-    config = load_config("digits", ["train.schedule=onecycle"])
-    assert config == load_config("digits", ["train.schedule=cosine"])
+    config = load_config(EXAMPLE, ["train.schedule=onecycle"])
+    assert config == load_config(EXAMPLE, ["train.schedule=cosine"])
     assert "schedule: cosine" in to_yaml(config)
 
 
 def test_the_config_of_an_old_run_is_the_same_config() -> None:
-    new = load_config("digits", ["data.augment.photometric=1"])
+    new = load_config(EXAMPLE, ["data.augment.photometric=1"])
     text = to_yaml(new).replace("schedule: cosine", "schedule: onecycle")
     old = text.replace("photometric", "randaugment")
     assert "randaugment_magnitude" in old and "onecycle" in old
@@ -156,13 +158,13 @@ def test_the_config_of_an_old_run_is_the_same_config() -> None:
 )
 def test_an_odd_override_is_refused_in_one_short_line(override: str, message: str) -> None:
     with pytest.raises(UnderstudyError, match=message) as refused:
-        load_config("digits", [override])
+        load_config(EXAMPLE, [override])
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
 
 
 @pytest.mark.parametrize("name", ["2024-02-30", "2024-02-03", "=", "1_a"])
 def test_text_that_looks_like_a_date_or_a_sign_is_text(name: str) -> None:
-    assert load_config("digits", [f"name={name}"]).name == name
+    assert load_config(EXAMPLE, [f"name={name}"]).name == name
 
 
 def test_no_override_ends_in_a_traceback() -> None:
@@ -225,7 +227,7 @@ def test_no_override_ends_in_a_traceback() -> None:
     refused = []
     for (key, value), (second, other) in zip(pairs[::2], pairs[1::2], strict=True):
         try:
-            load_config("digits", [f"{key}={value}", f"{second}={other}"])
+            load_config(EXAMPLE, [f"{key}={value}", f"{second}={other}"])
         except UnderstudyError as error:
             refused.append(str(error))
     assert len(refused) > 100
@@ -255,5 +257,5 @@ def test_yaml_values_are_plain() -> None:
 @pytest.mark.parametrize("name", ["..", ".", "a..b", ":", "os.path", "no_such_module.X"])
 def test_a_method_that_is_no_path_to_a_class_is_refused_in_one_line(name: str) -> None:
     with pytest.raises(UnderstudyError) as refused:
-        method_config(load_config("digits", [f"method={name!r}"]).method)
+        method_config(load_config(EXAMPLE, [f"method={name!r}"]).method)
     assert "\n" not in str(refused.value)

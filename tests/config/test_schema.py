@@ -16,6 +16,8 @@ from understudy.config.recipe import (
 from understudy.config.schema import DataConfig, MemberConfig, RunConfig, TrainConfig
 from understudy.errors import UnderstudyError
 
+EXAMPLE = str(Path(__file__).with_name("example.yaml"))
+
 
 def recipe_file(folder: Path, text: str) -> str:
     path = folder / "mine.yaml"
@@ -45,7 +47,7 @@ def test_every_recipe_that_comes_along_parses_and_comes_back(name: str) -> None:
 )
 def test_an_unknown_key_names_the_nearest_known_one(override: str, hint: str) -> None:
     with pytest.raises(UnderstudyError) as caught:
-        load_config("digits", [override])
+        load_config(EXAMPLE, [override])
     assert str(caught.value) == hint
 
 
@@ -53,7 +55,7 @@ def test_a_key_like_no_other_gets_the_list() -> None:
     with pytest.raises(
         UnderstudyError, match=r"unknown key qqq: known: arms, assistants, benchmark, data, .*train"
     ):
-        load_config("digits", ["qqq=1"])
+        load_config(EXAMPLE, ["qqq=1"])
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_a_value_that_does_not_fit_gets_one_line_with_its_path(
     override: str, path: str, reason: str
 ) -> None:
     with pytest.raises(UnderstudyError, match=reason) as caught:
-        load_config("digits", [override])
+        load_config(EXAMPLE, [override])
     assert path in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -134,9 +136,9 @@ def test_a_value_that_does_not_fit_gets_one_line_with_its_path(
     ],
 )
 def test_a_bound_is_where_it_says(key: str, allowed: str, refused: str) -> None:
-    load_config("digits", [f"{key}={allowed}"])
+    load_config(EXAMPLE, [f"{key}={allowed}"])
     with pytest.raises(UnderstudyError):
-        load_config("digits", [f"{key}={refused}"])
+        load_config(EXAMPLE, [f"{key}={refused}"])
 
 
 def test_the_defaults_are_what_recipes_that_leave_them_out_rely_on() -> None:
@@ -228,7 +230,7 @@ def test_the_epochs_that_are_run_end_at_the_early_stop() -> None:
 
 def test_the_line_says_what_was_given() -> None:
     with pytest.raises(UnderstudyError, match=r"train.epochs: .*, not 'soon'"):
-        load_config("digits", ["train.epochs=soon"])
+        load_config(EXAMPLE, ["train.epochs=soon"])
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ def test_exponents_are_numbers_in_overrides_and_in_yaml(
 
 def test_overrides_are_yaml_values() -> None:
     config = load_config(
-        "digits",
+        EXAMPLE,
         ["seeds=[4, 5]", "data.augment.flip=true", "train.lr=1e-2", "data.path=null", "name=a=b"],
     )
     assert config.seeds == (4, 5) and config.data.augment.flip is True and config.train.lr == 1e-2
@@ -258,8 +260,8 @@ def test_overrides_are_yaml_values() -> None:
 
 def test_later_overrides_win_and_the_rest_of_the_recipe_stays() -> None:
     plain, changed = (
-        load_config("digits"),
-        load_config("digits", ["train.epochs=2", "train.epochs=3"]),
+        load_config(EXAMPLE),
+        load_config(EXAMPLE, ["train.epochs=2", "train.epochs=3"]),
     )
     assert changed.train.epochs == 3
     assert to_mapping(changed) == {
@@ -270,13 +272,13 @@ def test_later_overrides_win_and_the_rest_of_the_recipe_stays() -> None:
 
 @pytest.mark.parametrize("key", ["method", "method.name"])
 def test_another_method_drops_the_old_ones_options(key: str) -> None:
-    assert load_config("digits").method == {"name": "kd", "temperature": 4, "alpha": 0.7}
-    assert load_config("digits", [f"{key}=ce"]).method == {"name": "ce"}
-    assert load_config("digits", [f"{key}=dkd", "method.beta=2"]).method == {
+    assert load_config(EXAMPLE).method == {"name": "kd", "temperature": 4, "alpha": 0.7}
+    assert load_config(EXAMPLE, [f"{key}=ce"]).method == {"name": "ce"}
+    assert load_config(EXAMPLE, [f"{key}=dkd", "method.beta=2"]).method == {
         "name": "dkd",
         "beta": 2,
     }
-    assert load_config("digits", [f"{key}=kd"]).method["temperature"] == 4, (
+    assert load_config(EXAMPLE, [f"{key}=kd"]).method["temperature"] == 4, (
         "the same method keeps them"
     )
 
@@ -288,12 +290,12 @@ def test_a_method_written_as_a_bare_word_can_be_replaced(tmp_path: Path) -> None
 @pytest.mark.parametrize("override", ["train.epochs", "=3", ""])
 def test_an_override_without_key_or_value_is_refused(override: str) -> None:
     with pytest.raises(UnderstudyError, match="not of the form key=value"):
-        load_config("digits", [override])
+        load_config(EXAMPLE, [override])
 
 
 def test_an_override_through_a_value_is_refused() -> None:
     with pytest.raises(UnderstudyError, match=r"train.epochs.* is a value, not a section"):
-        load_config("digits", ["train.epochs.more=3"])
+        load_config(EXAMPLE, ["train.epochs.more=3"])
 
 
 def test_text_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
@@ -302,7 +304,7 @@ def test_text_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
             load_config(recipe_file(tmp_path, text))
         assert "\n" not in str(caught.value)
     with pytest.raises(UnderstudyError, match=r"value of train.lr is not valid YAML"):
-        load_config("digits", ["train.lr=[1"])
+        load_config(EXAMPLE, ["train.lr=[1"])
 
 
 def test_yaml_makes_no_objects(tmp_path: Path) -> None:
@@ -331,7 +333,7 @@ def test_an_empty_recipe_is_the_defaults_under_the_files_name(tmp_path: Path) ->
 
 def test_the_teacher_trains_as_the_student_but_for_its_own_fields() -> None:
     config = load_config(
-        "digits", ["train.batch_size=32", "teacher.train.epochs=1", "teacher.train.lr=1e-2"]
+        EXAMPLE, ["train.batch_size=32", "teacher.train.epochs=1", "teacher.train.lr=1e-2"]
     )
     assert (
         config.teacher_train.epochs,
@@ -343,7 +345,7 @@ def test_the_teacher_trains_as_the_student_but_for_its_own_fields() -> None:
 
 def test_members_lie_over_the_teacher_and_the_teacher_over_the_student() -> None:
     config = load_config(
-        "digits",
+        EXAMPLE,
         [
             "train.batch_size=32",
             "train.lr=0.1",
@@ -366,12 +368,12 @@ def test_members_lie_over_the_teacher_and_the_teacher_over_the_student() -> None
 
 
 def test_a_teachers_file_is_given_in_short_and_keeps_its_network() -> None:
-    config = load_config("digits", ["teacher.model.name=resnet8", "teacher=kept.safetensors"])
+    config = load_config(EXAMPLE, ["teacher.model.name=resnet8", "teacher=kept.safetensors"])
     assert (config.teacher.path, config.teacher.model.name) == ("kept.safetensors", "resnet8")
     values: dict = {}
     apply_override(values, "teacher=kept.safetensors")
     assert values == {"teacher": {"path": "kept.safetensors"}}
-    whole = load_config("digits", ["teacher={model: {name: resnet8}, seed: 4}"])
+    whole = load_config(EXAMPLE, ["teacher={model: {name: resnet8}, seed: 4}"])
     assert (whole.teacher.seed, whole.teacher.path, whole.teacher.model.name) == (
         4,
         None,
@@ -409,9 +411,9 @@ def test_an_error_in_a_list_names_its_place() -> None:
         UnderstudyError,
         match=r"^unknown key teacher\.members\.1\.model\.nme: did you mean .*model\.name\?$",
     ):
-        load_config("digits", ["teacher.members=[{}, {model: {nme: a}}]"])
+        load_config(EXAMPLE, ["teacher.members=[{}, {model: {nme: a}}]"])
     with pytest.raises(UnderstudyError, match=r"^teacher\.members\.1\.weight: .*, not 'much'$"):
-        load_config("digits", ["teacher.members=[{}, {weight: much}]"])
+        load_config(EXAMPLE, ["teacher.members=[{}, {weight: much}]"])
     with pytest.raises(UnderstudyError, match=r"^train\.epochs: .*, not 'x'$"):
         parse(TrainConfig, {"epochs": "x"}, "train")
 
@@ -421,17 +423,17 @@ def test_the_teachers_own_fields_are_checked_as_well() -> None:
         UnderstudyError,
         match=r"unknown key teacher.train.epoch: did you mean teacher.train.epochs?",
     ):
-        _ = load_config("digits", ["teacher.train.epoch=1"]).teacher_train
+        _ = load_config(EXAMPLE, ["teacher.train.epoch=1"]).teacher_train
     with pytest.raises(UnderstudyError, match=r"^teacher.train: .*epochs must be at least 1"):
-        _ = load_config("digits", ["teacher.train.epochs=0"]).teacher_train
+        _ = load_config(EXAMPLE, ["teacher.train.epochs=0"]).teacher_train
 
 
 def test_the_teachers_mean_and_std_belong_together() -> None:
-    config = load_config("digits", ["teacher.mean=[0.1, 0.2, 0.3]", "teacher.std=[1, 1, 1]"])
+    config = load_config(EXAMPLE, ["teacher.mean=[0.1, 0.2, 0.3]", "teacher.std=[1, 1, 1]"])
     assert config.teacher.mean == (0.1, 0.2, 0.3)
     for std in ("[1]", "[1, 0, 1]"):
         with pytest.raises(UnderstudyError, match=r"teacher.std"):
-            load_config("digits", ["teacher.mean=[0.1, 0.2, 0.3]", f"teacher.std={std}"])
+            load_config(EXAMPLE, ["teacher.mean=[0.1, 0.2, 0.3]", f"teacher.std={std}"])
 
 
 def test_every_field_is_written_out() -> None:

@@ -1,4 +1,4 @@
-"""Colours of all figures; they can be told apart by colour-blind readers, too."""
+"""Colours of all figures; colour-blind readers can distinguish them, too."""
 
 from matplotlib.colors import LinearSegmentedColormap
 

@@ -25,7 +25,7 @@ _CPU = torch.device("cpu")
 
 
 def build(model: ModelConfig, data: TrainingData, stages: tuple[str, ...] = ()) -> Classifier:
-    """The configured network for this data's classes and images, on the CPU, with random weights."""
+    """The configured network for this data's classes and images, randomly initialised."""
     return build_model(
         model.name, data.num_classes, data.image, stages=stages, options=model.options
     )

@@ -250,7 +250,7 @@ class Heartbeats:
             self._ids.pop(number, None)
 
     def ids(self) -> list[int]:
-        """:func:`trial_id` of the trials that are kept alive."""
+        """:func:`trial_id` of the trials that are still alive."""
         with self._lock:
             return list(self._ids.values())
 

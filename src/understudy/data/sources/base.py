@@ -220,7 +220,7 @@ def decode_all(
         encoded: for each image its name in error messages, and its bytes or file. Read ahead by a
             few hundred images only.
         out: the array to fill.
-        decoding: size to resize to, and who is told about progress.
+        decoding: size to resize to, and the observer of progress.
         detail: what is decoded, for the observer.
 
     Raises:

@@ -4,7 +4,7 @@ Two engines. ``interleaved`` runs the students' steps in turn
 (:mod:`~understudy.execution.fused.interleaved`): any student, any method, the bits of training
 alone; best on a CPU. ``stacked`` computes plain students of one architecture as one network
 (:mod:`~understudy.execution.fused.stack`): equal within rounding; for a GPU that one small student
-cannot fill. docs/fused.md says which wins when.
+cannot fill. docs/fused.md compares them.
 """
 
 from collections.abc import Iterator, Sequence

@@ -191,7 +191,7 @@ class Stack:
         return [mask[number % _BLOCK, :rows] for mask in self._masks]
 
     def _draw_block(self, seed: int, epoch: int, number: int) -> list[Tensor]:
-        """bool ``[_BLOCK, B, C]`` for each dropout: which activations of one student are kept."""
+        """bool ``[_BLOCK, B, C]`` for each dropout: the activations of one student that stay."""
         seeds = generator_for("dropout", seed, epoch, number)
         generator = torch.Generator(self.device).manual_seed(seeds.initial_seed())
         blocks = []

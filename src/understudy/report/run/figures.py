@@ -76,7 +76,7 @@ CAPTIONS = {
     ),
     "size": Caption(
         "Size in memory",
-        "Shorter is better. Parameters and buffers, MB of 2²⁰ bytes; × says how many times smaller "
+        "Shorter is better. Parameters and buffers, MB of 2²⁰ bytes; × is how many times smaller "
         "than the teacher.",
     ),
     "parameters": Caption("Parameters", "Shorter is better. Trained numbers in the network."),

@@ -145,7 +145,7 @@ def read_diagnosis(run: Path) -> DiagnosisNote | None:
     return DiagnosisNote(note.headline, serious)
 
 
-# -- what the page says ----------------------------------------------------------------------------
+# -- what is on the page --------------------------------------------------------------------------
 
 
 def _verdicts(results: RunResults) -> dict[str, Any]:
