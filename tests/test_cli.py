@@ -204,7 +204,7 @@ def test_train_one_arm(calls: Calls, recipe: str, capsys: pytest.CaptureFixture[
     assert "did you mean baseline?" in error_of(capsys, "train", recipe, "--arm", "basline")
 
 
-def test_sweep_tells_what_is_swept_from_plain_overrides(
+def test_sweep_separates_dimensions_from_single_values(
     calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = [
@@ -322,7 +322,7 @@ def test_mistakes_get_one_line(
     assert says in error_of(capsys, *argv)
 
 
-def test_debug_adds_the_traceback_wherever_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_adds_the_traceback_at_any_place(capsys: pytest.CaptureFixture[str]) -> None:
     for argv in (["--debug", "report", "nowhere"], ["report", "nowhere", "--debug"]):
         assert cli.main(argv) == 2
         printed = capsys.readouterr().err

@@ -1,5 +1,4 @@
-"""Whole runs on a made-up data set: arms, numbers, resuming after SIGKILL, workers, given teachers,
-and what is refused."""
+"""Whole runs on a made-up data set: numbers, resuming, workers, given teachers, refusals."""
 
 import functools
 import json
@@ -28,7 +27,7 @@ from understudy.files import to_json
 from understudy.models import build_model
 from understudy.runs.arm import _check_shared
 from understudy.runs.folder import load_run
-from understudy.runs.remeasure import benchmark_run, evaluate_run
+from understudy.runs.remeasure import benchmark_run, class_names, evaluate_run
 from understudy.runs.results import RunResults, read_results
 from understudy.runs.warm_cache import build_cache
 
@@ -81,7 +80,7 @@ def numbers(results: RunResults) -> dict[str, Any]:
     }
 
 
-def test_a_run_leaves_results_history_and_weights_that_need_no_toolkit(
+def test_run_writes_results_history_and_plain_weights(
     finished: tuple[Path, RunResults],
 ):
     out, results = finished
@@ -109,8 +108,7 @@ def test_a_run_leaves_results_history_and_weights_that_need_no_toolkit(
 def test_sizes_costs_and_compression_are_those_of_the_networks(
     finished: tuple[Path, RunResults],
 ):
-    """Megabytes are of 2^20 bytes, as the weights lie on disk; an arm's compression is the
-    teacher's size over its own."""
+    """MB are of 2^20 bytes, as on disk; compression is the teacher's size over the arm's."""
     out, results = finished
     sizes = {}
     for arm, entry in results.arms.items():
@@ -126,8 +124,8 @@ def test_sizes_costs_and_compression_are_those_of_the_networks(
         sizes["teacher"] != pytest.approx(sizes["baseline"])
         and sizes["baseline"] == sizes["distilled"]
     )
-    # On 16 x 16 images: output pixels x 9 x channels in x channels out for each stage, then the two
-    # matrices of the head.
+    # On 16 x 16 images: output pixels x 9 x channels in x channels out for each stage, then the
+    # two matrices of the head.
     by_stage = [
         16 * 16 * 9 * 3 * 16,
         8 * 8 * 9 * 16 * 32,
@@ -156,9 +154,7 @@ def test_a_whole_run_on_any_device(images: Path, tmp_path: Path, device: torch.d
     assert results.environment.device == device.type
 
 
-def test_arms_of_one_seed_start_from_the_same_weights_and_see_the_same_batches(
-    images: Path, tmp_path: Path
-):
+def test_arms_of_one_seed_share_initial_weights_and_batches(images: Path, tmp_path: Path):
     """With the soft term switched off, the distilled arm is the baseline, bit for bit."""
     config = config_for(images, method={"name": "kd", "alpha": 0.0}, seeds=[3])
     run_experiment(
@@ -175,7 +171,7 @@ def test_arms_of_one_seed_start_from_the_same_weights_and_see_the_same_batches(
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_workers_side_by_side_give_the_numbers_of_one_after_the_other(
+def test_parallel_workers_give_the_numbers_of_sequential_training(
     finished: tuple[Path, RunResults], images: Path, tmp_path: Path
 ):
     together = run_experiment(
@@ -189,7 +185,7 @@ def test_workers_side_by_side_give_the_numbers_of_one_after_the_other(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_students_that_take_turns_end_with_the_bits_of_training_alone(
+def test_students_trained_together_equal_those_trained_alone(
     images: Path, tmp_path: Path, workers: int
 ):
     config = config_for(images, arms={"at": {"name": "at"}, "vid": {"name": "vid"}})
@@ -204,11 +200,10 @@ def test_students_that_take_turns_end_with_the_bits_of_training_alone(
         assert path.read_bytes() == (together / "models" / path.name).read_bytes()
 
 
-def test_a_killed_run_resumes_to_the_same_bits(
+def test_killed_run_resumes_to_the_same_bits(
     finished: tuple[Path, RunResults], images: Path, tmp_path: Path
 ):
-    """SIGKILL in mid-training, then --resume: the weights are those of the run that was never
-    stopped."""
+    """SIGKILL in mid-training, then --resume: the weights are those of an undisturbed run."""
     out, whole = finished
     code = f"""
 import sys, time; sys.path.insert(0, {str(Path(__file__).parents[1])!r})
@@ -220,9 +215,10 @@ def slowly(self, rows, views):
     time.sleep(0.1)  # long enough to be killed between two steps
     return render(self, rows, views)
 batches.TrainBatches.render = slowly
-experiment.run_experiment(config_for(Path({str(images)!r})), Path({str(tmp_path / "run")!r}),
-device="cpu", workers=1,
-                          cache={str(tmp_path / "cache")!r})
+experiment.run_experiment(
+    config_for(Path({str(images)!r})), Path({str(tmp_path / "run")!r}),
+    device="cpu", workers=1, cache={str(tmp_path / "cache")!r},
+)
 """
     process = subprocess.Popen(
         [sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -258,7 +254,7 @@ def test_resuming_with_another_configuration_names_what_differs(
         run_experiment(changed, finished[0], device="cpu", workers=1, resume=True)
 
 
-def test_a_resumed_run_may_add_seeds_and_trains_only_those(images: Path, tmp_path: Path):
+def test_resumed_run_trains_only_added_seeds(images: Path, tmp_path: Path):
     quick = {"epochs": 1, "batch_size": 16}
     options = {"device": "cpu", "workers": 1, "cache": str(tmp_path / "cache")}
     run_experiment(config_for(images, seeds=[0], train=quick), tmp_path / "run", **options)
@@ -271,7 +267,7 @@ def test_a_resumed_run_may_add_seeds_and_trains_only_those(images: Path, tmp_pat
     assert load_run(tmp_path / "run").seeds == (0, 1)
 
 
-def test_a_teacher_whose_weights_are_gone_is_missed_at_once_and_made_anew_from_its_checkpoint(
+def test_missing_teacher_weights_are_refused_and_rebuilt_from_the_checkpoint(
     finished: tuple[Path, RunResults], images: Path, tmp_path: Path
 ):
     out, whole = finished
@@ -311,9 +307,7 @@ def test_a_teacher_whose_weights_are_gone_is_missed_at_once_and_made_anew_from_i
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_weights_of_an_arm_that_is_not_trained_yet_are_not_called_gone(
-    images: Path, tmp_path: Path
-):
+def test_untrained_arm_has_a_message_of_its_own(images: Path, tmp_path: Path):
     train_arm(
         config_for(images, train={"epochs": 1, "batch_size": 16}),
         "baseline",
@@ -329,7 +323,7 @@ def test_weights_of_an_arm_that_is_not_trained_yet_are_not_called_gone(
         build_cache(tmp_path / "run", device="cpu")
 
 
-def test_evaluating_again_gives_the_same_numbers_and_benchmark_fills_them_in(
+def test_evaluate_repeats_the_numbers_and_benchmark_replaces_them(
     finished: tuple[Path, RunResults],
 ):
     out, results = finished
@@ -345,7 +339,7 @@ def test_evaluating_again_gives_the_same_numbers_and_benchmark_fills_them_in(
     )
 
 
-def test_a_given_teacher_is_measured_before_anything_leans_on_it(
+def test_given_teacher_is_not_trained_but_measured_first(
     finished: tuple[Path, RunResults],
     images: Path,
     tmp_path: Path,
@@ -378,7 +372,7 @@ def test_a_given_teacher_is_measured_before_anything_leans_on_it(
     )
     assert results.arms["teacher"].method == "given" and results.arms["teacher"].runs[0].epochs == 0
     assert expected == {"teacher-seed0": 0, "baseline-seed0": 1, "distilled-seed0": 1}, (
-        "no time is kept for its training"
+        "no time is planned for its training"
     )
     with pytest.raises(UnderstudyError, match=r"% on validation, below 100\.0 %"):
         run_experiment(
@@ -397,7 +391,7 @@ def test_a_given_teacher_is_measured_before_anything_leans_on_it(
         )
 
 
-def test_a_run_that_is_refused_at_once_leaves_no_folder(images: Path, tmp_path: Path):
+def test_refused_run_leaves_no_folder(images: Path, tmp_path: Path):
     for wrong in (
         {"student": {"model": {"name": "resnet21"}}},
         {"data": {"source": "npz", "path": str(tmp_path / "none.npz")}},
@@ -419,7 +413,7 @@ def test_a_run_that_is_refused_at_once_leaves_no_folder(images: Path, tmp_path: 
 @pytest.mark.parametrize(
     "begin", [run_experiment, functools.partial(train_arm, arm="distilled", seed=0)]
 )
-def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
+def test_unknown_device_is_refused_before_anything_is_written(
     begin: Any, images: Path, tmp_path: Path
 ):
     with pytest.raises(
@@ -440,7 +434,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
         ["run", "{run}/config.yaml", "--resume", "--out", "{run}"],
     ],
 )
-def test_every_command_refuses_such_a_device_at_once(
+def test_every_command_refuses_an_unknown_device(
     command: list[str], finished: tuple[Path, RunResults], capsys: pytest.CaptureFixture[str]
 ):
     argv = [word.format(run=finished[0]) for word in command]
@@ -451,7 +445,7 @@ def test_every_command_refuses_such_a_device_at_once(
     )
 
 
-def test_one_arm_alone_trains_its_teacher_first(images: Path, tmp_path: Path):
+def test_training_one_arm_trains_its_teacher_first(images: Path, tmp_path: Path):
     config = config_for(images, train={"epochs": 1, "batch_size": 16})
     result = train_arm(config, "distilled", 0, tmp_path / "run", device="cpu")
     assert (
@@ -460,7 +454,33 @@ def test_one_arm_alone_trains_its_teacher_first(images: Path, tmp_path: Path):
     )
 
 
-def test_a_misspelled_method_option_is_refused_before_any_work(images: Path, tmp_path: Path):
+def test_misspelled_option_of_a_run_is_refused_before_any_work(images: Path, tmp_path: Path):
+    with pytest.raises(TypeError, match="resum"):
+        run_experiment(config_for(images), tmp_path / "run", device="cpu", resum=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluate_fits_eighty_columns_and_names_the_classes(
+    finished: tuple[Path, RunResults],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    out, results = finished
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["evaluate", str(out), "--device", "cpu", "--per-class"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in printed]
+    assert max(map(len, printed)) <= 80
+    run = results.arms["baseline"].runs[0]
+    assert ["baseline-seed0", f"{run.test.accuracy:.4g}"] in [row[:2] for row in rows]
+    for name, accuracy in zip(results.data.class_names, run.test.per_class, strict=True):
+        found = next(row for row in rows if row[:1] == [name])
+        assert f"{accuracy:.4g}" in found
+    assert class_names(out / "models" / "baseline-seed0.safetensors") == results.data.class_names
+    assert class_names(out.parent) == (), "a folder without results"
+
+
+def test_misspelled_method_option_is_refused_before_any_work(images: Path, tmp_path: Path):
     with pytest.raises(
         UnderstudyError, match=r"method\.temprature: did you mean method\.temperature\?"
     ):
@@ -472,9 +492,7 @@ def test_a_misspelled_method_option_is_refused_before_any_work(images: Path, tmp
     assert not (tmp_path / "run").exists()
 
 
-def test_torchrun_trains_every_arm_over_two_ranks_and_one_of_them_reports(
-    images: Path, tmp_path: Path
-):
+def test_torchrun_trains_every_arm_on_two_ranks_and_one_reports(images: Path, tmp_path: Path):
     recipe = tmp_path / "colours.yaml"
     recipe.write_text(to_yaml(config_for(images, seeds=[0], train={"epochs": 1, "batch_size": 16})))
     command = [
@@ -501,8 +519,7 @@ def test_torchrun_trains_every_arm_over_two_ranks_and_one_of_them_reports(
 
 
 def no_norms(num_classes: int) -> torch.nn.Module:
-    """A network without batch norm, whose statistics each rank would take of its own images, and
-    without dropout."""
+    """A network without dropout and batch norm: each rank has statistics of its own images."""
     nn = torch.nn
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),
@@ -533,19 +550,19 @@ def noted(source, target):
 def slowly(self, rows, views, on_device, missing):
     global labelled
     labelled += len(missing)
-    time.sleep(0.2)  # a real teacher works longer than the other rank needs to come by
+    time.sleep(0.2)  # a real teacher works longer than the other rank needs to get here
     label(self, rows, views, on_device, missing)
 
 os.replace, cached.CachedTeacher._label = noted, slowly
 cached._CHUNK = 8
 torch.set_num_threads(1)
 result = train_arm(load_run(out), "distilled", 0, out, device="cpu")
-(notes / f"{os.environ['RANK']}.json").write_text(json.dumps({"result": to_json(result), "written":
-written, "labelled": labelled}))
+found = {"result": to_json(result), "written": written, "labelled": labelled}
+(notes / f"{os.environ['RANK']}.json").write_text(json.dumps(found))
 """
 
 
-def test_two_ranks_share_the_labelling_train_what_one_process_trains_and_one_of_them_writes(
+def test_two_ranks_share_labelling_equal_one_process_and_one_writes(
     images: Path, tmp_path: Path, monkeypatch
 ):
     config = config_for(
@@ -604,7 +621,7 @@ def test_two_ranks_share_the_labelling_train_what_one_process_trains_and_one_of_
         torch.testing.assert_close(theirs[name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_ranks_that_do_not_see_the_runs_folder_are_refused(tmp_path: Path):
+def test_ranks_must_share_the_run_folder(tmp_path: Path):
     class Ranks:
         """Two ranks, the other of which sees nothing."""
 
@@ -625,9 +642,8 @@ def test_ranks_that_do_not_see_the_runs_folder_are_refused(tmp_path: Path):
         _check_shared(tmp_path / "elsewhere", Ranks())
 
 
-def test_feature_methods_and_an_adapter_that_stays_run_through(images: Path, tmp_path: Path):
-    """SimKD's student keeps the projector and the teacher's head: it is saved, measured and
-    evaluated with them."""
+def test_feature_methods_and_an_adapter_that_stays_with_the_student(images: Path, tmp_path: Path):
+    """SimKD's student is saved, measured and evaluated with its projector and teacher's head."""
     teacher = {"model": {"name": "resnet8"}}
     config = config_for(
         images,

@@ -1,40 +1,30 @@
-"""What several commands check or load before they start."""
+"""What several commands prepare or check before they start."""
 
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from understudy.errors import UnderstudyError
 
-if TYPE_CHECKING:
-    from understudy.config.schema import RunConfig
 
-
-def load_recipe(
-    recipe: str, overrides: Iterable[str], data: str | None, seeds: str | None = None
-) -> "RunConfig":
-    """A recipe's configuration with the changes of the command line.
+def all_overrides(
+    overrides: Iterable[str], data: str | None, seeds: str | None = None
+) -> list[str]:
+    """``key=value`` pairs for a recipe: those of the command line, and its options as such pairs.
 
     Args:
-        recipe: a name from ``understudy recipes``, or a YAML file.
-        overrides: ``key=value`` pairs.
+        overrides: as typed.
         data: a local copy of the images.
         seeds: numbers with commas between them.
-
-    Raises:
-        UnderstudyError: if the recipe or a change is wrong.
     """
-    from understudy.config.recipe import load_config
-
-    options = []
+    changes = list(overrides)
     if data is not None:
         # Quoted: a path such as 2024 is not a number.
-        options.append(f"data.path={json.dumps(data)}")
+        changes.append(f"data.path={json.dumps(data)}")
     if seeds is not None:
-        options.append(f"seeds=[{seeds}]")
-    return load_config(recipe, [*overrides, *options])
+        changes.append(f"seeds=[{seeds}]")
+    return changes
 
 
 def check_free(target: Path, folder: Path, resume: bool) -> None:

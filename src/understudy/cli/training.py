@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from understudy.cli.checks import check_free, is_first_rank, load_recipe
+from understudy.cli.checks import all_overrides, check_free, is_first_rank
 from understudy.cli.options import (
     RUN_EXECUTION,
     SEARCH,
@@ -40,8 +40,10 @@ def run(
         data: a local copy of the images.
         seeds: the seeds to train with, such as 0,1,2.
     """
+    from understudy.config.recipe import load_config
+
     workers = execution.most_workers
-    config = load_recipe(recipe, overrides, data, seeds)
+    config = load_config(recipe, all_overrides(overrides, data, seeds))
     folder = out or Path("runs", config.name)
     check_free(folder, folder, execution.resume)
 
@@ -92,10 +94,11 @@ def train(
         device: auto, cpu, cuda or cuda:N.
         resume: go on from the last finished epoch.
     """
+    from understudy.config.recipe import load_config
     from understudy.runs.folder import RunFolder, training_name
     from understudy.runs.plan import resolve_plan
 
-    config = load_recipe(recipe, overrides, data)
+    config = load_config(recipe, all_overrides(overrides, data))
     arms = list(resolve_plan(config).arms)
     if arm not in arms:
         raise UnderstudyError(f"unknown arm {arm!r}: {suggest(arm, arms)}")
@@ -137,12 +140,12 @@ def sweep(
         data: a local copy of the images.
         seeds: the seeds of each trial, such as 0,1,2.
     """
-    workers = execution.most_workers
-
+    from understudy.config.recipe import load_config
     from understudy.sweep.space import split_overrides
 
+    workers = execution.most_workers
     space, changes = split_overrides(overrides)
-    config = load_recipe(recipe, changes, data, seeds)
+    config = load_config(recipe, all_overrides(changes, data, seeds))
     if not space:
         raise UnderstudyError(
             "nothing to sweep: give several values for a key, such as method.temperature=1,2,3"
