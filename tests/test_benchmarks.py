@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.colours import write_colours
+from tests.worlds import write_colours
 
 from understudy.evaluation.latency import count_macs
 from understudy.methods import METHODS

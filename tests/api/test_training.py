@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.colours import write_colours
 from tests.ranks import CASES, train_all
-from tests.test_experiment import config_for
-from tests.tiny_data import TinyNet, tiny_data, untrained
+from tests.worlds import TinyNet, config_for, tiny_data, untrained, write_colours
 from torch import nn
 
 import understudy

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, epochs_of, small_config
+from tests.worlds import write_colours
 
 from understudy.errors import UnderstudyError
 from understudy.execution.backend import Backend, Epoch, Event, Failed, Finished, Stopped, Training

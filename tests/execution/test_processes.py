@@ -15,8 +15,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.colours import write_colours
 from tests.sweep.small_sweep import small_config
+from tests.worlds import write_colours
 
 from understudy.cores import available_cores
 from understudy.events import Progress, Silent

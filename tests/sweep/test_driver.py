@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 
 pytest.importorskip("optuna")
 
-from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config
+from tests.worlds import write_colours
 
 import understudy.execution.one_training as one_training
 import understudy.execution.wave as wave

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.colours import write_colours
 from tests.execution.trainings import (
     alone,
     config_for,
@@ -19,6 +18,7 @@ from tests.execution.trainings import (
     weights,
 )
 from tests.sweep.small_sweep import small_config
+from tests.worlds import write_colours
 
 from understudy.execution.backend import Epoch, Failed, Finished, Stopped, Training
 from understudy.execution.fused.backend import FusedBackend
