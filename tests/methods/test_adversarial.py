@@ -125,3 +125,55 @@ def test_the_discriminators_accuracy_is_in_every_epochs_result(tmp_path: Path):
     write_history(tmp_path / "history.csv", [("distilled", 0, epoch) for epoch in result.history])
     rows = list(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
     assert [float(row["discriminator_accuracy"]) for row in rows] == values
+
+
+def test_the_accuracy_moves_a_hundredth_of_the_way_to_the_share_that_is_told_apart():
+    method, teacher = make_method("adversarial")
+    batch = make_batch(4, 5)
+    answer = ask(teacher, batch)
+
+    class Scores(torch.nn.Module):
+        """First the student's scores, then the teacher's: three of four and one of four are told apart."""
+
+        def __init__(self):
+            super().__init__()
+            self.given = [torch.tensor([[-1.0], [-2.0], [-0.5], [3.0]]), torch.tensor([[-1.0], [-2.0], [-0.5], [3.0]])]
+
+        def forward(self, values):
+            return self.given.pop(0) + 0 * values.sum()
+
+    method.discriminator = Scores()
+    method.discriminator_accuracy.fill_(0.9)
+    method(batch, answer)
+    assert method.discriminator_accuracy.item() == pytest.approx(0.9 + 0.01 * (0.5 * (0.75 + 0.25) - 0.9))
+
+
+@pytest.mark.parametrize("compare", ["logits", "features"])
+def test_the_term_is_the_weighted_loss_of_the_discriminators_scores(compare):
+    method, teacher = make_method("adversarial", compare=compare, weight=2.5, hidden=9)
+    batch = make_batch(8, 5)
+    answer, own = ask(teacher, batch), method.eval().student.outputs(batch.images)
+    losses, _ = method(batch, answer)
+    if compare == "features":
+        ours, theirs = method.align(own.embedding), answer.embedding
+        assert method.align.weight.shape == (12, 8)
+    else:
+        ours, theirs = own.logits, answer.logits
+    expected = adversarial_loss(method.discriminator(ours), method.discriminator(theirs))
+    torch.testing.assert_close(losses["adversarial"], 2.5 * expected)
+    linear = [m for m in method.discriminator if isinstance(m, torch.nn.Linear)]
+    width = 12 if compare == "features" else 5
+    assert [tuple(m.weight.shape) for m in linear] == [(9, width), (9, 9), (1, 9)]
+    assert [m.negative_slope for m in method.discriminator if not isinstance(m, torch.nn.Linear)] == [0.2, 0.2]
+
+
+def test_each_half_is_averaged_on_its_own():
+    student, teacher = torch.tensor([0.3]), torch.tensor([0.5, -0.2, 1.0])
+    halves = torch.nn.functional.softplus(student).mean(), torch.nn.functional.softplus(-teacher).mean()
+    torch.testing.assert_close(adversarial_loss(student, teacher), (halves[0] + halves[1]) / 2)
+
+
+def test_an_embedding_that_only_one_network_shows_cannot_be_compared(monkeypatch):
+    monkeypatch.setattr(SmallNet, "outputs", lambda self, x, old=SmallNet.outputs: old(self, x)._replace(embedding=None))
+    with pytest.raises(UnderstudyError, match=r"adversarial compares pooled embeddings.*set method\.compare=logits"):
+        make_method("adversarial", compare="features")

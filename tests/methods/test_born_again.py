@@ -9,7 +9,7 @@ from tests.tiny_data import tiny_data, tiny_net
 
 import understudy
 from understudy.errors import UnderstudyError
-from understudy.methods import method_config
+from understudy.methods import kd_loss, method_config
 
 QUICK = {"epochs": 2, "batch_size": 16, "lr": 1e-2, "precision": "fp32", "device": "cpu", "outputs": "live"}
 
@@ -40,6 +40,15 @@ def test_a_chain_of_calls_is_a_sequence_of_single_generations(tmp_path: Path):
         resume=True, seed=2, **QUICK,
     )  # fmt: skip
     assert all(torch.equal(a, b) for a, b in zip(chain.network.parameters(), again.network.parameters(), strict=True))
+
+
+def test_the_founding_loss_has_the_options_of_its_own():
+    method, teacher = make_method("born_again", alpha=0.3, temperature=2.0)
+    batch = make_batch(8, 5)
+    answer = ask(teacher, batch)
+    losses, logits = method.eval()(batch, answer)
+    torch.testing.assert_close(losses["kd"], 0.3 * kd_loss(logits, answer.logits, 2.0))
+    torch.testing.assert_close(losses["ce"], 0.7 * torch.nn.functional.cross_entropy(logits, batch.labels))
 
 
 @pytest.mark.parametrize("generations", [0, -1, 1.5])

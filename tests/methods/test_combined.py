@@ -57,3 +57,65 @@ def test_warm_ups_follow_the_epoch():
             method.epoch = epoch
             values.append(float(method(batch, ask(teacher, batch))[0]["dkd"]))
     assert values[1] > values[0]
+
+
+def test_a_part_has_the_weight_of_its_epoch():
+    """dkd warms up over 20 epochs; beside at, too."""
+    method, teacher = make_method("dkd+at")
+    alone, _ = make_method("dkd")
+    batch = make_batch(8, 5)
+    answer = ask(teacher, batch)
+    with torch.no_grad():
+        for epoch, share in ((0, 1 / 20), (9, 0.5), (19, 1.0), (30, 1.0)):
+            method.eval().epoch, alone.eval().epoch = epoch, 100
+            torch.testing.assert_close(method(batch, answer)[0]["dkd"], share * alone(batch, answer)[0]["dkd"])
+
+
+def test_the_founding_loss_has_the_largest_alpha_of_the_parts():
+    assert method_config({"name": "kd+born_again"}).alpha == 0.7
+    assert method_config({"name": "born_again+kd"}).alpha == 0.7
+    assert method_config({"name": "at+born_again"}).alpha == 0.5
+    assert method_config({"name": "at+sp"}).alpha == 0.0
+    rising, falling = {"start": 0.1, "end": 0.6}, {"start": 0.9, "end": 0.0}
+    assert method_config({"name": "kd+at", "kd": {"alpha": rising}, "at": {"alpha": falling}}).alpha.start == 0.9
+    assert method_config({"name": "kd+at", "alpha": 0.2}).alpha == 0.2
+
+
+def test_the_founding_loss_has_the_first_weight_of_the_cross_entropy_that_a_part_sets():
+    assert method_config({"name": "at+kd"}).ce_weight is None
+    assert method_config({"name": "at+lskd+dkd"}).ce_weight == 0.1
+    assert method_config({"name": "at+dkd+lskd"}).ce_weight == 1.0
+    assert method_config({"name": "at+dkd", "ce_weight": 0.4}).ce_weight == 0.4
+    assert method_config({"name": "at+dkd", "dkd": {"ce_weight": 0.0}}).ce_weight == 0.0
+
+
+def test_options_of_a_part_must_be_a_section():
+    with pytest.raises(UnderstudyError, match=r"method\.at must be a section of at's options, not 3"):
+        method_config({"name": "at+kd", "at": 3})
+
+
+def test_what_the_parts_report_is_reported():
+    method, _ = make_method("adversarial+at")
+    assert list(method.measures()) == ["discriminator_accuracy"]
+    assert make_method("at+sp")[0].measures() == {}
+
+
+def test_a_method_without_a_term_of_its_own_adds_no_part():
+    method, _ = make_method("at+kd+ce")
+    assert [name for name, _ in method.named_children()] == ["student", "part_at"]
+
+
+@pytest.mark.parametrize("name", ["at+dml", "simkd+at"])
+def test_a_forward_pass_of_its_own_cannot_be_summed(name):
+    with pytest.raises(UnderstudyError, match=rf"method {name.replace('+', '.')}: .* cannot be combined"):
+        make_method(name)
+
+
+def test_the_need_is_the_largest_in_every_order():
+    for names, needs in (
+        (("kd", "dkd"), "logits"),
+        (("rkd", "kd"), "embedding"),
+        (("rkd", "at"), "features"),
+        (("ce", "kd"), "logits"),
+    ):
+        assert {needs_of(method_config({"name": "+".join(order)})) for order in (names, names[::-1])} == {needs}

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 import torch.distributed as dist
-from tests.methods.small_pair import ask, make_batch, make_method
+from tests.methods.small_pair import SmallNet, ask, make_batch, make_method
 
 from understudy.errors import UnderstudyError
 from understudy.methods.crd import NegativeSampler, _of_all_ranks, nce_loss
@@ -146,3 +146,111 @@ def test_ranks_with_unequal_batches_exchange_rows_in_order(monkeypatch):
     index, rows = _of_all_ranks(*ours)
     assert index.tolist() == [3, 4, 7]
     assert rows.tolist() == [[1.0, 1.0], [2.0, 2.0], [9.0, 9.0]]
+
+
+def test_the_loss_is_both_directions_against_the_other_networks_bank():
+    """Scores are cosines with the other network's bank over tau; each normaliser is N times the mean of their exponentials."""
+    method, teacher = make_method("crd", weight=3.0, nce_temperature=0.5, negatives=6, dimension=7)
+    batch = make_batch(8, 5)
+    answer = ask(teacher, batch)
+    chosen = torch.randint(0, 64, (8, 6), generator=torch.Generator().manual_seed(2))
+    asked = []
+    method.sampler.forward = lambda labels, number: asked.append((labels, number)) or chosen
+    banks = method.student_bank.clone(), method.teacher_bank.clone()
+    with torch.no_grad():
+        own = copy.deepcopy(method.student).outputs(batch.images).embedding
+        ours = torch.nn.functional.normalize(method.project_student(own), dim=1)
+        theirs = torch.nn.functional.normalize(method.project_teacher(answer.embedding), dim=1)
+        expected, normalisers = 0.0, []
+        for vectors, bank in ((ours, banks[1]), (theirs, banks[0])):
+            positive = (vectors * bank[batch.index]).sum(1) / 0.5
+            negative = (vectors[:, None] * bank[chosen]).sum(2) / 0.5
+            normalisers.append(64 * torch.cat([positive[:, None], negative], 1).exp().mean())
+            expected += nce_loss(positive, negative, normalisers[-1].log(), 64)
+    losses, _ = method(batch, answer)
+    torch.testing.assert_close(losses["crd"].detach(), 3 * expected)
+    assert asked[0][1] == 6 and torch.equal(asked[0][0], batch.labels)
+    torch.testing.assert_close(method.teacher_normaliser, normalisers[0])
+    torch.testing.assert_close(method.student_normaliser, normalisers[1])
+
+
+def test_a_known_normaliser_is_used_and_validation_sets_none():
+    method, teacher = make_method("crd", negatives=6)
+    batch = make_batch(8, 5)
+    answer = ask(teacher, batch)
+    values = []
+    for normaliser in (0.0, 1.0, 1e6):
+        one = copy.deepcopy(method).eval()
+        one.student_normaliser.fill_(normaliser)
+        one.teacher_normaliser.fill_(normaliser)
+        torch.manual_seed(1)
+        values.append(float(one(batch, answer)[0]["crd"].detach()))
+        assert one.student_normaliser == normaliser and one.teacher_normaliser == normaliser
+    assert len(set(values)) == 3
+
+
+def test_both_banks_move_by_the_momentum():
+    method, teacher = make_method("crd", momentum=0.2)
+    batch = make_batch(8, 5)
+    answer = ask(teacher, batch)
+    before = method.teacher_bank.clone()
+    with torch.no_grad():
+        newest = torch.nn.functional.normalize(method.project_teacher(answer.embedding), dim=1)
+    method(batch, answer)
+    mixed = 0.2 * before[batch.index] + 0.8 * newest
+    torch.testing.assert_close(method.teacher_bank[batch.index], mixed / mixed.norm(dim=1, keepdim=True))
+    rest = torch.ones(64, dtype=torch.bool)
+    rest[batch.index] = False
+    assert torch.equal(method.teacher_bank[rest], before[rest])
+
+
+def test_the_banks_start_at_vectors_of_about_unit_length():
+    method, _ = make_method("crd", dimension=400)
+    for bank in (method.student_bank, method.teacher_bank):
+        assert bank.norm(dim=1).mean().item() == pytest.approx(1, abs=0.05)
+        assert bank.abs().max() <= math.sqrt(3 / 400) and bank.mean().abs() < 0.005
+        assert bank.min() < 0 < bank.max()
+    assert not torch.equal(method.student_bank, method.teacher_bank)
+    assert method.project_student.weight.shape == (400, 8) and method.project_teacher.weight.shape == (400, 12)
+
+
+def test_a_batch_of_every_rank_is_remembered(monkeypatch):
+    """With two ranks each writes the rows of both, so that the banks stay equal."""
+    method, _ = make_method("crd", momentum=0.0, dimension=4)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    both = [torch.tensor([3, 9]), torch.eye(4)[:2], torch.eye(4)[2:]]
+    monkeypatch.setattr("understudy.methods.crd._of_all_ranks", lambda *own: both)
+    method._remember(torch.tensor([3]), torch.eye(4)[:1], torch.eye(4)[2:3])
+    assert torch.equal(method.student_bank[[3, 9]], torch.eye(4)[:2])
+    assert torch.equal(method.teacher_bank[[3, 9]], torch.eye(4)[2:])
+
+
+def test_wrapping_for_several_ranks_leaves_the_banks_out():
+    assert make_method("crd")[0]._ddp_params_and_buffers_to_ignore == ["student_bank", "teacher_bank"]
+
+
+def test_a_draw_at_the_very_end_of_the_range_is_still_an_image(monkeypatch):
+    """rand times the number of others may round up to that number."""
+    labels = torch.tensor([0, 0, 1, 1, 1])
+    sampler = NegativeSampler(labels, 2)
+    monkeypatch.setattr(torch, "rand", lambda *size, device: torch.ones(*size))
+    assert labels[sampler(torch.tensor([0, 1]), 3)].tolist() == [[1, 1, 1], [0, 0, 0]]
+
+
+def test_networks_without_embedding_are_refused(monkeypatch):
+    monkeypatch.setattr(SmallNet, "outputs", lambda self, x, old=SmallNet.outputs: old(self, x)._replace(embedding=None))
+    with pytest.raises(UnderstudyError, match="crd compares pooled embeddings"):
+        make_method("crd")
+
+
+def test_half_precision_embeddings_are_projected_in_full():
+    method, teacher = make_method("crd")
+    batch = make_batch(8, 5)
+    answer = ask(teacher, batch)
+    loss = method.eval().terms(
+        method.student.outputs(batch.images)._replace(embedding=torch.randn(8, 8).bfloat16()),
+        answer._replace(embedding=answer.embedding.bfloat16()),
+        batch,
+    )["crd"]
+    assert loss.dtype == torch.float32 and loss.isfinite()

@@ -8,6 +8,7 @@ from tests.methods.small_pair import SmallNet, make_batch, make_method
 from torch import nn
 
 from understudy.errors import UnderstudyError
+from understudy.methods.base import cross_entropy
 from understudy.methods.divergence import kd_loss
 from understudy.methods.dml import dml_loss, fresh_copy
 
@@ -109,3 +110,56 @@ def test_mutual_learning_brings_the_peers_together():
 def test_one_peer_or_a_teachers_share_is_refused(option, value):
     with pytest.raises(UnderstudyError, match=option):
         make_method("dml", **{option: value})
+
+
+def test_the_losses_are_each_peers_own_cross_entropy_and_the_weighted_mutual_term():
+    method, _ = make_method("dml", peers=3, weight=2.5, temperature=3.0, ce_weight=0.4)
+    method.label_smoothing = 0.1
+    batch = make_batch(8, 5)
+    losses, answer = method.eval()(batch)
+    every = [network(batch.images) for network in (method.student, *method.peers)]
+    hard = [nn.functional.cross_entropy(one, batch.labels, label_smoothing=0.1) for one in every]
+    torch.testing.assert_close(losses["ce"], 0.4 * hard[0])
+    torch.testing.assert_close(losses["peers_ce"], 0.4 * (hard[1] + hard[2]))
+    torch.testing.assert_close(losses["mutual"], 2.5 * dml_loss(every, 3.0))
+    torch.testing.assert_close(answer, every[0])
+
+
+def test_the_cross_entropies_have_weight_one_unless_set():
+    method, _ = make_method("dml")
+    batch = make_batch(8, 5)
+    losses, answer = method.eval()(batch)
+    torch.testing.assert_close(losses["ce"], nn.functional.cross_entropy(answer, batch.labels))
+    without, _ = make_method("dml", ce_weight=0.0)
+    losses, _ = without(batch)
+    assert losses["ce"] == 0 and losses["peers_ce"] == 0 and losses["mutual"] > 0
+
+
+def test_the_temperature_of_the_epoch_reaches_the_mutual_term():
+    method, _ = make_method("dml", epochs=3, temperature={"start": 6, "end": 2})
+    batch = make_batch(8, 5)
+    method.eval()
+    every = [network(batch.images) for network in (method.student, *method.peers)]
+    for epoch, temperature in enumerate((6.0, 4.0, 2.0)):
+        method.epoch = epoch
+        torch.testing.assert_close(method(batch)[0]["mutual"], dml_loss(every, temperature))
+
+
+def test_mixed_images_count_both_labels_for_every_peer():
+    method, _ = make_method("dml")
+    batch = make_batch(4, 5)
+    mixed = batch._replace(partner_labels=batch.labels.flip(0), share=torch.tensor([1.0, 0.7, 0.4, 0.1]))
+    losses, answer = method.eval()(mixed)
+    torch.testing.assert_close(losses["ce"], cross_entropy(answer, mixed, 0.0))
+    torch.testing.assert_close(losses["peers_ce"], cross_entropy(method.peers[0](batch.images), mixed, 0.0))
+
+
+def test_a_student_of_which_only_some_layers_draw_new_weights_is_taken():
+    class Part(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.layer = nn.Parameter(torch.ones(2)), nn.Linear(2, 2)
+
+    student = Part()
+    peer = fresh_copy(student)
+    assert torch.equal(peer.scale, student.scale) and not torch.equal(peer.layer.weight, student.layer.weight)

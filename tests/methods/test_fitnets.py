@@ -85,3 +85,41 @@ def test_a_network_without_maps_is_refused(monkeypatch):
     monkeypatch.setattr(SmallNet, "outputs", lambda self, images, old=SmallNet.outputs: old(self, images)._replace(features=()))
     with pytest.raises(UnderstudyError, match=r"student\.stages"):
         make_method("fitnets")
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "kernel", "stride", "padding"),
+    [
+        ((4, 4), (4, 4), (1, 1), (1, 1), (0, 0)),
+        ((8, 8), (4, 4), (3, 3), (2, 2), (1, 1)),
+        ((8, 4), (2, 4), (5, 1), (4, 1), (1, 0)),
+        ((4, 8), (4, 2), (1, 5), (1, 4), (0, 1)),
+        ((4, 4), (8, 8), (4, 4), (2, 2), (1, 1)),
+        ((4, 2), (4, 6), (1, 5), (1, 3), (0, 1)),
+        ((7, 7), (4, 4), (1, 1), (1, 1), (0, 0)),
+    ],
+)
+def test_the_convolution_covers_a_stride_and_the_places_around_it(student, teacher, kernel, stride, padding):
+    regressor = Regressor(random_map(2, 3, *student), random_map(2, 5, *teacher))
+    conv = regressor.conv
+    assert (conv.kernel_size, conv.stride, conv.padding) == (kernel, stride, padding)
+    assert (conv.in_channels, conv.out_channels, regressor.bn.num_features) == (3, 5, 5)
+
+
+def test_a_map_of_an_unrelated_size_is_averaged_before_the_convolution():
+    regressor = Regressor(random_map(2, 3, 6, 6), random_map(2, 5, 4, 9)).eval()
+    assert regressor.size == (4, 6)
+    maps = random_map(2, 3, 6, 6)
+    pooled = torch.nn.functional.adaptive_avg_pool2d(maps, (4, 6))
+    torch.testing.assert_close(regressor(maps), regressor.bn(regressor.conv(pooled)).relu())
+
+
+def test_the_term_is_the_weighted_sum_over_stages():
+    method, teacher = make_method("fitnets", weight=3.0, stages=(0, 2), stage_weights=(0.5, 2.0))
+    batch = make_batch(8, 5)
+    answer, own = ask(teacher, batch), method.eval().student.outputs(batch.images)
+    shallow, deep = (
+        fitnets_loss(regressor(own.features[stage]), answer.features[stage])
+        for regressor, stage in zip(method.regressors, (0, 2), strict=True)
+    )
+    torch.testing.assert_close(method(batch, answer)[0]["fitnets"], 3 * (0.5 * shallow + 2 * deep))

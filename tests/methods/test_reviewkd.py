@@ -2,10 +2,13 @@
 
 import pytest
 import torch
-from tests.methods.small_pair import ask, make_batch, make_method
+from tests.methods.small_pair import SmallNet, ask, make_batch, make_method
+from torch import nn
 
 from understudy.errors import UnderstudyError
-from understudy.methods.reviewkd import Fusion, hcl_loss
+from understudy.methods import MethodContext, method_config
+from understudy.methods.reviewkd import Fusion, ReviewKD, hcl_loss
+from understudy.models.base import Outputs
 
 
 def random_map(*shape, seed=0):
@@ -99,3 +102,70 @@ def test_one_image_is_refused_where_the_embedding_is_reviewed():
         method(batch, ask(teacher, batch))
     method, teacher = make_method("reviewkd", pooled=False)
     assert method(batch, ask(teacher, batch))[0]["reviewkd"].isfinite()
+
+
+def test_the_term_is_the_weighted_sum_over_levels_from_deep_to_shallow():
+    method, teacher = make_method("reviewkd", weight=3.0, warmup_epochs=4, stages=(0, -1), stage_weights=(0.5, 2.0))
+    method.eval().epoch = 1
+    batch = make_batch(8, 5)
+    answer, own = ask(teacher, batch), method.student.outputs(batch.images)
+    losses, _ = method(batch, answer)
+    levels = [
+        (own.embedding[:, :, None, None], answer.embedding[:, :, None, None], 1.0),
+        (own.features[2], answer.features[2], 2.0),
+        (own.features[0], answer.features[0], 0.5),
+    ]
+    expected, deeper = 0.0, None
+    for fusion, (student_map, teacher_map, share) in zip(method.fusions, levels, strict=True):
+        reviewed, deeper = fusion(student_map, deeper, teacher_map.shape[2:])
+        expected += share * hcl_loss(reviewed, teacher_map)
+    torch.testing.assert_close(losses["reviewkd"], 3 * 0.5 * expected)
+
+
+def test_the_fused_maps_have_the_width_of_the_deepest_level_and_512_at_most():
+    method, _ = make_method("reviewkd")  # the student's embedding has 8 numbers
+    assert [(f.narrow[0].in_channels, f.narrow[0].out_channels) for f in method.fusions] == [(8, 8), (8, 8), (6, 8)]
+    example = Outputs(torch.zeros(2, 5), (torch.zeros(2, 600, 2, 2), torch.zeros(2, 600, 2, 2)), torch.zeros(2, 600))
+    config = method_config({"name": "reviewkd"})
+    wide = ReviewKD(nn.Identity(), config, MethodContext(5, torch.zeros(2), 5, 0.0, example, example))
+    assert {f.narrow[0].out_channels for f in wide.fusions} == {512}
+
+
+def test_the_layers_of_a_fusion():
+    fusion = Fusion(3, 4, 5, fuse=True)
+    narrow, attention, out = fusion.narrow[0], fusion.attention, fusion.out[0]
+    assert (narrow.kernel_size, narrow.padding, narrow.bias) == ((1, 1), (0, 0), None)
+    assert (out.kernel_size, out.padding, out.stride, out.bias) == ((3, 3), (1, 1), (1, 1), None)
+    assert (attention.in_channels, attention.out_channels, attention.kernel_size) == (8, 2, (1, 1))
+    assert (fusion.narrow[1].num_features, fusion.out[1].num_features) == (4, 5)
+    # kaiming_uniform_ with a = 1: bounded by sqrt(6 / (2 * inputs)).
+    for convolution, inputs in ((narrow, 3), (out, 4 * 9)):
+        bound = (3 / inputs) ** 0.5
+        assert 0.8 * bound < convolution.weight.abs().max() <= bound
+
+
+def test_a_map_of_the_teachers_size_is_not_resized():
+    fusion = Fusion(3, 2, 5, fuse=False).eval()
+    student_map = random_map(2, 3, 4, 4)
+    reviewed, fused = fusion(student_map, None, torch.Size((4, 4)))
+    torch.testing.assert_close(fused, fusion.narrow(student_map))
+    torch.testing.assert_close(reviewed, fusion.out(fused))
+
+
+def test_a_teachers_map_of_one_value_is_refused_in_training_alone():
+    method, teacher = make_method("reviewkd", pooled=False, stages=(-1,))
+    batch = make_batch(1, 5)
+    answer = ask(teacher, batch)
+    flat = answer._replace(features=(*answer.features[:2], answer.features[2][:, :, :1, :1]))
+    with pytest.raises(UnderstudyError, match=r"reviewkd trains a batch norm on a 1x1 map"):
+        method(batch, flat)
+    assert method.eval()(batch, flat)[0]["reviewkd"].isfinite()
+
+
+def test_without_an_embedding_the_stages_alone_are_reviewed(monkeypatch):
+    monkeypatch.setattr(SmallNet, "outputs", lambda self, x, old=SmallNet.outputs: old(self, x)._replace(embedding=None))
+    with pytest.raises(UnderstudyError, match=r"set method\.pooled=false"):
+        make_method("reviewkd")
+    method, teacher = make_method("reviewkd", pooled=False)
+    batch = make_batch(8, 5)
+    assert method(batch, ask(teacher, batch))[0]["reviewkd"].isfinite() and len(method.fusions) == 2

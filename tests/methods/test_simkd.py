@@ -9,7 +9,15 @@ from tests.methods.small_pair import SmallNet, ask, make_batch, make_method, mak
 from torch import nn
 
 from understudy.errors import UnderstudyError
-from understudy.methods.simkd import ReusedHead, TeacherHead, simkd_loss
+from understudy.methods import MethodContext, build_method, method_config
+from understudy.methods.simkd import (
+    ReusedHead,
+    TeacherHead,
+    _pools_by_maximum,
+    called_modules,
+    remove_head,
+    simkd_loss,
+)
 from understudy.models.fast import FastNet
 from understudy.models.foreign import ForeignClassifier
 from understudy.models.founding import founding_student
@@ -139,3 +147,106 @@ def test_one_image_with_a_map_of_one_place_is_refused():
     with pytest.raises(UnderstudyError, match="batch_size"):
         network.outputs(images[:1])
     assert network.eval()(images[:1]).isfinite().all()
+
+
+def test_the_term_is_weighted_and_the_predictions_have_their_own_weight():
+    method, teacher = make_method("simkd", weight=4.0, ce_weight=0.3)
+    batch = make_batch(8, 5)
+    answer = ask(teacher, batch)
+    losses, logits = method.eval()(batch, answer)
+    projected = method.student.outputs(batch.images).features[-1]
+    torch.testing.assert_close(losses["simkd"], 4 * (projected - answer.features[-1]).square().mean())
+    torch.testing.assert_close(losses["ce"], 0.3 * nn.functional.cross_entropy(logits, batch.labels))
+
+
+@pytest.mark.parametrize(("reduction", "inner"), [(1, 12), (2, 6), (5, 2), (100, 1)])
+def test_the_projector_narrows_to_the_teachers_width_over_the_reduction(reduction, inner):
+    method, _ = make_method("simkd", reduction=reduction)
+    layers = [m for m in method.student.projector if isinstance(m, nn.Conv2d)]
+    assert [(m.in_channels, m.out_channels) for m in layers] == [(8, inner), (inner, inner), (inner, 12)]
+    assert [m.kernel_size for m in layers] == [(1, 1), (3, 3), (1, 1)]
+    assert [m.padding for m in layers] == [(0, 0), (1, 1), (0, 0)] and all(m.bias is None for m in layers)
+    assert [type(m).__name__ for m in method.student.projector] == ["Conv2d", "BatchNorm2d", "ReLU"] * 3
+    assert method.student.feature_channels == (12,) and method.student.embedding_dim == 12
+
+
+def reused(student_size, teacher_size):
+    """A network around a student and a teacher whose last maps have these sizes."""
+    torch.manual_seed(0)
+    student, teacher = SmallNet(5, (4, 6, 8)).eval(), make_teacher(5)
+    with torch.no_grad():
+        examples = [net.outputs(torch.randn(2, 3, *size)) for net, size in ((student, student_size), (teacher, teacher_size))]
+    return ReusedHead(student, teacher, *examples, 2)
+
+
+def test_each_axis_of_the_map_is_pooled_to_the_smaller_size():
+    assert reused((16, 32), (32, 16)).size == (2, 2)
+    assert reused((32, 48), (40, 24)).size == (4, 3)
+    network = reused((32, 32), (16, 32)).eval()
+    outputs = network.outputs(torch.randn(2, 3, 32, 32))
+    assert network.size == (2, 4) and outputs.features[-1].shape == (2, 12, 2, 4)
+    torch.testing.assert_close(outputs.embedding, outputs.features[-1].mean((2, 3)))
+
+
+def test_the_pooled_map_is_what_is_projected():
+    network = reused((32, 32), (16, 16)).eval()
+    images = torch.randn(2, 3, 32, 32)
+    deep = network.student.outputs(images).features[-1]
+    pooled = deep.reshape(2, 8, 2, 2, 2, 2).mean((3, 5))
+    torch.testing.assert_close(network.outputs(images).features[-1], network.projector(pooled))
+
+
+def test_a_teacher_that_pools_by_maximum_is_imitated_in_it():
+    network = reused((16, 16), (16, 16)).eval()
+    network.max_pool = True
+    outputs = network.outputs(torch.randn(2, 3, 16, 16))
+    torch.testing.assert_close(outputs.embedding, outputs.features[-1].amax((2, 3)))
+
+
+@pytest.mark.parametrize(("by", "largest"), [("mean", False), ("amax", True)])
+def test_how_the_teacher_pools_is_recognised_through_bf16(by, largest):
+    feature_map = random_map(2, 6, 3, 3)
+    exact = getattr(feature_map, by)((2, 3))
+    assert _pools_by_maximum(feature_map, exact.bfloat16().float()) is largest
+    with pytest.raises(UnderstudyError, match="pooled by mean or maximum"):
+        _pools_by_maximum(feature_map, exact * 1.05 + 0.01)
+    with pytest.raises(UnderstudyError, match="pooled by mean or maximum"):
+        _pools_by_maximum(feature_map, exact[:, :5])
+
+
+def test_looking_for_the_classifier_leaves_modes_and_hooks_as_they_were():
+    teacher = make_teacher(5).train()
+    teacher.stages[1].eval()
+    modes = {name: module.training for name, module in teacher.named_modules()}
+    assert called_modules(teacher, torch.randn(2, 12)) == {"head"}
+    assert {name: module.training for name, module in teacher.named_modules()} == modes
+    assert not any(module._forward_hooks for module in teacher.modules())
+
+
+def test_layers_with_weights_leave_the_students_classifier_and_others_stay():
+    student = founding_student(5)
+    with torch.no_grad():
+        embedding = student.eval().outputs(torch.randn(2, 3, 32, 32)).embedding
+    remove_head(student, embedding)
+    gone = {name for name, module in student.named_children() if isinstance(module, nn.Identity)}
+    assert gone == {"fc1", "fc2"}
+
+
+def test_a_run_without_one_live_teacher_is_refused():
+    student = SmallNet(5, (4, 6, 8)).eval()
+    with torch.no_grad():
+        example = student.outputs(torch.randn(2, 3, 16, 16))
+    context = MethodContext(5, torch.zeros(2), 5, 0.0, example, example, None)
+    with pytest.raises(UnderstudyError, match="no single teacher network runs live here"):
+        build_method(method_config({"name": "simkd"}), student, context)
+
+
+def test_a_classifier_that_reads_more_than_the_pooled_features_is_refused():
+    class Peeking(SmallNet):
+        """Its classifier looks at the backbone, which the copy leaves out."""
+
+        def classify(self, embedding):
+            return self.head(embedding) + (7.0 if isinstance(self.stages, nn.ModuleList) else 0.0)
+
+    with pytest.raises(UnderstudyError, match="cannot take the teacher's classifier out"):
+        TeacherHead(Peeking(5, (6, 10, 12)).eval(), torch.randn(2, 12))

@@ -68,3 +68,33 @@ def test_the_variances_of_every_level_are_trained():
 def test_a_variance_below_the_floor_is_refused():
     with pytest.raises(UnderstudyError, match="initial_variance"):
         make_method("vid", initial_variance=0.0)
+
+
+def test_the_term_is_the_weighted_likelihood_stage_by_stage():
+    method, teacher = make_method("vid", weight=3.0, stages=(-2, -1), stage_weights=(0.5, 2.0), initial_variance=0.7)
+    batch = make_batch(8, 5)
+    answer, own = ask(teacher, batch), method.eval().student.outputs(batch.images)
+    shallow, deep = (
+        vid_loss(predictor.mean(own.features[stage]), answer.features[stage], predictor.rho)
+        for predictor, stage in zip(method.predictors, (-2, -1), strict=True)
+    )
+    torch.testing.assert_close(method(batch, answer)[0]["vid"], 3 * (0.5 * shallow + 2 * deep))
+    torch.testing.assert_close(F.softplus(method.predictors[0].rho) + 1e-5, torch.full((10,), 0.7))
+
+
+def test_the_mean_is_three_convolutions_of_one_place():
+    mean = Predictor(3, 5, 5.0).mean
+    layers = [m for m in mean if hasattr(m, "kernel_size")]
+    assert [(m.in_channels, m.out_channels, m.kernel_size, m.bias) for m in layers] == [
+        (3, 5, (1, 1), None),
+        (5, 5, (1, 1), None),
+        (5, 5, (1, 1), None),
+    ]
+    assert [type(m).__name__ for m in mean] == ["Conv2d", "ReLU", "Conv2d", "ReLU", "Conv2d"]
+
+
+def test_the_variance_is_of_the_channel_and_never_quite_zero():
+    mean, teacher = torch.zeros(1, 2, 1, 1), torch.tensor([1.0, 2.0]).view(1, 2, 1, 1)
+    rho = torch.tensor([-1e3, 0.0])  # the first has nothing but the floor
+    expected = 0.5 * ((1 / 1e-5 + math.log(1e-5)) + (4 / (math.log(2) + 1e-5) + math.log(math.log(2) + 1e-5))) / 2
+    assert vid_loss(mean, teacher, rho).item() == pytest.approx(expected, rel=1e-5)
