@@ -163,7 +163,10 @@ class Change:
 
     def applied(self, source: str) -> str | None:
         """The file's text with the fault, or None if that is not valid Python or no change."""
-        mutant = mutate_code(source, OPERATORS[self.operator], self.occurrence)
+        try:
+            mutant = mutate_code(source, OPERATORS[self.operator], self.occurrence)
+        except AttributeError:  # cosmic-ray's exception replacer does not expect ``except package.Error``
+            return None
         if mutant is None or mutant == source:
             return None
         try:

@@ -489,3 +489,168 @@ def test_opening_a_file_never_cuts_it(tmp_path: Path) -> None:
     rows[7] = encode_rows(torch.ones(1, 3))[0]
     assert valid_rows(stores[1].open(0))[7] and valid_rows(stores[0].open(0))[7]
     assert stores[0].open(0).shape == (10, 4)
+
+
+# What lies on disk stays readable.
+
+
+def test_rows_written_by_earlier_versions_still_check() -> None:
+    """fp16 bits and a checksum, to the bit: another weighting or another salt would label every cache again."""
+    values = torch.tensor([[1.5, -2.25, 0.0], [1000.0, -0.001, 3.0], [0.0, 0.0, 0.0]])
+    known = np.array([[15872, 49280, 0, 47078], [25552, 37913, 16896, 47479], [0, 0, 0, 24301]], np.uint16)
+    rows = encode_rows(values)
+    assert rows.dtype == np.uint16 and np.array_equal(rows, known)
+    assert valid_rows(known).all()
+
+
+def test_a_checksum_does_not_overflow_on_long_rows() -> None:
+    rows = encode_rows(torch.full((1, 5000), -60000.0))
+    bits = [int(value) for value in rows[0]]
+    expected = sum(bit * (2 * number + 3) * 0x9E37 for number, bit in enumerate(bits[:-1])) % 2**64 % 65521 + 0x5EED
+    assert bits[-1] == expected % 2**16
+
+
+def test_the_folder_of_a_cache_stays_the_same() -> None:
+    net = torch.nn.Linear(2, 2)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+        net.bias.copy_(torch.tensor([0.5, -0.5]))
+    assert teacher_fingerprint(net, "linear 2-2") == "41ba26e384d248f43994249b2f276e75783867a61f16ae0c924195c04167b4aa"
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "width", "folder"),
+    [
+        ({}, "5x2x3", 3, "8610511aee87f3ef3372ad9a"),
+        ({"num_teachers": 3}, "5x2x3x3", 9, "ac93ab855baf7d984d9cc19f"),
+        ({"embedding_dim": 8}, "5x2x3+8", 11, "71db83ee6ae7c9134b3a89d9"),
+    ],
+)
+def test_a_stores_description_and_folder_stay_the_same(
+    tmp_path: Path, options: dict[str, int], shape: str, width: int, folder: str
+) -> None:
+    store = OutputStore(tmp_path, {"views": "v", "teacher": "t"}, 5, 3, 2, **options)
+    assert (store.width, store.folder) == (width, tmp_path / folder) and store.fingerprint.startswith(folder)
+    assert json.loads((store.folder / "meta.json").read_text()) == {
+        "parts": {"views": "v", "teacher": "t", "shape": shape, "format": "1"},
+        "num_images": 5,
+        "num_classes": 3,
+        "num_views": 2,
+        "num_teachers": options.get("num_teachers", 1),
+        "embedding_dim": options.get("embedding_dim", 0),
+    }
+
+
+def test_the_file_of_an_epoch_is_named_by_its_number(tmp_path: Path) -> None:
+    endless = OutputStore(tmp_path, {"teacher": "t"}, 5, 3, None)
+    assert endless.open(0).shape == endless.open(12).shape == endless.open(teacher_cache.PLAIN).shape == (5, 4)
+    assert {path.name for path in endless.folder.glob("*.bin")} == {"epoch-00000.bin", "epoch-00012.bin", "plain.bin"}
+    finite = OutputStore(tmp_path, {"teacher": "t"}, 5, 3, 7)
+    assert finite.open(0).shape == finite.open(teacher_cache.PLAIN).shape == (35, 4)
+    assert [path.name for path in finite.folder.glob("*.bin")] == ["views.bin"]
+    assert (finite.folder / "views.bin").stat().st_size == 35 * 4 * 2
+
+
+def test_the_cache_of_outputs_lies_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path))
+    assert teacher_cache.default_cache() == tmp_path / "teacher-outputs"
+
+
+def test_a_teachers_weights_count_tensor_by_tensor() -> None:
+    """Type, shape and name of each, not only the bytes in a row."""
+
+    class Holder(torch.nn.Module):
+        def __init__(self, **tensors: torch.Tensor) -> None:
+            super().__init__()
+            for name, tensor in tensors.items():
+                self.register_buffer(name, tensor)
+
+    zeros = torch.zeros(4)
+    holders = [Holder(a=zeros), Holder(b=zeros), Holder(a=zeros.view(2, 2)), Holder(a=torch.zeros(4, dtype=torch.int32))]
+    holders.append(Holder(a=torch.zeros(2), b=torch.zeros(2)))
+    assert len({teacher_fingerprint(holder, "") for holder in holders}) == len(holders)
+    one, two = Holder(a=zeros, b=zeros + 1), Holder(b=zeros + 1, a=zeros)
+    assert teacher_fingerprint(one, "") == teacher_fingerprint(two, ""), "the order of registration does not count"
+
+
+# How it is filled and read.
+
+
+def test_an_epoch_of_exactly_the_limit_is_brought_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = make_cached(tmp_path, tiny_data())
+    monkeypatch.setattr(teacher_cache, "_LARGEST_EPOCH", 24 * cached.store.width * 2)
+    assert prepared(cached).epoch_rows is not None and cached._in_file is None
+
+
+def test_every_forward_pass_has_the_same_number_of_images(tmp_path: Path, small_chunks: None) -> None:
+    """The last batch is filled up with its last image: the same kernels, so the same bits whoever labels."""
+    sizes, shown = [], []
+
+    class Watched(Teacher):
+        def __init__(self, teacher: Teacher) -> None:
+            self.teacher = teacher
+
+        def outputs(self, batch: Batch) -> Outputs:
+            sizes.append(len(batch.images))
+            shown.extend(batch.index.tolist())
+            return self.teacher.outputs(batch)
+
+    cached = make_cached(tmp_path, tiny_data(num_images=22))
+    cached.teacher = Watched(cached.teacher)
+    prepared(cached)
+    assert sizes == [4] * 6 and cached.labelled == 22
+    assert shown == [*range(22), 21, 21]
+
+
+def test_the_real_batches_are_of_512_and_the_chunks_of_4096() -> None:
+    """A cache's bits depend on the first, and what processes share on the second."""
+    assert (teacher_cache._BATCH, teacher_cache._CHUNK, teacher_cache._MOST_CHUNKS) == (512, 4096, 65536)
+    assert teacher_cache._LARGEST_EPOCH == 2**30
+
+
+def test_several_teachers_logits_are_read_back_with_their_shares(tmp_path: Path) -> None:
+    data = tiny_data()
+    batches = TrainBatches(data.train, data.config, 7, 0, CPU)
+    live = FrozenTeacher(Ensemble([tiny_net(), tiny_net(1)], [1, 3]), description="two")
+    cached = _live_or_cached(live, "logits", "auto", data, batches, str(tmp_path))
+    assert isinstance(cached, CachedTeacher) and cached.store.width == 6
+    views = batches.policy.epoch(0)
+    cached.prepare(0, views)
+    for batch in batches.epoch(0, views):
+        kept, exact = cached.outputs(batch), live.outputs(batch)
+        torch.testing.assert_close(kept.logits, exact.logits, rtol=2e-3, atol=1e-4)
+        for ours, theirs in zip(kept.members, exact.members, strict=True):
+            torch.testing.assert_close(ours.logits, theirs.logits, rtol=2e-3, atol=1e-5)
+            assert ours.features == () and ours.embedding is None
+
+
+def test_what_is_kept_of_some_images_can_be_read_valid_or_not(tmp_path: Path) -> None:
+    cached = make_cached(tmp_path, tiny_data())
+    views, images = cached.batches.policy.epoch(0), np.array([5, 0, 17])
+    assert not valid_rows(cached.read(0, views, images)).any()
+    prepared(cached)
+    found = cached.read(0, views, images)
+    assert found.shape == (3, 4) and valid_rows(found).all()
+    logits = torch.from_numpy(found[:, :-1].copy().view(np.float16))
+    assert torch.equal(logits, cached.epoch_rows[[5, 0, 17]])
+
+
+def test_an_epoch_read_from_memory_forgets_the_file_and_the_other_way_round(tmp_path: Path, monkeypatch) -> None:
+    cached = make_cached(tmp_path, tiny_data())
+    with monkeypatch.context() as small:
+        small.setattr(teacher_cache, "_LARGEST_EPOCH", 0)
+        prepared(cached, 0)
+    assert cached.epoch_rows is None and cached._in_file is not None
+    prepared(cached, 1)
+    assert cached.epoch_rows is not None and cached._in_file is None
+
+
+def test_damage_is_noticed_while_an_epoch_is_brought_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that another process damages after it had been checked."""
+    cached = prepared(make_cached(tmp_path, tiny_data()))
+    again = make_cached(tmp_path, tiny_data())
+    rows = np.memmap(data_file(cached), np.uint16, "r+").reshape(-1, 4)
+    rows[np.flatnonzero(valid_rows(rows))[0], 0] ^= 1
+    monkeypatch.setattr(again, "_fill", lambda *a: None)
+    with pytest.raises(UnderstudyError, match="damaged while in use"):
+        prepared(again)

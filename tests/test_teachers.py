@@ -9,6 +9,7 @@ from understudy.data.batches import Batch, TrainBatches, plain_batches
 from understudy.data.views import Views
 from understudy.errors import UnderstudyError
 from understudy.models.base import Outputs
+from understudy.models.ensemble import Ensemble
 from understudy.teachers import FrozenTeacher, renormalisation
 
 CPU = torch.device("cpu")
@@ -73,3 +74,32 @@ def test_the_same_normalisation_needs_no_work() -> None:
 def test_a_normalisation_for_other_channels_is_refused() -> None:
     with pytest.raises(UnderstudyError, match=r"teacher.mean has 1 channels, the images have 3"):
         renormalisation(MEAN, STD, (0.5,), (0.5,), CPU)
+
+
+def test_a_network_is_in_full_precision_and_shown_the_images_as_they_are_unless_set() -> None:
+    teacher = FrozenTeacher(tiny_net())
+    assert (teacher.renormalise, teacher.precision, teacher.description) == (None, "fp32", "")
+    assert teacher.prepare(0, Views()) is None, "a network has nothing to get ready"
+
+
+def test_features_embedding_and_members_are_passed_on_under_autocast() -> None:
+    network, batch = Ensemble([tiny_net(), tiny_net(1)], [1, 3]), some_batch()
+    answer = FrozenTeacher(network, precision="bf16").outputs(batch)
+    assert len(answer.members) == 2 and all(one.logits.dtype == torch.float32 for one in answer.members)
+    assert all(one.features[0].dtype == torch.bfloat16 and one.embedding is not None for one in answer.members)
+    single = FrozenTeacher(tiny_net()).outputs(batch)
+    with torch.no_grad():
+        expected = tiny_net().eval().outputs(batch.images)
+    assert torch.equal(single.features[0], expected.features[0]) and torch.equal(single.embedding, expected.embedding)
+
+
+def test_scale_and_shift_lead_from_one_normalisation_to_the_other() -> None:
+    scale, shift = renormalisation((0.5, 0.4), (0.25, 0.2), (0.1, 0.4), (0.5, 0.8), CPU)
+    assert scale.shape == shift.shape == (1, 2, 1, 1) and scale.dtype == shift.dtype == torch.float32
+    torch.testing.assert_close(scale.flatten(), torch.tensor([0.5, 0.25]))
+    torch.testing.assert_close(shift.flatten(), torch.tensor([0.8, 0.0]))
+
+
+@pytest.mark.parametrize(("own_mean", "own_std"), [((0.5, 0.4, 0.31), STD), (MEAN, (0.25, 0.2, 0.31))])
+def test_a_mean_or_a_deviation_that_differs_alone_is_work(own_mean: tuple[float, ...], own_std: tuple[float, ...]) -> None:
+    assert renormalisation(MEAN, STD, own_mean, own_std, CPU) is not None
