@@ -119,6 +119,121 @@ def test_it_is_used_where_it_pays_and_nowhere_else(monkeypatch: pytest.MonkeyPat
     assert not is_ours(norm_relu(bn, x)), "with several threads PyTorch's is faster"
 
 
+@pytest.mark.parametrize(("threads", "ours"), [(1, True), (2, True), (3, False)])
+def test_it_is_for_two_threads_at_most(threads: int, ours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert is_ours(norm_relu(batch_norm(16), x)) is ours
+
+
+def test_it_is_for_maps_of_at_least_131072_elements() -> None:
+    x = torch.randn(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
+    assert x.numel() == 1 << 17 == module._FEWEST_ELEMENTS and is_ours(norm_relu(batch_norm(16), x))
+    assert not is_ours(norm_relu(batch_norm(16), x[:31]))
+
+
+def test_a_sum_of_another_type_or_a_batch_norm_without_statistics_is_pytorchs() -> None:
+    x = torch.randn(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
+    assert not is_ours(norm_relu(batch_norm(16), x, add=x.bfloat16()))
+    without = nn.BatchNorm2d(16, track_running_stats=False)
+    assert not is_ours(norm_relu(without, x))
+    half = batch_norm(16)
+    half.weight.data = half.weight.data.double()
+    assert not module._fits(half, x)
+    assert not module._fits(batch_norm(16), x.flatten(1)), "no map"
+
+
+def test_a_module_that_calls_itself_a_batch_norm_is_one() -> None:
+    """The weights of several networks at once, for instance, in another shape."""
+
+    class Other(nn.Module):
+        is_batch_norm = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.plain = batch_norm(16)
+            for name in ("weight", "bias"):
+                setattr(self, name, nn.Parameter(getattr(self.plain, name).detach().view(1, 16, 1, 1)))
+            self.running_mean, self.running_var = torch.zeros(1, 16, 1, 1), torch.ones(1, 16, 1, 1)
+            self.num_batches_tracked, self.momentum, self.eps = torch.tensor(0), 0.3, 0.01
+
+    torch.manual_seed(0)
+    x = torch.randn(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
+    other = Other()
+    out = norm_relu(other, x)
+    expected = nn.BatchNorm2d(16, momentum=0.3, eps=0.01)
+    expected.load_state_dict(
+        {"weight": other.weight.flatten(), "bias": other.bias.flatten(), "running_mean": torch.zeros(16)}
+        | {"running_var": torch.ones(16), "num_batches_tracked": torch.tensor(0)}
+    )
+    assert is_ours(out) and other.num_batches_tracked == 1
+    torch.testing.assert_close(out, F.relu(expected(x)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(other.running_mean.flatten(), expected.running_mean)
+    torch.testing.assert_close(other.running_var.flatten(), expected.running_var)
+    other.is_batch_norm = False
+    assert not module._fits(other, x)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_momentum_and_epsilon_are_the_batch_norms_own(mode: str) -> None:
+    torch.manual_seed(0)
+    x = (0.05 * torch.randn(32, 16, 16, 16)).contiguous(memory_format=torch.channels_last)
+    ours, theirs = (nn.BatchNorm2d(16, momentum=0.3, eps=0.01) for _ in range(2))
+    found = results(lambda b, a, c: norm_relu(b, a, pool=mode == "pool", add=c if mode == "add" else None), ours, x, x)
+    expected = results(lambda b, a, c: pytorchs(b, a, mode, c), theirs, x, x)
+    for name in found:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_gradient_in_another_order_or_type_is_brought_into_the_maps() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
+    gradient = torch.randn(32, 16, 16, 16)
+    grads = []
+    for one in (gradient.contiguous(), gradient.contiguous(memory_format=torch.channels_last)):
+        own = x.clone().requires_grad_()
+        norm_relu(nn.BatchNorm2d(16), own).backward(one)
+        grads.append(own.grad)
+    assert torch.equal(*grads) and grads[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_normalised_value_of_zero_or_below_has_no_gradient() -> None:
+    """Where ReLU is exactly 0, PyTorch lets nothing through."""
+    x = torch.ones(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
+    x[:16] = -1
+    own = x.requires_grad_()
+    bn = nn.BatchNorm2d(16)
+    nn.init.zeros_(bn.weight)  # all values are the bias, 0
+    out = norm_relu(bn, own)
+    out.sum().backward()
+    assert is_ours(out) and (out == 0).all() and (bn.bias.grad == 0).all() and (own.grad == 0).all()
+
+
+def test_by_pytorch_is_the_three_operations_one_after_the_other() -> None:
+    x, add = torch.randn(2, 3, 4, 6), torch.randn(2, 3, 4, 6)
+    bn = nn.BatchNorm2d(3)
+    nn.init.normal_(bn.weight)
+    nn.init.normal_(bn.bias)
+    normed = bn.eval()(x)
+    torch.testing.assert_close(norm_relu(bn, x), normed.relu())
+    torch.testing.assert_close(norm_relu(bn, x, add=add), (normed + add).relu())
+    windows = normed.reshape(2, 3, 2, 2, 3, 2).amax((3, 5))
+    torch.testing.assert_close(norm_relu(bn, x, pool=True), windows.relu())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_bf16_is_fp32_rounded_once_to_the_nearest_even(mode: str) -> None:
+    """The same bits as the fp32 result of the same numbers, rounded by PyTorch."""
+    torch.manual_seed(0)
+    x, add = (torch.randn(32, 16, 16, 16).bfloat16().contiguous(memory_format=torch.channels_last) for _ in range(2))
+    function = lambda b, a, c: norm_relu(b, a, pool=mode == "pool", add=c if mode == "add" else None)  # noqa: E731
+    half = results(function, nn.BatchNorm2d(16), x, add)
+    full = results(function, nn.BatchNorm2d(16), x.float(), add.float())
+    assert half.keys() == full.keys() and half["out"].dtype == torch.bfloat16
+    for name, value in half.items():
+        assert torch.equal(value, full[name].to(value.dtype)), name
+
+
 def test_one_value_a_channel_is_refused_in_pytorchs_words() -> None:
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         norm_relu(nn.BatchNorm2d(1 << 17), torch.randn(1, 1 << 17, 1, 1))

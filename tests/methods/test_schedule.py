@@ -88,3 +88,43 @@ def test_no_method_takes_a_negative_weight_or_temperature(name: str, option: str
     value = [1.0, -0.5] if option == "stage_weights" else -0.5
     with pytest.raises(UnderstudyError, match=rf"method\.{option}"):
         method_config({"name": name, option: value})
+
+
+@pytest.mark.parametrize(
+    ("over", "epochs", "values"),
+    [
+        (None, 5, [1.0, 2.0, 3.0, 4.0, 5.0]),
+        (3, 5, [1.0, 3.0, 5.0, 5.0, 5.0]),
+        (1, 3, [5.0, 5.0, 5.0]),
+        (9, 3, [1.0, 1.5, 2.0]),  # longer than the run, which ends on the way
+    ],
+)
+def test_a_schedule_moves_over_its_own_epochs_or_over_the_run(over: int | None, epochs: int, values: list[float]):
+    line = Schedule(1.0, 5.0, over=over)
+    assert [line.at(epoch, epochs) for epoch in range(epochs)] == values
+    assert value_at(line, 0, epochs) == values[0] and line.at(100, epochs) == 5.0
+
+
+def test_the_extremes_are_the_ends_in_either_direction():
+    assert extremes(Schedule(2.0, 8.0)) == extremes(Schedule(8.0, 2.0)) == (2.0, 8.0)
+    assert extremes(3.0) == (3.0, 3.0)
+
+
+def test_a_curriculum_at_its_limits():
+    assert Curriculum(start=1.0).shares(3) == (1.0, 1.0, 1.0)
+    assert Curriculum(start=0.25, over=1).shares(3) == (0.25, 1.0, 1.0)
+    assert Curriculum(start=0.5, over=10).shares(3) == pytest.approx((0.5, 0.55, 0.6))
+    assert Curriculum(start=0.5).shares(5) == pytest.approx((0.5, 0.75, 1.0, 1.0, 1.0))
+    assert (Curriculum().by, Curriculum().start, Curriculum().over) == ("loss", 0.3, None)
+
+
+@pytest.mark.parametrize("options", [{"start": 0.0}, {"start": 1.01}, {"start": -0.1}, {"over": 0}], ids=str)
+def test_a_curriculum_beyond_its_limits_is_refused(options: dict):
+    with pytest.raises(ValueError, match=rf"curriculum\.{next(iter(options))}"):
+        Curriculum(**options)
+
+
+def test_a_schedule_over_no_epochs_is_refused():
+    assert Schedule(1.0, 2.0, over=1).over == 1
+    with pytest.raises(ValueError, match="over must be at least 1 epoch"):
+        Schedule(1.0, 2.0, over=0)
