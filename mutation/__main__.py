@@ -77,8 +77,8 @@ def tests_of(tree: Path, file: str, table: list[dict[str, Any]]) -> tuple[str, t
     return None
 
 
-def sample(tree: Path, count: int, seed: int) -> list[Fault]:
-    """About ``count`` faults, every file in proportion to the places where it can be changed."""
+def sample(tree: Path, count: int, seed: int, only: tuple[str, ...]) -> list[Fault]:
+    """About ``count`` faults, every file in proportion to the places where it can be changed; of these, some files' alone."""
     table = tomllib.loads((HERE / "tests_of.toml").read_text(encoding="utf-8"))["area"]
     spots: dict[str, list[list[Change]]] = {}
     for path in sorted((tree / PACKAGE).rglob("*.py")):
@@ -93,7 +93,8 @@ def sample(tree: Path, count: int, seed: int) -> list[Fault]:
         random.Random(f"{seed} {file}").shuffle(found)
         chosen = random.Random(f"{seed} {file} change")
         source = (tree / PACKAGE / file).read_text(encoding="utf-8")
-        faults += _faults(file, source, [chosen.choice(changes) for changes in found], wanted, (area, arguments))
+        if file.startswith(only):
+            faults += _faults(file, source, [chosen.choice(changes) for changes in found], wanted, (area, arguments))
     random.Random(seed).shuffle(faults)
     return faults
 
@@ -226,8 +227,7 @@ def main() -> None:
     options = parser.parse_args()
     work = options.work.resolve()
     results = work / "results.jsonl"
-    faults = sample(HERE.parent, options.count, options.seed)
-    faults = [fault for fault in faults if fault.file.startswith(tuple(options.only or [""]))]
+    faults = sample(HERE.parent, options.count, options.seed, tuple(options.only or [""]))
     outcomes = read_outcomes(results)
     finished = {"failed", "timeout"} if options.again else {"failed", "timeout", "passed"}
     waiting = [fault for fault in faults if outcomes.get(fault.key) not in finished]
