@@ -1,7 +1,7 @@
 """What `understudy methods` says about costs: counted where it can be counted, measured where not."""
 
 from understudy.methods import METHODS
-from understudy.methods.costs import STUDENT, added_parameters, example_of, measured_costs
+from understudy.methods.costs import STUDENT, TEACHER, added_parameters, example_of, measured_costs
 from understudy.models import build_model
 
 
@@ -33,3 +33,15 @@ def test_counting_leaves_the_generator_where_it_was():
     before = torch.get_rng_state()
     example_of(METHODS["crd"], "crd")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_pair_is_the_founding_student_and_a_resnet44_on_ten_classes():
+    method, context = example_of(METHODS["kd"], "kd")
+    assert (STUDENT, TEACHER) == ("founding_student", "resnet44")
+    assert (context.num_classes, context.epochs, context.label_smoothing) == (10, 40, 0.0)
+    assert len(context.labels) == 512 and context.labels.bincount().tolist() == [52, 52] + [51] * 8
+    assert context.student_example.logits.shape == context.teacher_example.logits.shape == (2, 10)
+    assert context.teacher_example.embedding.shape[1] == context.teacher.embedding_dim
+    assert not context.teacher.training and not any(p.requires_grad for p in context.teacher.parameters())
+    assert any(p.requires_grad for p in method.student.parameters())
+    assert example_of(METHODS["kd"], "kd")[1].teacher is context.teacher, "built once"
