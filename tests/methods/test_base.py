@@ -260,3 +260,11 @@ def test_what_is_deployed_is_the_student_and_features_are_needed_only_where_said
         **dict.fromkeys(("rkd", "cc", "pkt", "crd"), "embedding"),
         **dict.fromkeys(("fitnets", "at", "sp", "vid", "nst", "ft", "reviewkd", "simkd"), "features"),
     }
+
+
+def test_a_method_in_a_file_without_docstring_has_its_own_for_a_card(monkeypatch):
+    class Bare(Method):
+        """Said in one line."""
+
+    monkeypatch.setattr("inspect.getmodule", lambda cls: None)
+    assert Bare.card() == "Said in one line."
