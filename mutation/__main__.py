@@ -70,8 +70,9 @@ def tests_of(tree: Path, file: str, table: list[dict[str, Any]]) -> tuple[str, t
     for area in table:
         if any(file == name or (name.endswith("/") and file.startswith(name)) for name in area["files"]):
             stem = Path(file).stem
-            tests = dict.fromkeys(name.format(stem=stem) for name in area["tests"])
-            found = [name for name in tests if (tree / name).exists()]
+            patterns = [name.format(stem=stem) for name in area["tests"]]
+            paths = [path for pattern in patterns for path in sorted(tree.glob(pattern))]
+            found = list(dict.fromkeys(path.relative_to(tree).as_posix() for path in paths))
             keyword = ["-k", area["keyword"].format(stem=stem)] if "keyword" in area else []
             return area["name"], tuple(keyword + found)
     return None

@@ -7,6 +7,7 @@ from torch import nn
 
 from understudy.data.batches import Batch
 from understudy.errors import UnderstudyError
+from understudy.methods import nst
 from understudy.methods.base import MethodContext
 from understudy.methods.nst import NST, NSTConfig, nst_loss
 from understudy.models.base import Outputs
@@ -84,3 +85,17 @@ def test_the_method_compares_the_last_maps_unless_told():
     without = MethodContext(10, torch.zeros(3), 5, 0.0, student, Outputs(torch.zeros(2, 10)))
     with pytest.raises(UnderstudyError, match=r"teacher\.stages"):
         NST(nn.Identity(), NSTConfig("nst"), without)
+
+
+@pytest.mark.parametrize(
+    ("student_channels", "teacher_channels", "size", "by_places"),
+    [(16, 16, 4, True), (16, 15, 4, False), (8, 32, 4, True), (3, 5, 4, False)],
+)
+def test_the_smaller_matrix_is_made(student_channels, teacher_channels, size, by_places, monkeypatch):
+    """Places by places up to as many as there are pairs of channels; the number is the same either way."""
+    used = []
+    for name in ("_second_moment", "_kernel"):
+        function = getattr(nst, name)
+        monkeypatch.setattr(nst, name, lambda *maps, name=name, function=function: used.append(name) or function(*maps))
+    nst_loss(random_map(2, student_channels, size, size), random_map(2, teacher_channels, size, size, seed=1))
+    assert set(used) == {"_second_moment" if by_places else "_kernel"}
