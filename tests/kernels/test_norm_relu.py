@@ -216,6 +216,7 @@ def test_by_pytorch_is_the_three_operations_one_after_the_other() -> None:
     nn.init.normal_(bn.bias)
     normed = bn.eval()(x)
     torch.testing.assert_close(norm_relu(bn, x), normed.relu())
+    torch.testing.assert_close(module.by_pytorch(bn, x), normed.relu())
     torch.testing.assert_close(norm_relu(bn, x, add=add), (normed + add).relu())
     windows = normed.reshape(2, 3, 2, 2, 3, 2).amax((3, 5))
     torch.testing.assert_close(norm_relu(bn, x, pool=True), windows.relu())

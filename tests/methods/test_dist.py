@@ -84,3 +84,19 @@ def test_the_method_weights_the_term_and_the_whole_ce():
     )
     torch.testing.assert_close(losses["dist"], 2 * dist_loss(student, teacher, 4.0, 1.0, 1.0))
     torch.testing.assert_close(losses["ce"], nn.functional.cross_entropy(student, labels))
+
+
+def test_each_correlation_has_its_own_weight():
+    """beta is for the classes of an image, gamma for the images of a class."""
+    student, teacher = random_logits(4, 10)
+    labels = torch.tensor([0, 1, 2, 3])
+    context = MethodContext(10, labels, 5, 0.0, Outputs(student), Outputs(teacher))
+    config = DISTConfig("dist", beta=3.0, gamma=0.5, weight=0.7, temperature=2.0, ce_weight=0.4)
+    losses = DIST(nn.Identity(), config, context).losses(
+        Outputs(student), Outputs(teacher), Batch(torch.zeros(4), labels, labels)
+    )
+    soft = [(logits / 2).softmax(1) for logits in (student, teacher)]
+    inter, intra = 1 - pearson(*soft).mean(), 1 - pearson(soft[0].T, soft[1].T).mean()
+    assert not torch.allclose(inter, intra, rtol=0.01)
+    torch.testing.assert_close(losses["dist"], 0.7 * 4 * (3 * inter + 0.5 * intra))
+    torch.testing.assert_close(losses["ce"], 0.4 * nn.functional.cross_entropy(student, labels))

@@ -241,12 +241,15 @@ def test_a_run_without_one_live_teacher_is_refused():
         build_method(method_config({"name": "simkd"}), student, context)
 
 
-def test_a_classifier_that_reads_more_than_the_pooled_features_is_refused():
+@pytest.mark.parametrize("change", [lambda logits: logits + 7, lambda logits: 1.01 * logits], ids=["shift", "scale"])
+def test_a_classifier_that_reads_more_than_the_pooled_features_is_refused(change):
     class Peeking(SmallNet):
         """Its classifier looks at the backbone, which the copy leaves out."""
 
         def classify(self, embedding):
-            return self.head(embedding) + (7.0 if isinstance(self.stages, nn.ModuleList) else 0.0)
+            logits = self.head(embedding)
+            return change(logits) if isinstance(self.stages, nn.ModuleList) else logits
 
+    torch.manual_seed(0)
     with pytest.raises(UnderstudyError, match="cannot take the teacher's classifier out"):
         TeacherHead(Peeking(5, (6, 10, 12)).eval(), torch.randn(2, 12))
