@@ -44,7 +44,8 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 
 
 def test_at_least_one_image_is_shown():
-    assert set(Pace(EASY_FIRST, (1e-9,)).order(0, torch.Generator()).tolist()) == {23}
+    for share in (1e-9, 0.0):
+        assert set(Pace(EASY_FIRST, (share,)).order(0, torch.Generator()).tolist()) == {23}
 
 
 @pytest.mark.parametrize(
