@@ -24,7 +24,7 @@ State = dict[str, Tensor]
 
 @dataclass
 class Step:
-    """What a plain loop knows after one step."""
+    """The numbers of one step of the plain loop."""
 
     loss: float
     hits: int

@@ -100,9 +100,9 @@ def test_a_timing_is_of_forward_and_backward_so_many_times(monkeypatch: pytest.M
     once = make_method(make_data())
     forward = method.forward
 
-    def slow(batch: Batch, answer: object):
+    def slow(batch: Batch, teacher_outputs: object):
         now[0] += 2.0
-        calls.append(answer)
+        calls.append(teacher_outputs)
         return forward(batch, None)
 
     method.forward = slow
@@ -122,17 +122,17 @@ def test_on_a_cpu_a_step_is_compiled_for_fixed_shapes(monkeypatch: pytest.Monkey
 
 def test_the_steps_that_are_left_decide_once(monkeypatch: pytest.MonkeyPatch, eager_backend: list[object]):
     """40 images in batches of 16 for three epochs: nine steps."""
-    asked = []
-    monkeypatch.setattr(loop, "worth_compiling", lambda *args: asked.append(args) or False)
+    calls = []
+    monkeypatch.setattr(loop, "worth_compiling", lambda *args: calls.append(args) or False)
     data = make_data()
     method, _ = run(data, replace(SETTINGS, compile="auto"))
-    ((found, batch, answer, steps),) = asked
-    assert found is method and answer is None and steps == 9 and len(batch.labels) == 16
+    ((found, batch, teacher_outputs, steps),) = calls
+    assert found is method and teacher_outputs is None and steps == 9 and len(batch.labels) == 16
     run(data, replace(SETTINGS, compile="auto", stop_epoch=2))
-    assert asked[1][3] == 6
+    assert calls[1][3] == 6
     for choice in ("off", "on"):
         run(data, replace(SETTINGS, compile=choice))
-    assert len(asked) == 2 and len(eager_backend) == 1, "compiled where it is on, and not where it is off or not worth it"
+    assert len(calls) == 2 and len(eager_backend) == 1, "compiled where it is on, and not where it is off or not worth it"
 
 
 def test_a_resumed_run_keeps_the_choice_it_began_with(

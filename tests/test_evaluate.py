@@ -166,7 +166,7 @@ def test_figures_are_computed_in_double_precision() -> None:
 
 
 class Brightness(nn.Module):
-    """Logits: the mean of each channel as it is shown."""
+    """Logits: the mean of each channel after normalisation."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.mean((2, 3))

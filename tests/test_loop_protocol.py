@@ -47,7 +47,7 @@ def test_all_terms_are_summed_and_measures_stand_apart() -> None:
 
 
 class Watched(Teacher):
-    """Records what it is prepared for and which images it answers."""
+    """Records the epochs it is prepared for and the images it is called with."""
 
     def __init__(self) -> None:
         self.prepared: list[tuple[int, Views]] = []
@@ -64,7 +64,7 @@ class Watched(Teacher):
 
 
 class Reader(CE):
-    """Keeps the rows of the batch next to what the teacher gave for them."""
+    """Records the rows of each batch and the teacher outputs for them."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -76,7 +76,7 @@ class Reader(CE):
         return super().losses(student, None, batch)
 
 
-def test_the_teacher_is_prepared_for_each_epochs_views_and_gives_outputs_for_each_batch() -> None:
+def test_the_teacher_is_prepared_for_each_epochs_views_and_called_for_each_batch() -> None:
     data, teacher, events = tiny_data(), Watched(), []
     method = method_of(data, kind=Reader)
     train(data, method=method, teacher=teacher, progress=lambda *event: events.append(event), seed=5)

@@ -107,7 +107,7 @@ def test_without_an_average_the_last_weights_are_validated() -> None:
         assert result.val_loss == pytest.approx(validation_loss(steps[-1].state, data), rel=1e-4)
 
 
-# The kept epoch
+# The weights that the student ends with
 
 
 HITS = (2, 4, 1, 4, 3)
@@ -157,7 +157,7 @@ def test_the_last_epoch_is_kept_otherwise() -> None:
 
 
 @pytest.mark.parametrize("stopped_after", [1, 2, 4])
-def test_a_resumed_run_knows_the_best_epoch_and_the_average(tmp_path: Path, stopped_after: int) -> None:
+def test_a_resumed_run_restores_the_best_epoch_and_the_average(tmp_path: Path, stopped_after: int) -> None:
     data, config = tiny_data(), replace(FIVE, keep="best", ema_decay=0.9)
     whole, expected = train(data, config, method=method_of(data, kind=Scripted))
     epochs = train_epochs(method_of(data, kind=Scripted), data, config, make_fabric("cpu", "fp32"), checkpoint=tmp_path / "c.pt")

@@ -1,4 +1,4 @@
-"""Splits are made from arrays as they are, and what cannot be trained on is refused by name."""
+"""Splits share the memory of their arrays, and what cannot be trained on is refused by name."""
 
 import numpy as np
 import pytest

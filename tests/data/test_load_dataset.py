@@ -46,7 +46,7 @@ def test_each_split_has_its_own_images_and_labels(tmp_path: Path) -> None:
     assert load_dataset("npz", path, image_size=1, cache_dir=tmp_path / "cache").image_shape == (3, 1, 1)
 
 
-def test_classes_are_told_apart_beyond_the_first_image(tmp_path: Path) -> None:
+def test_two_classes_are_enough_even_if_one_image_has_the_second(tmp_path: Path) -> None:
     """Only the last training image is of another class: that is enough to train on."""
     labels = np.array([1] * 11 + [0])
     dataset = load_dataset("npz", save(tmp_path / "toy.npz", y_train=labels, y_test=np.zeros(3, int)), cache_dir=tmp_path)

@@ -179,7 +179,7 @@ def test_the_key_is_the_one_that_entries_are_filed_under() -> None:
         assert cache_key("npz", "abc", size) == "npz-" + hashlib.sha256(written).hexdigest()[:32]
 
 
-def test_an_entry_says_what_it_holds(tmp_path: Path) -> None:
+def test_meta_json_describes_the_entry(tmp_path: Path) -> None:
     entry = open_or_build(tmp_path, "k", Builder())
     folder = tmp_path / "datasets" / "k"
     meta = json.loads((folder / "meta.json").read_text())
@@ -221,7 +221,7 @@ def test_the_whole_disk_may_be_filled_and_no_more(tmp_path: Path, monkeypatch: p
                 open_or_build(tmp_path / str(free), "k", Builder())
 
 
-def test_data_that_cannot_be_read_is_told_from_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+def test_data_that_cannot_be_read_is_not_reported_as_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     def fail(new_array: NewArray) -> Arrays:
         raise OSError("page 3 is gone")
 

@@ -152,7 +152,7 @@ def test_files_below_are_read_only_where_there_are_none_above(tmp_path: Path) ->
     assert values(arrays.test_images) == [4, 5] and values(arrays.train_images) == list(range(9, -1, -1))
 
 
-def test_a_files_own_name_tells_its_split_before_its_folders(tmp_path: Path) -> None:
+def test_a_files_own_name_decides_its_split_before_its_folders(tmp_path: Path) -> None:
     write(tmp_path / "test" / "TRAIN-0.parquet", TEN, HALVES)
     write(tmp_path / "train" / "valid-0.parquet", TEN[:3], [0, 1, 1])
     arrays = load(tmp_path)

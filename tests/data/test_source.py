@@ -91,7 +91,7 @@ def test_identity_follows_content_or_else_time(tmp_path: Path) -> None:
 
 
 def stripes(width: int, height: int) -> Image.Image:
-    """Every pixel says where it is: red its column, green its line."""
+    """Every pixel encodes its place: red its column, green its line."""
     y, x = np.mgrid[:height, :width].astype(np.uint8)
     return Image.fromarray(np.stack([10 * x, 10 * y, np.zeros_like(x)], axis=2))
 

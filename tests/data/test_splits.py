@@ -43,8 +43,8 @@ def test_the_number_cut_off_is_rounded_class_by_class(counts: list[int], fractio
     assert sorted([*kept, *gone]) == list(range(sum(counts)))
 
 
-def test_classes_of_any_numbers_are_told_apart() -> None:
-    """Labels need not count from 0, and more than 256 classes do not fit one byte."""
+def test_labels_need_not_count_from_0() -> None:
+    """Negative and large labels, and more than 256 classes, which do not fit one byte."""
     labels = np.repeat([-3, 7, 1000], [4, 2, 6])
     assert np.unique(labels[stratified_rows(labels, 0.5, seed=0)[1]], return_counts=True)[1].tolist() == [2, 1, 3]
     many = np.tile(np.arange(300), 4)

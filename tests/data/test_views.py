@@ -298,7 +298,7 @@ def test_views_are_numbered_by_line_then_column_then_flip() -> None:
 
 
 @pytest.mark.parametrize("config", POLICIES.values(), ids=POLICIES)
-def test_the_plain_view_is_the_image_as_it_is(config: AugmentConfig) -> None:
+def test_the_plain_view_is_the_image_without_augmentation(config: AugmentConfig) -> None:
     images, policy = tiny_split().images, make_policy(config)
     shown = raw_render(policy, images, torch.arange(24), policy.plain()).round().byte()
     assert torch.equal(shown, images.permute(0, 2, 3, 1))
