@@ -66,6 +66,8 @@ def test_a_warmup_that_ends_between_two_steps_still_reaches_the_peak_once() -> N
 
 def test_a_run_of_one_step_has_the_peak_rate() -> None:
     assert lr_factor(TrainConfig(epochs=1, warmup_fraction=0.2), 0, 1) == 1.0
+    # Of two steps 0.8 are warm-up: the second is 0.2 / 1.2 of the way down, a sixth of half a cosine.
+    assert lr_factor(TrainConfig(epochs=2, warmup_fraction=0.4), 1, 1) == pytest.approx(0.9330127)
 
 
 @pytest.mark.parametrize(
