@@ -180,6 +180,14 @@ def test_a_finished_run_resumes_without_another_step(tmp_path: Path) -> None:
     assert train(data, method=method_of(data, kind=Idle), checkpoint=tmp_path / "c.pt", resume=True)[1] == expected
 
 
+def test_without_a_checkpoint_a_resumed_run_starts_from_the_beginning(tmp_path: Path) -> None:
+    data = tiny_data()
+    expected = train(data)[0].student.state_dict()
+    for checkpoint in (None, tmp_path / "none.pt"):
+        assert_state(train(data, checkpoint=checkpoint, resume=True)[0].student, expected)
+    assert (tmp_path / "none.pt").exists(), "it is written after each epoch"
+
+
 def test_a_checkpoint_is_read_only_where_the_run_resumes(tmp_path: Path) -> None:
     data = tiny_data()
     train(data, checkpoint=tmp_path / "c.pt")

@@ -136,6 +136,7 @@ def test_a_source_is_named_and_recognised_by_its_own_files(tmp_path: Path) -> No
     two = write(tmp_path / "two" / "pets.parquet", TEN, HALVES)
     assert find(one, tmp_path).name == "pets" and find(tmp_path / "one", tmp_path).name == "one"
     assert find(one, tmp_path).identity == find(two, tmp_path).identity == find(tmp_path / "one", tmp_path).identity
+    assert find(write(tmp_path / "pets.v2" / "a.parquet", TEN, HALVES).parent, tmp_path).name == "pets.v2"
     write(two, TEN[::-1], HALVES)
     assert find(one, tmp_path).identity != find(two, tmp_path).identity
     with pytest.raises(UnderstudyError, match="the parquet source needs a folder or file"):
