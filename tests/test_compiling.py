@@ -10,6 +10,8 @@ from tests.test_loop import SETTINGS, make_data, make_method, run
 from understudy import compiling, loop
 from understudy.data.batches import Batch, TrainBatches
 from understudy.loop import make_fabric, train_epochs
+from understudy.models.base import Outputs
+from understudy.teachers import Teacher
 
 
 @pytest.fixture
@@ -133,6 +135,18 @@ def test_the_steps_that_are_left_decide_once(monkeypatch: pytest.MonkeyPatch, ea
     for choice in ("off", "on"):
         run(data, replace(SETTINGS, compile=choice))
     assert len(calls) == 2 and len(eager_backend) == 1, "compiled where it is on, and not where it is off or not worth it"
+
+
+def test_the_timing_has_the_teachers_outputs_for_its_batch(monkeypatch: pytest.MonkeyPatch):
+    class Rows(Teacher):
+        def outputs(self, batch: Batch) -> Outputs:
+            return Outputs(batch.index)
+
+    calls = []
+    monkeypatch.setattr(loop, "worth_compiling", lambda *args: calls.append(args) or False)
+    run(make_data(), replace(SETTINGS, compile="auto"), teacher=Rows())
+    ((_, batch, teacher_outputs, _),) = calls
+    assert torch.equal(teacher_outputs.logits, batch.index)
 
 
 def test_a_resumed_run_keeps_the_choice_it_began_with(

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from understudy.data.batches import Batch, TrainBatches
 from understudy.data.views import Views
-from understudy.loop import _share, make_fabric, resolve_precision, run_fingerprint, train_steps
+from understudy.loop import _live, _share, make_fabric, resolve_precision, run_fingerprint, train_steps
 from understudy.methods import CE, MethodConfig
 from understudy.models.base import Outputs
 from understudy.teachers import Teacher
@@ -88,6 +88,19 @@ def test_the_teacher_is_prepared_for_each_epochs_views_and_called_for_each_batch
         assert torch.equal(views.top, batches.policy.epoch(epoch).top)
     steps = [[("label", epoch, 24, 24)] + [("train", epoch, done, 3) for done in (1, 2, 3)] for epoch in range(3)]
     assert events == [event for epoch in steps for event in epoch]
+
+
+def test_without_a_display_the_teacher_has_no_progress_to_report() -> None:
+    data, teacher = tiny_data(), Watched()
+    train(data, method=method_of(data, kind=Reader), teacher=teacher)
+    assert len(teacher.prepared) == 3 and len(teacher.seen) == 9
+
+
+def test_outputs_of_a_network_differ_from_cached_ones() -> None:
+    """A network gives features, or an embedding in the type of its autocast; a cache gives neither."""
+    logits, half = torch.zeros(2, 3), torch.zeros(2, 4, dtype=torch.bfloat16)
+    assert [_live(Outputs(logits)), _live(Outputs(logits, (), half.float()))] == [False, False]
+    assert [_live(Outputs(logits, (half,))), _live(Outputs(logits, (), half))] == [True, True]
 
 
 def test_given_batches_are_used_instead_of_new_ones() -> None:
