@@ -103,6 +103,24 @@ def test_outputs_of_a_network_differ_from_cached_ones() -> None:
     assert [_live(Outputs(logits, (half,))), _live(Outputs(logits, (), half))] == [True, True]
 
 
+def test_features_of_a_live_network_reach_the_method_with_their_batch() -> None:
+    class Featured(Watched):
+        def outputs(self, batch: Batch) -> Outputs:
+            rows = super().outputs(batch).logits
+            return Outputs(rows, (rows.view(-1, 1, 1, 1),))
+
+    class Checked(Reader):
+        def losses(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
+            assert teacher is not None and teacher.features[0].flatten().tolist() == batch.index.tolist()
+            return super().losses(student, teacher, batch)
+
+    data = tiny_data()
+    method = method_of(data, kind=Checked)
+    train(data, method=method, teacher=Featured())
+    assert len(method.pairs) == 9 and all(rows == given for rows, given in method.pairs)
+    assert_state(method.student, plain_loop(tiny_net(1), data, SETTINGS)[-1][-1].state)
+
+
 def test_given_batches_are_used_instead_of_new_ones() -> None:
     data = tiny_data()
     batches = TrainBatches(data.train, data.config, 10, 77, CPU)
@@ -197,6 +215,19 @@ def test_shares_make_the_mean_over_ranks_the_mean_over_the_batch(world_size: int
         parts = [rows[rank::world_size] for rank in range(world_size)]
         means = [_share(ranks[rank], number, len(part)) * value[part].mean() for rank, part in enumerate(parts)]
         assert float(sum(means)) / world_size == pytest.approx(float(value[rows].mean()))
+
+
+def test_the_gradient_of_a_rank_is_weighed_by_its_share() -> None:
+    """Of one batch of 23 images the first of two ranks has 12: its mean counts 24/23 of what it would alone."""
+    data = tiny_data(23)
+    config = replace(SETTINGS, epochs=1, batch_size=24, momentum=0.0, weight_decay=0.0)
+    batches = TrainBatches(data.train, data.config, 24, 0, CPU, rank=0, world_size=2)
+    (batch,) = batches.epoch(0, batches.policy.epoch(0))
+    network = tiny_net(1)
+    F.cross_entropy(network(batch.images), batch.labels).backward()
+    method, _ = train(data, config, batches=batches)
+    for ours, start in zip(method.student.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(ours, start - 0.1 * 24 / 23 * start.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_a_single_process_has_the_whole_share() -> None:
