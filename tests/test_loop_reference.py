@@ -39,6 +39,12 @@ def test_weights_are_those_of_a_plain_loop(change: dict[str, Any]) -> None:
         assert {step.norm > config.grad_clip for steps in plain for step in steps} == {True, False}, "both cases are there"
 
 
+def test_a_student_in_eval_mode_is_trained_in_training_mode() -> None:
+    data, method = tiny_data(), method_of(tiny_data()).eval()
+    train(data, method=method)
+    assert_state(method.student, plain_loop(tiny_net(1), data, SETTINGS)[-1][-1].state)
+
+
 def test_dropout_draws_from_the_runs_seed() -> None:
     class Dropping(TinyNet):
         def classify(self, embedding: Tensor) -> Tensor:

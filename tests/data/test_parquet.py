@@ -84,11 +84,8 @@ def test_rows_of_several_files_follow_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("with_test", [True, False])
-def test_each_image_keeps_its_label_over_four_files_of_several_batches(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_test: bool
-) -> None:
-    """Files of 5, 3, 6 and 4 rows, read two rows at a time; the image of value v has the label v % 3."""
-    monkeypatch.setattr(parquet, "_BATCH", 2)
+def test_each_image_keeps_its_label_over_four_files(tmp_path: Path, with_test: bool) -> None:
+    """Files of 5, 3, 6 and 4 rows; the image of value v has the label v % 3."""
     bounds = [0, 5, 8, 14, 18]
     for number in range(4):
         held = range(bounds[number], bounds[number + 1])
@@ -115,14 +112,19 @@ def sorted_by_row(arrays: Arrays) -> list[int]:
     return [value % 3 for value in sorted(values(arrays.test_images))]
 
 
-def test_a_corrupt_image_in_a_later_file_and_batch_is_named_by_its_own_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parquet, "_BATCH", 2)
-    for number in range(3):
-        write(tmp_path / f"train-{number}.parquet", TEN if number < 2 else [*TEN[:5], b"broken", *TEN[6:]], HALVES)
-    with pytest.raises(UnderstudyError, match=r"row 5 of train-2.parquet"):
-        load(tmp_path, image_size=4)
+@pytest.mark.parametrize("batch", [1, 2, 3, 100])
+def test_kept_rows_are_counted_over_files_and_named_within_them(tmp_path: Path, batch: int) -> None:
+    """Three files of 5, 3 and 6 rows, read a few rows at a time."""
+    bounds = [0, 5, 8, 14]
+    files = [
+        write(tmp_path / f"{number}.parquet", [bytes([value]) for value in range(*bounds[number : number + 2])], range(size))
+        for number, size in enumerate((5, 3, 6))
+    ]
+    keep = np.isin(np.arange(14), [1, 4, 5, 7, 8, 12, 13])
+    found = list(parquet._encoded(files, "img", keep, batch=batch))
+    assert [data[0] for _, data in found] == [1, 4, 5, 7, 8, 12, 13]
+    places = [(1, 0), (4, 0), (0, 1), (2, 1), (0, 2), (4, 2), (5, 2)]
+    assert [where for where, _ in found] == [f"row {row} of {number}.parquet" for row, number in places]
 
 
 def test_the_size_is_that_of_the_first_image_or_the_given_one(tmp_path: Path) -> None:
