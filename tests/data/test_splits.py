@@ -32,6 +32,7 @@ def test_each_class_keeps_its_share() -> None:
     [
         ([10, 15, 4], 0.1, [1, 2, 1]),  # 1.0, 1.5 and 0.4: halves are rounded up, and one image at least is cut
         ([10, 10, 10], 0.25, [3, 3, 3]),  # 2.5
+        ([9, 100, 20], 0.16, [1, 16, 3]),  # 1.44 and 3.2 are rounded down
         ([7, 3, 2], 0.5, [4, 2, 1]),  # 3.5, 1.5 and 1.0
         ([5, 4, 2], 0.9, [4, 3, 1]),  # 4.5 and 3.6 would leave none; one image at least stays
     ],
