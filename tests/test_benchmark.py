@@ -2,11 +2,14 @@
 
 import json
 import math
+import platform
 
+import numpy
 import pytest
 import torch
 from torch import nn
 
+import understudy
 from understudy import benchmark
 from understudy.benchmark import count_macs, efficiency, hardware, measure_latency, model_size
 from understudy.errors import UnderstudyError
@@ -29,6 +32,31 @@ def test_macs_of_the_founding_student_by_hand():
     # output pixels x 9 x channels in x channels out, then the two matrices of the head
     by_hand = 32 * 32 * 9 * 3 * 16 + 16 * 16 * 9 * 16 * 32 + 8 * 8 * 9 * 32 * 64 + 4 * 4 * 9 * 64 * 128 + 128 * 64 + 64 * 10
     assert count_macs(build_model("founding_student", 10), (3, 32, 32)) == by_hand == 3_990_144
+
+
+def test_macs_of_a_matrix_and_of_a_strided_convolution():
+    """Of one image, at the size given; biases, norms and activations are free."""
+    assert count_macs(nn.Linear(7, 5), (7,)) == 35
+    convolution, head = nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Linear(4 * 3 * 5, 2)
+    network = nn.Sequential(convolution, nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), head)
+    assert count_macs(network, (3, 6, 10)) == 3 * 5 * 9 * 3 * 4 + 60 * 2
+
+
+def test_macs_are_counted_in_the_models_own_type():
+    assert count_macs(nn.Linear(4, 2).to(torch.bfloat16), (4,)) == 8
+    assert count_macs(nn.Flatten(), (3, 2, 2)) == 0
+
+
+def test_a_model_that_fails_to_run_keeps_its_mode():
+    model = nn.Sequential(nn.Linear(3, 2)).train()
+    with pytest.raises(RuntimeError):
+        count_macs(model, (4,))
+    assert model.training and model[0].training
+
+
+def test_size_counts_parameters_and_buffers_apart():
+    network = nn.BatchNorm1d(6)  # weight, bias; mean, variance (fp32) and the counter (int64)
+    assert model_size(network) == {"parameters": 12, "buffers": 13, "size_mb": (24 * 4 + 8) / 2**20}
 
 
 def test_macs_of_a_depthwise_convolution_and_of_attention():
@@ -102,6 +130,45 @@ def test_percentile_is_the_nearest_rank(monkeypatch):
     assert result == {"net": {"1": {"median_ms": 50.5, "p95_ms": 95.0}}}
 
 
+def test_the_second_call_of_each_round_after_the_warmup_is_the_timing(monkeypatch):
+    """Calls take 0, 1, 2, ... ms: per round an untimed and a timed one of a, then of b; the first two rounds are left out."""
+    ticks = iter(range(100))
+    monkeypatch.setattr(benchmark, "_time_call", lambda model, images: float(next(ticks)))
+    models = {"a": nn.Flatten(), "b": nn.Flatten()}
+    result = measure_latency(models, (1, 2, 2), (1,), repeats=3, warmup=2, samples=True)
+    assert result["a"]["1"] == {"median_ms": 13.0, "p95_ms": 17.0, "samples_ms": [9.0, 13.0, 17.0]}
+    assert result["b"]["1"] == {"median_ms": 15.0, "p95_ms": 19.0, "samples_ms": [11.0, 15.0, 19.0]}
+
+
+def test_a_timing_is_in_milliseconds_and_of_the_call_alone(monkeypatch):
+    now = [5.0]
+
+    class Slow(nn.Module):
+        def forward(self, images):
+            now[0] += 0.25
+            return images
+
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: now[0])
+    assert benchmark._time_call(Slow(), torch.zeros(1)) == 250.0
+
+
+@pytest.mark.parametrize(("count", "rank"), [(1, 1), (2, 2), (10, 10), (19, 19), (20, 19), (21, 20), (40, 38)])
+def test_the_95th_percentile_is_the_smallest_that_95_percent_do_not_exceed(count, rank, monkeypatch):
+    ticks = iter([time for turn in range(count, 0, -1) for time in (0.0, float(turn))])
+    monkeypatch.setattr(benchmark, "_time_call", lambda model, images: next(ticks))
+    result = measure_latency({"net": nn.Flatten()}, (1, 2, 2), (1,), repeats=count, warmup=0)
+    assert result["net"]["1"]["p95_ms"] == rank and "samples_ms" not in result["net"]["1"]
+
+
+def test_every_model_is_shown_the_same_images_of_the_given_shape(monkeypatch):
+    seen = []
+    monkeypatch.setattr(benchmark, "_time_call", lambda model, images: seen.append(images) or 1.0)
+    for _ in range(2):
+        measure_latency({"a": nn.Flatten(), "b": nn.Flatten()}, (3, 4, 6), (2,), repeats=1, warmup=0)
+    assert all(torch.equal(images, seen[0]) for images in seen) and seen[0].shape == (2, 3, 4, 6)
+    assert seen[0].std() > 0.5, "not all alike"
+
+
 @pytest.mark.parametrize(("channels_last", "precision"), [(True, "fp32"), (False, "bf16")])
 def test_memory_order_and_precision_reach_the_model(channels_last, precision):
     seen = []
@@ -125,7 +192,12 @@ def test_threads_and_modes_are_restored_after_a_failure():
     assert model.training
 
 
-@pytest.mark.parametrize("wrong", [{"threads": 0}, {"repeats": 0}, {"warmup": -1}, {"batch_sizes": (0,)}])
+def test_counts_of_one_and_no_warmup_are_enough():
+    result = measure_latency({"net": nn.Flatten()}, (3, 4, 4), (1,), threads=1, repeats=1, warmup=0)
+    assert result["net"]["1"]["median_ms"] == result["net"]["1"]["p95_ms"] >= 0
+
+
+@pytest.mark.parametrize("wrong", [{"threads": 0}, {"repeats": 0}, {"warmup": -1}, {"batch_sizes": (4, 0)}])
 def test_counts_below_one_are_refused(wrong):
     with pytest.raises(UnderstudyError, match=f"benchmark.{next(iter(wrong))} must be at least"):
         measure_latency({}, (3, 4, 4), **wrong)
@@ -136,12 +208,15 @@ def test_both_efficiency_scores():
     scores = efficiency(83.13, 111.29, 17.81)
     assert scores["accuracy_per_ms"] == pytest.approx(0.747, abs=5e-4)
     assert scores["accuracy_per_ms_mb"] == pytest.approx(scores["accuracy_per_ms"] / 17.81)
+    assert efficiency(80.0, 4.0, 2.0) == {"accuracy_per_ms": 20.0, "accuracy_per_ms_mb": 10.0}
 
 
 def test_hardware_is_named():
     machine = hardware()
     json.dumps(machine)
-    assert machine["torch"] == torch.__version__
+    assert machine["torch"] == torch.__version__ and machine["device"] == "cpu"
+    assert machine["python"] == platform.python_version() and machine["packages"]["numpy"] == numpy.__version__
+    assert machine["understudy"] == understudy.__version__ and machine["os"] == platform.platform()
     assert machine["cores"] >= 1
     assert machine["cpu"]
     assert machine["accelerator"] is None

@@ -174,3 +174,41 @@ def test_the_random_stream_goes_on_where_it_stopped() -> None:
     first = torch.rand(3)
     set_rng_state(state, torch.device("cpu"))
     assert torch.equal(torch.rand(3), first)
+
+
+def test_a_checkpoint_is_read_to_the_cpu_as_a_plain_dictionary(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c.pt", STATE)
+    loaded = load_checkpoint(tmp_path / "c.pt", "mine")
+    assert type(loaded) is dict and loaded["weights"].device.type == "cpu" and loaded["weights"].dtype == torch.float32
+
+
+def test_weights_of_every_type_are_written_under_their_own_names(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    network = tiny_net(seed=4)
+    network.bn.num_batches_tracked += 7
+    save_weights(tmp_path / "w.safetensors", network)
+    found = load_file(tmp_path / "w.safetensors")
+    assert sorted(found) == sorted(network.state_dict()) and found["bn.num_batches_tracked"] == 7
+    assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("change", ["missing", "extra"])
+def test_weights_must_have_the_networks_names(tmp_path: Path, change: str) -> None:
+    state = tiny_net(seed=1).state_dict()
+    if change == "missing":
+        del state["fc.bias"]
+    else:
+        state["fc.scale"] = torch.ones(1)
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(UnderstudyError, match=r"does not fit the network.*fc\.(bias|scale)"):
+        load_weights(tmp_path / "w.pt", tiny_net(seed=2))
+
+
+def test_the_state_of_the_generators_is_torchs() -> None:
+    torch.manual_seed(3)
+    state = rng_state(torch.device("cpu"))
+    assert list(state) == ["cpu"] and torch.equal(state["cpu"], torch.get_rng_state())
+    first = torch.rand(2)
+    set_rng_state(state | {"cuda": torch.zeros(16, dtype=torch.uint8)}, torch.device("cpu"))
+    assert torch.equal(torch.rand(2), first), "what a GPU drew from is not needed on a CPU"

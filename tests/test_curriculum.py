@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_data import tiny_data, tiny_net
+from tests.tiny_data import MEAN, STD, tiny_data, tiny_net
 from torch.nn import functional as F
 
 import understudy
 from understudy.curriculum import easy_first, pace_by, scores
-from understudy.data.batches import TrainBatches, plain_batches
+from understudy.data.batches import Batch, TrainBatches, plain_batches
+from understudy.data.views import Views
 from understudy.errors import UnderstudyError
 from understudy.methods.schedule import Curriculum
+from understudy.models.base import Outputs
 from understudy.teachers import FrozenTeacher
 from understudy.train import cached
 
@@ -33,6 +35,55 @@ def test_images_are_scored_as_they_are_by_what_the_teacher_says(by: str) -> None
     torch.testing.assert_close(scores(teacher, batches, by), expected, rtol=1e-4, atol=1e-6)
     order = easy_first(expected)
     assert bool((expected[order].diff() >= 0).all()) and sorted(order.tolist()) == list(range(24))
+
+
+class Watched(FrozenTeacher):
+    """Records what it is prepared for."""
+
+    def prepare(self, epoch: int, views: Views, progress: object = None) -> None:
+        self.prepared = (epoch, views, progress)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("by", ["loss", "confidence"])
+def test_more_images_than_a_batch_are_all_scored_in_order(by: str, streaming: bool) -> None:
+    data, teacher = tiny_data(1030), Watched(tiny_net())
+    batches = TrainBatches(data.train, data.config, 8, 0, CPU, streaming=streaming)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    with torch.no_grad():
+        chances = tiny_net().eval()((data.train.images.float() / 255 - mean) / std).double().softmax(1)
+    own = chances[torch.arange(1030), data.train.labels]
+    found = scores(teacher, batches, by)
+    torch.testing.assert_close(found.double(), -own.log() if by == "loss" else 1 - chances.max(1).values, rtol=1e-4, atol=1e-5)
+    assert found.dtype == torch.float32 and found.device.type == "cpu" and not found.requires_grad
+    epoch, views, progress = teacher.prepared
+    assert epoch == -1 and progress is None and views.top.unique().tolist() == [1] and not views.flip.any()
+
+
+def test_scores_of_half_precision_logits_are_single_precision() -> None:
+    class Half(FrozenTeacher):
+        def outputs(self, batch: Batch) -> Outputs:
+            return Outputs(super().outputs(batch).logits.half())
+
+    _, batches, _ = made()
+    found = scores(Half(tiny_net()), batches, "loss")
+    torch.testing.assert_close(found, scores(FrozenTeacher(tiny_net()), batches, "loss"), rtol=1e-2, atol=1e-2)
+    assert found.dtype == torch.float32
+
+
+def test_progress_and_kind_reach_the_teacher() -> None:
+    teacher, batches, _ = made()
+    watched, events = Watched(tiny_net()), []
+    pace = pace_by(Curriculum(by="confidence", start=0.5), watched, batches, 4, lambda *event: events.append(event))
+    assert torch.equal(pace.easy_first, easy_first(scores(teacher, batches, "confidence")))
+    assert not torch.equal(pace.easy_first, easy_first(scores(teacher, batches, "loss")))
+    watched.prepared[2](1, 2)
+    assert events == [(1, 2)]
+
+
+def test_many_equals_keep_their_order() -> None:
+    hardness = torch.tensor([1.0, 0.0] * 500)
+    assert easy_first(hardness).tolist() == [*range(1, 1000, 2), *range(0, 1000, 2)]
 
 
 def test_among_equals_the_first_stays_first() -> None:

@@ -80,6 +80,23 @@ def test_a_run_leaves_results_history_and_weights_that_need_no_toolkit(finished:
     assert set(state) == set(build_model("founding_student", 3).state_dict())
 
 
+def test_sizes_costs_and_compression_are_those_of_the_networks(finished: tuple[Path, dict[str, Any]]):
+    """Megabytes are of 2^20 bytes, as the weights lie on disk; an arm's compression is the teacher's size over its own."""
+    out, results = finished
+    sizes = {}
+    for arm, entry in results["arms"].items():
+        state = load_file(out / "models" / f"{arm}-seed0.safetensors")
+        sizes[arm] = sum(tensor.numel() * tensor.element_size() for tensor in state.values()) / 2**20
+        assert entry["size"]["size_mb"] == pytest.approx(sizes[arm])
+        assert entry["compression"] == pytest.approx(sizes["teacher"] / sizes[arm])
+        per_mb = entry["efficiency"]["accuracy_per_ms"] / sizes[arm]
+        assert entry["efficiency"]["accuracy_per_ms_mb"] == pytest.approx(per_mb)
+    assert sizes["teacher"] != pytest.approx(sizes["baseline"]) and sizes["baseline"] == sizes["distilled"]
+    # On 16 x 16 images: output pixels x 9 x channels in x channels out for each stage, then the two matrices of the head.
+    by_stage = [16 * 16 * 9 * 3 * 16, 8 * 8 * 9 * 16 * 32, 4 * 4 * 9 * 32 * 64, 2 * 2 * 9 * 64 * 128, 128 * 64, 64 * 3]
+    assert results["arms"]["baseline"]["size"]["macs"] == results["arms"]["distilled"]["size"]["macs"] == sum(by_stage)
+
+
 def test_a_whole_run_on_any_device(images: Path, tmp_path: Path, device: torch.device):
     config = config_for(images, seeds=[0], train={"epochs": 1, "batch_size": 16, "lr": 3e-3})
     results = run_experiment(

@@ -61,5 +61,28 @@ def test_the_verdict_says_helped_or_hurt_only_with_the_whole_interval() -> None:
     assert unclear.startswith("no evidence that distillation helped or hurt: +0.5 points [") and unclear.endswith("over 2 seeds")
 
 
+def test_an_interval_that_touches_0_is_no_evidence() -> None:
+    gain = {"gains": [0.0], "mean": 0.01, "low": 0.0, "high": 0.02, "p": 0.05, "n": 3}
+    assert verdict("distilled", gain).startswith("no evidence that distillation helped or hurt: +1.0 points [0.0, 2.0]")
+    assert verdict("distilled", gain | {"low": 1e-9}).startswith("distillation helped by")
+    assert verdict("distilled", gain | {"mean": -0.01, "low": -0.02, "high": 0.0}).startswith("no evidence")
+    assert verdict("distilled", gain | {"mean": -0.01, "low": -0.02, "high": -1e-9}).startswith("distillation hurt by -1.0")
+
+
+def test_a_loss_is_as_significant_as_the_same_gain() -> None:
+    up, down = paired_gain(BETTER, BASELINE), paired_gain(BASELINE, BETTER)
+    assert down["p"] == pytest.approx(up["p"]) and down["p"] < 0.05
+    assert (down["low"], down["high"]) == pytest.approx((-up["high"], -up["low"]))
+
+
+def test_the_interval_holds_95_percent_unless_asked_otherwise() -> None:
+    # Gains 1, 2 and 3 points: mean 2, standard error 1 / sqrt(3), and the t table has 4.3027 for two degrees of freedom.
+    gain = paired_gain([0.51, 0.52, 0.53], [0.5, 0.5, 0.5])
+    assert gain["mean"] == pytest.approx(0.02)
+    half = 0.01 * 4.302653 / 3**0.5
+    assert (gain["low"], gain["high"]) == pytest.approx((0.02 - half, 0.02 + half), rel=1e-5)
+    assert gain["p"] == pytest.approx(0.0741799, rel=1e-5)
+
+
 def test_further_arms_go_by_their_own_name() -> None:
     assert verdict("dkd", paired_gain(BETTER, BASELINE)).startswith("dkd helped by")

@@ -1,12 +1,15 @@
 """An epoch shows every image once, in an order and under views that depend on nothing but the seed and its number."""
 
+import hashlib
+import os
+
 import pytest
 import torch
 from tests.somewhere_else import THERE, only_there
 from tests.tiny_data import MEAN, STD, tiny_config, tiny_split
 
 from understudy.config import DataConfig
-from understudy.data.batches import Batch, TrainBatches, plain_batches
+from understudy.data.batches import Batch, TrainBatches, plain_batches, to_device, too_large
 
 CPU = torch.device("cpu")
 
@@ -55,6 +58,67 @@ def test_ranks_share_out_each_batch() -> None:
         shares = [part[step].index for part in parts]
         assert abs(len(shares[0]) - len(shares[1])) <= 1
         assert torch.equal(torch.cat(shares).sort().values, batch.index.sort().values)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_a_rank_takes_every_so_many_images_from_its_own_number_on(world_size: int) -> None:
+    whole = epoch_of(make_batches())
+    for rank in range(world_size):
+        for mine, batch in zip(epoch_of(make_batches(rank=rank, world_size=world_size)), whole, strict=True):
+            assert mine.index.tolist() == batch.index.tolist()[rank::world_size]
+            assert torch.equal(mine.images, batch.images[rank::world_size])
+
+
+def test_the_order_is_a_permutation_from_the_stream_of_seed_and_epoch() -> None:
+    """May never move: a resumed run would show other images."""
+    seed = int.from_bytes(hashlib.blake2b(b"order/9/4", digest_size=8).digest(), "big") // 2
+    expected = torch.randperm(24, generator=torch.Generator().manual_seed(seed))
+    batches = make_batches(seed=9)
+    assert torch.equal(batches.order(4), expected)
+    assert torch.equal(torch.cat([batch.index for batch in epoch_of(batches, 4)]), expected)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "drop_last", "steps"),
+    [(24, False, 1), (24, True, 1), (12, True, 2), (23, False, 2), (23, True, 1), (25, True, 1), (25, False, 1), (1, True, 24)],
+)
+def test_the_number_of_steps_is_that_of_the_batches(batch_size: int, drop_last: bool, steps: int) -> None:
+    batches = make_batches(batch_size, drop_last=drop_last)
+    assert len(batches) == len(epoch_of(batches)) == steps
+
+
+def test_half_of_the_memory_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = tiny_split()  # 24 * 3 * 8 * 8 = 4608 bytes
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 16, "SC_PHYS_PAGES": 576}.__getitem__)
+    assert not too_large(split, CPU), "exactly half of 9216 bytes"
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 16, "SC_PHYS_PAGES": 575}.__getitem__)
+    assert too_large(split, CPU)
+    assert TrainBatches(split, tiny_config(), 10, 0, CPU).streaming
+    assert not TrainBatches(split, tiny_config(), 10, 0, CPU, streaming=False).streaming
+    for free, large in ((9216, False), (9214, True)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**9))
+        assert too_large(split, torch.device("cuda")) is large
+
+
+def test_on_a_device_images_keep_their_values_and_their_memory_order() -> None:
+    images = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).view(2, 3, 4, 5)
+    moved = to_device(images, CPU)
+    assert torch.equal(moved, images) and moved.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_mixed_batch_shows_each_image_with_its_own_partner() -> None:
+    """Image i is all of brightness i: batch, partner and share must be of the same row, resident or streamed."""
+    images = torch.arange(24, dtype=torch.uint8).view(24, 1, 1, 1).expand(24, 8, 8, 3).contiguous().permute(0, 3, 1, 2)
+    split = type(tiny_split())(images, torch.arange(24) % 3)
+    config = DataConfig(mean=(0.0,) * 3, std=(1 / 255,) * 3, augment=tiny_config(padding=0, flip=False, mix="mixup").augment)
+    for streaming in (False, True):
+        batches = TrainBatches(split, config, 10, 0, CPU, streaming=streaming)
+        views = batches.policy.epoch(0)
+        for batch in batches.epoch(0, views):
+            partner = views.partner[batch.index].float()
+            expected = batch.share * batch.index.float() + (1 - batch.share) * partner
+            torch.testing.assert_close(batch.images.mean((1, 2, 3)), expected, rtol=1e-4, atol=1e-4)
+            assert torch.equal(batch.partner_labels, partner.long() % 3) and torch.equal(batch.labels, batch.index % 3)
 
 
 def test_the_same_seed_gives_the_same_batches_bit_for_bit() -> None:

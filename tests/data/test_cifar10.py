@@ -107,6 +107,53 @@ def test_records_become_images_of_the_right_way_up(tmp_path: Path, form: str) ->
     assert find(path, tmp_path).name == "cifar10"
 
 
+def test_each_label_stays_with_its_image_and_sizes_change_together(tmp_path: Path) -> None:
+    """Records of rising brightness: image n of batch b is all of 10 b + n, and has the label (b + 3 n) % 10."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for number, name in enumerate(BATCHES, 1):
+        records = [bytes([(number + 3 * n) % 10]) + bytes([10 * number + n]) * 3072 for n in range(3)]
+        (folder / name).write_bytes(b"".join(records))
+    seen: list[tuple[str, int, int]] = []
+    arrays = load(folder, image_size=8, progress=lambda *event: seen.append(event))
+    assert arrays.train_images[:, 4, 4, 1].tolist() == [10 * b + n for b in range(1, 6) for n in range(3)]
+    assert arrays.train_labels.tolist() == [(b + 3 * n) % 10 for b in range(1, 6) for n in range(3)]
+    assert arrays.test_images[:, 7, 0, 2].tolist() == [60, 61, 62] and arrays.test_labels.tolist() == [6, 9, 2]
+    assert arrays.train_images.shape == (15, 8, 8, 3) and arrays.test_images.shape == (3, 8, 8, 3)
+    assert arrays.train_labels.dtype == np.int64 and seen == [("reading cifar10", 18, 18)]
+
+
+def test_classes_and_checksum_are_the_official_ones() -> None:
+    assert CLASS_NAMES == ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    assert MD5 == "c32a1d4ab5d03f1284b67883e8d87530"
+
+
+def test_a_source_is_recognised_by_its_files_or_the_checksum(tmp_path: Path) -> None:
+    assert (find(None, tmp_path).name, find(None, tmp_path).identity) == ("cifar10", MD5)
+    one, two = extract(tmp_path / "one"), extract(tmp_path / "two")
+    assert find(one, tmp_path).identity == find(two, tmp_path).identity
+    (two / "test_batch.bin").write_bytes(batch(9))
+    assert find(one, tmp_path).identity != find(two, tmp_path).identity
+    (tmp_path / "a.tar.gz").write_bytes(CONTENT)
+    assert find(tmp_path / "a.tar.gz", tmp_path).load().test_labels.tolist() == [1, 9]
+
+
+def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
+    folder = extract(tmp_path / "bin")
+    (folder / "test_batch.bin").write_bytes(b"")
+    with pytest.raises(UnderstudyError, match="the test split is empty"):
+        load(folder)
+
+
+def test_five_attempts_are_made_while_bytes_arrive(tmp_path: Path, server: Server) -> None:
+    server.limits = [10] * 5
+    seen: list[tuple[str, int, int]] = []
+    with pytest.raises(UnderstudyError, match="broke off at"):
+        download(tmp_path / "a", address(server), CONTENT_MD5, lambda *event: seen.append(event))
+    assert server.asked == [None, "bytes=10-", "bytes=20-", "bytes=30-", "bytes=40-"]
+    assert seen == [("downloading cifar10", done, len(CONTENT)) for done in (10, 20, 30, 40, 50)]
+
+
 def test_what_is_no_binary_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "python.tar.gz").write_bytes(archive(["data_batch_1"]))
     with pytest.raises(UnderstudyError, match=r"has no data_batch_1.bin: the binary version"):

@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from understudy.data.digits import find, load
+from understudy.data.splits import stratified_rows
 from understudy.errors import UnderstudyError
 
 
@@ -33,3 +34,22 @@ def test_the_split_is_always_the_same() -> None:
 def test_a_path_is_refused() -> None:
     with pytest.raises(UnderstudyError, match="leave out --data"):
         find(Path("somewhere"), Path("cache"))
+
+
+def test_each_digit_keeps_its_label_and_its_place() -> None:
+    """The cut of :func:`stratified_rows` with a fifth and seed 0, applied to scikit-learn's images and labels."""
+    bunch, arrays = load_digits(), load(image_size=8)
+    train, test = stratified_rows(bunch.target, 0.2, 0)
+    for rows, images, labels in (
+        (train, arrays.train_images, arrays.train_labels),
+        (test, arrays.test_images, arrays.test_labels),
+    ):
+        assert np.array_equal(labels, bunch.target[rows]) and labels.dtype == np.int64
+        assert np.array_equal(images[..., 1], np.rint(bunch.images[rows] * 255 / 16).astype(np.uint8))
+
+
+def test_the_source_has_a_name_and_reports_its_images() -> None:
+    found, seen = find(None, Path("cache")), []
+    assert (found.name, found.identity) == ("digits", "scikit-learn load_digits")
+    found.load(image_size=8, progress=lambda *event: seen.append(event))
+    assert seen == [("digits", 1797, 1797)]

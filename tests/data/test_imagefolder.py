@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,52 @@ def test_folders_are_classes_in_alphabetical_order(root: Path) -> None:
     assert arrays.train_images[:, 0, 0, 0].tolist() == [10, 11, 12, 13, 14, 20, 21, 22, 23, 24]
     assert arrays.train_labels.tolist() == [0] * 5 + [1] * 5
     assert arrays.test_images[:, 0, 0, 0].tolist() == [110, 120] and arrays.test_labels.tolist() == [0, 1]
+
+
+def test_a_class_has_the_same_number_in_both_splits(root: Path) -> None:
+    """A third class, first by name and without test images: labels of the others move up by one in both splits."""
+    draw(root / "train" / "ant" / "b.png", 5)
+    draw(root / "train" / "ant" / "a" / "z.png", 4)
+    arrays = load(root)
+    assert arrays.class_names == ("ant", "cat", "dog")
+    assert arrays.train_images[:2, 0, 0, 0].tolist() == [4, 5] and arrays.train_labels.tolist() == [0] * 2 + [1] * 5 + [2] * 5
+    assert arrays.test_images[:, 0, 0, 0].tolist() == [110, 120] and arrays.test_labels.tolist() == [1, 2]
+
+
+def test_without_a_test_folder_each_image_keeps_its_label(root: Path) -> None:
+    arrays = load(root / "train")
+    for images, labels in ((arrays.train_images, arrays.train_labels), (arrays.test_images, arrays.test_labels)):
+        assert (images[:, 0, 0, 0] // 10 - 1).tolist() == labels.tolist() and labels.dtype == np.int64
+
+
+def test_test_comes_before_val(root: Path) -> None:
+    for name in ("cat", "dog"):
+        draw(root / "val" / name / "0.png", 200)
+    assert load(root).test_images[:, 0, 0, 0].tolist() == [110, 120]
+
+
+def test_the_size_is_height_by_width(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for number in range(5):
+            draw(tmp_path / name / f"{number}.png", number, size=(6, 4))
+    assert load(tmp_path).train_images.shape == (8, 4, 6, 3)
+    assert load(tmp_path, image_size=2).test_images.shape == (2, 2, 2, 3)
+
+
+def test_every_common_ending_is_read_in_any_case(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for number, ending in enumerate(("jpg", "JPEG", "png", "webp", "bmp", "GIF", "tif", "tiff", "ppm", "PGM")):
+            kind = "JPEG" if ending == "jpg" else "PPM" if ending in ("ppm", "PGM") else "TIFF" if ending == "tif" else ending
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.new("RGB", (2, 2)).save(tmp_path / name / f"{number}.{ending}", kind)
+    arrays = load(tmp_path)
+    assert len(arrays.train_images) + len(arrays.test_images) == 20
+
+
+def test_progress_counts_the_images_of_each_split(root: Path) -> None:
+    seen = []
+    load(root, progress=lambda *event: seen.append(event))
+    assert seen == [("decoding train images", 10, 10), ("decoding test images", 2, 2)]
 
 
 def test_val_serves_as_test(root: Path) -> None:
@@ -75,6 +122,17 @@ def test_identity_changes_with_a_file(root: Path) -> None:
     assert find(root, root).identity == before and find(root, root).name == "pets"
     draw(root / "train" / "cat" / "5.png", 15)
     assert find(root, root).identity != before
+    (root / "train" / "cat" / "5.png").unlink()
+    assert find(root, root).identity == before
+    draw(root / "test" / "dog" / "1.png", 15)
+    assert find(root, root).identity != before, "the test images count"
+    (root / "test" / "dog" / "1.png").unlink()
+    os.utime(root / "train" / "cat" / "0.png", ns=(7, 7))
+    assert find(root, root).identity != before, "many files are recognised by time, not read"
+    with pytest.raises(UnderstudyError, match="the imagefolder source needs a folder"):
+        find(None, root)
+    with pytest.raises(UnderstudyError, match=r"0\.png is a file: the imagefolder source needs a folder"):
+        find(root / "train" / "cat" / "0.png", root)
 
 
 def test_bad_folders_are_named(root: Path, tmp_path: Path) -> None:

@@ -35,6 +35,28 @@ def test_images_are_nchw_over_mapped_nhwc(tmp_path: Path) -> None:
     assert len(dataset.test) == 3
 
 
+def test_each_split_has_its_own_images_and_labels(tmp_path: Path) -> None:
+    images = np.full((4, 4, 4, 3), 200, np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None, None]
+    path = save(tmp_path / "toy.npz", x_test=images, y_test=np.array([2, 0, 1, 1]), class_names=np.array(["a", "b", "c"]))
+    dataset = load_dataset("npz", str(path), cache_dir=tmp_path / "cache")
+    test = dataset.test.open_for_final_evaluation()
+    assert dataset.train.labels.tolist() == [0, 1, 2] * 4 and dataset.train.images[:, 0, 0, 0].tolist() == list(range(12))
+    assert test.labels.tolist() == [2, 0, 1, 1] and test.images[:, 0, 0, 0].tolist() == [200, 201, 202, 203]
+    assert dataset.class_names == ("a", "b", "c") and dataset.num_classes == 3
+    assert load_dataset("npz", path, image_size=1, cache_dir=tmp_path / "cache").image_shape == (3, 1, 1)
+
+
+def test_two_classes_are_enough_even_if_one_image_has_the_second(tmp_path: Path) -> None:
+    """Only the last training image is of another class: that is enough to train on."""
+    labels = np.array([1] * 11 + [0])
+    dataset = load_dataset("npz", save(tmp_path / "toy.npz", y_train=labels, y_test=np.zeros(3, int)), cache_dir=tmp_path)
+    assert dataset.train.labels.tolist() == labels.tolist()
+    names, ones = np.array(["0", "1"]), np.ones(12, int)
+    alone = save(tmp_path / "one.npz", y_train=ones, y_test=ones[:3], class_names=names)
+    with pytest.raises(UnderstudyError, match=r"of one class \(1\): at least two"):
+        load_dataset("npz", alone, cache_dir=tmp_path)
+
+
 def test_the_second_start_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "toy.npz")
     steps: list[str] = []

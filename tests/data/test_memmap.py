@@ -1,12 +1,16 @@
+import hashlib
 import json
+import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from understudy.data.memmap import Entry, cache_key, cache_root, open_or_build
+from understudy.data.memmap import Entry, cache_key, cache_root, fingerprint, open_or_build
 from understudy.data.source import Arrays, NewArray
 from understudy.errors import UnderstudyError
 
@@ -134,3 +138,94 @@ def test_the_folder_is_the_argument_then_the_environment(tmp_path: Path, monkeyp
     monkeypatch.delenv("UNDERSTUDY_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_root().name == "understudy"
+
+
+def some_arrays(num_images: int = 5000) -> Arrays:
+    """More images than are read at a time for the digest."""
+    images = np.arange(num_images * 12).astype(np.uint8).reshape(num_images, 2, 2, 3)
+    labels = np.arange(num_images, dtype=np.int64) % 2
+    return Arrays(images, labels, images[:3], labels[:3], ("cat", "dog"))
+
+
+def test_the_fingerprint_is_sha256_over_names_shapes_and_bytes() -> None:
+    """May never move: checkpoints and caches of teacher outputs are filed under it."""
+    arrays = some_arrays()
+    digest = hashlib.sha256(b'["cat", "dog"]')
+    for name, kind in (("train_images", "uint8"), ("train_labels", "int64"), ("test_images", "uint8"), ("test_labels", "int64")):
+        array = getattr(arrays, name)
+        digest.update(f"{name} {kind} {array.shape}".encode() + array.tobytes())
+    assert fingerprint(arrays) == digest.hexdigest()
+
+
+@pytest.mark.parametrize("row", [0, 4095, 4096, 4999])
+def test_the_fingerprint_follows_every_image(row: int) -> None:
+    arrays = some_arrays()
+    before = fingerprint(arrays)
+    arrays.train_images[row, 1, 1, 2] ^= 1
+    assert fingerprint(arrays) != before
+
+
+def test_the_fingerprint_follows_labels_names_and_splits() -> None:
+    arrays = some_arrays(10)
+    swapped = Arrays(arrays.test_images, arrays.test_labels, arrays.train_images, arrays.train_labels, arrays.class_names)
+    others = [replace(arrays, class_names=("dog", "cat")), replace(arrays, test_labels=1 - arrays.test_labels), swapped]
+    others += [replace(arrays, train_labels=1 - arrays.train_labels), replace(arrays, test_images=arrays.test_images + 1)]
+    others += [replace(arrays, train_images=arrays.train_images.reshape(10, 1, 4, 3))]
+    assert len({fingerprint(other) for other in [arrays, *others]}) == 7
+
+
+def test_the_key_is_the_one_that_entries_are_filed_under() -> None:
+    for size, written in ((32, b'[1, "npz", "abc", 32]'), (None, b'[1, "npz", "abc", null]')):
+        assert cache_key("npz", "abc", size) == "npz-" + hashlib.sha256(written).hexdigest()[:32]
+
+
+def test_meta_json_describes_the_entry(tmp_path: Path) -> None:
+    entry = open_or_build(tmp_path, "k", Builder())
+    folder = tmp_path / "datasets" / "k"
+    meta = json.loads((folder / "meta.json").read_text())
+    assert (meta["format"], meta["class_names"], meta["fingerprint"]) == (1, ["cat", "dog"], fingerprint(entry.arrays))
+    assert meta["bytes"] == {path.stem: path.stat().st_size for path in folder.glob("*.npy")} and len(meta["bytes"]) == 4
+    assert entry.arrays.train_labels.dtype == entry.arrays.test_labels.dtype == np.int64
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*(f"{name}.npy" for name in meta["bytes"]), "meta.json"])
+
+
+@pytest.mark.parametrize("name", ["train_images", "train_labels", "test_images", "test_labels"])
+def test_an_entry_with_any_file_too_long_is_rebuilt(tmp_path: Path, name: str) -> None:
+    build = Builder()
+    open_or_build(tmp_path, "k", build)
+    with open(tmp_path / "datasets" / "k" / f"{name}.npy", "ab") as file:
+        file.write(b"x")
+    assert_whole(open_or_build(tmp_path, "k", build))
+    assert build.calls == 2
+
+
+def test_entries_of_other_keys_stay_apart(tmp_path: Path) -> None:
+    build = Builder()
+    open_or_build(tmp_path, "k", build)
+    open_or_build(tmp_path, "l", build)
+    assert build.calls == 2
+    leftover = tmp_path / "datasets" / "tmp-l-0123"
+    leftover.mkdir()
+    truncate(tmp_path / "datasets" / "k")
+    open_or_build(tmp_path, "k", build)
+    assert leftover.exists(), "another key's build may be under way"
+
+
+def test_the_whole_disk_may_be_filled_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, enough in ((48, True), (47, False)):  # 4 * 2 * 2 * 3 bytes for the larger split
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder, free=free: SimpleNamespace(free=free))
+        if enough:
+            assert_whole(open_or_build(tmp_path / str(free), "k", Builder()))
+        else:
+            with pytest.raises(UnderstudyError, match="the decoded train images need"):
+                open_or_build(tmp_path / str(free), "k", Builder())
+
+
+def test_data_that_cannot_be_read_is_not_reported_as_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    def fail(new_array: NewArray) -> Arrays:
+        raise OSError("page 3 is gone")
+
+    with pytest.raises(UnderstudyError, match=r"^cannot read the data: page 3 is gone$"):
+        open_or_build(tmp_path, "k", fail)
+    with pytest.raises(UnderstudyError, match="the test split is empty"):
+        open_or_build(tmp_path, "k", lambda new_array: new_array("test", (0, 2, 2, 3)))

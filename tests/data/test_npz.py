@@ -78,3 +78,57 @@ def test_the_file_must_be_one(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", GREY)
     with pytest.raises(UnderstudyError, match=r"not an .npz file"):
         load(tmp_path / "one.npy")
+
+
+def test_without_a_test_split_a_stratified_fifth_is_cut_and_labels_stay_with_their_images(tmp_path: Path) -> None:
+    labels = np.array([2, 0, 1, 0] * 5)
+    arrays = load(saved(tmp_path, images=GREY, labels=labels))
+    for images, found in ((arrays.train_images, arrays.train_labels), (arrays.test_images, arrays.test_labels)):
+        assert labels[images[:, 0, 0, 0]].tolist() == found.tolist() and found.dtype == np.int64
+    assert np.bincount(arrays.test_labels).tolist() == [2, 1, 1] and arrays.class_names == ("0", "1", "2")
+
+
+def test_images_are_resized_to_a_square_and_both_splits_alike(tmp_path: Path) -> None:
+    path = saved(tmp_path, x_train=GREY, y_train=LABELS, x_test=GREY[3:, 1:], y_test=LABELS[3:])
+    arrays = load(path, image_size=4)
+    assert arrays.train_images.shape == (20, 4, 4, 3) and arrays.test_images.shape == (17, 4, 4, 3)
+    assert arrays.train_images[:, 1, 2, 0].tolist() == list(range(20)) and arrays.test_images[0].max() == 3
+    with pytest.raises(UnderstudyError, match=r"test images of toy.npz are 5x5 pixels but the training images 5x6"):
+        load(path)
+
+
+def test_channels_last_is_the_first_guess(tmp_path: Path) -> None:
+    """Images of three lines: [N, 3, W, 3] is read with the channels last."""
+    images = np.zeros((20, 3, 5, 3), np.uint8)
+    images[:, 1, 4, 2] = 9
+    arrays = load(saved(tmp_path, images=images, labels=LABELS))
+    assert arrays.train_images.shape == (16, 3, 5, 3) and (arrays.train_images[:, 1, 4, 2] == 9).all()
+
+
+def test_channels_first_are_moved_last(tmp_path: Path) -> None:
+    images = np.zeros((20, 3, 6, 5), np.uint8)
+    images[:, 2, 1, 4] = 9
+    arrays = load(saved(tmp_path, images=images, labels=LABELS.astype(np.uint8)))
+    assert arrays.train_images.shape == (16, 6, 5, 3) and (arrays.train_images[:, 1, 4, 2] == 9).all()
+
+
+def test_a_gap_in_the_labels_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        UnderstudyError, match=r"no training image in toy.npz has label 1 though one has 2: number classes from 0 on"
+    ):
+        load(saved(tmp_path, images=GREY, labels=2 * LABELS))
+    with pytest.raises(UnderstudyError, match=r"has label 2 though one has 1000000"):
+        load(saved(tmp_path, images=GREY, labels=np.where(np.arange(20) < 4, 10**6, LABELS)))
+
+
+def test_test_labels_without_their_images_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnderstudyError, match=r"toy.npz has 3 images in x_test but 2 labels"):
+        load(saved(tmp_path, x_train=GREY, y_train=LABELS, x_test=GREY[:3], y_test=LABELS[:2]))
+
+
+def test_a_file_is_named_by_its_stem_and_recognised_by_its_content(tmp_path: Path) -> None:
+    found = find(saved(tmp_path, images=GREY, labels=LABELS), tmp_path)
+    assert found.name == "toy" and find(saved(tmp_path, images=GREY, labels=1 - LABELS), tmp_path).identity != found.identity
+    seen = []
+    found.load(progress=lambda *event: seen.append(event))
+    assert seen == [("toy.npz", 20, 20)]

@@ -1,11 +1,13 @@
 """The easiest images first, as many steps as ever, and the order of a plain run once all are shown."""
 
+import pytest
 import torch
 from tests.tiny_data import tiny_config, tiny_split
 
 from understudy.data.batches import TrainBatches
 from understudy.data.pace import Pace
 from understudy.data.views import generator_for
+from understudy.methods.schedule import Curriculum
 
 EASY_FIRST = torch.arange(23, -1, -1)
 
@@ -42,4 +44,32 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 
 
 def test_at_least_one_image_is_shown():
-    assert set(Pace(EASY_FIRST, (1e-9,)).order(0, torch.Generator()).tolist()) == {23}
+    for share in (1e-9, 0.0):
+        assert set(Pace(EASY_FIRST, (share,)).order(0, torch.Generator()).tolist()) == {23}
+
+
+@pytest.mark.parametrize(
+    ("curriculum", "counts"),
+    [
+        # Shares 0.3, 0.475, 0.65, 0.825, 1 of 24 images, rounded up; in a run of 8 epochs the rise takes 4.
+        (Curriculum(start=0.3), [8, 12, 16, 20, 24, 24, 24, 24]),
+        (Curriculum(start=0.25, over=3), [6, 12, 18, 24, 24, 24, 24, 24]),
+        (Curriculum(start=1.0), [24] * 8),
+    ],
+)
+def test_the_number_of_images_grows_epoch_by_epoch(curriculum: Curriculum, counts: list[int]):
+    pace = Pace(EASY_FIRST, curriculum.shares(8))
+    for epoch, count in enumerate(counts):
+        order = pace.order(epoch, torch.Generator().manual_seed(epoch))
+        assert set(order.tolist()) == set(EASY_FIRST[:count].tolist()) and len(order) == 24
+
+
+@pytest.mark.parametrize("count", [1, 5, 7, 12, 23, 24])
+def test_images_come_in_whole_rounds_and_the_last_is_cut_off(count: int):
+    """With 5 of 24 images: four rounds of all five, and four of a fifth round; each image four or five times."""
+    order = Pace(EASY_FIRST, (count / 24,)).order(0, torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    rounds = [torch.randperm(count, generator=generator) for _ in range(-(-24 // count))]
+    expected = 23 - torch.cat(rounds)[:24] if count < 24 else rounds[0]
+    assert torch.equal(order, expected)
+    assert set(torch.bincount(order, minlength=24)[24 - count :].tolist()) <= {24 // count, 24 // count + 1}

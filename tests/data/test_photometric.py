@@ -1,7 +1,9 @@
 """Photometric operations on whole batches of bytes: nothing at strength 0, bytes at any strength, each image its own."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from understudy.data import photometric
 
@@ -44,6 +46,75 @@ def test_what_the_operations_do() -> None:
     assert values["posterise"] == [0, 0, 128, 128], "one bit is left"
     assert values["solarise"] == [195, 155, 115, 55], "all inverted"
     assert values["stretch"] == [0, 73, 146, 255], "from 60..200 to 0..255"
+
+
+def reference(name: str, x: np.ndarray, s: float) -> np.ndarray:
+    """One image ``[H, W, 3]`` in double precision, before it is held to 0..255 and rounded."""
+    mean = x.mean()
+    if name in ("brighten", "darken"):
+        return x * (1 + 0.9 * s if name == "brighten" else 1 - 0.9 * s)
+    if name in ("contrast", "flatten"):
+        return mean + (x - mean) * (1 + 0.9 * s if name == "contrast" else 1 - 0.9 * s)
+    if name == "desaturate":
+        return (1 - s) * x + s * x.mean(axis=2, keepdims=True)
+    if name == "posterise":
+        bits = round(1 + 6 * s)
+        return x - x % 2**bits
+    if name == "solarise":
+        return np.where(x >= 256 - 256 * s, 255 - x, x)
+    low, high = x.min(axis=(0, 1)), x.max(axis=(0, 1))
+    return (1 - s) * x + s * 255 * (x - low) / (high - low)
+
+
+def tinted_pixels() -> torch.Tensor:
+    """Channels of unequal range, so that no two images, channels or axes are alike."""
+    scale, shift = torch.tensor([0.3, 0.5, 0.7]), torch.tensor([20, 60, 40])
+    return (some_pixels(5) * scale + shift).to(torch.uint8)
+
+
+@pytest.mark.parametrize("strength", [0.25, 0.6, 0.9])
+@pytest.mark.parametrize("name", NUMBER)
+def test_each_operation_equals_its_formula_image_by_image(name: str, strength: float) -> None:
+    pixels = tinted_pixels()
+    found = applied(name, pixels, strength).numpy().astype(int)
+    for before, after in zip(pixels.numpy().astype(float), found, strict=True):
+        expected = np.rint(np.clip(reference(name, before, strength), 0, 255)).astype(int)
+        assert np.abs(after - expected).max() <= 1 and (after == expected).mean() > 0.95, "a rounding apart at most"
+
+
+def test_at_full_strength_three_operations_are_pillows() -> None:
+    pixels = tinted_pixels()
+    images = [Image.fromarray(one.numpy()) for one in pixels]
+    for name, pillow, away in (
+        ("posterise", lambda image: ImageOps.posterize(image, 1), 0),
+        ("solarise", lambda image: ImageOps.solarize(image, 0), 0),
+        ("stretch", ImageOps.autocontrast, 1),  # Pillow rounds down
+    ):
+        expected = np.stack([np.asarray(pillow(image)) for image in images]).astype(int)
+        assert np.abs(applied(name, pixels, 1.0).numpy().astype(int) - expected).max() <= away, name
+
+
+@pytest.mark.parametrize("name", NUMBER)
+def test_a_stronger_operation_changes_more(name: str) -> None:
+    pixels = tinted_pixels()
+    changes = [(applied(name, pixels, s).float() - pixels.float()).abs().mean().item() for s in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)]
+    assert changes == sorted(changes) and changes[-1] > 2 * changes[1] and changes[-1] > 5
+
+
+def test_an_image_of_one_colour_is_stretched_to_black() -> None:
+    assert (applied("stretch", torch.full((1, 2, 2, 3), 90, dtype=torch.uint8), 1.0) == 0).all()
+
+
+def test_values_are_rounded_and_held_after_each_operation() -> None:
+    """200 is brightened to 255, not to 380, and that is darkened to a tenth: 25.5, which may round either way."""
+    pixel = torch.full((1, 1, 1, 3), 200, dtype=torch.uint8)
+    operations, strengths = torch.tensor([[NUMBER["brighten"], NUMBER["darken"]]]), torch.ones(1, 2)
+    assert photometric.apply(pixel, operations, strengths).flatten().tolist() in ([26] * 3, [25] * 3)
+
+
+def test_the_numbers_of_the_operations_stay() -> None:
+    """Views that are stored refer to them."""
+    assert list(NUMBER) == ["brighten", "darken", "contrast", "flatten", "desaturate", "posterise", "solarise", "stretch"]
 
 
 def test_posterise_drops_one_bit_at_least() -> None:

@@ -1,11 +1,13 @@
 import io
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from understudy.data.source import decode, decode_all, fit, identity, no_progress
+from understudy.data import source
+from understudy.data.source import decode, decode_all, existing, fit, fit_arrays, identity, in_memory, no_progress
 from understudy.errors import UnderstudyError
 
 
@@ -86,3 +88,114 @@ def test_identity_follows_content_or_else_time(tmp_path: Path) -> None:
     file.write_bytes(b"two")
     assert identity(tmp_path, [file]) != by_content
     assert identity(tmp_path, [file], by_content=False) != by_time
+
+
+def stripes(width: int, height: int) -> Image.Image:
+    """Every pixel encodes its place: red its column, green its line."""
+    y, x = np.mgrid[:height, :width].astype(np.uint8)
+    return Image.fromarray(np.stack([10 * x, 10 * y, np.zeros_like(x)], axis=2))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "resized", "corner"),
+    [
+        (10, 4, (10, 4), (3, 0)),
+        (4, 11, (4, 11), (0, 3)),
+        (14, 10, (6, 4), (1, 0)),  # 5.6 is rounded up
+        (11, 8, (6, 4), (1, 0)),  # 5.5 to the even 6
+        (10, 13, (4, 5), (0, 0)),
+        (2, 3, (4, 6), (0, 1)),  # enlarged
+    ],
+)
+def test_the_shorter_side_is_resized_and_the_centre_cut_out(
+    width: int, height: int, resized: tuple[int, int], corner: tuple[int, int]
+) -> None:
+    image, (left, top) = stripes(width, height), corner
+    expected = np.asarray(image.resize(resized, Image.Resampling.BILINEAR))[top : top + 4, left : left + 4]
+    assert np.array_equal(np.asarray(fit(image, 4)), expected)
+
+
+def test_an_image_of_the_size_is_not_touched() -> None:
+    image = stripes(4, 4)
+    assert fit(image, 4) is image
+
+
+def test_arrays_are_copied_or_fitted_one_by_one() -> None:
+    images = np.stack([np.asarray(stripes(6, 4)), np.asarray(stripes(6, 4))[::-1]])
+    same, smaller = np.zeros_like(images), np.zeros((2, 3, 3, 3), np.uint8)
+    fit_arrays(images, same)
+    fit_arrays(images, smaller)
+    assert np.array_equal(same, images)
+    for image, found in zip(images, smaller, strict=True):
+        assert np.array_equal(found, np.asarray(fit(Image.fromarray(image), 3)))
+
+
+def test_grey_is_repeated_alpha_is_dropped_and_colours_stay() -> None:
+    grey, colour = Image.new("L", (1, 1), 77), Image.new("RGBA", (1, 1), (10, 20, 30, 128))
+    palette = Image.new("RGB", (1, 1), (10, 20, 30)).quantize(2)
+    file = io.BytesIO()
+    palette.save(file, "PNG", transparency=0)
+    assert decode(encoded(grey), "x", None).tolist() == [[[77, 77, 77]]]
+    assert decode(encoded(colour), "x", None).tolist() == [[[10, 20, 30]]]
+    assert decode(file.getvalue(), "x", None).tolist() == [[[10, 20, 30]]]
+
+
+def test_a_file_is_decoded_like_its_bytes_and_fitted(tmp_path: Path) -> None:
+    stripes(9, 5).save(tmp_path / "a.png")
+    pixels = decode(tmp_path / "a.png", "a", None)
+    assert np.array_equal(pixels, decode((tmp_path / "a.png").read_bytes(), "a", None)) and pixels.shape == (5, 9, 3)
+    assert np.array_equal(decode(tmp_path / "a.png", "a", 3), np.asarray(fit(stripes(9, 5), 3)))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_progress_counts_images_up_to_all_of_them(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In tasks of 64 images, each reported when it is done."""
+    monkeypatch.setattr(source, "_WORTH_THREADS", 1)
+    monkeypatch.setattr(source, "_cores", lambda: threads)
+    seen = []
+    items = ((f"{row}", encoded(Image.new("RGB", (2, 2), (row, 0, 0)))) for row in range(150))
+    out = np.zeros((150, 2, 2, 3), np.uint8)
+    decode_all(items, out, None, lambda *event: seen.append(event), "decoding")
+    assert seen == [("decoding", 64, 150), ("decoding", 128, 150), ("decoding", 150, 150)]
+    assert out[:, 1, 1, 0].tolist() == list(range(150))
+
+
+def test_small_sets_are_recognised_by_content_and_large_ones_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = tmp_path / "a", tmp_path / "b"
+    one.write_bytes(b"xyz")
+    two.write_bytes(b"12")
+
+    def touched() -> bool:
+        before = identity(tmp_path, [one, two])
+        stat = two.stat()
+        os.utime(two, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+        return identity(tmp_path, [one, two]) != before
+
+    monkeypatch.setattr(source, "_SMALL", 5)
+    assert not touched(), "five bytes in all"
+    monkeypatch.setattr(source, "_SMALL", 4)
+    assert touched()
+
+
+@pytest.mark.parametrize("by_content", [True, False])
+def test_identity_follows_names_and_sizes(tmp_path: Path, by_content: bool) -> None:
+    one, two = tmp_path / "a", tmp_path / "b"
+    for file, content in ((one, b"xyz"), (two, b"xyz")):
+        file.write_bytes(content)
+        os.utime(file, ns=(5, 5))
+    prints = {identity(tmp_path, files, by_content) for files in ([one], [two], [one, two])}
+    two.write_bytes(b"xyzz")
+    os.utime(two, ns=(5, 5))
+    assert len(prints | {identity(tmp_path, [one, two], by_content)}) == 4
+
+
+def test_a_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    assert existing(Path("here")) == tmp_path.resolve() / "here"
+
+
+def test_memory_for_no_images_is_refused() -> None:
+    assert in_memory("train", (2, 3, 4, 3)).shape == (2, 3, 4, 3)
+    with pytest.raises(UnderstudyError, match="the train split is empty"):
+        in_memory("train", (0, 3, 4, 3))

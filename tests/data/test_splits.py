@@ -27,6 +27,31 @@ def test_each_class_keeps_its_share() -> None:
     assert val.labels.bincount().tolist() == [10, 5, 1]
 
 
+@pytest.mark.parametrize(
+    ("counts", "fraction", "cut"),
+    [
+        ([10, 15, 4], 0.1, [1, 2, 1]),  # 1.0, 1.5 and 0.4: halves are rounded up, and one image at least is cut
+        ([10, 10, 10], 0.25, [3, 3, 3]),  # 2.5
+        ([9, 100, 20], 0.16, [1, 16, 3]),  # 1.44 and 3.2 are rounded down
+        ([7, 3, 2], 0.5, [4, 2, 1]),  # 3.5, 1.5 and 1.0
+        ([5, 4, 2], 0.9, [4, 3, 1]),  # 4.5 and 3.6 would leave none; one image at least stays
+    ],
+)
+def test_the_number_cut_off_is_rounded_class_by_class(counts: list[int], fraction: float, cut: list[int]) -> None:
+    labels = np.random.default_rng(1).permutation(np.repeat([0, 1, 2], counts))
+    kept, gone = stratified_rows(labels, fraction, seed=0)
+    assert np.bincount(labels[gone], minlength=3).tolist() == cut
+    assert sorted([*kept, *gone]) == list(range(sum(counts)))
+
+
+def test_labels_need_not_count_from_0() -> None:
+    """Negative and large labels, and more than 256 classes, which do not fit one byte."""
+    labels = np.repeat([-3, 7, 1000], [4, 2, 6])
+    assert np.unique(labels[stratified_rows(labels, 0.5, seed=0)[1]], return_counts=True)[1].tolist() == [2, 1, 3]
+    many = np.tile(np.arange(300), 4)
+    assert np.bincount(many[stratified_rows(many, 0.5, seed=0)[1]]).tolist() == [2] * 300
+
+
 def test_a_rare_class_is_on_both_sides() -> None:
     train, val, _, _ = split_train_val(a_split([0] * 50 + [1, 1]), 0.01, seed=0)
     assert (train.labels == 1).sum() == (val.labels == 1).sum() == 1
@@ -47,6 +72,10 @@ def test_what_cannot_be_split_is_refused() -> None:
         split_train_val(a_split([4, 4, 4]), 0.5, seed=0)
     with pytest.raises(UnderstudyError, match="between 0 and 1"):
         split_train_val(a_split([0, 0, 1, 1]), 1.0, seed=0)
+    with pytest.raises(UnderstudyError, match="between 0 and 1, not 0"):
+        split_train_val(a_split([0, 0, 1, 1]), 0.0, seed=0)
+    with pytest.raises(UnderstudyError, match="the images to split are missing"):
+        stratified_rows(np.array([], np.int64), 0.5, seed=0)
 
 
 def test_fewer_images_keep_the_proportions_and_name_their_rows() -> None:
@@ -55,7 +84,8 @@ def test_fewer_images_keep_the_proportions_and_name_their_rows() -> None:
     assert part.labels.bincount().tolist() == [20, 10]
     assert torch.equal(part.images[:, 0, 0, 0].long(), rows)
     assert torch.equal(rows, take_fewer(whole, 30, seed=1)[1]) and not torch.equal(rows, take_fewer(whole, 30, seed=2)[1])
-    assert torch.equal(take_fewer(whole, 90, seed=1)[1], torch.arange(90))
+    everything, rows = take_fewer(whole, 90, seed=1)
+    assert everything is whole and torch.equal(rows, torch.arange(90))
 
 
 def test_more_images_than_there_are_is_refused() -> None:

@@ -53,6 +53,28 @@ def test_a_large_part_of_a_split_is_taken_by_reference_and_reads_the_same(split:
         assert torch.equal(x.images, y.images)
 
 
+def test_a_split_knows_its_bytes_and_is_copied_up_to_the_limit(split: Split, monkeypatch: pytest.MonkeyPatch):
+    assert split.num_bytes == 30 * 16 * 16 * 3
+    rows = torch.tensor([3, 1])
+    monkeypatch.setattr(dataset, "LARGEST_COPY", 2 * 16 * 16 * 3)
+    assert split.take(rows).rows is None and split.take(rows).num_bytes == 2 * 16 * 16 * 3
+    monkeypatch.setattr(dataset, "LARGEST_COPY", 2 * 16 * 16 * 3 - 1)
+    referred = split.take(rows)
+    assert torch.equal(referred.rows, rows) and referred.num_bytes == 2 * 16 * 16 * 3 and len(referred) == 2
+    monkeypatch.setattr(dataset, "LARGEST_COPY", 0)
+    assert torch.equal(referred.take(torch.tensor([1, 0])).rows, torch.tensor([1, 3]))
+
+
+def test_labels_of_a_split_taken_by_reference_are_its_own(split: Split, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dataset, "LARGEST_COPY", 0)
+    rows = torch.tensor([9, 6, 3, 29, 14])
+    batches = TrainBatches(split.take(rows), DataConfig(augment=AugmentConfig(padding=0, flip=False)), 2, 0, torch.device("cpu"))
+    assert not batches.streaming and batches.images is None
+    for batch in batches.epoch(0, batches.policy.epoch(0)):
+        assert torch.equal(batch.labels, rows[batch.index] % 4)
+        assert torch.equal(batch.images, batches.normalise(split.images.permute(0, 2, 3, 1)[rows[batch.index]]))
+
+
 def test_work_is_done_ahead_in_another_thread_in_order():
     threads = []
     made = []
@@ -69,6 +91,27 @@ def test_work_is_done_ahead_in_another_thread_in_order():
     assert next(items) == 0
     assert list(items) == [1, 2, 3, 4, 5] and made == list(range(6))
     assert all(name.startswith("ahead") for name in threads)
+
+
+@pytest.mark.parametrize("depth", [None, 0, 1, 3])
+def test_no_more_than_the_depth_is_begun_ahead(depth: int | None):
+    begun = []
+
+    def makers():
+        for i in range(8):
+            begun.append(i)
+            yield lambda i=i: 10 * i
+
+    items = ahead(makers()) if depth is None else ahead(makers(), depth=depth)
+    held = 2 if depth is None else depth
+    for number in range(8):
+        assert next(items) == 10 * number
+        assert len(begun) == min(number + held + 1, 8)
+    assert list(items) == []
+
+
+def test_fewer_items_than_the_depth_all_come():
+    assert list(ahead([lambda: "a", lambda: "b"], depth=5)) == ["a", "b"] and list(ahead([])) == []
 
 
 def test_an_exception_comes_where_its_item_would_have():

@@ -1,12 +1,14 @@
 """What training may see: validation cut from the training images, the test split sealed, a fingerprint of it all."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
 import torch
 from tests.tiny_data import tiny_config, tiny_split
 
-from understudy.data.dataset import Dataset, SealedSplit
+from understudy.data.dataset import Dataset, SealedSplit, Split
+from understudy.data.splits import split_train_val, take_fewer
 from understudy.data.training import TrainingData, prepare_data, split_dataset
 from understudy.errors import UnderstudyError
 
@@ -51,6 +53,33 @@ def test_fewer_training_images_leave_validation_as_it_is() -> None:
     assert len(fewer.train) == 12 and torch.equal(fewer.val.images, whole.val.images)
     assert torch.equal(fewer.train.images, make_dataset().train.images[fewer.rows])
     assert set(fewer.rows.tolist()) < set(whole.rows.tolist()) and fewer.fingerprint != whole.fingerprint
+
+
+def test_the_fingerprint_is_of_the_images_and_of_their_rows() -> None:
+    """By its definition: SHA-256 of the data set's fingerprint and of the rows as int64."""
+    data, _ = split_dataset(make_dataset("abc"), replace(CONFIG, train_images=12))
+    expected = hashlib.sha256(b"abc" + data.rows.to(torch.int64).numpy().tobytes()).hexdigest()
+    assert data.fingerprint == expected
+
+
+def test_a_cut_has_the_configured_share_and_seed() -> None:
+    whole = make_dataset()
+    for fraction, seed, num_val in ((0.1, 0, 3), (0.3, 0, 9), (0.3, 5, 9)):
+        data, _ = split_dataset(whole, replace(CONFIG, val_fraction=fraction, split_seed=seed))
+        train, val, rows, _ = split_train_val(whole.train, fraction, seed)
+        assert len(data.val) == num_val and torch.equal(data.val.images, val.images) and torch.equal(data.rows, rows)
+        assert torch.equal(data.train.labels, train.labels)
+    fewer, _ = split_dataset(whole, replace(CONFIG, val_fraction=0.3, split_seed=5, train_images=9))
+    assert torch.equal(fewer.rows, rows[take_fewer(train, 9, 5)[1]]) and fewer.train.labels.bincount().tolist() == [3, 3, 3]
+
+
+def test_shapes_are_channels_then_height_then_width() -> None:
+    images = torch.zeros(6, 5, 7, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+    split = Split(images, torch.arange(6) % 2)
+    dataset = Dataset("wide", split, SealedSplit(split.take(torch.arange(4))), ("a", "b"), "f")
+    assert dataset.image_shape == (3, 5, 7) and dataset.num_classes == 2 and len(dataset.test) == 4
+    data, _ = split_dataset(dataset, replace(CONFIG, val_fraction=0.4))
+    assert data.image_shape == (3, 5, 7) and data.class_names == ("a", "b") and data.name == "wide"
 
 
 def test_a_mean_for_other_channels_is_refused() -> None:

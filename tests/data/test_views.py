@@ -1,13 +1,16 @@
 """Views are a function of (seed, epoch, image), and rendering them in batches equals doing it image by image."""
 
+import hashlib
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tests.tiny_data import MEAN, STD, tiny_split
 
 from understudy.config import AugmentConfig
+from understudy.data import photometric
 from understudy.data.views import Normalise, ViewPolicy, Views, crop, mirror, render
 
 CPU = torch.device("cpu")
@@ -209,3 +212,145 @@ def test_the_seed_is_in_the_fingerprint_of_an_endless_policy_only() -> None:
     assert make_policy(endless, seed=1).fingerprint != make_policy(endless, seed=2).fingerprint
     fixed = AugmentConfig(padding=2, mix="mixup", view_seed=1)
     assert make_policy(endless, seed=1).fingerprint == make_policy(fixed, seed=2).fingerprint
+
+
+# What is drawn, number for number. Caches and resumed runs depend on it: these may never move.
+
+
+def generator(key: str) -> torch.Generator:
+    """The stream that belongs to a key: the first 63 bits of its BLAKE2b digest are the seed."""
+    seed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") // 2
+    return torch.Generator().manual_seed(seed)
+
+
+def test_crops_and_flips_are_drawn_in_this_order_from_the_stream_of_seed_and_epoch() -> None:
+    views, rng = make_policy(AugmentConfig(padding=3), seed=11, num_images=500).epoch(5), generator("views/11/5")
+    assert torch.equal(views.top, torch.randint(0, 7, (500,), generator=rng))
+    assert torch.equal(views.left, torch.randint(0, 7, (500,), generator=rng))
+    assert torch.equal(views.flip, torch.rand(500, generator=rng) < 0.5)
+    assert views.partner is views.share is views.box is views.operations is views.strengths is None
+
+
+def test_operations_are_drawn_next_with_strengths_up_to_the_magnitude() -> None:
+    config = AugmentConfig(padding=0, flip=False, randaugment=3, randaugment_magnitude=0.4)
+    views, rng = make_policy(config, seed=2, num_images=500).epoch(1), generator("views/2/1")
+    assert torch.equal(views.operations, torch.randint(0, 8, (500, 3), generator=rng))
+    assert torch.equal(views.strengths, 0.4 * torch.rand(500, 3, generator=rng))
+    assert set(views.operations.unique().tolist()) == set(range(len(photometric.OPERATIONS)))
+    assert 0.39 < views.strengths.max() <= 0.4 and views.top is views.left is views.flip is None
+
+
+def drawn_mixture(key: str, alpha: float, num_images: int) -> tuple[torch.Tensor, np.ndarray, torch.Generator]:
+    """Partners and shares of a policy that neither crops nor flips, and its generator after them."""
+    rng = generator(key)
+    partner = torch.randperm(num_images, generator=rng)
+    seed = int(torch.randint(0, 2**62, (1,), generator=rng))
+    return partner, np.random.Generator(np.random.PCG64(seed)).beta(alpha, alpha, num_images).astype(np.float32), rng
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
+def test_mixups_partner_is_a_permutation_and_its_share_a_beta_draw(alpha: float) -> None:
+    views = make_policy(AugmentConfig(padding=0, flip=False, mix="mixup", mix_alpha=alpha), seed=6).epoch(2)
+    partner, share, _ = drawn_mixture("views/6/2", alpha, 24)
+    assert torch.equal(views.partner, partner) and np.array_equal(views.share, share) and views.box is None
+
+
+def test_cutmixs_box_has_the_area_of_the_other_share_around_a_drawn_centre() -> None:
+    """On images of 6 lines and 10 columns, so that the two sides cannot stand in for each other."""
+    policy = ViewPolicy(AugmentConfig(padding=0, flip=False, mix="cutmix", mix_alpha=0.7), 6, 200, (3, 6, 10))
+    views = policy.epoch(2)
+    partner, shares, rng = drawn_mixture("views/6/2", 0.7, 200)
+    lines, columns = torch.randint(0, 6, (200,), generator=rng), torch.randint(0, 10, (200,), generator=rng)
+    assert torch.equal(views.partner, partner)
+    for image, (share, y, x) in enumerate(zip(shares, lines.tolist(), columns.tolist(), strict=True)):
+        side = np.sqrt(np.float32(1) - share)
+        half_y, half_x = int(side * np.float32(6) / np.float32(2)), int(side * np.float32(10) / np.float32(2))
+        box = [max(y - half_y, 0), max(x - half_x, 0), min(y + half_y, 6), min(x + half_x, 10)]
+        assert views.box[image].tolist() == box
+        area = (box[2] - box[0]) * (box[3] - box[1])
+        assert float(views.share[image]) == pytest.approx(1 - area / 60), "the label's share is that of the pixels shown"
+    assert (views.box[:, 0] == 0).any() and (views.box[:, 2] == 6).any(), "some boxes are clipped"
+
+
+def test_a_box_is_filled_from_the_partner_and_nothing_else() -> None:
+    images = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 5, 7, 3).contiguous().permute(0, 3, 1, 2)
+    policy = ViewPolicy(AugmentConfig(padding=0, flip=False, mix="cutmix"), 0, 3, (3, 5, 7))
+    partner, box = torch.tensor([1, 2, 0]), torch.tensor([[1, 2, 4, 6], [0, 0, 5, 7], [2, 3, 2, 5]])
+    views = Views(partner=partner, share=torch.tensor([1 - 12 / 35, 0.0, 1.0]), box=box)
+    shown = raw_render(policy, images, torch.arange(3), views)[..., 1].round().long()
+    expected = torch.zeros(3, 5, 7, dtype=torch.int64) + torch.arange(3).view(3, 1, 1)
+    expected[0, 1:4, 2:6] = 1
+    expected[1] = 2  # the third box is empty
+    assert torch.equal(shown, expected)
+
+
+def test_views_are_numbered_by_line_then_column_then_flip() -> None:
+    policy = make_policy(AugmentConfig(padding=2), num_images=3)
+    views = Views(top=torch.tensor([0, 3, 4]), left=torch.tensor([1, 1, 4]), flip=torch.tensor([False, True, True]))
+    assert policy.view_ids(views).tolist() == [2, 33, 49], "2 * (5 * top + left) + flip"
+    assert make_policy(AugmentConfig(padding=2, flip=False)).view_ids(Views(top=views.top, left=views.left)).tolist() == [
+        1,
+        16,
+        24,
+    ]
+    assert make_policy(AugmentConfig(padding=0)).view_ids(Views(flip=views.flip)).tolist() == [0, 1, 1]
+    assert make_policy(POLICIES["nothing"]).view_ids(Views()).tolist() == [0] * 24
+
+
+@pytest.mark.parametrize("config", POLICIES.values(), ids=POLICIES)
+def test_the_plain_view_is_the_image_without_augmentation(config: AugmentConfig) -> None:
+    images, policy = tiny_split().images, make_policy(config)
+    shown = raw_render(policy, images, torch.arange(24), policy.plain()).round().byte()
+    assert torch.equal(shown, images.permute(0, 2, 3, 1))
+
+
+def test_the_plain_view_has_the_number_of_the_middle_crop() -> None:
+    policy = make_policy(AugmentConfig(padding=4))
+    assert policy.view_ids(policy.plain()).tolist() == [2 * (4 * 9 + 4)] * 24
+
+
+def test_an_image_is_cropped_then_flipped_then_varied() -> None:
+    """A crop to the upper left leaves zeros there; mirrored after it, they are on the right; brightening is last."""
+    pixels = some_pixels(2)
+    config = AugmentConfig(padding=2, randaugment=1)
+    policy = ViewPolicy(config, 0, 2, (3, 5, 7))
+    top, left, flip = torch.tensor([0, 3]), torch.tensor([0, 4]), torch.tensor([True, False])
+    operations, strengths = torch.tensor([[0], [1]]), torch.tensor([[0.5], [0.5]])
+    views = Views(top=top, left=left, flip=flip, operations=operations, strengths=strengths)
+    padded = np.zeros((2, 9, 11, 3), np.uint8)
+    padded[:, 2:7, 2:9] = pixels.numpy()
+    first, second = padded[0, 0:5, 0:7][:, ::-1], padded[1, 3:8, 4:11]
+    expected = np.stack([np.minimum(np.rint(first * np.float32(1.45)), 255), np.rint(second * np.float32(0.55))])
+    shown = raw_render(policy, pixels.permute(0, 3, 1, 2), torch.arange(2), views)
+    assert np.abs(shown.numpy() - expected).max() < 1.01 and np.abs(shown.numpy() - expected).mean() < 0.05
+    assert (shown[0, :2] == 0).all() and (shown[0, :, -2:] == 0).all()
+
+
+def test_the_partner_is_varied_by_the_operations_of_the_image_it_is_mixed_into() -> None:
+    images, policy = tiny_split().images, make_policy(AugmentConfig(padding=0, flip=False, mix="mixup", randaugment=1))
+    operations, strengths = torch.tensor([[1]]), torch.tensor([[1.0]])  # darken, to a tenth
+    views = Views(partner=torch.tensor([5]), share=torch.tensor([0.25]), operations=operations, strengths=strengths)
+    identity = Normalise((0.0,) * 3, (1 / 255,) * 3, 8, CPU)
+    shown = render(images, torch.tensor([2]), views, policy, identity)
+    expected = 0.25 * (images[2] * 0.1).round() + 0.75 * (images[5] * 0.1).round()
+    torch.testing.assert_close(shown[0], expected, rtol=0, atol=1.01)  # a rounding apart
+
+
+def test_the_views_of_some_rows_are_those_rows_of_every_field() -> None:
+    whole = Views(*(torch.arange(6) + 10 * number for number in range(len(fields(Views)))))
+    part = whole[torch.tensor([4, 1])]
+    assert [getattr(part, f.name).tolist() for f in fields(Views)] == [[4 + 10 * n, 1 + 10 * n] for n in range(8)]
+    moved = whole.to(torch.device("meta"))
+    assert {getattr(moved, f.name).device.type for f in fields(Views)} == {"meta"}
+    assert all(getattr(Views().to(CPU), f.name) is None for f in fields(Views))
+
+
+def test_the_fingerprint_is_the_one_that_caches_are_filed_under() -> None:
+    """Pinned: should it move, every cache of teacher outputs on every disk is lost."""
+    finite, endless = AugmentConfig(padding=4), AugmentConfig(padding=2, mix="cutmix", randaugment=1)
+    assert (
+        ViewPolicy(finite, 0, 100, (3, 32, 32)).fingerprint == "9ad6086684a1a8febcc75e70b10329baffd8e019ae5f93715bc9356838b793ad"
+    )
+    assert (
+        ViewPolicy(endless, 3, 100, (3, 32, 32)).fingerprint == "f62b36f82a5e2f517b0a484818a5bcd869b82621986fce0d49a7fb4a8fb9f817"
+    )
