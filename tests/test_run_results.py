@@ -102,9 +102,9 @@ def test_each_student_is_compared_with_the_teacher_of_its_own_seed(done):
             for split in ("val", "test"):
                 ours, theirs = (logits_of(out, name, seed, split)[0] for name in (arm, "teacher"))
                 assert run[split]["agreement"] == pytest.approx(agreement(ours, theirs), abs=0.04)  # kept as fp16
-                assert run[split]["teacher_kl"] == pytest.approx(teacher_kl(ours, theirs), rel=2e-2, abs=1e-3)
+                assert run[split]["teacher_kl"] == pytest.approx(teacher_kl(ours, theirs), rel=5e-3, abs=1e-3)
                 others = logits_of(out, "teacher", other, split)[0]
-                told_apart += teacher_kl(ours, others) != pytest.approx(teacher_kl(ours, theirs), rel=0.1)
+                told_apart += teacher_kl(ours, others) != pytest.approx(teacher_kl(ours, theirs), rel=3e-2)
     assert told_apart > 6, "else another seed's teacher would do as well"
     for run in results["arms"]["teacher"]["runs"]:
         assert run["test"]["agreement"] is None and run["test"]["teacher_kl"] is None
@@ -223,7 +223,7 @@ def test_measuring_the_kept_weights_again_gives_the_results_figures(done):
                 assert found["agreement"] is None and found["teacher_kl"] is None
             else:
                 assert found["agreement"] == pytest.approx(tested["agreement"], abs=0.04)
-                assert found["teacher_kl"] == pytest.approx(tested["teacher_kl"], rel=2e-2, abs=1e-3)
+                assert found["teacher_kl"] == pytest.approx(tested["teacher_kl"], rel=5e-3, abs=1e-3)
     alone = evaluate_run(out / "models" / "distilled-seed1.safetensors", device="cpu")
     assert list(alone) == ["distilled-seed1"] and alone["distilled-seed1"]["agreement"] is None, "there is no teacher in one file"
     assert alone["distilled-seed1"]["nll"] == again["distilled-seed1"]["nll"]
