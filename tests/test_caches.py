@@ -1,18 +1,22 @@
 """`understudy cache`: labelling ahead leaves nothing to label, damage is found and mended, nothing else is ever deleted."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.test_experiment import config_for, images  # noqa: F401 (a fixture)
 
+from understudy import caches
 from understudy.caches import build_cache, delete_cache, find_cache, inspect_cache, list_caches, verify_cache
 from understudy.cli import main
 from understudy.config import to_yaml
 from understudy.errors import UnderstudyError
 from understudy.experiment import load_run, train_arm
+from understudy.teacher_cache import encode_rows
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,91 @@ def test_only_the_epochs_before_an_early_stop_are_labelled(run: Path, tmp_path: 
     (stopped / "config.yaml").write_text(to_yaml(replace(config, train=replace(config.train, epochs=3, stop_epoch=1))))
     first = build_cache(run, epochs=1, cache=tmp_path / "first")["labelled"]
     assert build_cache(stopped, cache=tmp_path / "stopped")["labelled"] == first > 0
+
+
+def test_every_row_is_counted_once_as_filled_empty_or_damaged(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """48 images under 18 views, in blocks of rows that do not divide them; what is cut off at the end does not count."""
+    monkeypatch.setattr(caches, "_BLOCK", 100)
+    (folder,) = (Path(f) for f in build_cache(run, all_views=True, cache=tmp_path)["folders"])
+    rows = np.memmap(folder / "views.bin", np.uint16, "r+", shape=(48 * 18, 4))
+    rows[[0, 99, 100, 500, 863]] = 0
+    rows[[1, 101, 862], 0] ^= 1
+    rows.flush()
+    entry = inspect_cache(folder)
+    assert (entry["filled"], entry["empty"], entry["damaged"]) == (48 * 18 - 8, 5, 3)
+    assert (entry["images"], entry["classes"], entry["teachers"], entry["embedding"], entry["views"]) == (48, 3, 1, 0, 18)
+    assert entry["name"] == folder.name and entry["folder"] == str(folder) and "teacher" in entry["parts"]
+    assert 0 < entry["bytes_on_disk"] <= 2 * 8192
+    with (folder / "views.bin").open("r+b") as file:
+        file.truncate(2 * 4 * 200 + 5)
+    cut = inspect_cache(folder)
+    assert (cut["filled"], cut["empty"], cut["damaged"]) == (200 - 5, 3, 2)
+    with pytest.raises(UnderstudyError, match=r"has 2 damaged rows: the next run labels them again"):
+        verify_cache(folder)
+
+
+def test_labelling_ahead_goes_epoch_by_epoch_through_the_seeds_that_matter(images: Path, tmp_path: Path):  # noqa: F811
+    data = {"source": "npz", "path": str(images), "val_fraction": 0.2, "augment": {"randaugment": 1, "padding": 1}}
+    fixed = data | {"augment": data["augment"] | {"view_seed": 0}}
+    teacher = config_for(images).teacher.model
+    per_seed = {"model": {"name": teacher.name, "options": teacher.options}, "per_seed": True}
+    quick = {"train": {"epochs": 1, "batch_size": 16}, "seeds": [2, 3]}
+    for name, changes, seeds, teachers in (
+        ("free", {"data": data}, [2, 3], [0]),
+        ("fixed", {"data": fixed}, [2], [0]),
+        ("apart", {"data": fixed, "teacher": per_seed}, [2, 3], [2, 3]),
+    ):
+        config = config_for(images, **quick | changes)
+        for seed in teachers:
+            train_arm(config, "teacher", seed, tmp_path / name, device="cpu")
+        seen: dict[str, tuple[int, int]] = {}
+        built = build_cache(
+            tmp_path / name, epochs=2, cache=tmp_path / f"{name}-cache", device="cpu",
+            progress=lambda what, done, total, seen=seen: seen.update({what: (done, total)}),
+        )  # fmt: skip
+        assert list(seen) == [f"seed {seed}, epoch {epoch}/2" for seed in seeds for epoch in (1, 2)]
+        assert built["labelled"] == 48 * 2 * len(seeds) and all(done == total > 0 for done, total in seen.values())
+        assert len(built["folders"]) == len(seeds) == len(list_caches(tmp_path / f"{name}-cache"))
+        with pytest.raises(UnderstudyError, match="endlessly many views"):
+            build_cache(tmp_path / name, all_views=True, cache=tmp_path / f"{name}-cache", device="cpu")
+
+
+def test_a_cache_whose_rows_are_sound_but_wrong_is_found_out(run: Path, tmp_path: Path):
+    (folder,) = (Path(f) for f in build_cache(run, all_views=True, cache=tmp_path)["folders"])
+    assert verify_cache(folder, run, sample=7)["compared"] == 7 and verify_cache(folder, run)["compared"] == 48
+    rows = np.memmap(folder / "views.bin", np.uint16, "r+", shape=(48 * 18, 4))
+    values = torch.from_numpy(rows[:, :3].copy().view(np.float16)).float()
+    rows[:] = encode_rows(values.roll(1, 1))
+    rows.flush()
+    assert verify_cache(folder)["filled"] == 48 * 18, "every checksum is right"
+    with pytest.raises(UnderstudyError, match=r"the teacher's outputs differ from the cache's by up to .*: delete the cache"):
+        verify_cache(folder, run)
+    rows[:] = 0
+    rows.flush()
+    assert verify_cache(folder, run) | {"compared": 0, "largest_difference": None} == verify_cache(folder, run)
+
+
+def test_a_cache_is_found_by_the_beginning_of_its_name_where_no_other_begins_so(run: Path, tmp_path: Path):
+    (folder,) = (Path(f) for f in build_cache(run, epochs=1, cache=tmp_path)["folders"])
+    twin = tmp_path / (folder.name[:6] + "-twin")
+    shutil.copytree(folder, twin)
+    (tmp_path / (folder.name[:6] + "-no-cache")).mkdir()
+    assert [entry["name"] for entry in list_caches(tmp_path)] == sorted([folder.name, twin.name])
+    with pytest.raises(UnderstudyError, match=f"^several caches begin with '{folder.name[:6]}'"):
+        find_cache(folder.name[:6], tmp_path)
+    assert find_cache(folder.name[:8], tmp_path) == folder and find_cache(str(twin)) == twin
+    on_disk = inspect_cache(twin)["bytes_on_disk"]
+    assert delete_cache(twin) == on_disk > 0 and not twin.exists()
+    assert find_cache(folder.name[:6], tmp_path) == folder
+
+
+def test_a_cache_of_an_older_version_held_one_teachers_logits(run: Path, tmp_path: Path):
+    (folder,) = (Path(f) for f in build_cache(run, epochs=1, cache=tmp_path)["folders"])
+    before = inspect_cache(folder)
+    meta = json.loads((folder / "meta.json").read_text())
+    del meta["num_teachers"], meta["embedding_dim"]
+    (folder / "meta.json").write_text(json.dumps(meta))
+    assert inspect_cache(folder) == before and before["filled"] > 0
 
 
 def test_all_views_fill_the_whole_file(run: Path, tmp_path: Path):

@@ -97,6 +97,113 @@ def test_members_take_from_the_teacher_what_they_do_not_say():
     assert chain_of(from_yaml(to_yaml(config), "copy")) == links
 
 
+def test_members_and_students_train_side_by_side_each_after_what_they_need():
+    config = load_config(
+        "digits",
+        ["teacher.members=[{}, {}]", "assistants=[{model: {name: resnet20}, method: {name: kd}}]", "method=born_again",
+         "arms.direct={name: kd, teacher: teacher}", "arms.late={name: kd, teacher: distilled}",
+         "arms.member={name: kd, teacher: member2}"],
+    )  # fmt: skip
+    links = chain_of(config)
+    assert depths(links) == {
+        "member1": 0, "member2": 0, "teacher": 1, "assistant1": 2, "baseline": 2, "direct": 2, "member": 2, "distilled-gen1": 3,
+        "distilled": 4, "late": 5,
+    }  # fmt: skip
+    assert list(links) == [
+        "teacher", "member1", "member2", "assistant1", "baseline", "distilled-gen1", "distilled", "direct", "late", "member",
+    ]  # fmt: skip
+    assert needed_by(links, "late") == ["member1", "member2", "teacher", "assistant1", "distilled-gen1", "distilled"]
+    assert needed_by(links, "member") == ["member2"] and needed_by(links, "baseline") == []
+    assert [links[arm].teacher for arm in ("late", "member", "distilled-gen1")] == ["distilled", "member2", "assistant1"]
+
+
+def test_what_kind_of_arm_each_one_is():
+    assistant = "assistants=[{model: {name: resnet20}, method: {name: kd}}]"
+    changes = ["teacher.members=[{}, {}]", assistant, "method=born_again", "arms={x: {name: kd}}"]
+    links = chain_of(load_config("digits", changes))
+    assert {arm: (link.role, link.teaches_all, link.generation) for arm, link in links.items()} == {
+        "teacher": ("teacher", True, 0), "member1": ("member", True, 0), "member2": ("member", True, 0),
+        "assistant1": ("assistant", True, 0), "baseline": ("baseline", False, 0), "distilled-gen1": ("generation", False, 1),
+        "distilled": ("distilled", False, 2), "x": ("extra", False, 0),
+    }  # fmt: skip
+    assert links["teacher"].members == ("member1", "member2") and links["teacher"].method == {"name": "ce"}
+    assert links["baseline"].method == {"name": "ce"} and links["x"].method == {"name": "kd"}
+
+
+def test_seeds_of_the_run_reach_every_arm_that_is_not_shared():
+    shared = chain_of(load_config("digits", ["teacher.seed=7", "assistants=[{model: {name: resnet20}}]"]))
+    assert {arm: link.seed_for(3) for arm, link in shared.items()} == {
+        "teacher": 7, "assistant1": 7, "baseline": 3, "distilled": 3,
+    }  # fmt: skip
+    apart = chain_of(load_config("digits", ["teacher.seed=7", "teacher.per_seed=true", "assistants=[{model: {name: resnet20}}]"]))
+    assert {link.seed_for(3) for link in apart.values()} == {3}
+    assert shared["teacher"].seed_for(0) == 7, "and seed 0 is a seed like any other"
+    zero = chain_of(load_config("digits", ["teacher.members=[{seed: 4}, {seed: 0}, {}]", "teacher.seed=5"]))
+    assert [zero[f"member{n}"].seed for n in (1, 2, 3)] == [4, 0, 7], "a seed of 0 is given, not left out"
+
+
+def test_members_may_have_stages_and_normalisation_of_their_own():
+    config = load_config(
+        "digits",
+        ["teacher.stages=[a, b]", "teacher.members=[{}, {stages: []}, {stages: [c], mean: [0, 0, 0], std: [1, 1, 1]}]"],
+    )
+    members = [chain_of(config)[f"member{n}"] for n in (1, 2, 3)]
+    assert [m.stages for m in members] == [("a", "b"), (), ("c",)]
+    assert [(m.mean, m.std) for m in members] == [(None, None), (None, None), ((0, 0, 0), (1, 1, 1))]
+
+
+def test_a_chain_has_two_generations_unless_its_method_says_otherwise():
+    assert generations_in({"name": "born_again"}) == 2 == generations_in({"name": "at+born_again"})
+    assert generations_in({"name": "born_again", "generations": 1}) == 1
+    assert generations_in({"name": "at+born_again", "generations": 5}) == 2, "a part's options are its own"
+    assert generations_in({"name": "born_again_too", "generations": 5}) == 0
+    for wrong in (0, -1, 1.5, True, "2"):
+        with pytest.raises(UnderstudyError, match="a whole number of at least 1, not"):
+            generations_in({"name": "born_again", "generations": wrong})
+
+
+def test_born_again_is_like_the_arm_it_is_taught_by():
+    config = load_config(
+        "digits",
+        ["teacher.stages=[t]", "student.stages=[s]", "teacher.train.lr=0.25", "teacher.train.stop_epoch=2", "train.lr=0.5",
+         "assistants=[{model: {name: resnet20}, stages: [a], train: {lr: 0.125}}]",
+         "arms={first: {name: born_again, generations: 1, teacher: teacher}, second: {name: born_again, generations: 1}}"],
+    )  # fmt: skip
+    links = chain_of(config)
+    assert (links["first"].model, links["first"].stages) == (config.teacher.model, ("t",))
+    assert (links["first"].train.lr, links["first"].train.stop_epoch) == (0.25, None), "trained to the end"
+    assert (links["second"].model.name, links["second"].stages, links["second"].train.lr) == ("resnet20", ("a",), 0.125)
+    assert (links["distilled"].stages, links["distilled"].train.lr) == (("s",), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "references"),
+    [
+        ({"teacher": {"model": SMALL, "per_seed": True}}, ["teacher", "baseline"]),
+        ({"teacher": {"model": SMALL}}, ["baseline"]),
+        ({"teacher": {"model": SMALL, "per_seed": True, "train": {"epochs": 2}}, "student": {"model": SMALL}},
+         ["teacher", "baseline"]),
+    ],
+)  # fmt: skip
+def test_what_is_born_again_is_compared_with_plain_training_of_the_same_network_for_as_many_seeds(
+    images: Path,  # noqa: F811
+    tmp_path: Path,
+    changes: dict[str, Any],
+    references: list[str],
+):
+    """The teacher, where there is one for each seed; the baseline, where the student is trained just like it; else nothing."""
+    again = {"name": "born_again", "generations": 1}
+    config = config_for(images, train=QUICK, seeds=[5], method=again, arms={"taught": {"name": "kd"}}, **changes)
+    results = run(config, tmp_path / "run")
+    assert [comparison["reference"] for comparison in results["comparisons"]] == references
+    for comparison in results["comparisons"]:
+        ours, theirs = (
+            results["arms"][name]["runs"][0]["test"]["accuracy"] for name in (comparison["arm"], comparison["reference"])
+        )
+        assert comparison["gains"] == pytest.approx([ours - theirs])
+        assert comparison["verdict"].endswith("(against teacher)") == (comparison["reference"] == "teacher")
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

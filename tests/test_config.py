@@ -6,6 +6,7 @@ import pytest
 
 from understudy.config import (
     DataConfig,
+    MemberConfig,
     RunConfig,
     TrainConfig,
     apply_override,
@@ -75,6 +76,86 @@ def test_a_value_that_does_not_fit_gets_one_line_with_its_path(override: str, pa
     with pytest.raises(UnderstudyError, match=reason) as caught:
         load_config("digits", [override])
     assert path in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "allowed", "refused"),
+    [
+        ("data.augment.padding", "0", "-1"),
+        ("data.augment.mix_alpha", "1e-6", "0"),
+        ("data.augment.randaugment", "0", "-1"),
+        ("data.augment.randaugment_magnitude", "0", "-1e-6"),
+        ("data.augment.randaugment_magnitude", "1", "1.000001"),
+        ("data.val_fraction", "1e-6", "0"),
+        ("data.val_fraction", "0.999999", "1"),
+        ("data.train_images", "2", "1"),
+        ("data.std", "[1e-6, 1, 1]", "[1, 1, 0]"),
+        ("data.mean", "[0, 0, 0]", "[0, 0]"),
+        ("train.epochs", "8", "0"),
+        ("train.stop_epoch", "8", "9"),
+        ("train.stop_epoch", "1", "0"),
+        ("train.batch_size", "1", "0"),
+        ("train.lr", "1e-9", "0"),
+        ("train.weight_decay", "0", "-1e-9"),
+        ("train.warmup_fraction", "0", "-1e-9"),
+        ("train.warmup_fraction", "0.999999", "1"),
+        ("train.step_epochs", "1", "0"),
+        ("train.label_smoothing", "0", "-1e-9"),
+        ("train.label_smoothing", "0.999999", "1"),
+        ("train.ema_decay", "0", "-1e-9"),
+        ("train.ema_decay", "0.999999", "1"),
+        ("train.grad_clip", "0", "-1e-9"),
+        ("seeds", f"[{2**62 - 1}]", f"[{2**62}]"),
+        ("seeds", f"[-{2**62 - 1}, 0]", f"[-{2**62}, 0]"),
+        ("arms", "{mine: {name: kd}}", "{mine: {temperature: 2}}"),
+        ("arms", "{my_baseline: {name: kd}}", "{baseline: {name: kd}}"),
+        ("arms", "{distilled2: {name: kd}}", "{distilled: {name: kd}}"),
+        ("teacher.members", "[{weight: 0}, {weight: 1}]", "[{weight: 0}, {weight: 0}]"),
+        ("teacher.members", "[{weight: 1e30}, {}]", "[{weight: .inf}, {}]"),
+        ("teacher.members", "[{}, {mean: [0], std: [1]}]", "[{}, {mean: [0], std: [1, 1]}]"),
+        ("teacher.members", "[{}, {mean: [0], std: [1e-6]}]", "[{}, {mean: [0], std: [0]}]"),
+        ("teacher.members", "[{}, {}]", "[{}]"),
+        ("teacher.members", "[{train: {epochs: 1}}, {}]", "[{train: {epochs: 0}}, {}]"),
+        ("assistants", "[{model: {name: a}, train: {epochs: 1}}]", "[{model: {name: a}, train: {epochs: 0}}]"),
+        ("assistants", "[{model: {name: a}, method: {name: at}}]", "[{model: {name: a}, method: {beta: 1}}]"),
+        ("method", "{name: at}", "{beta: 1}"),
+    ],
+)
+def test_a_bound_is_where_it_says(key: str, allowed: str, refused: str) -> None:
+    load_config("digits", [f"{key}={allowed}"])
+    with pytest.raises(UnderstudyError):
+        load_config("digits", [f"{key}={refused}"])
+
+
+def test_the_defaults_are_what_recipes_that_leave_them_out_rely_on() -> None:
+    config = to_mapping(RunConfig())
+    assert config["train"] == {
+        "epochs": 15, "stop_epoch": None, "batch_size": 128, "drop_last": False, "optimizer": "adamw", "lr": 5e-3,
+        "weight_decay": 1e-2, "decay_norms": True, "momentum": 0.9, "schedule": "onecycle", "warmup_fraction": 0.2,
+        "step_epochs": 5, "step_milestones": [], "step_gamma": 0.5, "label_smoothing": 0.0, "grad_clip": 0.0, "ema_decay": 0.0,
+        "precision": "auto", "channels_last": True, "compile": "off", "keep": "last",
+    }  # fmt: skip
+    assert config["data"] == {
+        "source": "digits", "path": None, "image_size": None, "val_fraction": 0.1, "train_images": None, "split_seed": 0,
+        "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25],
+        "augment": {"padding": 4, "flip": True, "mix": "none", "mix_alpha": 1.0, "randaugment": 0,
+                    "randaugment_magnitude": 0.5, "view_seed": None},
+    }  # fmt: skip
+    assert config["teacher"] == {
+        "model": {"name": "founding_teacher", "options": {}}, "train": {}, "path": None, "per_seed": False, "seed": 0,
+        "min_accuracy": None, "outputs": "auto", "mean": None, "std": None, "stages": [], "members": [],
+    }  # fmt: skip
+    assert config["student"] == {"model": {"name": "founding_student", "options": {}}, "stages": []}
+    assert config["benchmark"] == {"batch_sizes": [1, 128], "threads": 1, "repeats": 30, "warmup": 5}
+    rest = {key: config[key] for key in ("name", "assistants", "method", "arms", "seeds", "reference")}
+    assert rest == {"name": "run", "assistants": [], "method": {"name": "kd"}, "arms": {}, "seeds": [0, 1, 2], "reference": {}}
+    assert MemberConfig() == MemberConfig(
+        model=None, train={}, path=None, seed=None, weight=1.0, mean=None, std=None, stages=None
+    )
+
+
+def test_the_epochs_that_are_run_end_at_the_early_stop() -> None:
+    assert TrainConfig(epochs=7).epochs_run == 7 and TrainConfig(epochs=7, stop_epoch=2).epochs_run == 2
 
 
 def test_the_line_says_what_was_given() -> None:
@@ -165,6 +246,55 @@ def test_the_teacher_trains_as_the_student_but_for_its_own_fields() -> None:
     config = load_config("digits", ["train.batch_size=32", "teacher.train.epochs=1", "teacher.train.lr=1e-2"])
     assert (config.teacher_train.epochs, config.teacher_train.lr, config.teacher_train.batch_size) == (1, 1e-2, 32)
     assert config.train.epochs == 8, "and the student is not touched"
+
+
+def test_members_lie_over_the_teacher_and_the_teacher_over_the_student() -> None:
+    config = load_config(
+        "digits",
+        ["train.batch_size=32", "train.lr=0.1", "teacher.train={epochs: 3, lr: 0.2, grad_clip: 1}",
+         "teacher.members=[{}, {train: {lr: 0.3, momentum: 0.5}}]",
+         "assistants=[{model: {name: a}}, {model: {name: b}, train: {lr: 0.4}}]"],
+    )  # fmt: skip
+    shown = [(t.batch_size, t.epochs, t.lr, t.grad_clip, t.momentum) for t in map(config.member_train, (0, 1))]
+    assert shown == [(32, 3, 0.2, 1, 0.9), (32, 3, 0.3, 1, 0.5)]
+    assistants = [(t.batch_size, t.epochs, t.lr, t.grad_clip) for t in map(config.assistant_train, (0, 1))]
+    assert assistants == [(32, 8, 0.1, 0), (32, 8, 0.4, 0)], "the teacher's own fields are not theirs"
+
+
+def test_a_teachers_file_is_given_in_short_and_keeps_its_network() -> None:
+    config = load_config("digits", ["teacher.model.name=resnet8", "teacher=kept.safetensors"])
+    assert (config.teacher.path, config.teacher.model.name) == ("kept.safetensors", "resnet8")
+    values: dict = {}
+    apply_override(values, "teacher=kept.safetensors")
+    assert values == {"teacher": {"path": "kept.safetensors"}}
+    whole = load_config("digits", ["teacher={model: {name: resnet8}, seed: 4}"])
+    assert (whole.teacher.seed, whole.teacher.path, whole.teacher.model.name) == (4, None, "resnet8")
+
+
+def test_only_another_methods_name_drops_the_options() -> None:
+    values: dict = {"method": {"name": "kd", "alpha": 0.5}, "arms": {"mine": {"name": "kd", "alpha": 0.5}}}
+    apply_override(values, "arms.mine.name=at")
+    assert values["arms"]["mine"] == {"name": "at", "alpha": 0.5}, "of an arm its own options stay"
+    apply_override(values, "method={name: at, beta: 2}")
+    assert values["method"] == {"name": "at", "beta": 2}
+    apply_override(values, "method.name=at")
+    assert values["method"] == {"name": "at", "beta": 2}
+    apply_override(values, "method.stages.first.deep=1")
+    assert values["method"]["stages"] == {"first": {"deep": 1}}, "sections that are not there are made"
+
+
+def test_a_recipes_own_name_wins_over_its_files(tmp_path: Path) -> None:
+    assert load_config(recipe_file(tmp_path, "name: theirs")).name == "theirs"
+    assert load_config(recipe_file(tmp_path, "seeds: [1]"), ["method.temperature=2"]).method == {"name": "kd", "temperature": 2}
+
+
+def test_an_error_in_a_list_names_its_place() -> None:
+    with pytest.raises(UnderstudyError, match=r"^unknown key teacher\.members\.1\.model\.nme: did you mean .*model\.name\?$"):
+        load_config("digits", ["teacher.members=[{}, {model: {nme: a}}]"])
+    with pytest.raises(UnderstudyError, match=r"^teacher\.members\.1\.weight: .*, not 'much'$"):
+        load_config("digits", ["teacher.members=[{}, {weight: much}]"])
+    with pytest.raises(UnderstudyError, match=r"^train\.epochs: .*, not 'x'$"):
+        parse(TrainConfig, {"epochs": "x"}, "train")
 
 
 def test_the_teachers_own_fields_are_checked_as_well() -> None:

@@ -10,6 +10,8 @@ from tests.tiny_data import tiny_data, tiny_net
 import understudy
 from understudy.errors import UnderstudyError
 from understudy.methods import kd_loss, method_config
+from understudy.methods.dml import fresh_copy
+from understudy.train import generation_seed
 
 QUICK = {"epochs": 2, "batch_size": 16, "lr": 1e-2, "precision": "fp32", "device": "cpu", "outputs": "live"}
 
@@ -49,6 +51,31 @@ def test_the_founding_loss_has_the_options_of_its_own():
     losses, logits = method.eval()(batch, answer)
     torch.testing.assert_close(losses["kd"], 0.3 * kd_loss(logits, answer.logits, 2.0))
     torch.testing.assert_close(losses["ce"], 0.7 * torch.nn.functional.cross_entropy(logits, batch.labels))
+
+
+def test_a_chain_of_calls_ends_with_the_bits_of_its_generations_trained_one_by_one():
+    """Generation k learns from generation k - 1; only the first learns from the teacher that is given."""
+    options = {"name": "born_again", "alpha": 0.8}
+    chain = understudy.distill(tiny_net(3), tiny_net(4), tiny_data(), options | {"generations": 3}, seed=2, **QUICK)
+
+    teacher, taught = tiny_net(3), []
+    for generation in (1, 2, 3):
+        student = tiny_net(4)
+        if generation < 3:  # the last one is the student that was given, the others are fresh copies of it
+            torch.manual_seed(generation_seed(2, generation))
+            student = fresh_copy(student)
+        teacher = understudy.distill(teacher, student, tiny_data(), options | {"generations": 1}, seed=2, **QUICK).network
+        taught.append(teacher)
+    expected = taught[-1].state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in chain.network.state_dict().items())
+    of_the_first = understudy.distill(tiny_net(3), tiny_net(4), tiny_data(), options | {"generations": 1}, seed=2, **QUICK)
+    assert not torch.equal(of_the_first.network.conv.weight, expected["conv.weight"]), "else any teacher would do"
+
+
+def test_each_generation_starts_from_a_seed_of_its_own():
+    seeds = {generation_seed(seed, generation) for seed in (0, 1) for generation in range(4)}
+    assert len(seeds) == 8 and generation_seed(5, 0) == 5, "generation 0 is the run's own seed"
+    assert generation_seed(1, 2) == generation_seed(1, 2)
 
 
 @pytest.mark.parametrize("generations", [0, -1, 1.5])

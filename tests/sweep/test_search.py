@@ -141,6 +141,69 @@ def test_the_median_pruner_ends_what_lags_behind(tmp_path: Path):
     search.close()
 
 
+def test_a_logarithmic_range_is_drawn_by_ratios(tmp_path: Path):
+    """Of a range over four decades half of the draws lie below the middle one; of equal differences one in a hundred would."""
+    plan = make_plan(make_space({"train.lr": "log:1e-4..1.0", "train.epochs": "log:1..10000"}), "random", "none", 10, 3)
+    search = join(tmp_path, plan)
+    drawn = drain(search)
+    search.close()
+    assert sum(v["train.lr"] < 1e-2 for v in drawn) >= 2 and sum(v["train.epochs"] < 100 for v in drawn) >= 2
+    (tmp_path / "plain").mkdir()
+    search = join(tmp_path / "plain", make_plan(make_space({"train.lr": "0.0001..1.0"}), "random", "none", 6, 3))
+    assert sum(v["train.lr"] < 1e-2 for v in drain(search)) <= 1
+    search.close()
+
+
+def test_the_median_pruner_lets_three_trials_come_through_and_a_fifth_of_the_epochs_pass(tmp_path: Path):
+    plan = make_plan(make_space({"train.lr": "0.1..0.9"}), "random", "median", 5, 10)
+    search = join(tmp_path, plan)
+    for accuracy in (0.8, 0.1, 0.9):
+        taken = search.take()
+        assert not any(search.report(taken, epoch, accuracy) for epoch in range(10)), "fewer than three are through"
+        search.complete(taken, [], accuracy)
+    bad = search.take()
+    assert [search.report(bad, epoch, 0.2) for epoch in range(4)] == [False, False, True, True]
+    search.give_up(bad, "pruned", "too low", [])
+    good = search.take()
+    assert not any(search.report(good, epoch, 0.85) for epoch in range(10)), "above the median"
+    search.close()
+
+
+def test_without_a_pruner_no_trial_ends_early(tmp_path: Path):
+    search = join(tmp_path, make_plan(make_space({"train.lr": "0.1..0.9"}), "random", "none", 5, 10))
+    for accuracy in (0.9, 0.9, 0.9, 0.9, 0.0):
+        taken = search.take()
+        assert not any(search.report(taken, epoch, accuracy) for epoch in range(10))
+        search.complete(taken, [], accuracy)
+    search.close()
+
+
+def test_what_is_known_of_a_trial_is_its_state_runs_and_reason(tmp_path: Path):
+    search = join(tmp_path)
+    done, failed, pruned, running = (search.take() for _ in range(4))
+    runs = [{"seed": 0, "val": {"accuracy": 0.25}}]
+    search.complete(done, runs * 2, 0.25)
+    search.give_up(failed, "failed", "no luck", [])
+    search.give_up(pruned, "pruned", "too low", runs)
+    assert [(r.number, r.state, r.reason, r.runs, r.value) for r in search.records()] == [
+        (0, "complete", None, runs * 2, 0.25), (1, "failed", "no luck", [], None), (2, "pruned", "too low", runs, None),
+        (3, "running", None, [], None),
+    ]  # fmt: skip
+    assert running.number == 3 and search.left() == 1 and search.take() is None
+    search.note("teacher", "abc")
+    assert search.noted()["teacher"] == "abc"
+    search.close()
+
+
+@pytest.mark.parametrize(("values", "told"), [([1.0, 2.0, 3.0], False), ([0.5] * 4, False), ([0.5] * 3 + [0.6], True)])
+def test_importance_needs_four_trials_that_differ(tmp_path: Path, values: list[float], told: bool):
+    search = join(tmp_path)
+    for value in values:
+        search.complete(search.take(), [], value)
+    assert (search.importance() is not None) == told
+    search.close()
+
+
 def test_importance_names_what_matters(tmp_path: Path):
     plan = make_plan(make_space({"train.lr": [1.0, 2.0, 3.0], "method.temperature": [1, 2]}), "grid", "none", None, 3)
     search = join(tmp_path, plan)
@@ -184,3 +247,9 @@ def test_passwords_are_hidden():
 def test_plans_that_make_no_sense_are_refused(search: str, pruner: str, trials: int | None, says: str):
     with pytest.raises(UnderstudyError, match=says):
         make_plan(GRID.space, search, pruner, trials, 3)
+
+
+def test_a_plan_has_as_many_trials_as_there_are_cells_or_were_asked_for():
+    assert make_plan(GRID.space, "grid", "none", None, 3) == make_plan(GRID.space, "grid", "none", 4, 3) == GRID
+    assert (GRID.trials, GRID.epochs, GRID.search, GRID.pruner) == (4, 3, "grid", "none")
+    assert make_plan(GRID.space, "random", "median", 1, 5) == Plan(GRID.space, "random", "median", 1, 5)

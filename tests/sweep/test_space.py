@@ -12,6 +12,7 @@ from understudy.sweep.space import (
     Range,
     check_space,
     configured,
+    describe,
     grid_cells,
     label,
     make_space,
@@ -33,6 +34,15 @@ CONFIG = small_config(Path("nowhere.npz"))
         ("method.alpha=0.1..0.9", Range("method.alpha", "float", 0.1, 0.9)),
         ("train.lr=log:1e-4..1e-2", Range("train.lr", "float", 1e-4, 1e-2, True)),
         ("train.batch_size=log:16..256", Range("train.batch_size", "int", 16, 256, True)),
+        ("train.epochs=1..2", Range("train.epochs", "int", 1, 2, False)),
+        ("data.augment.view_seed=-3..+4", Range("data.augment.view_seed", "int", -3, 4)),
+        ("train.lr=1..2.5", Range("train.lr", "float", 1.0, 2.5)),
+        ("train.lr= 1e-3..1 ", Range("train.lr", "float", 1e-3, 1.0)),
+        ("train.lr=log:1e-6..1", Range("train.lr", "float", 1e-6, 1.0, True)),
+        ("student.options={a: [1, 2], b: 3},{a: 4}", Choice("student.options", ({"a": [1, 2], "b": 3}, {"a": 4}))),
+        ("""method.name="a,b",'c,d',e""", Choice("method.name", ("a,b", "c,d", "e"))),
+        ("""method.name="it's, so",x""", Choice("method.name", ("it's, so", "x"))),
+        ("train.stop_epoch=null,2", Choice("train.stop_epoch", (None, 2))),
     ],
 )
 def test_dimensions_are_read(text: str, dimension: Choice | Range):
@@ -54,6 +64,10 @@ def test_one_value_stays_a_plain_override(text: str):
         ("train.lr=log:fast", "write it as train.lr=log:1e-4..1e-2"),
         ("train.lr=1,,2", "a value is missing"),
         ("train.lr=1,1.0", "given twice"),
+        ("train.lr=1,2,1", "given twice"),
+        ("train.epochs=6..5", "from a smaller number to a larger"),
+        ("train.lr=1,2,", "a value is missing"),
+        ("train.lr=log:-1..1", "begins above 0"),
     ],
 )
 def test_malformed_dimensions_are_refused(text: str, says: str):
@@ -75,12 +89,38 @@ def test_malformed_dimensions_are_refused(text: str, says: str):
         ({"train.lr": [1e-3, -1.0]}, "train.lr must be above 0"),
         ({"train.lr": "0.0..1.0"}, "train.lr must be above 0"),
         ({"method.name": ["dkd", "kd"], "method.beta": [1, 2]}, "method.beta"),
+        ({"train.label_smoothing": "0.0..1.0"}, r"train.label_smoothing must lie in \[0, 1\)"),
+        ({"train.lr": "0.1..1.0", "train.grad_clip": [0, -1]}, "train.grad_clip must be at least 0"),
+        ({"train.lr": [1e-3, 1e-2], "train.label_smoothing": [0.5, 1.0]}, "train.label_smoothing must lie"),
+        ({"reference.x": [1, 2]}, "does not change"),
         ({}, "nothing to sweep"),
     ],
 )
 def test_what_the_trials_share_and_what_the_recipe_refuses_cannot_be_swept(space: dict[str, Any], says: str):
     with pytest.raises(UnderstudyError, match=says):
         check_space(CONFIG, make_space(space))
+
+
+def test_a_space_is_given_as_lists_or_as_text_or_as_dimensions():
+    space = make_space({"train.lr": "log:1e-4..1e-2", "method.alpha": "0.1,0.9", "train.epochs": [2, 3]})
+    assert space == (
+        Range("train.lr", "float", 1e-4, 1e-2, True), Choice("method.alpha", (0.1, 0.9)), Choice("train.epochs", (2, 3)),
+    )  # fmt: skip
+    assert make_space(list(space)) == space
+    with pytest.raises(UnderstudyError, match=r"^train.lr=0.1 is one value: give several"):
+        make_space({"train.lr": "0.1"})
+    with pytest.raises(UnderstudyError, match=r"^train.lr has one value: give several"):
+        make_space({"train.lr": [0.1]})
+    with pytest.raises(UnderstudyError, match=r"^train\.lr is swept twice"):
+        make_space([space[0], space[1], space[0]])
+
+
+def test_a_space_is_described_in_plain_values():
+    space = make_space({"train.step_milestones": [[1], [2]], "train.epochs": "log:1..9"})
+    assert describe(space) == [
+        {"key": "train.step_milestones", "values": [[1], [2]], "kind": "choice"},
+        {"key": "train.epochs", "kind": "int", "low": 1, "high": 9, "log": True},
+    ]
 
 
 def test_a_key_is_swept_once():
@@ -139,6 +179,25 @@ def test_a_trial_is_the_recipe_with_its_values_and_the_recipes_teacher():
     assert changed.student == CONFIG.student
 
 
+def test_the_assistants_and_the_teacher_train_as_in_the_recipe_whatever_is_swept():
+    """``train`` is their default as well, but they are trained once for all trials."""
+    own = {"model": {"name": "resnet8"}, "train": {"batch_size": 5}}
+    config = small_config(Path("nowhere.npz"), assistants=[own, {"model": {"name": "resnet8"}}])
+    changed = configured(config, {"train.lr": 0.5, "train.epochs": 9})
+    assert (changed.train.lr, changed.train.epochs) == (0.5, 9)
+    for number in (0, 1):
+        assert changed.assistant_train(number) == config.assistant_train(number)
+    assert changed.assistant_train(0).batch_size == 5 and changed.teacher_train == config.teacher_train
+
+
+def test_values_keep_their_kind_on_their_way_into_the_recipe():
+    changed = configured(CONFIG, {"train.stop_epoch": None, "train.step_milestones": [1, 2], "data.augment.flip": False})
+    assert (changed.train.stop_epoch, changed.train.step_milestones, changed.data.augment.flip) == (None, (1, 2), False)
+    whole = configured(CONFIG, {"method": {"name": "dkd", "nckd_weight": 2}, "train.optimizer": "sgd"})
+    assert whole.method == {"name": "dkd", "nckd_weight": 2} and whole.train.optimizer == "sgd"
+    assert configured(CONFIG, {}).train == CONFIG.train
+
+
 def test_another_method_drops_the_recipes_options_whatever_the_order_of_the_values():
     config = small_config(Path("nowhere.npz"), method={"name": "kd", "alpha": 0.5})
     changed = configured(config, {"method.temperature": 2, "method.name": "dkd"})
@@ -149,11 +208,15 @@ def test_a_grid_has_every_combination_once():
     cells = grid_cells(make_space({"train.epochs": "1..3", "method.alpha": [0.1, 0.9]}))
     assert len(cells) == 6 == len({tuple(c.items()) for c in cells})
     assert cells[:2] == [{"train.epochs": 1, "method.alpha": 0.1}, {"train.epochs": 1, "method.alpha": 0.9}]
-    with pytest.raises(UnderstudyError, match="a grid cannot walk through"):
-        grid_cells(make_space({"train.lr": "0.1..0.9"}))
+    assert [c["train.epochs"] for c in cells[::2]] == [1, 2, 3], "both ends"
+    for text in ("0.1..0.9", "log:1..9"):
+        with pytest.raises(UnderstudyError, match="a grid cannot walk through"):
+            grid_cells(make_space({"train.lr": text}))
 
 
 def test_values_are_shown_on_a_line_and_told_apart_from_the_methods():
     values = {"method.name": "kd", "train.lr": 0.00123456, "train.step_milestones": [1, 2]}
     assert label(values) == "method.name=kd train.lr=0.001235 train.step_milestones=[1, 2]"
+    assert label({"a": None, "b": True, "c": "x", "d": 2, "e": {"f": 1}}) == 'a=null b=true c=x d=2 e={"f": 1}'
+    assert plain_values({"method": {"name": "at"}, "methods": 1, "student.method": 2}) == {"methods": 1, "student.method": 2}
     assert plain_values(values) == {"train.lr": 0.00123456, "train.step_milestones": [1, 2]}
