@@ -10,7 +10,6 @@ a GPU alone, is called from Python.
 
 import argparse
 import csv
-import json
 import os
 import subprocess
 import sys
