@@ -1,6 +1,7 @@
 """Put the tables of the benchmarks' JSON files between the markers of docs/performance.md.
 
-``python benchmarks/fill_docs.py FOLDER`` reads ``FOLDER/NAME.json`` for each ``<!-- measured: NAME -->`` and replaces what
+``python benchmarks/fill_docs.py FOLDER`` reads ``FOLDER/NAME.json`` for each ``<!-- measured: NAME
+-->`` and replaces what
 stands between it and the next ``<!-- end -->``. A marker without a file keeps what it has.
 """
 
@@ -25,7 +26,8 @@ def as_markdown(result: Mapping[str, Any]) -> str:
     text += f"\n\n{result['meaning'][0].upper()}{result['meaning'][1:]}: "
     text += ", ".join(f"{name} **{value:.3f}**" for name, value in ratios.items()) + ".\n"
     return text + (
-        f"`{result['command']}` on {hardware['cpu']}, {hardware['cores']} cores, torch {versions['torch']}, "
+        f"`{result['command']}` on {hardware['cpu']}, {hardware['cores']} cores, "
+        f"torch {versions['torch']}, "
         f"load {result['settings']['load_average_before']:.1f} before it.\n"
     )
 
@@ -45,7 +47,10 @@ def main() -> None:
     """Fill docs/performance.md from the folder named on the command line."""
     if len(sys.argv) != 2:
         sys.exit("usage: python benchmarks/fill_docs.py FOLDER")
-    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in Path(sys.argv[1]).glob("*.json")}
+    results = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in Path(sys.argv[1]).glob("*.json")
+    }
     DOCUMENT.write_text(fill(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
     print(f"filled {DOCUMENT} from {', '.join(sorted(results)) or 'nothing'}")
 

@@ -1,9 +1,14 @@
-"""K students trained together against one after the other: in turns, stacked, or by torch.func.vmap (founding student).
+"""K students trained together against one after the other: in turns, stacked, or by torch.func.vmap
+(founding student).
 
-All listen to a kept teacher (``kd``) and are shown the same views; ``live`` contenders run the founding teacher in every step, as
-methods that read feature maps must. On CUDA where there is one, else one CPU thread. An epoch is all that a backend does,
-validation (on two images) included, but no checkpoint. On CUDA epochs are longer, as launching is what is measured there, and
-there are further contenders: fp32 one after the other, and the stack with whatever kernels are fastest, whose sums may be added
+All listen to a kept teacher (``kd``) and are shown the same views; ``live`` contenders run the
+founding teacher in every step, as
+methods that read feature maps must. On CUDA where there is one, else one CPU thread. An epoch is
+all that a backend does,
+validation (on two images) included, but no checkpoint. On CUDA epochs are longer, as launching is
+what is measured there, and
+there are further contenders: fp32 one after the other, and the stack with whatever kernels are
+    fastest, whose sums may be added
 in any order (a run keeps to those that give the same bits again).
 """
 
@@ -18,34 +23,48 @@ import our_loop
 import torch
 from torch.nn import functional as F
 
-from understudy.config import TrainConfig
-from understudy.data.training import TrainingData
-from understudy.loop import make_fabric, train_epochs, train_steps
+from understudy.config.schema import TrainConfig
+from understudy.data.prepare import TrainingData
+from understudy.execution.fused.interleaved import (
+    SharedBatches,
+    SharedTeacher,
+    StepwiseRun,
+    round_robin_epoch,
+)
+from understudy.execution.fused.stack import epoch_stacked
+from understudy.execution.fused.student import StackedStudent
 from understudy.methods import build_method, method_config
 from understudy.methods.base import Method, MethodContext
-from understudy.sweep.interleaved import SharedBatches, SharedTeacher, Turns, epoch_in_turns
-from understudy.sweep.stacked import epoch_stacked
-from understudy.sweep.stacked_student import StackedStudent
-from understudy.teachers import Teacher
+from understudy.teachers.base import Teacher
+from understudy.training.device import make_fabric
+from understudy.training.loop import train_epochs, train_steps
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BF16 = our_loop.PRECISION == "bf16" or DEVICE.type == "cuda"
-"""Whether the machine multiplies bf16 at speed: the others then train in bf16 too, as a run would."""
+"""Whether the machine multiplies bf16 at speed: the others then train in bf16, as a run would."""
 STUDENT = "founding_student"
 
 
 def settings(batch_size: int, precision: str) -> TrainConfig:
     """Constant rate and no end, so that an epoch is like any other."""
-    return TrainConfig(epochs=100_000, batch_size=batch_size, schedule="constant", lr=1e-3, precision=precision)  # type: ignore[arg-type]
+    return TrainConfig(
+        epochs=100_000, batch_size=batch_size, schedule="constant", lr=1e-3, precision=precision
+    )  # type: ignore[arg-type]
 
 
 def methods(count: int, data: TrainingData) -> list[Method]:
     """Students of different weights, each in a soft-label loss of its own temperature and alpha."""
     built = []
     for number in range(count):
-        options = {"name": "kd", "temperature": 1.0 + number % 5, "alpha": 0.1 + 0.2 * (number // 5 % 5)}
+        options = {
+            "name": "kd",
+            "temperature": 1.0 + number % 5,
+            "alpha": 0.1 + 0.2 * (number // 5 % 5),
+        }
         student = our_loop.network(STUDENT, number).to(DEVICE)
-        context = MethodContext(our_loop.NUM_CLASSES, data.train.labels, 1, 0.0, our_loop.EXAMPLE, our_loop.EXAMPLE)
+        context = MethodContext(
+            our_loop.NUM_CLASSES, data.train.labels, 1, 0.0, our_loop.EXAMPLE, our_loop.EXAMPLE
+        )
         built.append(build_method(method_config(options), student, context).to(DEVICE))
     return built
 
@@ -63,42 +82,62 @@ def timed(work: Callable[[], object]) -> Callable[[], float]:
     return measured
 
 
-def sequential(count: int, data: TrainingData, teacher: Teacher, batch_size: int, precision: str) -> Callable[[], float]:
-    """An epoch of each, one after the other; batches are rendered for each and a live teacher is asked by each."""
+def sequential(
+    count: int, data: TrainingData, teacher: Teacher, batch_size: int, precision: str
+) -> Callable[[], float]:
+    """An epoch of each, one after the other; batches are rendered for each and a live teacher is
+    asked by each."""
     fabric, config = make_fabric(DEVICE.type, precision), settings(batch_size, precision)
     running = [
-        train_epochs(method, data, config, fabric, teacher=teacher, batches=batches_of(data, batch_size))
+        train_epochs(
+            method, data, config, fabric, teacher=teacher, batches=batches_of(data, batch_size)
+        )
         for method in methods(count, data)
     ]
     return timed(lambda: [next(epochs) for epochs in running])
 
 
-def interleaved(count: int, data: TrainingData, teacher: Teacher, batch_size: int, precision: str) -> Callable[[], float]:
+def interleaved(
+    count: int, data: TrainingData, teacher: Teacher, batch_size: int, precision: str
+) -> Callable[[], float]:
     """An epoch of all in turns."""
-    fabric, config, batches = make_fabric(DEVICE.type, precision), settings(batch_size, precision), batches_of(data, batch_size)
+    fabric, config, batches = (
+        make_fabric(DEVICE.type, precision),
+        settings(batch_size, precision),
+        batches_of(data, batch_size),
+    )
     shared = SharedTeacher(teacher)
-    turns = {
-        str(number): Turns(train_steps(method, data, config, fabric, teacher=shared, batches=batches), DEVICE)
+    runs = {
+        str(number): StepwiseRun(
+            train_steps(method, data, config, fabric, teacher=shared, batches=batches), DEVICE
+        )
         for number, method in enumerate(methods(count, data))
     }
-    for turn in turns.values():
-        turn.start()
-    return timed(lambda: _done(epoch_in_turns(turns)))
+    for run in runs.values():
+        run.start()
+    return timed(lambda: _done(round_robin_epoch(runs)))
 
 
-def stacked(count: int, data: TrainingData, teacher: Teacher, batch_size: int, precision: str) -> Callable[[], float]:
+def stacked(
+    count: int, data: TrainingData, teacher: Teacher, batch_size: int, precision: str
+) -> Callable[[], float]:
     """An epoch of all as one network."""
-    fabric, config, batches = make_fabric(DEVICE.type, precision), settings(batch_size, precision), batches_of(data, batch_size)
+    fabric, config, batches = (
+        make_fabric(DEVICE.type, precision),
+        settings(batch_size, precision),
+        batches_of(data, batch_size),
+    )
     shared = SharedTeacher(teacher)
     students = {
-        str(number): StackedStudent(method, data, config, fabric, shared, batches, 0)
+        str(number): StackedStudent(method, data, config, fabric, shared, batches)
         for number, method in enumerate(methods(count, data))
     }
     return timed(lambda: _done(epoch_stacked(students)))
 
 
 def with_any_kernel(work: Callable[[], float]) -> Callable[[], float]:
-    """The same with cuDNN's fastest convolutions, found by trying them, in the first round; their bits differ from run to run."""
+    """The same with cuDNN's fastest convolutions, found by trying them, in the first round; their
+    bits differ from run to run."""
 
     def measured() -> float:
         backend = torch.backends.cudnn
@@ -111,18 +150,33 @@ def with_any_kernel(work: Callable[[], float]) -> Callable[[], float]:
     return measured
 
 
-def vmapped(count: int, data: TrainingData, teacher: Teacher, batch_size: int) -> Callable[[], float]:
-    """An epoch of all as one network by torch.func.vmap: fp32, since it fails under autocast; one learning rate for all."""
+def vmapped(
+    count: int, data: TrainingData, teacher: Teacher, batch_size: int
+) -> Callable[[], float]:
+    """An epoch of all as one network by torch.func.vmap: fp32, since it fails under autocast; one
+    learning rate for all."""
     students = [method.student.train() for method in methods(count, data)]
     skeleton = students[0]
     parameters, buffers = torch.func.stack_module_state(students)  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(parameters.values(), 1e-3, fused=True)
     batches, epoch = batches_of(data, batch_size), 0
 
-    def loss(own: dict[str, torch.Tensor], stats: dict[str, torch.Tensor], images: Any, labels: Any, target: Any) -> torch.Tensor:
+    def loss(
+        own: dict[str, torch.Tensor],
+        stats: dict[str, torch.Tensor],
+        images: Any,
+        labels: Any,
+        target: Any,
+    ) -> torch.Tensor:
         logits = torch.func.functional_call(skeleton, (own, stats), (images,))
-        ours, theirs = (logits / 4).log_softmax(1), (target / 4).log_softmax(1)  # kl_div has no rule under vmap
-        return 0.3 * F.cross_entropy(logits, labels) + 0.7 * 16 * (theirs.exp() * (theirs - ours)).sum(1).mean()
+        ours, theirs = (
+            (logits / 4).log_softmax(1),
+            (target / 4).log_softmax(1),
+        )  # kl_div has no rule under vmap
+        return (
+            0.3 * F.cross_entropy(logits, labels)
+            + 0.7 * 16 * (theirs.exp() * (theirs - ours)).sum(1).mean()
+        )
 
     together = torch.vmap(loss, in_dims=(0, 0, None, None, None), randomness="different")
 
@@ -156,7 +210,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args = harness.arguments("fused", __doc__, argv)
     torch.set_num_threads(1)
     batch_size = harness.pick(args, tiny=4, quick=128, full=128)
-    if DEVICE.type == "cuda":  # what matters most comes first: the results so far are written after each count
+    if (
+        DEVICE.type == "cuda"
+    ):  # what matters most comes first: the results so far are written after each count
         counts = harness.pick(args, tiny=(2,), quick=(25,), full=(25, 8, 1))
         steps = harness.pick(args, tiny=2, quick=50, full=100)
         rounds = harness.pick(args, tiny=1, quick=2, full=2)
@@ -193,11 +249,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
                     "stacked fp32, any kernel": with_any_kernel(stacked(*size, "fp32")),
                     "stacked bf16, any kernel": with_any_kernel(stacked(*size, "bf16")),
                 }
-                for name in list(contenders):  # to warm up; one that cannot run shall not take the others' figures along
+                for name in list(
+                    contenders
+                ):  # to warm up; one that cannot run shall not take the others' figures along
                     try:
                         contenders[name]()
                     except Exception as error:
-                        left_out[f"{name} {count}"] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                        left_out[f"{name} {count}"] = " ".join(
+                            f"{type(error).__name__}: {error}".split()
+                        )[:300]
                         print(f"{name} {count} is left out: {left_out[f'{name} {count}']}")
                         del contenders[name]
             found = harness.alternate(contenders, rounds, warmup=0 if DEVICE.type == "cuda" else 1)
@@ -205,7 +265,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
                 against = "sequential, live" if name.endswith("live") else "sequential"
                 faster = harness.ratio(found, against, name)
                 rate = count * len(data.train) / harness.summarise(values)["median"]
-                milliseconds = harness.spread(values, 1e3 / (steps * count), 3 if DEVICE.type == "cuda" else 1)
+                milliseconds = harness.spread(
+                    values, 1e3 / (steps * count), 3 if DEVICE.type == "cuda" else 1
+                )
                 rows.append([f"{count}, {name}", f"{rate:,.0f}", *milliseconds, f"{faster:.3f}"])
                 samples[f"{name} {count}"] = values
                 if name != against:
@@ -218,12 +280,25 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
                 meaning="times as fast as one after the other, higher is better",
                 samples=samples,
                 settings={
-                    "student": STUDENT, "counts": counts, "batch_size": batch_size, "steps": steps, "rounds": rounds,
-                    "device": DEVICE.type, "threads": 1, "precision": precision, "left_out": left_out,
+                    "student": STUDENT,
+                    "counts": counts,
+                    "batch_size": batch_size,
+                    "steps": steps,
+                    "rounds": rounds,
+                    "device": DEVICE.type,
+                    "threads": 1,
+                    "precision": precision,
+                    "left_out": left_out,
                 },
-                columns=["students", "student-images/s", "ms a step of one", "quartiles", "over sequential"],
+                columns=[
+                    "students",
+                    "student-images/s",
+                    "ms a step of one",
+                    "quartiles",
+                    "over sequential",
+                ],
                 rows=rows,
-            )  # fmt: skip
+            )
     return result
 
 

@@ -1,4 +1,5 @@
-"""What every benchmark shares: its options, contenders that take turns, medians with quartiles, a table and a JSON file.
+"""What every benchmark shares: its options, contenders that take turns, medians with quartiles, a
+table and a JSON file.
 
 Importing this loads no torch, so that ``startup.py`` can time who does.
 """
@@ -18,21 +19,32 @@ T = TypeVar("T")
 
 
 def arguments(name: str, description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options every benchmark has; ``name`` and the command as typed come along for the record."""
+    """The options every benchmark has; ``name`` and the command as typed are for the record."""
     import sys
 
     words = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="under 40 seconds on two idle cores")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write ratios, raw samples, hardware and versions")
-    parser.add_argument("--data", metavar="PATH", help="a copy of CIFAR-10 to use in place of random bytes (or the digits)")
-    parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)  # for the tests: no figure of it means anything
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write ratios, raw samples, hardware and versions"
+    )
+    parser.add_argument(
+        "--data",
+        metavar="PATH",
+        help="a copy of CIFAR-10 to use in place of random bytes (or the digits)",
+    )
+    parser.add_argument(
+        "--tiny", action="store_true", help=argparse.SUPPRESS
+    )  # for the tests: no figure of it means anything
     parsed = parser.parse_args(words)
     parsed.name, parsed.title = name, description.splitlines()[0]
     parsed.command = shlex.join(["python", f"benchmarks/{name}.py", *words])
     parsed.load = os.getloadavg()[0]
     if parsed.load > 0.5 and not parsed.tiny:
-        print(f"warning: the machine is not idle (load {parsed.load:.1f}): these figures are not to be quoted")
+        print(
+            f"warning: the machine is not idle (load {parsed.load:.1f}): "
+            "these figures are not to be quoted"
+        )
     return parsed
 
 
@@ -41,7 +53,9 @@ def pick(args: argparse.Namespace, *, tiny: T, quick: T, full: T) -> T:
     return tiny if args.tiny else quick if args.quick else full
 
 
-def alternate(contenders: Mapping[str, Callable[[], float]], rounds: int, warmup: int = 1) -> Samples:
+def alternate(
+    contenders: Mapping[str, Callable[[], float]], rounds: int, warmup: int = 1
+) -> Samples:
     """Let contenders take turns, so that a slow moment of the machine falls on all of them.
 
     Args:
@@ -98,19 +112,26 @@ def finish(
         settings: whatever else decides the numbers.
         columns, rows: the table, as text.
     """
-    from understudy.benchmark import hardware
+    from understudy.evaluation.environment import this_machine
+    from understudy.files import to_json
 
     table(args.title, columns, rows, f"{meaning}: {_ratio_text(ratios)}")
-    machine = hardware(str(settings.get("device", "cpu")))
+    machine = to_json(this_machine(str(settings.get("device", "cpu"))))
     result = {
         "name": args.name,
         **({"ratios": dict(ratios)} if isinstance(ratios, Mapping) else {"ratio": ratios}),
         "meaning": meaning,
         "samples": samples,
         "summary": {name: summarise(values) for name, values in samples.items() if values},
-        "settings": {"quick": args.quick, "data": args.data or "generated", "load_average_before": args.load, **settings},
+        "settings": {
+            "quick": args.quick,
+            "data": args.data or "generated",
+            "load_average_before": args.load,
+            **settings,
+        },
         "hardware": machine,
-        "versions": {key: machine[key] for key in ("understudy", "python", "torch")} | machine["packages"],
+        "versions": {key: machine[key] for key in ("understudy", "python", "torch")}
+        | machine["packages"],
         "command": args.command,
         "table": {"columns": list(columns), "rows": [list(row) for row in rows]},
     }
@@ -124,7 +145,9 @@ def _ratio_text(ratios: Mapping[str, float] | float) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in named.items())
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str = ""
+) -> None:
     """A rich table: the first column is text, the others are numbers."""
     from rich.console import Console
     from rich.table import Table

@@ -1,6 +1,8 @@
-"""Ways to run the founding pair: NCHW, channels-last, bf16 autocast, compiled; batches of 1 and 128, one thread.
+"""Ways to run the founding pair: NCHW, channels-last, bf16 autocast, compiled; batches of 1 and
+128, one thread.
 
-Forward pass only, in eval mode, the input in memory. ``torch.compile`` needs a C++ compiler; without one its rows say so.
+Forward pass only, in eval mode, the input in memory. ``torch.compile`` needs a C++ compiler;
+without one its rows say so.
 """
 
 import os
@@ -38,7 +40,8 @@ def contender(name: str, batch_size: int, calls: int, *, way: str) -> Callable[[
 
 
 def compiled(name: str, batch_size: int, calls: int) -> tuple[Callable[[], float] | None, str]:
-    """The compiled contender after its first call, or nothing; and the seconds that took, or the reason."""
+    """The compiled contender after its first call, or nothing; and the seconds that took, or the
+    reason."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         return None, f"skipped: no C++ compiler ({compiler})"
@@ -58,13 +61,21 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     rounds = harness.pick(args, tiny=1, quick=11, full=41)
     sizes = harness.pick(args, tiny=(1, 2), quick=(1, 128), full=(1, 128))
     # Compiling takes many seconds for each network and batch size: --quick does it once.
-    compile_for = harness.pick(args, tiny=set(), quick={("student", 128)}, full={(n, s) for n in NETWORKS for s in (1, 128)})
+    compile_for = harness.pick(
+        args,
+        tiny=set(),
+        quick={("student", 128)},
+        full={(n, s) for n in NETWORKS for s in (1, 128)},
+    )
     samples: harness.Samples = {}
     ratios, rows, notes = {}, [], {}
     for network in NETWORKS:
         for size in sizes:
             calls = 10 if size == 1 and not args.tiny else 1
-            contenders = {way: contender(network, size, calls, way=way) for way in ("eager", "channels_last", "bf16")}
+            contenders = {
+                way: contender(network, size, calls, way=way)
+                for way in ("eager", "channels_last", "bf16")
+            }
             note = "not in --quick"
             if (network, size) in compile_for:
                 forward, note = compiled(network, size, calls)
@@ -75,7 +86,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             for way, values in found.items():
                 faster = harness.ratio(found, "eager", way)
                 ratios[f"{network}_{size}_{way}"] = faster
-                label = f"{network}, batch {size}, {way}" + (f" ({note})" if way == "compiled" else "")
+                label = f"{network}, batch {size}, {way}" + (
+                    f" ({note})" if way == "compiled" else ""
+                )
                 rows.append([label, *harness.spread(values, 1e3, 2), f"{faster:.2f}"])
                 samples[f"{network}_{size}_{way}"] = values
             if "compiled" not in found:

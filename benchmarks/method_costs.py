@@ -1,8 +1,12 @@
-"""What a training step costs under each method, over a plain step (founding student, teacher of 2.5 MB, one thread).
+"""What a training step costs under each method, over a plain step (founding student, teacher of 2.5
+MB, one thread).
 
-A step is the loop's: teacher, student, losses, backward, optimizer, on one ready batch. Methods that read logits find them
-kept, as they do in a run from its second use on; for those that read features the teacher runs in every step. ``--package``
-writes the ratios, with the hardware, to where ``understudy methods`` reads them: ``src/understudy/methods/costs.json``.
+A step is the loop's: teacher, student, losses, backward, optimizer, on one ready batch. Methods
+that read logits find them
+kept, as they do in a run from its second use on; for those that read features the teacher runs in
+every step. ``--package``
+writes the ratios, with the hardware, to where ``understudy methods`` reads them:
+``src/understudy/methods/costs.json``.
 """
 
 import json
@@ -16,15 +20,15 @@ import harness
 import our_loop
 import torch
 
-from understudy.config import TrainConfig
-from understudy.conv import use_small_map_gradients
-from understudy.data.batches import Batch
+from understudy.config.schema import TrainConfig
+from understudy.data.loader import Batch
 from understudy.files import write_bytes
+from understudy.kernels.optimize import optimize_for_cpu
 from understudy.methods import METHODS
 from understudy.methods.costs import NUM_IMAGES, STUDENT, TEACHER, example_of
 from understudy.models.base import Outputs
-from understudy.optim import make_optimizer
-from understudy.teachers import FrozenTeacher
+from understudy.teachers.frozen import FrozenTeacher
+from understudy.training.optim import make_optimizer
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "understudy" / "methods" / "costs.json"
 
@@ -34,7 +38,7 @@ def steps_of(name: str, batch: Batch, steps: int) -> Callable[[], float]:
     method, context = example_of(METHODS[name], name)
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if our_loop.PRECISION == "fp32":
-        use_small_map_gradients(method)
+        optimize_for_cpu(method)
     method.train()
     assert context.teacher is not None
     context.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -69,14 +73,18 @@ def _kept(said: Outputs, needs: str) -> Outputs | None:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print, write."""
     words = list(sys.argv[1:] if argv is None else argv)
-    args = harness.arguments("method_costs", __doc__, [word for word in words if word != "--package"])
+    args = harness.arguments(
+        "method_costs", __doc__, [word for word in words if word != "--package"]
+    )
     torch.set_num_threads(1)
     batch_size = harness.pick(args, tiny=4, quick=64, full=128)
     steps = harness.pick(args, tiny=1, quick=1, full=3)
     rounds = harness.pick(args, tiny=1, quick=5, full=9)
     generator = torch.Generator().manual_seed(0)
     index = torch.randperm(NUM_IMAGES, generator=generator)[:batch_size]
-    images = torch.randn(batch_size, 3, 32, 32, generator=generator).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(batch_size, 3, 32, 32, generator=generator).contiguous(
+        memory_format=torch.channels_last
+    )
     batch = Batch(images, index % our_loop.NUM_CLASSES, index)
     samples = harness.alternate({name: steps_of(name, batch, steps) for name in METHODS}, rounds)
     ratios = {name: harness.ratio(samples, name, "ce") for name in METHODS if name != "ce"}
@@ -86,18 +94,26 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         meaning="a step over a plain step, lower is better",
         samples=samples,
         settings={
-            "batch_size": batch_size, "steps": steps, "rounds": rounds, "threads": 1, "precision": our_loop.PRECISION,
-            "student": STUDENT, "teacher": TEACHER,
+            "batch_size": batch_size,
+            "steps": steps,
+            "rounds": rounds,
+            "threads": 1,
+            "precision": our_loop.PRECISION,
+            "student": STUDENT,
+            "teacher": TEACHER,
         },
         columns=["method", "ms a step", "quartiles", "over plain"],
         rows=[
-            [name, *harness.spread(values, 1e3 / steps), f"{ratios.get(name, 1.0):.2f}"] for name, values in samples.items()
+            [name, *harness.spread(values, 1e3 / steps), f"{ratios.get(name, 1.0):.2f}"]
+            for name, values in samples.items()
         ],
-    )  # fmt: skip
+    )
     if "--package" in words:
         kept = {key: result[key] for key in ("settings", "hardware", "versions")}
         kept["command"] = result["command"] + " --package"
-        kept["cost_per_step"] = {"ce": 1.0} | {name: round(value, 3) for name, value in ratios.items()}
+        kept["cost_per_step"] = {"ce": 1.0} | {
+            name: round(value, 3) for name, value in ratios.items()
+        }
         write_bytes(PACKAGE, (json.dumps(kept, indent=1) + "\n").encode())
     return result
 

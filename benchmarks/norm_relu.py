@@ -1,4 +1,5 @@
-"""Batch norm, max-pool and ReLU as one operation against PyTorch's three, forward and backward, channels-last, one thread.
+"""Batch norm, max-pool and ReLU as one operation against PyTorch's three, forward and backward,
+channels-last, one thread.
 
 The maps of the founding student at batch 128, and a residual sum as in resnet20.
 """
@@ -11,11 +12,16 @@ import harness
 import torch
 from torch import Tensor, nn
 
-from understudy.allocator import keep_freed_memory
+from understudy.kernels.allocator import keep_freed_memory
 from understudy.kernels.norm_relu import by_pytorch, norm_relu
 
-MAPS = {"stage 1, pool": (16, 32, "pool"), "stage 2, pool": (32, 16, "pool"), "stage 3, pool": (64, 8, "pool"),
-        "stage 4": (128, 4, "plain"), "resnet20, sum": (16, 32, "add")}  # fmt: skip
+MAPS = {
+    "stage 1, pool": (16, 32, "pool"),
+    "stage 2, pool": (32, 16, "pool"),
+    "stage 3, pool": (64, 8, "pool"),
+    "stage 4": (128, 4, "plain"),
+    "resnet20, sum": (16, 32, "add"),
+}
 """Name -> (channels, height and width, what follows the norm)."""
 
 

@@ -1,7 +1,9 @@
 """How many times faster we train than the usual PyTorch loop, both with all cores (founding pair).
 
-The usual loop is one process with its best number of DataLoader workers and threads, tried here first. Ours is one
-pinned process of one thread on each core, throughput summed: that is how a run trains its arms and seeds.
+The usual loop is one process with its best number of DataLoader workers and threads, tried here
+first. Ours is one
+pinned process of one thread on each core, throughput summed: that is how a run trains its arms and
+    seeds.
 """
 
 import tempfile
@@ -14,22 +16,29 @@ import harness
 import usual_loop
 from worker_process import ONE_THREAD, Worker
 
-from understudy.workers import available_cores
+from understudy.cores import available_cores
 
 
-def build_ours(images: int, batch_size: int, path: str | None, folder: str) -> Callable[[str], float]:
-    """``measure(kind) -> seconds`` of one epoch of our loop on this core; ``distilled`` reads a warm cache."""
+def build_ours(
+    images: int, batch_size: int, path: str | None, folder: str
+) -> Callable[[str], float]:
+    """``measure(kind) -> seconds`` of one epoch of our loop on this core; ``distilled`` reads a
+    warm cache."""
     import our_loop
     import torch
 
     torch.set_num_threads(1)
     data = our_loop.training_data(images, path)
     batches = our_loop.batches_of(data, batch_size)
-    cached = our_loop.cached_teacher(our_loop.live_teacher("founding_teacher"), batches, Path(folder), warm=True)
+    cached = our_loop.cached_teacher(
+        our_loop.live_teacher("founding_teacher"), batches, Path(folder), warm=True
+    )
     student = partial(our_loop.network, "founding_student")
     contenders = {
         "plain": our_loop.our_epochs(student(), data, batch_size),
-        "distilled": our_loop.our_epochs(student(), data, batch_size, method="kd", teacher=cached, batches=batches),
+        "distilled": our_loop.our_epochs(
+            student(), data, batch_size, method="kd", teacher=cached, batches=batches
+        ),
     }
 
     def measure(kind: str) -> float:
@@ -39,7 +48,7 @@ def build_ours(images: int, batch_size: int, path: str | None, folder: str) -> C
 
 
 def together(workers: Sequence[Worker], kind: str) -> float:
-    """Seconds in which all workers together train as many images as one of them trains in an epoch."""
+    """Seconds in which all workers together train as many images as one trains in an epoch."""
     for worker in workers:
         worker.start(kind)
     return 1 / sum(1 / worker.result() for worker in workers)
@@ -64,7 +73,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     usual = Worker(usual_loop.build, *sizes, here=args.tiny)
     folder = tempfile.TemporaryDirectory()
     ours = [
-        Worker(build_ours, *sizes, f"{folder.name}/{core}", environment=ONE_THREAD, core=core, here=args.tiny) for core in cores
+        Worker(
+            build_ours,
+            *sizes,
+            f"{folder.name}/{core}",
+            environment=ONE_THREAD,
+            core=core,
+            here=args.tiny,
+        )
+        for core in cores
     ]
     samples: harness.Samples = {}
     ratios: dict[str, float] = {}
@@ -73,14 +90,27 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         tried = {s: alone(usual, kind, *s, trial_steps) for s in settings}
         best[kind] = min(tried, key=lambda s: tried[s])
         found = harness.alternate(
-            {"usual": partial(alone, usual, kind, *best[kind], steps), "ours": partial(together, ours, kind)}, rounds
+            {
+                "usual": partial(alone, usual, kind, *best[kind], steps),
+                "ours": partial(together, ours, kind),
+            },
+            rounds,
         )
         ratios[kind] = harness.ratio(found, "usual", "ours")
         workers, threads = best[kind]
-        names = {"usual": f"usual ({workers} workers, {threads} threads)", "ours": f"ours ({len(cores)} processes)"}
+        names = {
+            "usual": f"usual ({workers} workers, {threads} threads)",
+            "ours": f"ours ({len(cores)} processes)",
+        }
         for name, values in found.items():
             images = sizes[0] / harness.summarise(values)["median"]
-            rows.append([f"{kind}, {names[name]}", *harness.spread(values, 1e6 / sizes[0], 0), f"{images:,.0f}"])
+            rows.append(
+                [
+                    f"{kind}, {names[name]}",
+                    *harness.spread(values, 1e6 / sizes[0], 0),
+                    f"{images:,.0f}",
+                ]
+            )
         samples |= {f"{kind}_{name}": values for name, values in found.items()}
     for worker in (usual, *ours):
         worker.close()

@@ -29,10 +29,19 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print, write."""
     args = harness.arguments("startup", __doc__, argv)
     rounds = harness.pick(args, tiny=1, quick=9, full=31)
-    commands = {name: words for name, words in COMMANDS.items() if not args.tiny or name in ("python", "understudy --help")}
-    contenders: dict[str, Callable[[], float]] = {name: partial(run, words) for name, words in commands.items()}
+    commands = {
+        name: words
+        for name, words in COMMANDS.items()
+        if not args.tiny or name in ("python", "understudy --help")
+    }
+    contenders: dict[str, Callable[[], float]] = {
+        name: partial(run, words) for name, words in commands.items()
+    }
     samples = harness.alternate(contenders, rounds, warmup=0 if args.tiny else 1)
-    rows = [[name, *harness.spread(values), f"{harness.ratio(samples, name, 'python'):.1f}"] for name, values in samples.items()]
+    rows = [
+        [name, *harness.spread(values), f"{harness.ratio(samples, name, 'python'):.1f}"]
+        for name, values in samples.items()
+    ]
     return harness.finish(
         args,
         ratios=harness.ratio(samples, "understudy --help", "python"),

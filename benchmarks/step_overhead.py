@@ -1,10 +1,15 @@
-"""What our loop costs beyond the mathematics: its step over the step of a bare tuned loop (founding student, one thread).
+"""What our loop costs beyond the mathematics: its step over the step of a bare tuned loop (founding
+student, one thread).
 
-The bare loop renders the same views by the same functions, with the same network, memory order, precision and fused
-optimizer, and does nothing else: no totals, no Fabric, no method, no schedule, no progress, no validation.
+The bare loop renders the same views by the same functions, with the same network, memory order,
+precision and fused
+optimizer, and does nothing else: no totals, no Fabric, no method, no schedule, no progress, no
+    validation.
 
-The two take turns every half second or so, within an epoch: what is looked for is a hundredth of a step, and a machine's pace
-changes by more than that from one epoch to the next. A sample is the sum of an epoch's turns, its end included.
+The two take turns every half second or so, within an epoch: what is looked for is a hundredth of a
+    step, and a machine's pace
+changes by more than that from one epoch to the next. A sample is the sum of an epoch's turns, its
+end included.
 """
 
 import itertools
@@ -17,9 +22,9 @@ import our_loop
 import torch
 from torch.nn import functional as F
 
-from understudy.conv import use_small_map_gradients
-from understudy.data.training import TrainingData
+from understudy.data.prepare import TrainingData
 from understudy.data.views import Normalise, ViewPolicy, render
+from understudy.kernels.optimize import optimize_for_cpu
 from understudy.models.base import Classifier
 
 
@@ -27,11 +32,11 @@ def bare_steps(model: Classifier, data: TrainingData, batch_size: int) -> Iterat
     """Training by hand, a step at a time."""
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if our_loop.PRECISION == "fp32":
-        use_small_map_gradients(model)
+        optimize_for_cpu(model)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-2, fused=True)
     images, labels, config = data.train.images, data.train.labels, data.config
-    policy = ViewPolicy(config.augment, 0, len(labels), data.image_shape)
+    policy = ViewPolicy(config.augment, 0, len(labels), data.image)
     normalise = Normalise(config.mean, config.std, data.image_shape[2], our_loop.CPU)
     for epoch in itertools.count():
         views = policy.epoch(epoch)
@@ -45,8 +50,11 @@ def bare_steps(model: Classifier, data: TrainingData, batch_size: int) -> Iterat
             yield
 
 
-def turns(running: Iterator[Any], steps: int, extra: int, steps_in_epoch: int) -> Callable[[], float]:
-    """A function that takes so many steps each time and returns its seconds; at an epoch's end ``extra`` more yields."""
+def turns(
+    running: Iterator[Any], steps: int, extra: int, steps_in_epoch: int
+) -> Callable[[], float]:
+    """A function that takes so many steps each time and returns its seconds; at an epoch's end
+    ``extra`` more yields."""
     taken = 0
 
     def turn() -> float:
@@ -72,16 +80,28 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     bare = bare_steps(our_loop.network("founding_student"), data, batch_size)
     ours = our_loop.our_steps(our_loop.network("founding_student"), data, batch_size)
     next(ours)  # what comes before the first epoch's first step
-    contenders = {"bare": turns(bare, steps // parts, 0, steps), "ours": turns(ours, steps // parts, 2, steps)}
+    contenders = {
+        "bare": turns(bare, steps // parts, 0, steps),
+        "ours": turns(ours, steps // parts, 2, steps),
+    }
     taken = harness.alternate(contenders, rounds * parts, warmup=parts)
-    samples = {name: [sum(values[i : i + parts]) for i in range(0, len(values), parts)] for name, values in taken.items()}
+    samples = {
+        name: [sum(values[i : i + parts]) for i in range(0, len(values), parts)]
+        for name, values in taken.items()
+    }
     rows = [[name, *harness.spread(values, 1e3 / steps, 2)] for name, values in samples.items()]
     return harness.finish(
         args,
         ratios=harness.ratio(samples, "ours", "bare"),
         meaning="our step over the bare loop's, lower is better, 1.03 at most",
         samples=samples,
-        settings={"batch_size": batch_size, "steps": steps, "rounds": rounds, "threads": 1, "precision": our_loop.PRECISION},
+        settings={
+            "batch_size": batch_size,
+            "steps": steps,
+            "rounds": rounds,
+            "threads": 1,
+            "precision": our_loop.PRECISION,
+        },
         columns=["loop", "ms a step", "quartiles"],
         rows=rows,
     )

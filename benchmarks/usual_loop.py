@@ -1,6 +1,7 @@
 """The usual PyTorch training loop, as tutorials write it: the yardstick of ``plain_epoch.py``.
 
-PIL transforms for each image in ``__getitem__``, a DataLoader, fp32, NCHW, ReLU before the max-pool, plain Adam,
+PIL transforms for each image in ``__getitem__``, a DataLoader, fp32, NCHW, ReLU before the max-
+pool, plain Adam,
 ``loss.item()`` in every step, and the teacher live on every batch.
 """
 
@@ -20,7 +21,8 @@ from understudy.data.dataset import Split
 
 
 class UsualImages(Dataset[tuple[Tensor, int]]):
-    """torchvision's RandomCrop(32, padding=4), RandomHorizontalFlip, ToTensor and Normalize, without torchvision."""
+    """torchvision's RandomCrop(32, padding=4), RandomHorizontalFlip, ToTensor and Normalize,
+    without torchvision."""
 
     def __init__(self, split: Split) -> None:
         self.images: np.ndarray = split.images.permute(0, 2, 3, 1).contiguous().numpy()
@@ -41,9 +43,13 @@ class UsualImages(Dataset[tuple[Tensor, int]]):
 
 
 def build(images: int, batch_size: int, path: str | None) -> Callable[..., float]:
-    """``measure(kind, workers, threads, steps) -> seconds``: so many steps, the DataLoader's queue in its steady state."""
+    """``measure(kind, workers, threads, steps) -> seconds``: so many steps, the DataLoader's queue
+    in its steady state."""
     dataset = UsualImages(our_loop.training_data(images, path).train)
-    student, teacher = our_loop.network("founding_student", pool_first=False), our_loop.network("founding_teacher").eval()
+    student, teacher = (
+        our_loop.network("founding_student", pool_first=False),
+        our_loop.network("founding_teacher").eval(),
+    )
     optimizer = torch.optim.Adam(student.parameters(), lr=1e-3, weight_decay=1e-4)
     loaders: dict[int, Iterator[Any]] = {}
 
@@ -55,7 +61,9 @@ def build(images: int, batch_size: int, path: str | None) -> Callable[..., float
         if kind == "distilled":
             with torch.no_grad():
                 taught = teacher(pixels)
-            soft = F.kl_div(F.log_softmax(logits / 4, 1), F.softmax(taught / 4, 1), reduction="batchmean")
+            soft = F.kl_div(
+                F.log_softmax(logits / 4, 1), F.softmax(taught / 4, 1), reduction="batchmean"
+            )
             loss = 0.3 * loss + 0.7 * 16 * soft
         loss.backward()
         optimizer.step()
@@ -65,12 +73,20 @@ def build(images: int, batch_size: int, path: str | None) -> Callable[..., float
         torch.set_num_threads(threads)
         if workers not in loaders:
             endless = RandomSampler(dataset, replacement=True, num_samples=10**9)
-            # Forked, as is usual on Linux: a spawned process like this one would spawn its own, too, unless told.
+            # Forked, as is usual on Linux: a spawned process like this one would spawn its own,
+            # too, unless told.
             how = "fork" if workers else None
-            loader = DataLoader(dataset, batch_size, sampler=endless, num_workers=workers, multiprocessing_context=how)
+            loader = DataLoader(
+                dataset,
+                batch_size,
+                sampler=endless,
+                num_workers=workers,
+                multiprocessing_context=how,
+            )
             loaders[workers] = iter(loader)
         student.train()
-        # While others had their turn the workers filled the queue (two batches each): use that up before timing.
+        # While others had their turn the workers filled the queue (two batches each): use that up
+        # before timing.
         for _ in range(2 * workers + 1):
             step(kind, next(loaders[workers]))
         began = time.perf_counter()

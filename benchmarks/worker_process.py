@@ -1,4 +1,5 @@
-"""A contender in a process of its own: pinned to a core, with its own number of threads, idle until it is asked."""
+"""A contender in a process of its own: pinned to a core, with its own number of threads, idle until
+it is asked."""
 
 import multiprocessing
 import os
@@ -13,7 +14,8 @@ class Worker:
     """A process that builds a contender once and then measures whenever it is asked.
 
     Args:
-        build: ``build(*arguments)`` returns ``measure(*message) -> seconds``; both run in the process.
+        build: ``build(*arguments)`` returns ``measure(*message) -> seconds``; both run in the
+            process.
         environment: variables of the process: OpenMP reads its own once, when it is loaded.
         core: that the process is pinned to; ``None`` for all.
         here: no process after all (for the tests).
@@ -33,7 +35,9 @@ class Worker:
             return
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, core, build, arguments))  # no daemon: it may have workers
+        self.process = context.Process(
+            target=_serve, args=(theirs, core, build, arguments)
+        )  # no daemon: it may have workers
         with patch.dict(os.environ, environment or {}):
             self.process.start()
         theirs.close()  # so that a dead process is an end of file, not a wait for ever
@@ -55,12 +59,16 @@ class Worker:
         if self.measure is None:
             self.connection.close()
             self.process.join(20)
-            if self.process.is_alive():  # data-loader workers can be slow to leave; there is nothing left to lose
+            if (
+                self.process.is_alive()
+            ):  # data-loader workers can be slow to leave; there is nothing left to lose
                 self.process.terminate()
                 self.process.join()
 
 
-def _serve(connection: Any, core: int | None, build: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _serve(
+    connection: Any, core: int | None, build: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     measure = build(*arguments)

@@ -1,6 +1,10 @@
-"""Write docs/methods.md from the methods' docstrings: ``python docs/write_methods.py``. A test holds it up to date."""
+"""Write docs/methods.md from the methods' docstrings: ``python docs/write_methods.py``.
+
+A test fails if the page is not up to date.
+"""
 
 from pathlib import Path
+from typing import Any
 
 from understudy.methods import describe_methods
 from understudy.methods.costs import STUDENT, TEACHER, measured_costs
@@ -11,35 +15,50 @@ TARGET = Path(__file__).with_name("methods.md")
 def page() -> str:
     """The page as Markdown: a table of all methods, then each one's card and options."""
     entries, costs = describe_methods(), measured_costs()
-    busy = " (the machine was busy: rough figures)" if costs["settings"]["load_average_before"] > 0.5 else ""
+    settings = costs["settings"]
+    load = settings["load_average_before"]
+    busy = " (the machine was busy: rough figures)" if load > 0.5 else ""
     lines = [
         "# Methods",
         "",
-        "Written by `docs/write_methods.py` from the docstrings; `understudy methods NAME` prints the same.",
-        "Every method adds its term to the founding loss `(1 - alpha) * CE + alpha * T^2 * KL`; `a+b` sums terms.",
+        "Written by `docs/write_methods.py` from the docstrings; `understudy methods NAME`",
+        "prints the same. Every method adds its term to the base loss",
+        "`(1 - alpha) * CE + alpha * T^2 * KL`; `a+b` sums terms.",
         "",
-        "| method | needs of the teacher | trains besides | stays at inference | cost of a step | paper |",
+        "| method | reads of the teacher | parameters in training | at inference "
+        "| cost of a step | paper |",
         "| --- | --- | ---: | ---: | ---: | --- |",
-        *(
-            f"| [{e['name']}](#{e['name']}) | {e['needs']} | {e['extra_parameters']:,} | {e['inference_parameters']:,} | "
-            f"{'' if e['cost_per_step'] is None else format(e['cost_per_step'], '.2f')} | {e['reference']} |"
-            for e in entries
-        ),
+        *map(_row, entries),
         "",
-        f"Parameters beyond the student's own, counted for `{STUDENT}` taught by `{TEACHER}` with ten classes; the time of a",
-        f"training step over that of plain training, for the same pair, by `{costs['command']}`",
-        f"on {costs['hardware']['cpu']}, one thread,",
-        f"{costs['settings']['precision']}, batch {costs['settings']['batch_size']}, with a load of "
-        f"{costs['settings']['load_average_before']:.1f} before it{busy}.",
-        "Logits are kept; for methods that need features the teacher runs in every step.",
+        f"Parameters in addition to the student's own, counted for `{STUDENT}` with the teacher",
+        f"`{TEACHER}` and ten classes; the time of a training step over that of plain training,",
+        f"for the same pair, by `{costs['command']}`",
+        f"on {costs['hardware']['cpu']}, one thread, {settings['precision']}, batch "
+        f"{settings['batch_size']}, with a load of {load:.1f} before it{busy}.",
+        "Logits and embeddings are cached; for methods that read features the teacher runs in",
+        "every step.",
     ]
     for entry in entries:
         lines += ["", f"## {entry['name']}", "", *_card(entry["card"])]
         lines += ["", "| option | default | meaning |", "| --- | --- | --- |"]
         lines += [
-            f"| `{o['name']}` | `{o['default']}` | {o['description'].replace('|', chr(92) + '|')} |" for o in entry["options"]
+            f"| `{o['name']}` | `{o['default']}` | {o['description'].replace('|', chr(92) + '|')} |"
+            for o in entry["options"]
         ]
     return "\n".join(lines) + "\n"
+
+
+def _row(entry: dict[str, Any]) -> str:
+    cost = entry["cost_per_step"]
+    cells = [
+        f"[{entry['name']}](#{entry['name']})",
+        entry["needs"],
+        f"{entry['extra_parameters']:,}",
+        f"{entry['inference_parameters']:,}",
+        "" if cost is None else f"{cost:.2f}",
+        entry["reference"],
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _card(card: str) -> list[str]:

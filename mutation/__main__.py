@@ -1,8 +1,11 @@
 """Plant a seeded sample of small faults, one at a time, and count how many the tests notice.
 
-Every fault lives in a copy of the checkout under ``--work``, never in the checkout itself. A worker imports torch once and
-forks a process for each fault, in which pytest runs the tests of that file (``tests_of.toml``) until one fails. The results
-are lines of ``results.jsonl``: a second run goes on where the first one stopped, and starts a file over when its text changed.
+Every fault lives in a copy of the checkout under ``--work``, never in the checkout itself. A worker
+imports torch once and
+forks a process for each fault, in which pytest runs the tests of that file (``tests_of.toml``)
+until one fails. The results
+are lines of ``results.jsonl``: a second run goes on where the first one stopped, and starts a file
+over when its text changed.
 """
 
 import argparse
@@ -41,13 +44,14 @@ HEAVY = (
 )
 LEAST_PER_FILE = 2
 LONGER = 6
-"""A fault's tests may take this many times what they take without it, and LEAST_SECONDS at least."""
+"""A fault's tests may take this many times what they take without it, at least LEAST_SECONDS."""
 LEAST_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A planted fault: the file (under the package), what is changed, and the line before and after."""
+    """A planted fault: the file (under the package), what is changed, and the line before and
+    after."""
 
     area: str
     file: str
@@ -65,10 +69,15 @@ class Fault:
         return f"{self.file}:{self.change.line}: {self.was} -> {self.becomes}"
 
 
-def tests_of(tree: Path, file: str, table: list[dict[str, Any]]) -> tuple[str, tuple[str, ...]] | None:
-    """The area of a file of the package, and pytest's arguments; None for a file that is not mutated."""
+def tests_of(
+    tree: Path, file: str, table: list[dict[str, Any]]
+) -> tuple[str, tuple[str, ...]] | None:
+    """The area of a file of the package, and pytest's arguments; None for a file that is not
+    mutated."""
     for area in table:
-        if any(file == name or (name.endswith("/") and file.startswith(name)) for name in area["files"]):
+        if any(
+            file == name or (name.endswith("/") and file.startswith(name)) for name in area["files"]
+        ):
             stem = Path(file).stem
             patterns = [name.format(stem=stem) for name in area["tests"]]
             paths = [path for pattern in patterns for path in sorted(tree.glob(pattern))]
@@ -79,7 +88,8 @@ def tests_of(tree: Path, file: str, table: list[dict[str, Any]]) -> tuple[str, t
 
 
 def sample(tree: Path, count: int, seed: int, only: tuple[str, ...]) -> list[Fault]:
-    """About ``count`` faults, every file in proportion to the places where it can be changed; of these, some files' alone."""
+    """About ``count`` faults, every file in proportion to the places where it can be changed; of
+    these, some files' alone."""
     table = tomllib.loads((HERE / "tests_of.toml").read_text(encoding="utf-8"))["area"]
     spots: dict[str, list[list[Change]]] = {}
     for path in sorted((tree / PACKAGE).rglob("*.py")):
@@ -95,12 +105,20 @@ def sample(tree: Path, count: int, seed: int, only: tuple[str, ...]) -> list[Fau
         chosen = random.Random(f"{seed} {file} change")
         source = (tree / PACKAGE / file).read_text(encoding="utf-8")
         if file.startswith(only):
-            faults += _faults(file, source, [chosen.choice(changes) for changes in found], wanted, (area, arguments))
+            faults += _faults(
+                file,
+                source,
+                [chosen.choice(changes) for changes in found],
+                wanted,
+                (area, arguments),
+            )
     random.Random(seed).shuffle(faults)
     return faults
 
 
-def _faults(file: str, source: str, changes: list[Change], wanted: int, tests: tuple[str, tuple[str, ...]]) -> list[Fault]:
+def _faults(
+    file: str, source: str, changes: list[Change], wanted: int, tests: tuple[str, tuple[str, ...]]
+) -> list[Fault]:
     """The first ``wanted`` of the changes that give another program."""
     digest = hashlib.sha256(source.encode()).hexdigest()[:12]
     faults: list[Fault] = []
@@ -109,15 +127,31 @@ def _faults(file: str, source: str, changes: list[Change], wanted: int, tests: t
         if mutant is None:
             continue
         before, after = source.splitlines(), mutant.splitlines()
-        first = next((n for n, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), change.line - 1)
-        faults.append(Fault(tests[0], file, change, before[first].strip(), after[first].strip(), digest, tests[1]))
+        first = next(
+            (n for n, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]),
+            change.line - 1,
+        )
+        faults.append(
+            Fault(
+                tests[0],
+                file,
+                change,
+                before[first].strip(),
+                after[first].strip(),
+                digest,
+                tests[1],
+            )
+        )
         if len(faults) == wanted:
             break
     return faults
 
 
-def run_tests(tree: Path, arguments: tuple[str, ...], limit: float, numba: Path, log: Path) -> tuple[str, float]:
-    """``passed``, ``failed`` or ``timeout`` of pytest in a forked process, and the seconds that it took."""
+def run_tests(
+    tree: Path, arguments: tuple[str, ...], limit: float, numba: Path, log: Path
+) -> tuple[str, float]:
+    """``passed``, ``failed`` or ``timeout`` of pytest in a forked process, and the seconds that it
+    took."""
     start = time.monotonic()
     child = os.fork()
     if child == 0:
@@ -126,17 +160,31 @@ def run_tests(tree: Path, arguments: tuple[str, ...], limit: float, numba: Path,
         os.dup2(out, 1)
         os.dup2(out, 2)
         os.chdir(tree)
-        os.environ |= {"PYTHONPATH": str(tree / "src"), "NUMBA_CACHE_DIR": str(numba), "PYTHONDONTWRITEBYTECODE": "1"}
+        os.environ |= {
+            "PYTHONPATH": str(tree / "src"),
+            "NUMBA_CACHE_DIR": str(numba),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         importlib.import_module("numba").config.reload_config()
         sys.dont_write_bytecode = True
-        sys.modules["__main__"] = types.ModuleType("__main__")  # what processes that the tests start would import
+        sys.modules["__main__"] = types.ModuleType(
+            "__main__"
+        )  # what processes that the tests start would import
         sys.path[:0] = [str(tree / "src"), str(tree)]
-        os._exit(int(importlib.import_module("pytest").main(["-x", "-q", "-p", "no:cacheprovider", *arguments])))
+        os._exit(
+            int(
+                importlib.import_module("pytest").main(
+                    ["-x", "-q", "-p", "no:cacheprovider", *arguments]
+                )
+            )
+        )
     while time.monotonic() - start < limit:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             _end_group(child)
-            return "passed" if os.waitstatus_to_exitcode(status) == 0 else "failed", time.monotonic() - start
+            return "passed" if os.waitstatus_to_exitcode(
+                status
+            ) == 0 else "failed", time.monotonic() - start
         time.sleep(0.05)
     _end_group(child)
     os.waitpid(child, 0)
@@ -159,7 +207,9 @@ def work_off(faults: list[Fault], tree: Path, results: Path) -> None:
         if fault.arguments not in usual:
             outcome, seconds = run_tests(tree, fault.arguments, 1800, numba, log)
             if outcome != "passed":
-                raise SystemExit(f"the tests fail without any fault: {' '.join(fault.arguments)}; see {log}")
+                raise SystemExit(
+                    f"the tests fail without any fault: {' '.join(fault.arguments)}; see {log}"
+                )
             usual[fault.arguments] = seconds
         path = tree / PACKAGE / fault.file
         source, stamp = path.read_text(encoding="utf-8"), path.stat()
@@ -172,7 +222,13 @@ def work_off(faults: list[Fault], tree: Path, results: Path) -> None:
             finally:
                 path.write_text(source, encoding="utf-8")
                 os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-        line = {"key": fault.key, "area": fault.area, "fault": str(fault), "outcome": outcome, "seconds": round(seconds, 1)}
+        line = {
+            "key": fault.key,
+            "area": fault.area,
+            "fault": str(fault),
+            "outcome": outcome,
+            "seconds": round(seconds, 1),
+        }
         with results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
         print(f"{number}/{len(faults)} {outcome} {seconds:.0f} s {fault}", flush=True)
@@ -183,7 +239,9 @@ def copy_checkout(target: Path) -> Path:
     top = HERE.parent
     shutil.rmtree(target, ignore_errors=True)
     listed = ["git", "ls-files", "-co", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=top, capture_output=True, text=True, check=True).stdout.splitlines():
+    for name in subprocess.run(
+        listed, cwd=top, capture_output=True, text=True, check=True
+    ).stdout.splitlines():
         if (top / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(top / name, target / name)
@@ -191,18 +249,24 @@ def copy_checkout(target: Path) -> Path:
 
 
 def report(faults: list[Fault], outcomes: dict[str, str]) -> str:
-    """The score of every area, and the faults that no test noticed and that are not known to be equivalent."""
-    known = tomllib.loads((HERE / "equivalent.toml").read_text(encoding="utf-8")).get("equivalent", [])
+    """The score of every area, and the faults that no test noticed and that are not known to be
+    equivalent."""
+    known = tomllib.loads((HERE / "equivalent.toml").read_text(encoding="utf-8")).get(
+        "equivalent", []
+    )
     same = {(entry["was"], entry["becomes"]) for entry in known}
     tried = [fault for fault in faults if fault.key in outcomes]
     missed = [fault for fault in tried if outcomes[fault.key] == "passed"]
     equal = [fault for fault in missed if (fault.was, fault.becomes) in same]
     lines = []
     for area in [*dict.fromkeys(fault.area for fault in faults), ""]:
-        all_of, missed_of, equal_of = (sum(f.area == area or not area for f in some) for some in (tried, missed, equal))
+        all_of, missed_of, equal_of = (
+            sum(f.area == area or not area for f in some) for some in (tried, missed, equal)
+        )
         share = (all_of - missed_of) / max(all_of - equal_of, 1)
         lines.append(
-            f"{area or 'all':12} noticed {all_of - missed_of} of {all_of - equal_of} ({share:.1%}), equivalent {equal_of}"
+            f"{area or 'all':12} noticed {all_of - missed_of} of {all_of - equal_of} "
+            f"({share:.1%}), equivalent {equal_of}"
         )
     return "\n".join(lines + [f"  {fault}" for fault in missed if fault not in equal])
 
@@ -216,14 +280,29 @@ def read_outcomes(results: Path) -> dict[str, str]:
 def main() -> None:
     """Parse the command line, share the faults out to the workers, print the report."""
     parser = argparse.ArgumentParser(prog="python -m mutation", description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "mutants", help="copies, logs and results")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=HERE.parent / "build" / "mutants",
+        help="copies, logs and results",
+    )
     parser.add_argument("--count", type=int, default=300, help="faults in the sample")
     parser.add_argument("--seed", type=int, default=0, help="another seed is another sample")
-    parser.add_argument("--workers", type=int, default=1, help="faults at a time, each in a copy of its own")
     parser.add_argument(
-        "--only", action="append", default=[], metavar="PREFIX", help="files of the package: the part of the sample to run"
+        "--workers", type=int, default=1, help="faults at a time, each in a copy of its own"
     )
-    parser.add_argument("--again", action="store_true", help="try those that were not noticed again: the tests are new")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="PREFIX",
+        help="files of the package: the part of the sample to run",
+    )
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="try those that were not noticed again: the tests are new",
+    )
     parser.add_argument("--report", action="store_true", help="run nothing, print the score so far")
     options = parser.parse_args()
     work = options.work.resolve()

@@ -1,6 +1,8 @@
-"""The wrong changes that are planted: cosmic-ray's operators, a few of our own, and the places that are left alone.
+"""The wrong changes that are planted: cosmic-ray's operators, a few of our own, and the places that
+are left alone.
 
-Left alone is what no test of behaviour can notice: annotations, docstrings, error messages, prints, logs, assertions of our
+Left alone is what no test of behaviour can notice: annotations, docstrings, error messages, prints,
+    logs, assertions of our
 own mistakes, imports and ``__all__``.
 """
 
@@ -18,8 +20,12 @@ from parso.tree import NodeOrLeaf
 Position = tuple[int, int]
 """Line from 1 and column from 0, in characters."""
 
-COMPARED = "Eq_NotEq NotEq_Eq Lt_LtE Lt_Gt LtE_Lt LtE_GtE Gt_GtE Gt_Lt GtE_Gt GtE_LtE Is_IsNot IsNot_Is"
-COMPUTED = "Add_Sub Sub_Add Mul_Div Div_Mul FloorDiv_Mul Mod_FloorDiv Pow_Mul BitAnd_BitOr BitOr_BitAnd"
+COMPARED = (
+    "Eq_NotEq NotEq_Eq Lt_LtE Lt_Gt LtE_Lt LtE_GtE Gt_GtE Gt_Lt GtE_Gt GtE_LtE Is_IsNot IsNot_Is"
+)
+COMPUTED = (
+    "Add_Sub Sub_Add Mul_Div Div_Mul FloorDiv_Mul Mod_FloorDiv Pow_Mul BitAnd_BitOr BitOr_BitAnd"
+)
 NAMES = {
     "min": "max",
     "argmin": "argmax",
@@ -40,12 +46,46 @@ NAMES = {
 }
 SWAPPED = NAMES | {new: old for old, new in reversed(NAMES.items()) if new not in NAMES}
 BUILTINS = {"min", "max", "any", "all"}
-DROPPED_CALLS = {"detach", "abs", "exp", "log", "sqrt", "square", "t", "clone", "copy", "relu", "sigmoid", "sort", "flatten"}
-QUIET_CALLS = {"print", "warn", "info", "debug", "warning", "log", "echo", "note", "say", "cast", "TypeVar"}
+DROPPED_CALLS = {
+    "detach",
+    "abs",
+    "exp",
+    "log",
+    "sqrt",
+    "square",
+    "t",
+    "clone",
+    "copy",
+    "relu",
+    "sigmoid",
+    "sort",
+    "flatten",
+}
+QUIET_CALLS = {
+    "print",
+    "warn",
+    "info",
+    "debug",
+    "warning",
+    "log",
+    "echo",
+    "note",
+    "say",
+    "cast",
+    "TypeVar",
+}
 QUIET_KEYWORDS = {"strict", "encoding", "ensure_ascii", "usedforsecurity"}
 ASYMMETRIC = {"isinstance", "issubclass", "hasattr", "getattr"}
 """Calls with swapped arguments always fail."""
-NOT_ARITHMETIC = {"parameters", "arglist", "argument", "dictorsetmaker", "subscriptlist", "import_from", "typedargslist"}
+NOT_ARITHMETIC = {
+    "parameters",
+    "arglist",
+    "argument",
+    "dictorsetmaker",
+    "subscriptlist",
+    "import_from",
+    "typedargslist",
+}
 
 
 class _Own(Operator):
@@ -69,7 +109,8 @@ class _Own(Operator):
 
 
 class DropStatement(_Own):
-    """``n += 1``, ``self.update(x)`` and ``part.epoch = epoch`` become ``pass``; not in ``__init__``, where any test fails."""
+    """``n += 1``, ``self.update(x)`` and ``part.epoch = epoch`` become ``pass``; not in
+    ``__init__``, where any test fails."""
 
     def replacement(self, node: NodeOrLeaf) -> str | None:
         if node.parent is None or node.parent.type != "simple_stmt":
@@ -79,7 +120,11 @@ class DropStatement(_Own):
             changes = sign.type == "operator" and (sign.value != "=" or target.type == "atom_expr")
             changes = changes or sign.type == "augassign"
             function = parso.python.tree.search_ancestor(node, "funcdef")
-            return "pass" if changes and function is not None and function.name.value != "__init__" else None
+            return (
+                "pass"
+                if changes and function is not None and function.name.value != "__init__"
+                else None
+            )
         called = node.type == "atom_expr" and node.children[-1].get_code().startswith("(")
         return "pass" if called and not node.get_code().strip().startswith("super") else None
 
@@ -102,8 +147,12 @@ class SwapArguments(_Own):
     def replacement(self, node: NodeOrLeaf) -> str | None:
         if node.type != "arglist" or node.parent.type != "trailer":
             return None
-        parts = [child.get_code().strip() for child in node.children if child.get_code().strip() != ","]
-        plain = [number for number, child in enumerate(node.children[::2]) if child.type != "argument"]
+        parts = [
+            child.get_code().strip() for child in node.children if child.get_code().strip() != ","
+        ]
+        plain = [
+            number for number, child in enumerate(node.children[::2]) if child.type != "argument"
+        ]
         if len(plain) < 2 or node.parent.get_previous_sibling().get_code().strip() in ASYMMETRIC:
             return None
         last, other = plain[-1], plain[-2]
@@ -121,7 +170,11 @@ class DropArgument(_Own):
             return None
         parts = list(node.children[::2])
         last = parts[-1]
-        if last.type != "argument" or last.children[1].get_code().strip() != "=" or last.children[0].value in QUIET_KEYWORDS:
+        if (
+            last.type != "argument"
+            or last.children[1].get_code().strip() != "="
+            or last.children[0].value in QUIET_KEYWORDS
+        ):
             return None
         return ", ".join(part.get_code().strip() for part in parts[:-1])
 
@@ -142,11 +195,25 @@ class DropCall(_Own):
 def _all_operators() -> dict[str, Operator]:
     names = [f"ReplaceComparisonOperator_{pair}" for pair in COMPARED.split()]
     names += [f"ReplaceBinaryOperator_{pair}" for pair in COMPUTED.split()]
-    names += ["NumberReplacer", "ReplaceTrueWithFalse", "ReplaceFalseWithTrue", "ReplaceAndWithOr", "ReplaceOrWithAnd", "AddNot"]
-    names += ["ReplaceUnaryOperator_USub_UAdd", "ReplaceUnaryOperator_Delete_Not", "ReplaceBreakWithContinue"]
+    names += [
+        "NumberReplacer",
+        "ReplaceTrueWithFalse",
+        "ReplaceFalseWithTrue",
+        "ReplaceAndWithOr",
+        "ReplaceOrWithAnd",
+        "AddNot",
+    ]
+    names += [
+        "ReplaceUnaryOperator_USub_UAdd",
+        "ReplaceUnaryOperator_Delete_Not",
+        "ReplaceBreakWithContinue",
+    ]
     names += ["ReplaceContinueWithBreak", "ZeroIterationForLoop", "ExceptionReplacer"]
     core = {name: get_operator(f"core/{name}")() for name in names}
-    return core | {kind.__name__: kind() for kind in (DropStatement, SwapName, SwapArguments, DropArgument, DropCall)}
+    return core | {
+        kind.__name__: kind()
+        for kind in (DropStatement, SwapName, SwapArguments, DropArgument, DropCall)
+    }
 
 
 OPERATORS = _all_operators()
@@ -165,7 +232,9 @@ class Change:
         """The file's text with the fault, or None if that is not valid Python or no change."""
         try:
             mutant = mutate_code(source, OPERATORS[self.operator], self.occurrence)
-        except AttributeError:  # cosmic-ray's exception replacer does not expect ``except package.Error``
+        except (
+            AttributeError
+        ):  # cosmic-ray's exception replacer does not expect ``except package.Error``
             return None
         if mutant is None or mutant == source:
             return None
@@ -218,7 +287,9 @@ def _quiet_parts(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
             yield node
         case ast.keyword(arg=str(key), value=value) if key in QUIET_KEYWORDS:
             yield value
-        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in QUIET_CALLS and node.args:
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if (
+            name in QUIET_CALLS and node.args
+        ):
             yield node
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         yield from node.decorator_list

@@ -1,4 +1,5 @@
-"""What every test shares: one thread, no screen, a cache folder of its own, and the browser that pages are looked at with."""
+"""What every test shares: one thread, no screen, a cache folder of its own, and the browser that
+pages are looked at with."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +13,13 @@ os.environ["MPLBACKEND"] = "Agg"
 import pytest
 
 CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
 FLAGS += ["--disable-component-update", "--disable-sync"]
 
 
@@ -34,7 +41,11 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with playwright.sync_playwright() as p:
         profile = tmp_path_factory.mktemp("profile")
         context = p.chromium.launch_persistent_context(
-            str(profile), executable_path=str(CHROMIUM), headless=True, args=FLAGS, viewport={"width": 360, "height": 740}
+            str(profile),
+            executable_path=str(CHROMIUM),
+            headless=True,
+            args=FLAGS,
+            viewport={"width": 360, "height": 740},
         )
         yield context
         context.close()
@@ -42,7 +53,8 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
-    """The CPU, and a GPU where there is one: what runs there as well as here. On the GPU fp32 is fp32, not TF32."""
+    """The CPU, and a GPU where there is one: what runs there as well as here. On the GPU fp32 is
+    fp32, not TF32."""
     import torch
 
     if request.param == "cuda":
@@ -50,3 +62,11 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
             pytest.skip("no GPU")
         monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", "ieee")
     return torch.device(request.param)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty training and thirty test images of three classes that differ by colour."""
+    from tests.worlds import write_colours  # torch waits until a test needs it
+
+    return write_colours(tmp_path_factory.mktemp("images") / "colours.npz")

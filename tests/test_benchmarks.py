@@ -1,4 +1,5 @@
-"""Each benchmark runs, at its tiniest, and writes the JSON file that others read. No figure is judged here."""
+"""Each benchmark runs, at its tiniest, and writes the JSON file that others read. No figure is
+judged here."""
 
 import functools
 import importlib
@@ -8,9 +9,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from tests.colours import write_colours
+import torch
+from tests.worlds import write_colours
 
-from understudy.benchmark import count_macs
+from understudy.evaluation.latency import count_macs
 from understudy.methods import METHODS
 from understudy.models import build_model
 
@@ -19,8 +21,22 @@ RATIOS = {
     "backends": {"fused, live"},
     "distilled_epoch": {"cached", "live", "cached_resnet", "live_resnet", "first_over_live"},
     "end_to_end": None,
-    "fused": {f"{name} 2" for name in ("interleaved", "stacked fp32", "stacked bf16", "vmap fp32", "interleaved, live")},
-    "inference": {f"{n}_{b}_{w}" for n in ("student", "teacher") for b in (1, 2) for w in ("channels_last", "bf16")},
+    "fused": {
+        f"{name} 2"
+        for name in (
+            "interleaved",
+            "stacked fp32",
+            "stacked bf16",
+            "vmap fp32",
+            "interleaved, live",
+        )
+    },
+    "inference": {
+        f"{n}_{b}_{w}"
+        for n in ("student", "teacher")
+        for b in (1, 2)
+        for w in ("channels_last", "bf16")
+    },
     "limit": None,
     "method_costs": set(METHODS) - {"ce"},
     "norm_relu": {
@@ -38,16 +54,23 @@ RATIOS = {
 
 @pytest.fixture(autouse=True)
 def benchmarks_importable(monkeypatch: pytest.MonkeyPatch):
-    """Their folder is on the path, as it is when one is run as a script; labelling does not fill up its batches to 512."""
-    monkeypatch.setattr("understudy.teacher_cache._BATCH", 8)
+    """Their folder is on the path, as it is when one is run as a script; labelling does not fill up
+    its batches to 512."""
+    monkeypatch.setattr("understudy.teachers.cached._BATCH", 8)
     monkeypatch.syspath_prepend(str(FOLDER))
     yield
-    for name in [name for name, module in sys.modules.items() if str(FOLDER) in str(getattr(module, "__file__", ""))]:
+    for name in [
+        name
+        for name, module in sys.modules.items()
+        if str(FOLDER) in str(getattr(module, "__file__", ""))
+    ]:
         del sys.modules[name]
 
 
 @pytest.mark.parametrize("name", RATIOS)
-def test_json_holds_ratios_samples_hardware_and_versions(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_holds_ratios_samples_hardware_and_versions(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     importlib.import_module(name).main(["--tiny", "--json", str(tmp_path / "out.json")])
     result = json.loads((tmp_path / "out.json").read_text())
     names = RATIOS[name]
@@ -56,7 +79,9 @@ def test_json_holds_ratios_samples_hardware_and_versions(name: str, tmp_path: Pa
     assert all(isinstance(value, float) and value > 0 for value in ratios.values())
     assert result["samples"] and all(seconds for seconds in result["samples"].values())
     assert all(isinstance(s, float) for seconds in result["samples"].values() for s in seconds)
-    assert result["hardware"]["cores"] >= 1 and {"python", "torch", "understudy"} <= set(result["versions"])
+    assert result["hardware"]["cores"] >= 1 and {"python", "torch", "understudy"} <= set(
+        result["versions"]
+    )
     assert result["command"].startswith(f"python benchmarks/{name}.py --tiny")
     assert result["settings"]["data"] == "generated"
     assert all(len(row) == len(result["table"]["columns"]) for row in result["table"]["rows"])
@@ -73,22 +98,45 @@ def test_every_benchmark_is_tested_and_named_in_the_documents() -> None:
 
 
 def test_the_script_for_a_gpu_runs_its_stages_whatever_becomes_of_one(tmp_path: Path) -> None:
-    """On the CPU with tiny settings: one stage is out of time at once, the others leave what they should."""
+    """On the CPU with tiny settings: one stage is out of time at once, the others leave what they
+    should."""
     on_gpu, out, work = importlib.import_module("on_gpu"), tmp_path / "out", tmp_path / "work"
     images = write_colours(tmp_path / "colours.npz")
-    options = ["--device", "cpu", "--tiny", "--out", str(out), "--work", str(work), "--data", str(images)]
+    options = [
+        "--device",
+        "cpu",
+        "--tiny",
+        "--out",
+        str(out),
+        "--work",
+        str(work),
+        "--data",
+        str(images),
+    ]
     found = on_gpu.main([*options, "--limits", "fused=0.01"])
     assert {name: stage["ended"] for name, stage in found.items()} == {
-        "environment": "ok", "tests": "ok", "fused": "stopped after 0 seconds", "sweep": "ok",
-    }  # fmt: skip
+        "environment": "ok",
+        "tests": "ok",
+        "fused": "stopped after 0 seconds",
+        "sweep": "ok",
+    }
     assert json.loads((out / "on_gpu.json").read_text()) == found
-    assert '"torch"' in (out / "environment.log").read_text() and " passed" in (out / "tests.log").read_text()
+    assert (
+        '"torch"' in (out / "environment.log").read_text()
+        and " passed" in (out / "tests.log").read_text()
+    )
     assert found["sweep"]["trials_complete"] == 2 and found["sweep"]["final"] is not None
     with tarfile.open(out / "sweep.tar.gz") as archive:
         names = archive.getnames()
     assert {"sweep/results.json", "sweep/models/teacher-seed0.safetensors"} <= set(names)
-    assert not [name for name in names if name.endswith(".pt") or ("trials" in name and name.endswith(".safetensors"))]
-    again = on_gpu.main([*options, "--stages", "environment"])  # one stage again; of the others the news stay
+    assert not [
+        name
+        for name in names
+        if name.endswith(".pt") or ("trials" in name and name.endswith(".safetensors"))
+    ]
+    again = on_gpu.main(
+        [*options, "--stages", "environment"]
+    )  # one stage again; of the others the news stay
     assert again["environment"]["ended"] == "ok" and again["sweep"] == found["sweep"]
     assert len(list(out.iterdir())) <= 8
 
@@ -96,7 +144,11 @@ def test_the_script_for_a_gpu_runs_its_stages_whatever_becomes_of_one(tmp_path: 
 def test_the_script_for_a_gpu_knows_every_test_that_runs_on_one() -> None:
     folder = Path(__file__).parent
     marked = ("device: torch.device", "pytest.mark.cuda")
-    files = [path for path in folder.rglob("test_*.py") if any(mark in path.read_text() for mark in marked)]
+    files = [
+        path
+        for path in folder.rglob("test_*.py")
+        if any(mark in path.read_text() for mark in marked)
+    ]
     found = {path.relative_to(folder).as_posix() for path in files if path != Path(__file__)}
     assert found == set(importlib.import_module("on_gpu").TESTS)
 
@@ -109,7 +161,9 @@ def test_contenders_take_turns_in_alternating_order() -> None:
         called.append(name)
         return float(len(called))
 
-    samples = harness.alternate({"a": functools.partial(contender, "a"), "b": functools.partial(contender, "b")}, rounds=2)
+    samples = harness.alternate(
+        {"a": functools.partial(contender, "a"), "b": functools.partial(contender, "b")}, rounds=2
+    )
     assert called == ["a", "b", "b", "a", "a", "b"]
     assert samples == {"a": [4.0, 5.0], "b": [3.0, 6.0]}  # the first round only warms up
     assert harness.ratio(samples, "a", "b") == (4 / 3 + 5 / 6) / 2
@@ -118,7 +172,9 @@ def test_contenders_take_turns_in_alternating_order() -> None:
 
 def test_worker_measures_in_a_process_of_its_own() -> None:
     worker_process = importlib.import_module("worker_process")
-    worker = worker_process.Worker(functools.partial, max, 1.0, environment=worker_process.ONE_THREAD)  # measure = max(1.0, ...)
+    worker = worker_process.Worker(
+        functools.partial, max, 1.0, environment=worker_process.ONE_THREAD
+    )  # measure = max(1.0, ...)
     for message in (3.0, 4.0):
         worker.start(message)
         assert worker.result() == message
@@ -131,8 +187,30 @@ def test_limit_counts_what_the_flop_counter_counts() -> None:
     model = build_model("founding_student", 10)
     flops = sum(f for f, _ in limit.arithmetic(model, batch_size=2).values())
     macs = count_macs(model, (3, 32, 32))
-    images_gradient = 32 * 32 * 16 * 27  # the one product that is not needed: the first layer's, by the images
+    images_gradient = (
+        32 * 32 * 16 * 27
+    )  # the one product that is not needed: the first layer's, by the images
     assert flops == 2 * 2 * (3 * macs - images_gradient)
+
+
+def test_limit_counts_bytes_and_products_in_the_precision_of_a_run() -> None:
+    limit, our_loop = (importlib.import_module(name) for name in ("limit", "our_loop"))
+    assert (limit.DTYPE is torch.bfloat16) == (our_loop.PRECISION == "bf16")
+    model = build_model("founding_student", 10)
+    (_, moved), *_ = limit.arithmetic(model, batch_size=2).values()
+    assert moved == 2 * limit.DTYPE.itemsize * 2 * 32 * 32 * (3 + 16), "2 images, 2 products"
+
+
+def test_limit_of_a_layer_is_the_slower_of_computing_and_moving() -> None:
+    limit = importlib.import_module("limit")
+    assert limit.least_seconds({"a": (10.0, 1.0), "b": (1.0, 8.0)}, 2.0, 4.0) == 5.0 + 2.0
+
+
+def test_limit_that_is_beaten_ends_the_program() -> None:
+    limit = importlib.import_module("limit")
+    limit.require_limit(0.002, 0.001)
+    with pytest.raises(SystemExit, match=r"less than its limit of 2\.00 ms"):
+        limit.require_limit(0.001, 0.002)
 
 
 def test_documents_are_filled_between_the_markers_only() -> None:
@@ -146,8 +224,18 @@ def test_documents_are_filled_between_the_markers_only() -> None:
         "settings": {"load_average_before": 0.0},
         "command": "python benchmarks/one.py",
     }
-    text = "before\n<!-- measured: one -->\nold\n<!-- end -->\nbetween\n<!-- measured: two -->\nkept\n<!-- end -->\nafter\n"
+    text = (
+        "before\n<!-- measured: one -->\nold\n<!-- end -->\nbetween\n"
+        "<!-- measured: two -->\nkept\n<!-- end -->\nafter\n"
+    )
     filled = fill_docs.fill(text, {"one": result})
-    assert "| loop | ms |\n| --- | ---: |\n| ours | 5 |" in filled and "ratio **1.250**" in filled and "old" not in filled
-    assert filled.startswith("before\n") and "between\n<!-- measured: two -->\nkept\n<!-- end -->\nafter\n" in filled
+    assert (
+        "| loop | ms |\n| --- | ---: |\n| ours | 5 |" in filled
+        and "ratio **1.250**" in filled
+        and "old" not in filled
+    )
+    assert (
+        filled.startswith("before\n")
+        and "between\n<!-- measured: two -->\nkept\n<!-- end -->\nafter\n" in filled
+    )
     assert fill_docs.fill(filled, {"one": result}) == filled

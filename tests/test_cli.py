@@ -2,48 +2,76 @@
 
 import errno
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from understudy import cli, config
+from understudy import cli
+from understudy.cli.catalogue import recipe_summary
+from understudy.config import recipe as recipe_module
+from understudy.config.recipe import load_config, recipe_names
+from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
+from understudy.evaluation.results import Metrics
+from understudy.version import __version__
 
-RECIPE = "# A tiny recipe\n# for these tests.\n#\n# Not this paragraph.\nname: tiny\nseeds: [0]\nmethod: {name: kd}\n"
-RESULTS = {"name": "tiny", "comparisons": [{"verdict": "distillation helped by +1.5 points [0.9, 2.1] over 3 seeds"}]}
+RECIPE = """\
+# A tiny recipe
+# for these tests.
+#
+# Not this paragraph.
+name: tiny
+seeds: [0]
+method: {name: kd}
+"""
+RESULTS = SimpleNamespace(
+    name="tiny",
+    comparisons=[
+        SimpleNamespace(verdict="distillation helped by +1.5 points [0.9, 2.1] over 3 seeds")
+    ],
+)
 
 
 class Calls:
-    """Stands in for ``understudy.experiment`` and the report, and remembers what it was asked."""
+    """Stands in for what the commands call, and records the arguments."""
 
     def __init__(self) -> None:
         self.seen: dict[str, dict[str, Any]] = {}
 
-    def run_experiment(self, run_config: config.RunConfig, out: Path, **options: Any) -> dict[str, Any]:
+    def run_experiment(self, run_config: RunConfig, out: Path, **options: Any) -> SimpleNamespace:
         self.seen["run"] = {"config": run_config, "out": out, **options}
         return RESULTS
 
-    def run_sweep(self, run_config: config.RunConfig, space: list[Any], out: Path, **options: Any) -> dict[str, Any]:
+    def run_sweep(
+        self, run_config: RunConfig, space: list[Any], out: Path, **options: Any
+    ) -> SimpleNamespace:
         self.seen["sweep"] = {"config": run_config, "space": space, "out": out, **options}
-        return {"final": {"verdict": "distillation helped"}}
+        return SimpleNamespace(final=SimpleNamespace(verdict="distillation helped"))
 
-    def train_arm(self, run_config: config.RunConfig, arm: str, seed: int, out: Path, **options: Any) -> dict[str, Any]:
+    def train_arm(
+        self, run_config: RunConfig, arm: str, seed: int, out: Path, **options: Any
+    ) -> SimpleNamespace:
         self.seen["train"] = {"config": run_config, "arm": arm, "seed": seed, "out": out, **options}
-        return {"val": {"accuracy": 0.875}}
+        return SimpleNamespace(val=SimpleNamespace(accuracy=0.875))
 
-    def evaluate_run(self, path: Path, **options: Any) -> dict[str, Any]:
+    def evaluate_run(self, path: Path, **options: Any) -> dict[str, Metrics]:
         self.seen["evaluate"] = {"path": path, **options}
-        return {"baseline-seed0": {"accuracy": 0.75, "per_class": [0.7] * 10}, "distilled-seed0": {"accuracy": 0.8125}}
+        return {
+            "baseline-seed0": Metrics(accuracy=0.75, per_class=(0.70123456789012345,) * 3),
+            "distilled-seed0": Metrics(accuracy=0.8125, per_class=(0.5, 1.0, None), ece=0.0625),
+        }
 
     def benchmark_run(self, path: Path, **options: Any) -> dict[str, Any]:
         self.seen["benchmark"] = {"path": path, **options}
         return {"teacher": {"parameters": 4664970, "latency": {"1": {"median_ms": 2.5}}}}
 
-    def show_sweep(self, results: dict[str, Any]) -> None:
-        print(f"table of a sweep: {results['final']['verdict']}")
+    def show_sweep(self, results: SimpleNamespace) -> None:
+        print(f"table of a sweep: {results.final.verdict}")
+
+    def run_table(self, results: SimpleNamespace) -> str:
+        return f"table of {results.name}"
 
     def write_report(self, run: Path) -> Path:
         self.seen["report"] = {"run": run}
@@ -54,19 +82,15 @@ class Calls:
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
     modules = {
-        "understudy.experiment": ["run_experiment", "train_arm", "evaluate_run", "benchmark_run"],
-        "understudy.report": ["write_report", "show_sweep"],
-        "understudy.sweep.sweep": ["run_sweep"],
-        "understudy.report.table": [],
+        "understudy.experiment": ["run_experiment", "train_arm"],
+        "understudy.runs.remeasure": ["evaluate_run", "benchmark_run"],
+        "understudy.report": ["write_report"],
+        "understudy.sweep.driver": ["run_sweep"],
+        "understudy.terminal.results": ["run_table", "show_sweep"],
     }
-    for name, functions in modules.items():
-        module = ModuleType(name)
+    for module, functions in modules.items():
         for function in functions:
-            setattr(module, function, getattr(calls, function))
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(
-        sys.modules["understudy.report.table"], "terminal_table", lambda results: f"table of {results['name']}", raising=False
-    )
+            monkeypatch.setattr(f"{module}.{function}", getattr(calls, function))
     return calls
 
 
@@ -79,10 +103,10 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def recipe_names() -> list[str]:
+    def failing_recipe_names() -> list[str]:
         raise error
 
-    monkeypatch.setattr(config, "recipe_names", recipe_names)
+    monkeypatch.setattr(recipe_module, "recipe_names", failing_recipe_names)
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -95,7 +119,9 @@ def error_of(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return printed.err
 
 
-def test_run_passes_everything_on(calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_passes_everything_on(
+    calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     argv = [
         "run",
         recipe,
@@ -116,21 +142,37 @@ def test_run_passes_everything_on(calls: Calls, recipe: str, capsys: pytest.Capt
     assert seen["config"].method == {"name": "kd", "temperature": 2}
     assert seen["config"].seeds == (4, 2)
     assert seen["config"].data.path == "2024"  # a path, although it looks like a number
-    assert (seen["out"], seen["device"], seen["workers"], seen["resume"]) == (Path("my run"), "cpu", 3, False)
+    assert (seen["out"], seen["device"], seen["workers"], seen["resume"]) == (
+        Path("my run"),
+        "cpu",
+        3,
+        False,
+    )
     assert seen["command"].startswith("understudy run tiny.yaml train.lr=1e-3 --seeds 4,2")
     assert "--out 'my run'" in seen["command"]
     printed = capsys.readouterr().out.splitlines()
-    assert printed == ["table of tiny", RESULTS["comparisons"][0]["verdict"], "Report: my run/report.html"]
+    assert printed == [
+        "table of tiny",
+        RESULTS.comparisons[0].verdict,
+        "Report: my run/report.html",
+    ]
 
 
 def test_run_defaults(calls: Calls, recipe: str) -> None:
     assert cli.main(["run", recipe]) == 0
     seen = calls.seen["run"]
-    assert (seen["out"], seen["device"], seen["workers"], seen["resume"]) == (Path("runs/tiny"), "auto", None, False)
-    assert seen["config"] == config.load_config(recipe)
+    assert (seen["out"], seen["device"], seen["workers"], seen["resume"]) == (
+        Path("runs/tiny"),
+        "auto",
+        None,
+        False,
+    )
+    assert seen["config"] == load_config(recipe)
 
 
-def test_a_run_is_not_overwritten(calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_not_overwritten(
+    calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("runs/tiny").mkdir(parents=True)
     assert cli.main(["run", recipe]) == 0, "an empty folder is free"
     capsys.readouterr()
@@ -147,34 +189,93 @@ def test_a_run_is_not_overwritten(calls: Calls, recipe: str, capsys: pytest.Capt
 def test_train_one_arm(calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("runs/tiny/arms/teacher-seed0").mkdir(parents=True)
     Path("runs/tiny/arms/teacher-seed0/checkpoint.pt").touch()
-    assert cli.main(["train", recipe, "--arm", "baseline", "--seed", "3"]) == 0, "another arm of the same run may exist"
+    assert cli.main(["train", recipe, "--arm", "baseline", "--seed", "3"]) == 0, (
+        "another arm of the same run may exist"
+    )
     seen = calls.seen["train"]
-    assert (seen["arm"], seen["seed"], seen["out"], seen["resume"]) == ("baseline", 3, Path("runs/tiny"), False)
+    assert (seen["arm"], seen["seed"], seen["out"], seen["resume"]) == (
+        "baseline",
+        3,
+        Path("runs/tiny"),
+        False,
+    )
     assert "87.50%" in capsys.readouterr().out
     assert "already holds" in error_of(capsys, "train", recipe, "--arm", "teacher")
     assert "did you mean baseline?" in error_of(capsys, "train", recipe, "--arm", "basline")
 
 
-def test_sweep_tells_what_is_swept_from_plain_overrides(calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["sweep", recipe, "method.temperature=1,2", "train.lr=log:1e-4..1e-2", "train.epochs=3", "--seeds", "0,1"]
-    assert cli.main([*argv, "--search", "tpe", "--trials", "9", "--pruner", "median", "--final-seeds", "7,8"]) == 0
+def test_sweep_separates_dimensions_from_single_values(
+    calls: Calls, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [
+        "sweep",
+        recipe,
+        "method.temperature=1,2",
+        "train.lr=log:1e-4..1e-2",
+        "train.epochs=3",
+        "--seeds",
+        "0,1",
+    ]
+    assert (
+        cli.main(
+            [
+                *argv,
+                "--search",
+                "tpe",
+                "--trials",
+                "9",
+                "--pruner",
+                "median",
+                "--final-seeds",
+                "7,8",
+            ]
+        )
+        == 0
+    )
     seen = calls.seen["sweep"]
     assert [d.key for d in seen["space"]] == ["method.temperature", "train.lr"]
-    assert (seen["config"].train.epochs, seen["config"].seeds, seen["out"]) == (3, (0, 1), Path("runs/tiny-sweep"))
-    assert (seen["search"], seen["trials"], seen["pruner"], seen["final_seeds"]) == ("tpe", 9, "median", [7, 8])
-    assert (seen["backend"], seen["storage"], seen["workers"], seen["resume"]) == ("auto", None, None, False)
+    assert (seen["config"].train.epochs, seen["config"].seeds, seen["out"]) == (
+        3,
+        (0, 1),
+        Path("runs/tiny-sweep"),
+    )
+    assert (seen["search"], seen["trials"], seen["pruner"], seen["final_seeds"]) == (
+        "tpe",
+        9,
+        "median",
+        [7, 8],
+    )
+    assert (seen["backend"], seen["storage"], seen["workers"], seen["resume"]) == (
+        "auto",
+        None,
+        None,
+        False,
+    )
     printed = capsys.readouterr().out.splitlines()
-    assert printed == ["table of a sweep: distillation helped", "Report: runs/tiny-sweep/report.html"]
+    assert printed == [
+        "table of a sweep: distillation helped",
+        "Report: runs/tiny-sweep/report.html",
+    ]
     assert calls.seen["report"] == {"run": Path("runs/tiny-sweep")}
 
 
-def test_evaluate_and_benchmark_print_tables_and_json(calls: Calls, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_and_benchmark_print_tables_and_json(
+    calls: Calls, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = str(tmp_path)
     assert cli.main(["evaluate", run, "--data", "images"]) == 0
     table = capsys.readouterr().out
     assert "0.8125" in table
     assert "per class" not in table, "long lists are for --json"
+    assert "0.7012" not in table
     assert calls.seen["evaluate"] == {"path": tmp_path, "data": "images", "device": "auto"}
+    assert cli.main(["evaluate", run, "--per-class"]) == 0
+    with_classes = capsys.readouterr().out
+    assert with_classes.startswith(table)
+    assert ["0", "0.7012", "0.5"] in [line.split() for line in with_classes.splitlines()]
+    assert cli.main(["evaluate", run, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["distilled-seed0"]["per_class"] == [0.5, 1.0, None]
     assert cli.main(["benchmark", run, "--threads", "2"]) == 0
     assert "4,664,970" in capsys.readouterr().out
     assert calls.seen["benchmark"]["threads"] == 2
@@ -205,18 +306,23 @@ def test_a_missing_run_is_named(command: str, capsys: pytest.CaptureFixture[str]
         (["train", "tiny.yaml", "--seed", "x"], "--seed"),
         (["sweep", "tiny.yaml", "train.lr=1e-3"], "nothing to sweep"),
         (["sweep", "tiny.yaml", "train.lr=1,2", "--search", "gird"], "--search"),
-        (["sweep", "tiny.yaml", "train.lr=1,2", "--final-seeds", "a"], "--final-seeds takes whole numbers"),
+        (
+            ["sweep", "tiny.yaml", "train.lr=1,2", "--final-seeds", "a"],
+            "--final-seeds takes whole numbers",
+        ),
         (["benchmark", ".", "--threads", "0"], "--threads must be at least 1"),
         (["methods", "kdd"], "did you mean kd?"),
         (["models", "resnet2"], "did you mean resnet"),
         (["recipes", "no-such-recipe"], "unknown recipe"),
     ],
 )
-def test_mistakes_get_one_line(argv: list[str], says: str, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_get_one_line(
+    argv: list[str], says: str, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert says in error_of(capsys, *argv)
 
 
-def test_debug_adds_the_traceback_wherever_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_adds_the_traceback_at_any_place(capsys: pytest.CaptureFixture[str]) -> None:
     for argv in (["--debug", "report", "nowhere"], ["report", "nowhere", "--debug"]):
         assert cli.main(argv) == 2
         printed = capsys.readouterr().err
@@ -227,10 +333,14 @@ def test_debug_adds_the_traceback_wherever_it_stands(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "/out"), "error: Permission denied: /out\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/out"),
+            "error: Permission denied: /out\n",
+        ),
         (
             OSError(errno.ENOSPC, "No space left on device", "/out/x"),
-            "error: No space left on device: /out/x; free some, then repeat the command with --resume\n",
+            "error: No space left on device: /out/x; "
+            "free some, then repeat the command with --resume\n",
         ),
         (OSError("bare"), "error: bare\n"),
         (UnderstudyError("two\n  lines"), "error: two lines\n"),
@@ -250,13 +360,18 @@ def test_our_own_mistakes_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> Non
         cli.main(["recipes"])
 
 
-def test_interrupt(calls: Calls, recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupt(
+    calls: Calls, recipe: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["understudy.experiment"], "run_experiment", interrupted)
+    monkeypatch.setattr("understudy.experiment.run_experiment", interrupted)
     assert cli.main(["run", recipe]) == 130
-    assert capsys.readouterr().err == "interrupted; the same command with --resume goes on from the last finished epoch\n"
+    assert (
+        capsys.readouterr().err
+        == "interrupted; the same command with --resume goes on from the last finished epoch\n"
+    )
     failing(monkeypatch, KeyboardInterrupt())
     assert cli.main(["recipes"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
@@ -264,24 +379,34 @@ def test_interrupt(calls: Calls, recipe: str, monkeypatch: pytest.MonkeyPatch, c
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out.strip() == cli.__version__
+    assert capsys.readouterr().out.strip() == __version__
     assert cli.main([]) == 0
     overview = capsys.readouterr().out
-    for command in ("run", "train", "sweep", "evaluate", "benchmark", "report", "recipes", "models", "methods"):
+    for command in (
+        "run",
+        "train",
+        "sweep",
+        "evaluate",
+        "benchmark",
+        "report",
+        "recipes",
+        "models",
+        "methods",
+    ):
         assert f"│ {command} " in overview
         assert cli.main([command, "--help"]) == 0
         assert "Usage: understudy" in capsys.readouterr().out
 
 
 def test_recipe_summary_is_its_first_comment_paragraph() -> None:
-    assert cli._summary(RECIPE) == "A tiny recipe for these tests."
-    assert cli._summary("name: x\n# later\n") == ""
+    assert recipe_summary(RECIPE) == "A tiny recipe for these tests."
+    assert recipe_summary("name: x\n# later\n") == ""
 
 
 def test_recipes(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["recipes", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert [each["name"] for each in listed] == config.recipe_names()
+    assert [each["name"] for each in listed] == recipe_names()
     assert all(each["summary"] for each in listed), "a recipe opens with a comment"
     assert cli.main(["recipes", recipe]) == 0
     assert capsys.readouterr().out == RECIPE

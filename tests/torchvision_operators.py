@@ -1,6 +1,8 @@
-"""Two operators that torchvision (and through it timm) looks up when imported, where its own extension does not load.
+"""Two operators that torchvision (and through it timm) looks up when imported, where its own
+extension does not load.
 
-That is so where torch and torchvision were built for different accelerators. Test-only: import this before ``torchvision``.
+That is so where torch and torchvision were built for different accelerators. Test-only: import this
+before ``torchvision``.
 The operators are declared and not implemented; no classifier calls them.
 """
 

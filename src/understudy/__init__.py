@@ -1,71 +1,85 @@
-"""Knowledge distillation for image classifiers: a large teacher, a small student, and the proof that the student can take over.
+"""Knowledge distillation for image classifiers: a large teacher, a small student, and the proof.
 
-The public names below load what they need on first use: importing this package imports neither torch nor matplotlib.
+The proof is that the student can take the teacher's place. The public names below load what they
+need on first use: importing this package imports neither torch nor matplotlib.
 """
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from understudy.errors import UnderstudyError
+from understudy.version import __version__
 
 if TYPE_CHECKING:
-    from understudy.config import load_config as load_config
+    from understudy.api import RunOptions as RunOptions
+    from understudy.api import Student as Student
+    from understudy.api import Teacher as Teacher
+    from understudy.api import create_model as create_model
+    from understudy.api import distill as distill
+    from understudy.api import evaluate as evaluate
+    from understudy.api import predict as predict
+    from understudy.api import train as train
+    from understudy.config.recipe import load_config as load_config
+    from understudy.config.schema import TrainConfig as TrainConfig
     from understudy.data import load_dataset as load_dataset
-    from understudy.evaluate import evaluate as evaluate
+    from understudy.data.spec import ImageSpec as ImageSpec
     from understudy.experiment import run_experiment as run_experiment
+    from understudy.methods.base import Method as Method
+    from understudy.methods.base import MethodConfig as MethodConfig
+    from understudy.methods.registry import list_methods as list_methods
     from understudy.models import build_model as build_model
+    from understudy.models import list_models as list_models
     from understudy.report import write_report as write_report
-    from understudy.sweep.sweep import run_sweep as run_sweep
-    from understudy.train import distill as distill
-    from understudy.train import train as train
+    from understudy.sweep.driver import run_sweep as run_sweep
 
-__version__ = "0.1.0"
+_LAZY = {
+    "ImageSpec": "understudy.data.spec",
+    "Method": "understudy.methods.base",
+    "MethodConfig": "understudy.methods.base",
+    "RunOptions": "understudy.api",
+    "Student": "understudy.api",
+    "Teacher": "understudy.api",
+    "TrainConfig": "understudy.config.schema",
+    "build_model": "understudy.models",
+    "create_model": "understudy.api",
+    "distill": "understudy.api",
+    "evaluate": "understudy.api",
+    "list_methods": "understudy.methods.registry",
+    "list_models": "understudy.models",
+    "load_config": "understudy.config.recipe",
+    "load_dataset": "understudy.data",
+    "predict": "understudy.api",
+    "run_experiment": "understudy.experiment",
+    "run_sweep": "understudy.sweep.driver",
+    "train": "understudy.api",
+    "write_report": "understudy.report",
+}
+"""Public name -> the module that defines or re-exports it (PEP 562)."""
 
 __all__ = [
+    "ImageSpec",
+    "Method",
+    "MethodConfig",
+    "RunOptions",
+    "Student",
+    "Teacher",
+    "TrainConfig",
     "UnderstudyError",
     "__version__",
     "build_model",
+    "create_model",
     "distill",
     "evaluate",
+    "list_methods",
+    "list_models",
     "load_config",
     "load_dataset",
+    "predict",
     "run_experiment",
     "run_sweep",
     "train",
     "write_report",
 ]
-
-_LAZY = {
-    "build_model": "understudy.models",
-    "distill": "understudy.train",
-    "evaluate": "understudy.evaluate",
-    "load_config": "understudy.config",
-    "load_dataset": "understudy.data",
-    "run_experiment": "understudy.experiment",
-    "run_sweep": "understudy.sweep.sweep",
-    "train": "understudy.train",
-    "write_report": "understudy.report",
-}
-"""Public function -> the module that defines it (PEP 562)."""
-
-
-class _Package(ModuleType):
-    """Keeps ``understudy.train`` the function although ``understudy/train.py`` is a module of the same name.
-
-    Python binds a submodule in its package once it is imported; for a public name we bind the function instead. The
-    module stays in ``sys.modules``: ``from understudy.train import ...`` works, and so does
-    ``importlib.import_module("understudy.train")``. Only ``import understudy.train as t`` gives the function.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _LAZY and isinstance(value, ModuleType):
-            value = getattr(value, name, value)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -1,403 +1,218 @@
-"""A run: a teacher, a plain and a distilled student (and further arms) over several seeds, measured and compared."""
+"""A run: teacher, baseline, distilled student and further arms over several seeds."""
 
-import contextlib
-import csv
-import json
-import os
 import time
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from understudy.arm import (
-    ArmSpec,
-    arm_folder,
-    build,
-    run_arm,
-    shown_to,
-    spec_of,
-    trained_network,
-    weights_path,
-    write_history,
-    write_json,
-)
-from understudy.benchmark import count_macs, efficiency, hardware, measure_latency, model_size
-from understudy.chain import Link, chain_of, depths, needed_by
-from understudy.config import RunConfig, from_yaml, to_mapping, to_yaml
-from understudy.data.training import TrainingData, prepare_data
-from understudy.errors import UnderstudyError
-from understudy.files import write_bytes
-from understudy.loop import EpochResult, resolve_device, resolve_precision
-from understudy.methods import method_config, needs_of
-from understudy.models import deployed
-from understudy.statistics import paired_gain, summarise, verdict
-from understudy.workers import Job, Tell, available_cores, run_jobs
+import torch
 
-Latencies = dict[str, dict[str, Any]]
+from understudy.config.schema import RunConfig
+from understudy.cores import available_cores
+from understudy.data.prepare import TrainingData, prepare_data
+from understudy.errors import UnderstudyError
+from understudy.evaluation.environment import this_machine
+from understudy.events import SILENT, Observer
+from understudy.execution.backend import Training
+from understudy.execution.sequential import SequentialBackend
+from understudy.execution.wave import finish_all, wave_backend
+from understudy.files import to_json, write_json
+from understudy.runs.folder import RunFolder, load_run, record_config
+from understudy.runs.networks import build
+from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
+from understudy.runs.results import ArmResult, RunEnvironment, RunResults
+from understudy.runs.summary import assemble, measure_costs
+from understudy.training.device import ranks, resolve_device, resolve_precision
+
+
+@dataclass(frozen=True)
+class ExperimentOptions:
+    """How the trainings of a run are carried out.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: trainings side by side on a CPU; by default one per core. 1 runs them one after the
+            other in this process, with the same numbers.
+        resume: use finished trainings and the checkpoints of the others.
+        together: students of one seed take steps in turn in one process, on shared batches and
+            outputs of a live teacher. The numbers are the same, to the bit; it pays if many arms
+            read a teacher's features.
+        command: as typed, for the record.
+        cache: folder of teacher outputs; the user's cache folder by default.
+    """
+
+    device: str = "auto"
+    workers: int | None = None
+    resume: bool = False
+    together: bool = False
+    command: str = ""
+    cache: str | None = None
+
+
+@dataclass(frozen=True)
+class _Placement:
+    """Where the trainings of a run take place.
+
+    Attributes:
+        device: as given.
+        processes: most worker processes; 0 trains in this process.
+        distributed: this process is one of several ranks.
+        together: students of one seed take steps in turn in one process.
+    """
+
+    device: str
+    processes: int
+    distributed: bool
+    together: bool
 
 
 def run_experiment(
-    config: RunConfig,
-    out: Path,
-    *,
-    device: str = "auto",
-    workers: int | None = None,
-    resume: bool = False,
-    command: str = "",
-    cache: str | None = None,
-    display: bool = True,
-    together: bool = False,
-) -> dict[str, Any]:
+    config: RunConfig, out: Path, *, observer: Observer = SILENT, **options: Any
+) -> RunResults | None:
     """Run all arms on all seeds and write the run directory.
 
     Args:
         config: what to do.
         out: the run's directory.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        workers: trainings side by side on a CPU; by default one per core. 1 runs them one after the other, with the same numbers.
-        resume: keep what is finished and go on from the last checkpoints.
-        command: what was typed, for the record.
-        cache: folder of teacher outputs.
-        display: show progress on standard error.
-        together: students of one seed take turns in one process, on batches made once and a live teacher asked once. The same
-            numbers, to the bit; worth it where many arms read a teacher's features.
+        observer: follows the trainings.
+        options: fields of :class:`ExperimentOptions`: ``device``, ``workers``, ``resume``,
+            ``together``, ``command``, ``cache``.
 
     Returns:
-        the contents of ``results.json``; nothing on any but the first rank of a distributed run.
+        the contents of ``results.json``; ``None`` on any but the first rank of a distributed run.
 
     Raises:
-        UnderstudyError: for what is wrong outside the program; everything finished so far stays, ``resume`` goes on from it.
+        UnderstudyError: if a training fails or the configuration does not fit; what has finished
+            stays, and ``resume`` goes on from it.
     """
-    import torch
-
-    from understudy.display import RunDisplay
-
-    began = time.perf_counter()
-    on_cpu = resolve_device(device).type == "cpu"
-    links = chain_of(config)
-    arms = list(links)
-    for link in links.values():
-        method_config(link.method)
-    rank = int(os.environ.get("RANK", "0"))
-    distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    waves = _waves(config, links)
-    data, test = prepare_data(config.data)  # decoded before any worker starts, and refused here if it is not in order
-    for model, stages in {repr((link.model, link.stages)): (link.model, link.stages) for link in links.values()}.values():
-        build(model, data, stages)
-    if rank == 0:
-        record_config(config, out, resume)  # after the checks: a run that was refused leaves no folder behind
-    cores = len(available_cores())
-    side_by_side = 0 if not on_cpu or distributed or workers == 1 else (workers or cores)
-    epochs = {spec.name: links[spec.arm].epochs for wave in waves for spec in wave}
-    shown = RunDisplay(epochs)
-
-    def stage(specs: list[ArmSpec]) -> dict[str, Any]:
-        alone = len(specs) == 1 and on_cpu and not distributed  # ranks share the cores: one thread each
-        threads = (cores if alone else 1) if on_cpu else None
-        jobs = [Job(s.name, run_arm, (config, s, out, device, threads, resume, cache, True)) for s in specs]
-        return run_jobs(jobs, min(side_by_side, len(specs)), tell, bind_all=alone)
-
-    def companies(specs: list[ArmSpec]) -> dict[str, Any]:
-        from understudy.sweep.company import run_company
-
-        parts = _companies(config, links, specs, max(side_by_side, 1))
-        jobs = [Job(part[0].name, run_company, (config, part, out, device, 1 if on_cpu else None, cache)) for part in parts]
-        finished = run_jobs(jobs, min(side_by_side, len(jobs)), lambda _, news: tell(*news))
-        return {name: result for company in finished.values() for name, result in company.items()}
-
-    display = display and rank == 0
-    tell: Tell = shown.tell if display else (lambda name, message: None)
-    with shown if display else contextlib.nullcontext():
-        finished: dict[str, Any] = {}
-        after_teachers = began
-        for wave in waves:
-            takes_turns = together and not any(links[spec.arm].teaches_all for spec in wave)
-            finished |= companies(wave) if takes_turns else stage(wave)
-            if any(spec.arm == "teacher" for spec in wave):
-                after_teachers = time.perf_counter()
-        after_students = time.perf_counter()
-    if rank != 0:
-        return {}
-    latencies = _latencies(config, out, arms, data)
-    results = assemble(config, out, arms, finished, data, len(test), latencies, command)
-    results["seconds"] = {
-        "teacher": after_teachers - began,
+    given = ExperimentOptions(**options)
+    start = time.perf_counter()
+    kind, here = resolve_device(given.device).type, ranks()
+    observer = observer if here.is_first else SILENT
+    plan, folder = resolve_plan(config), RunFolder(out)
+    waves = plan.waves(config.seeds)
+    # Decoded before any worker starts, and refused here if there is something wrong with it.
+    data, test = prepare_data(config.data)
+    _check_networks(plan, data)
+    if here.is_first:  # after the checks: a run that was refused leaves no folder behind
+        record_config(config, folder, given.resume)
+    in_processes = kind == "cpu" and not here.is_distributed and given.workers != 1
+    processes = (given.workers or len(available_cores())) if in_processes else 0
+    placement = _Placement(given.device, processes, here.is_distributed, given.together)
+    for wave in waves:
+        for run in wave:
+            observer.expect(run.arm.epochs, run.name)
+    finished: dict[str, ArmResult] = {}
+    after_teachers = start
+    for wave in waves:
+        trainings = [
+            Training(
+                run.name, plan, run, folder, folder, given.cache, final=True, resume=given.resume
+            )
+            for run in wave
+        ]
+        finished |= _carry_out(trainings, placement, observer)
+        if any(run.arm.name == "teacher" for run in wave):
+            after_teachers = time.perf_counter()
+    after_students = time.perf_counter()
+    if not here.is_first:
+        return None
+    costs = measure_costs(plan, folder, data)
+    results = assemble(plan, folder, finished, data, len(test), costs, given.command)
+    seconds = {
+        "teacher": after_teachers - start,
         "students": after_students - after_teachers,
-        "total": time.perf_counter() - began,
+        "total": time.perf_counter() - start,
     }
-    results["environment"] = hardware("cpu" if on_cpu else "cuda") | {
-        "workers": max(side_by_side, 1),
-        "threads_per_worker": 1 if on_cpu else None,
-        "precision": resolve_precision(config.train.precision, torch.device("cpu" if on_cpu else "cuda")),
-    }
-    write_json(out / "environment.json", results["environment"] | {"command": command, "created": results["created"]})
-    write_json(out / "results.json", results)
+    environment = RunEnvironment(
+        **to_json(this_machine(kind)),
+        workers=max(processes, 1),
+        threads_per_worker=1 if kind == "cpu" else None,
+        precision=resolve_precision(config.train.precision, torch.device(kind)),
+    )
+    results = replace(results, seconds=seconds, environment=environment)
+    created = {"command": given.command, "created": results.created}
+    write_json(folder.environment, to_json(environment) | created)
+    write_json(folder.results, results)
     return results
 
 
-def _companies(config: RunConfig, links: Mapping[str, Link], specs: list[ArmSpec], parts: int) -> list[list[ArmSpec]]:
-    """Students that take turns: for each seed, its arms dealt out to so many companies, those that read features evenly."""
-    arms = sorted({s.arm: None for s in specs}, key=lambda arm: needs_of(method_config(links[arm].method)) != "features")
-    dealt = [arms[part::parts] for part in range(min(parts, len(arms)))]
-    return [[s for s in specs if s.seed == seed and s.arm in part] for seed in config.seeds for part in dealt]
+def _check_networks(plan: RunPlan, data: TrainingData) -> None:
+    """Build each different network once: a mistake is found before any training.
+
+    Raises:
+        UnderstudyError: naming it.
+    """
+    different = {repr((arm.model, arm.stages)): arm for arm in plan.arms.values()}
+    for arm in different.values():
+        build(arm.model, data, arm.stages)
 
 
-def _waves(config: RunConfig, links: Mapping[str, Link]) -> list[list[ArmSpec]]:
-    """All trainings of a run, in groups that follow each other; those of a group are independent. Seed by seed, arm by arm."""
-    depth = depths(links)
-    specs = dict.fromkeys(spec_of(config, arm, seed) for seed in config.seeds for arm in links)
-    return [[spec for spec in specs if depth[spec.arm] == level] for level in range(max(depth.values()) + 1)]
+def _carry_out(
+    trainings: Sequence[Training], placement: _Placement, observer: Observer
+) -> dict[str, ArmResult]:
+    """Train, or read, the trainings of a wave, which are independent of each other."""
+    together = placement.together and not any(t.run.arm.is_shared for t in trainings)
+    if together:
+        trainings = _dealt_by_features(trainings)
+    backend = wave_backend(
+        len(trainings),
+        device=placement.device,
+        processes=placement.processes,
+        distributed=placement.distributed,
+        together=together,
+        observer=observer,
+    )
+    with backend:
+        return finish_all(trainings, backend, observer)
 
 
-def train_arm(config: RunConfig, arm: str, seed: int, out: Path, *, device: str = "auto", resume: bool = False) -> dict[str, Any]:
-    """Train one arm on one seed; what it needs (its teacher, members, assistants) is trained first where it is not there yet.
+def _dealt_by_features(trainings: Sequence[Training]) -> list[Training]:
+    """Those that read a live teacher's features first, so that each process gets as many of
+    them."""
+    return sorted(trainings, key=lambda training: training.run.arm.needs != "features")
+
+
+def train_arm(
+    config: RunConfig,
+    arm: str,
+    seed: int,
+    out: Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    observer: Observer = SILENT,
+) -> ArmResult:
+    """Train one arm on one seed, after what it needs and is not there yet: its teacher, members,
+    assistants.
 
     Returns:
         the contents of the arm's ``result.json``, on every rank of a distributed training.
-    """
-    from understudy.display import RunDisplay
 
+    Raises:
+        UnderstudyError: if a training fails, or the folder holds a run of another configuration.
+    """
     resolve_device(device)  # refused before anything is written
-    first = int(os.environ.get("RANK", "0")) == 0  # of a distributed training: the one that writes and shows
-    if first and (resume or not (out / "config.yaml").exists()):
-        record_config(config, out, resume)
-    elif first and from_yaml((out / "config.yaml").read_text(), str(out / "config.yaml")) != config:
+    first = ranks().is_first
+    observer = observer if first else SILENT
+    plan, folder = resolve_plan(config), RunFolder(out)
+    if first and (resume or not folder.config.exists()):
+        record_config(config, folder, resume)
+    elif first and load_run(out) != config:
         raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
-    links = chain_of(config)
-    own = spec_of(config, arm, seed) if arm != "teacher" else ArmSpec("teacher", seed, None)
-    needs_others = bool(links[arm].members) or needs_of(method_config(links[arm].method)) != "nothing"
-    specs = [spec_of(config, name, seed) for name in needed_by(links, arm)] if needs_others else []
-    specs.append(own)
-    epochs = {s.name: links[s.arm].epochs for s in specs}
-    # Before the arm itself comes its teacher: one that is there is used, not trained anew.
-    jobs = [Job(s.name, run_arm, (config, s, out, device, None, resume or s is not specs[-1], None, True)) for s in specs]
-    shown = RunDisplay(epochs)
-    with shown if first else contextlib.nullcontext():
-        return dict(run_jobs(jobs, 0, shown.tell if first else lambda name, message: None)[specs[-1].name])
-
-
-def record_config(config: RunConfig, out: Path, resume: bool) -> None:
-    """Write config.yaml; on resume check first that it is the same run, but for further seeds or another place of the data."""
-    path = out / "config.yaml"
-    if resume and path.exists():
-        before, now = to_mapping(from_yaml(path.read_text(), str(path))), to_mapping(config)
-        differing = sorted(_differences(before, now))
-        if differing:
-            raise UnderstudyError(f"cannot resume {out}: {', '.join(differing)} differ from its config.yaml; give another --out")
-    write_bytes(path, to_yaml(config).encode())
-
-
-def _differences(before: Any, now: Any, where: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = dict.fromkeys([*before, *now])
-        return [d for k in keys for d in _differences(before.get(k), now.get(k), f"{where}.{k}" if where else k)]
-    return [] if before == now or where in ("data.path", "seeds") else [where]
-
-
-def _latencies(config: RunConfig, out: Path, arms: list[str], data: TrainingData, threads: int | None = None) -> Latencies:
-    """Size, multiply-adds and latency of one network per arm, the networks taking turns."""
-    networks = {}
-    for arm in arms:
-        spec = spec_of(config, arm, config.seeds[0])
-        networks[arm] = (deployed(trained_network(config, spec, out, data)), weights_path(out, spec.name))
-    settings = config.benchmark
-    latency = measure_latency(
-        {arm: network for arm, (network, _) in networks.items()}, data.image_shape, settings.batch_sizes,
-        threads=threads or settings.threads, repeats=settings.repeats, warmup=settings.warmup,
-    )  # fmt: skip
-    return {
-        arm: {
-            "size": model_size(network) | {"file_bytes": path.stat().st_size, "macs": count_macs(network, data.image_shape)},
-            "latency": latency[arm],
-        }
-        for arm, (network, path) in networks.items()
-    }
-
-
-def assemble(
-    config: RunConfig,
-    out: Path,
-    arms: list[str],
-    finished: Mapping[str, Any],
-    data: TrainingData,
-    num_test: int,
-    latencies: Latencies,
-    command: str,
-) -> dict[str, Any]:
-    """Everything that was measured, as ``results.json`` holds it; also writes the run's ``history.csv``."""
-    links = chain_of(config)
-    by_arm = {arm: [r for r in finished.values() if r["arm"] == arm] for arm in arms}
-    entries = {}
-    for arm, runs in by_arm.items():
-        speed = latencies[arm]["latency"]
-        size = latencies[arm]["size"]
-        summary = {
-            key: summarise([r["test"][key] for r in runs]) for key in ("accuracy", "nll", "ece", "agreement", "teacher_kl")
-        }
-        largest = str(max(config.benchmark.batch_sizes))
-        assert summary["accuracy"] is not None
-        entries[arm] = {
-            "role": arm if arm in ("teacher", "baseline", "distilled") else "extra",
-            "part": links[arm].role,
-            "taught_by": runs[0].get("taught_by"),
-            "model": runs[0]["model"],
-            "method": runs[0]["method"],
-            "runs": [{k: v for k, v in r.items() if k not in ("arm", "model", "method", "taught_by")} for r in runs],
-            "summary": summary,
-            "size": size,
-            "latency": speed,
-            "compression": latencies["teacher"]["size"]["size_mb"] / size["size_mb"],
-            "efficiency": efficiency(100 * summary["accuracy"]["mean"], speed[largest]["median_ms"], size["size_mb"]),
-        }
-    comparisons = []
-    for arm, link in links.items():
-        reference = _compared_with(link, links)
-        if reference is not None:
-            ours, theirs = ([r["test"]["accuracy"] for r in by_arm[name]] for name in (arm, reference))
-            gain = paired_gain(ours, theirs)
-            sentence = verdict(arm, gain) + (f" (against {reference})" if reference != "baseline" else "")
-            comparisons.append({"arm": arm, "reference": reference, "metric": "accuracy", **gain, "verdict": sentence})
-    _gather_history(out, [(arm, r["seed"]) for arm, runs in by_arm.items() for r in runs])
-    return {
-        "schema": 1,
-        "name": config.name,
-        "command": command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": {},
-        "environment": {},
-        "data": describe_data(data, num_test),
-        "config": to_mapping(config),
-        "arms": entries,
-        "latency_conditions": {
-            "threads": config.benchmark.threads,
-            "repeats": config.benchmark.repeats,
-            "warmup": config.benchmark.warmup,
-            "runtime": "torch eager",
-            "precision": "fp32",
-            "memory_format": "channels_last",
-        },
-        "comparisons": comparisons,
-        "reference": to_mapping(config)["reference"],
-    }
-
-
-def _compared_with(link: Link, links: Mapping[str, Link]) -> str | None:
-    """The arm whose plain training of the same network, seed by seed, shows what a taught arm has gained; ``None`` without one.
-
-    A born-again network is like the teacher, so the baseline shows it only where the student is, too; else the teacher does,
-    where there is one for each seed.
-    """
-    if link.role not in ("generation", "distilled", "extra"):
-        return None
-    baseline, teacher = links["baseline"], links["teacher"]
-    if not link.generation or (link.model, link.stages, link.train) == (baseline.model, baseline.stages, baseline.train):
-        return "baseline"
-    same = link.model == teacher.model and teacher.seed is None and not teacher.members and teacher.path is None
-    return "teacher" if same else None
-
-
-def describe_data(data: TrainingData, num_test: int) -> dict[str, Any]:
-    """The ``data`` of ``results.json``."""
-    return {
-        "name": data.name,
-        "num_train": len(data.train),
-        "num_val": len(data.val),
-        "num_test": num_test,
-        "num_classes": data.num_classes,
-        "class_names": list(data.class_names),
-        "image_shape": list(data.image_shape),
-        "fingerprint": data.fingerprint,
-    }
-
-
-def _gather_history(out: Path, names: list[tuple[str, int]]) -> None:
-    entries = []
-    for arm, seed in names:
-        path = arm_folder(out, f"{arm}-seed{seed}") / "history.csv"
-        for row in csv.DictReader(path.read_text().splitlines()):
-            losses = {
-                k.removeprefix("train_"): float(v)
-                for k, v in row.items()
-                if k.startswith("train_") and k != "train_accuracy" and v
-            }
-            numbers = {
-                k: float(row[k])
-                for k in ("lr", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second", "label_seconds")
-            }
-            others = {k: float(v) for k, v in row.items() if k not in {"arm", "seed", "epoch", *numbers} and v}
-            measures = {k: v for k, v in others.items() if not k.startswith("train_")}
-            entries.append((arm, seed, EpochResult(epoch=int(row["epoch"]), losses=losses, measures=measures, **numbers)))
-    write_history(out / "history.csv", entries)
-
-
-def load_run(run: Path) -> RunConfig:
-    """The configuration of a run directory.
-
-    Raises:
-        UnderstudyError: if it is none.
-    """
-    path = run / "config.yaml"
-    if not path.is_file():
-        raise UnderstudyError(f"{run} is not a run directory: it has no config.yaml")
-    return from_yaml(path.read_text(), str(path))
-
-
-def evaluate_run(path: Path, *, data: str | None = None, device: str = "auto") -> dict[str, Any]:
-    """Measure the kept weights of a run (a directory), or of one arm in it (a safetensors file), on the test split.
-
-    Returns:
-        ``{arm-seed: metrics}``.
-
-    Raises:
-        UnderstudyError: if there is nothing to measure.
-    """
-    from understudy.evaluate import metrics, predict
-
-    target = resolve_device(device)
-    run = path if path.is_dir() else path.parent.parent
-    config = load_run(run)
-    if data is not None:
-        config = replace(config, data=replace(config.data, path=data))
-    prepared, sealed = prepare_data(config.data)
-    test = sealed.open_for_final_evaluation()
-    files = sorted((run / "models").glob("*.safetensors")) if path.is_dir() else [path]
-    if not files:
-        raise UnderstudyError(f"{run} has no trained weights yet")
-    logits = {}
-    for file in files:
-        arm, _, seed = file.stem.rpartition("-seed")
-        network = trained_network(config, replace(spec_of(config, arm, int(seed)), seed=int(seed)), run, prepared)
-        logits[file.stem] = predict(network.to(target), test, shown_to(config, arm), target)
-    taught = {}
-    for name in logits:
-        arm, _, seed = name.rpartition("-seed")
-        compared = spec_of(config, arm, int(seed)).teacher_seed
-        taught[name] = None if compared is None else logits.get(f"teacher-seed{compared}")
-    return {name: metrics(value, test.labels, taught[name]) for name, value in logits.items()}
-
-
-def benchmark_run(run: Path, *, threads: int = 1) -> dict[str, Any]:
-    """Measure size, multiply-adds and latency of a finished run's networks again, and put them into its ``results.json``.
-
-    Returns:
-        ``{arm: {"size": ..., "latency": ...}}``.
-    """
-    config = load_run(run)
-    data, _ = prepare_data(config.data)
-    arms = list(chain_of(config))
-    measured = _latencies(config, run, arms, data, threads)
-    path = run / "results.json"
-    if path.exists():
-        results = json.loads(path.read_text())
-        largest = str(max(config.benchmark.batch_sizes))
-        for arm, entry in results["arms"].items():
-            entry |= measured[arm]
-            size = entry["size"]["size_mb"]
-            entry["efficiency"] = efficiency(
-                100 * entry["summary"]["accuracy"]["mean"], entry["latency"][largest]["median_ms"], size
-            )
-        results["latency_conditions"]["threads"] = threads
-        write_json(path, results)
-    return measured
+    own = plan.arm_run(arm, seed)
+    if arm == "teacher":
+        own = ArmRun(own.arm, seed, None)  # this seed, even if all students share one teacher
+    runs = [own]
+    if own.arm.members or own.arm.uses_teacher:
+        runs = [*(plan.arm_run(other.name, seed) for other in plan.needed_by(own.arm)), own]
+    for run in runs:
+        observer.expect(run.arm.epochs, run.name)
+    # What comes before the arm itself is used if it is there, not trained again.
+    trainings = [
+        Training(run.name, plan, run, folder, folder, final=True, resume=resume or run is not own)
+        for run in runs
+    ]
+    with SequentialBackend(device=device, threads=None, observer=observer) as backend:
+        return finish_all(trainings, backend, observer)[own.name]

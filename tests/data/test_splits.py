@@ -17,7 +17,9 @@ def test_the_parts_are_disjoint_and_complete_and_hold_the_rows_they_name() -> No
     whole = a_split([0, 1, 2] * 20)
     train, val, train_rows, val_rows = split_train_val(whole, 0.25, seed=3)
     assert torch.equal(torch.cat([train_rows, val_rows]).sort().values, torch.arange(60))
-    assert torch.equal(train_rows, train_rows.sort().values) and torch.equal(val_rows, val_rows.sort().values)
+    assert torch.equal(train_rows, train_rows.sort().values) and torch.equal(
+        val_rows, val_rows.sort().values
+    )
     assert torch.equal(train.images[:, 0, 0, 0].long(), train_rows)
     assert torch.equal(val.labels, whole.labels[val_rows])
 
@@ -30,14 +32,20 @@ def test_each_class_keeps_its_share() -> None:
 @pytest.mark.parametrize(
     ("counts", "fraction", "cut"),
     [
-        ([10, 15, 4], 0.1, [1, 2, 1]),  # 1.0, 1.5 and 0.4: halves are rounded up, and one image at least is cut
+        (
+            [10, 15, 4],
+            0.1,
+            [1, 2, 1],
+        ),  # 1.0, 1.5 and 0.4: halves are rounded up, and one image at least is cut
         ([10, 10, 10], 0.25, [3, 3, 3]),  # 2.5
         ([9, 100, 20], 0.16, [1, 16, 3]),  # 1.44 and 3.2 are rounded down
         ([7, 3, 2], 0.5, [4, 2, 1]),  # 3.5, 1.5 and 1.0
         ([5, 4, 2], 0.9, [4, 3, 1]),  # 4.5 and 3.6 would leave none; one image at least stays
     ],
 )
-def test_the_number_cut_off_is_rounded_class_by_class(counts: list[int], fraction: float, cut: list[int]) -> None:
+def test_the_number_cut_off_is_rounded_class_by_class(
+    counts: list[int], fraction: float, cut: list[int]
+) -> None:
     labels = np.random.default_rng(1).permutation(np.repeat([0, 1, 2], counts))
     kept, gone = stratified_rows(labels, fraction, seed=0)
     assert np.bincount(labels[gone], minlength=3).tolist() == cut
@@ -47,7 +55,9 @@ def test_the_number_cut_off_is_rounded_class_by_class(counts: list[int], fractio
 def test_labels_need_not_count_from_0() -> None:
     """Negative and large labels, and more than 256 classes, which do not fit one byte."""
     labels = np.repeat([-3, 7, 1000], [4, 2, 6])
-    assert np.unique(labels[stratified_rows(labels, 0.5, seed=0)[1]], return_counts=True)[1].tolist() == [2, 1, 3]
+    assert np.unique(labels[stratified_rows(labels, 0.5, seed=0)[1]], return_counts=True)[
+        1
+    ].tolist() == [2, 1, 3]
     many = np.tile(np.arange(300), 4)
     assert np.bincount(many[stratified_rows(many, 0.5, seed=0)[1]]).tolist() == [2] * 300
 
@@ -83,21 +93,26 @@ def test_fewer_images_keep_the_proportions_and_name_their_rows() -> None:
     part, rows = take_fewer(whole, 30, seed=1)
     assert part.labels.bincount().tolist() == [20, 10]
     assert torch.equal(part.images[:, 0, 0, 0].long(), rows)
-    assert torch.equal(rows, take_fewer(whole, 30, seed=1)[1]) and not torch.equal(rows, take_fewer(whole, 30, seed=2)[1])
+    assert torch.equal(rows, take_fewer(whole, 30, seed=1)[1]) and not torch.equal(
+        rows, take_fewer(whole, 30, seed=2)[1]
+    )
     everything, rows = take_fewer(whole, 90, seed=1)
     assert everything is whole and torch.equal(rows, torch.arange(90))
 
 
 def test_more_images_than_there_are_is_refused() -> None:
-    with pytest.raises(UnderstudyError, match=r"data.train_images asks for 91 images, but 90 are left"):
+    with pytest.raises(UnderstudyError, match=r"data.train_images is 91, but 90 images are left"):
         take_fewer(a_split([0] * 60 + [1] * 30), 91, seed=0)
 
 
 def test_the_cut_is_that_of_each_class_shuffled_in_its_turn() -> None:
-    """The definition, one pass over the labels for each class; a cut must never move, or validation becomes training."""
+    """The definition, one pass over the labels for each class; a cut must never move, or validation
+    becomes training."""
     labels = np.random.default_rng(0).integers(0, 300, 5000) * 7
     random, cut = np.random.default_rng(4), []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        cut.append(random.permutation(rows)[: min(max(int(0.2 * len(rows) + 0.5), 1), len(rows) - 1)])
+        cut.append(
+            random.permutation(rows)[: min(max(int(0.2 * len(rows) + 0.5), 1), len(rows) - 1)]
+        )
     assert stratified_rows(labels, 0.2, seed=4)[1].tolist() == sorted(np.concatenate(cut).tolist())

@@ -1,4 +1,4 @@
-"""Views are a function of (seed, epoch, image), and rendering them in batches equals doing it image by image."""
+"""Views are a function of (seed, epoch, image); a rendered batch equals its images one by one."""
 
 import hashlib
 from dataclasses import fields
@@ -7,38 +7,52 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.tiny_data import MEAN, STD, tiny_split
+from tests.worlds import MEAN, STD, tiny_split
 
-from understudy.config import AugmentConfig
-from understudy.data import photometric
-from understudy.data.views import Normalise, ViewPolicy, Views, crop, mirror, render
+from understudy.config.schema import AugmentConfig
+from understudy.data.spec import ImageSpec
+from understudy.data.transforms import PHOTOMETRIC, crop, mirror
+from understudy.data.views import Normalise, ViewPolicy, Views, render
 
 CPU = torch.device("cpu")
 POLICIES = {
     "crop-flip": AugmentConfig(padding=2),
     "mixup": AugmentConfig(padding=2, mix="mixup"),
     "cutmix": AugmentConfig(padding=2, mix="cutmix"),
-    "randaugment": AugmentConfig(padding=2, randaugment=2),
+    "photometric": AugmentConfig(padding=2, photometric=2),
     "nothing": AugmentConfig(padding=0, flip=False),
 }
 
 
-def make_policy(config: AugmentConfig, seed: int = 0, num_images: int = 24, size: int = 8) -> ViewPolicy:
-    return ViewPolicy(config, seed, num_images, (3, size, size))
+def make_policy(
+    config: AugmentConfig, seed: int = 0, num_images: int = 24, size: int = 8
+) -> ViewPolicy:
+    return ViewPolicy(config, seed, num_images, ImageSpec(3, size, size))
 
 
 def same(one: Views, two: Views) -> bool:
     pairs = [(getattr(one, f.name), getattr(two, f.name)) for f in fields(Views)]
-    return all(a is b is None or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs)
+    return all(
+        a is b is None or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs
+    )
 
 
 def some_pixels(num_images: int = 6, height: int = 5, width: int = 7) -> torch.Tensor:
     """uint8 ``[B, H, W, C]``, taller than wide so that a swap of axes shows."""
-    return torch.randint(1, 256, (num_images, height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        1,
+        256,
+        (num_images, height, width, 3),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(1),
+    )
 
 
-def raw_render(policy: ViewPolicy, images: torch.Tensor, rows: torch.Tensor, views: Views) -> torch.Tensor:
-    """The pixels 0..255 that a view shows: rendered with a normalisation that does nothing, ``[B, H, W, C]``."""
+def raw_render(
+    policy: ViewPolicy, images: torch.Tensor, rows: torch.Tensor, views: Views
+) -> torch.Tensor:
+    """The pixels 0..255 that a view shows: rendered with a normalisation that does nothing, ``[B,
+    H, W, C]``."""
     identity = Normalise((0.0,) * 3, (1 / 255,) * 3, images.shape[3], CPU)
     return render(images, rows, views[rows], policy, identity).permute(0, 2, 3, 1)
 
@@ -63,11 +77,14 @@ def test_drawing_views_leaves_the_global_generator_alone(config: AugmentConfig) 
 def test_a_view_seed_makes_all_seeds_show_the_same_views() -> None:
     fixed = AugmentConfig(padding=2, view_seed=9)
     assert same(make_policy(fixed, seed=1).epoch(0), make_policy(fixed, seed=2).epoch(0))
-    assert same(make_policy(fixed, seed=1).epoch(0), make_policy(AugmentConfig(padding=2), seed=9).epoch(0))
+    assert same(
+        make_policy(fixed, seed=1).epoch(0), make_policy(AugmentConfig(padding=2), seed=9).epoch(0)
+    )
 
 
 @pytest.mark.parametrize(
-    ("padding", "flip", "count"), [(4, True, 162), (4, False, 81), (1, True, 18), (0, True, 2), (0, False, 1)]
+    ("padding", "flip", "count"),
+    [(4, True, 162), (4, False, 81), (1, True, 18), (0, True, 2), (0, False, 1)],
 )
 def test_view_numbers_and_views_are_one_to_one(padding: int, flip: bool, count: int) -> None:
     policy = make_policy(AugmentConfig(padding=padding, flip=flip), num_images=count)
@@ -85,7 +102,7 @@ def test_every_view_of_a_finite_policy_comes_up() -> None:
     assert counts.min() > 2000 / 18 / 2, "each of the 18 views has the same probability"
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "randaugment"])
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "photometric"])
 def test_an_endless_policy_has_no_view_numbers(name: str) -> None:
     policy = make_policy(POLICIES[name])
     assert policy.num_views is None
@@ -97,12 +114,16 @@ def test_crop_equals_padding_and_cropping_image_by_image() -> None:
     pixels, padding = some_pixels(), 2
     top, left = torch.tensor([0, 4, 2, 1, 3, 0]), torch.tensor([0, 4, 2, 4, 1, 3])
     _, height, width, _ = pixels.shape
-    for one, result, y, x in zip(pixels, crop(pixels, top, left, padding), top.tolist(), left.tolist(), strict=True):
+    for one, result, y, x in zip(
+        pixels, crop(pixels, top, left, padding), top.tolist(), left.tolist(), strict=True
+    ):
         canvas = Image.new("RGB", (width + 2 * padding, height + 2 * padding))
         canvas.paste(Image.fromarray(one.numpy()), (padding, padding))
         expected = canvas.crop((x, y, x + width, y + height))
         assert Image.fromarray(result.numpy()).tobytes() == expected.tobytes()
-    assert torch.equal(crop(pixels, torch.full((6,), padding), torch.full((6,), padding), padding), pixels), "the middle crop"
+    assert torch.equal(
+        crop(pixels, torch.full((6,), padding), torch.full((6,), padding), padding), pixels
+    ), "the middle crop"
 
 
 def test_crop_reads_the_same_bytes_as_the_gather_used_on_a_gpu() -> None:
@@ -144,7 +165,9 @@ def test_normalisation_is_x_over_255_minus_mean_over_std() -> None:
 def test_rendered_images_are_floats_in_channels_last_memory(config: AugmentConfig) -> None:
     policy = make_policy(config)
     rows = torch.tensor([5, 2, 9])
-    images = render(tiny_split().images, rows, policy.epoch(0)[rows], policy, Normalise(MEAN, STD, 8, CPU))
+    images = render(
+        tiny_split().images, rows, policy.epoch(0)[rows], policy, Normalise(MEAN, STD, 8, CPU)
+    )
     assert images.shape == (3, 3, 8, 8) and images.dtype == torch.float32
     assert images.is_contiguous(memory_format=torch.channels_last)
 
@@ -152,47 +175,65 @@ def test_rendered_images_are_floats_in_channels_last_memory(config: AugmentConfi
 def test_without_variation_an_image_is_shown_as_it_is() -> None:
     images, policy = tiny_split().images, make_policy(POLICIES["nothing"])
     rows = torch.tensor([3, 0])
-    assert torch.equal(raw_render(policy, images, rows, policy.epoch(0)).round().byte(), images.permute(0, 2, 3, 1)[rows])
+    assert torch.equal(
+        raw_render(policy, images, rows, policy.epoch(0)).round().byte(),
+        images.permute(0, 2, 3, 1)[rows],
+    )
 
 
 def test_mixup_adds_image_and_partner_in_the_labels_shares() -> None:
-    images, policy = tiny_split().images, make_policy(AugmentConfig(padding=0, flip=False, mix="mixup"))
+    images, policy = (
+        tiny_split().images,
+        make_policy(AugmentConfig(padding=0, flip=False, mix="mixup")),
+    )
     views, pixels = policy.epoch(0), images.permute(0, 2, 3, 1).float()
-    assert views.partner is not None and views.share is not None
-    assert views.share.min() >= 0 and views.share.max() <= 1
-    assert torch.equal(views.partner.sort().values, torch.arange(24)), "every image is a partner once"
-    share = views.share.view(-1, 1, 1, 1)
+    assert views.partner is not None and views.lam is not None
+    assert views.lam.min() >= 0 and views.lam.max() <= 1
+    assert torch.equal(views.partner.sort().values, torch.arange(24)), (
+        "every image is a partner once"
+    )
+    share = views.lam.view(-1, 1, 1, 1)
     expected = pixels * share + pixels[views.partner] * (1 - share)
     torch.testing.assert_close(raw_render(policy, images, torch.arange(24), views), expected)
 
 
 def test_cutmix_takes_a_patch_from_the_partner_and_its_area_from_the_label() -> None:
     # Image i is all of brightness i, so that a pixel says where it came from.
-    images = torch.arange(24, dtype=torch.uint8).view(24, 1, 1, 1).expand(24, 8, 8, 3).contiguous().permute(0, 3, 1, 2)
+    images = (
+        torch.arange(24, dtype=torch.uint8)
+        .view(24, 1, 1, 1)
+        .expand(24, 8, 8, 3)
+        .contiguous()
+        .permute(0, 3, 1, 2)
+    )
     policy = make_policy(AugmentConfig(padding=0, flip=False, mix="cutmix"))
     views = policy.epoch(0)
-    assert views.partner is not None and views.share is not None and views.box is not None
+    assert views.partner is not None and views.lam is not None and views.box is not None
     shown = raw_render(policy, images, torch.arange(24), views)[..., 0].round().long()
     for image in range(24):
         partner = int(views.partner[image])
         assert set(shown[image].unique().tolist()) <= {image, partner}
         if partner != image:
-            assert (shown[image] == image).float().mean() == views.share[image]
+            assert (shown[image] == image).float().mean() == views.lam[image]
             top, left, bottom, right = views.box[image].tolist()
             assert (shown[image, top:bottom, left:right] == partner).all()
-    assert 0 < views.share.mean() < 1
+    assert 0 < views.lam.mean() < 1
 
 
 def test_the_partner_shows_the_crop_and_flip_of_the_image_it_is_mixed_into() -> None:
     images, policy = tiny_split().images, make_policy(POLICIES["mixup"])
     views, rows = policy.epoch(0), torch.arange(24)
-    assert views.partner is not None and views.share is not None
+    assert views.partner is not None and views.lam is not None
     plain = Views(top=views.top, left=views.left, flip=views.flip)
     finite = make_policy(POLICIES["crop-flip"])
     own = raw_render(finite, images, rows, plain)
-    partner = raw_render(finite, images.permute(0, 2, 3, 1)[views.partner].permute(0, 3, 1, 2), rows, plain)
-    share = views.share.view(-1, 1, 1, 1)
-    torch.testing.assert_close(raw_render(policy, images, rows, views), own * share + partner * (1 - share))
+    partner = raw_render(
+        finite, images.permute(0, 2, 3, 1)[views.partner].permute(0, 3, 1, 2), rows, plain
+    )
+    share = views.lam.view(-1, 1, 1, 1)
+    torch.testing.assert_close(
+        raw_render(policy, images, rows, views), own * share + partner * (1 - share)
+    )
 
 
 def test_the_fingerprint_follows_the_policy_and_the_images() -> None:
@@ -201,12 +242,16 @@ def test_the_fingerprint_follows_the_policy_and_the_images() -> None:
         make_policy(POLICIES["crop-flip"], num_images=25).fingerprint,
         make_policy(POLICIES["crop-flip"], size=9).fingerprint,
     ]
-    prints += [make_policy(AugmentConfig(padding=3)).fingerprint, make_policy(AugmentConfig(padding=2, flip=False)).fingerprint]
+    prints += [
+        make_policy(AugmentConfig(padding=3)).fingerprint,
+        make_policy(AugmentConfig(padding=2, flip=False)).fingerprint,
+    ]
     assert len(set(prints)) == len(prints)
 
 
 def test_the_seed_is_in_the_fingerprint_of_an_endless_policy_only() -> None:
-    # A finite policy's views have numbers: seeds differ in which views they show, not in what view 17 is.
+    # A finite policy's views have numbers: seeds differ in which views they show, not in what view
+    # 17 is.
     finite, endless = POLICIES["crop-flip"], POLICIES["mixup"]
     assert make_policy(finite, seed=1).fingerprint == make_policy(finite, seed=2).fingerprint
     assert make_policy(endless, seed=1).fingerprint != make_policy(endless, seed=2).fingerprint
@@ -224,59 +269,98 @@ def generator(key: str) -> torch.Generator:
 
 
 def test_crops_and_flips_are_drawn_in_this_order_from_the_stream_of_seed_and_epoch() -> None:
-    views, rng = make_policy(AugmentConfig(padding=3), seed=11, num_images=500).epoch(5), generator("views/11/5")
+    views, rng = (
+        make_policy(AugmentConfig(padding=3), seed=11, num_images=500).epoch(5),
+        generator("views/11/5"),
+    )
     assert torch.equal(views.top, torch.randint(0, 7, (500,), generator=rng))
     assert torch.equal(views.left, torch.randint(0, 7, (500,), generator=rng))
     assert torch.equal(views.flip, torch.rand(500, generator=rng) < 0.5)
-    assert views.partner is views.share is views.box is views.operations is views.strengths is None
+    assert views.partner is views.lam is views.box is views.operations is views.strengths is None
 
 
 def test_operations_are_drawn_next_with_strengths_up_to_the_magnitude() -> None:
-    config = AugmentConfig(padding=0, flip=False, randaugment=3, randaugment_magnitude=0.4)
+    config = AugmentConfig(padding=0, flip=False, photometric=3, photometric_magnitude=0.4)
     views, rng = make_policy(config, seed=2, num_images=500).epoch(1), generator("views/2/1")
     assert torch.equal(views.operations, torch.randint(0, 8, (500, 3), generator=rng))
     assert torch.equal(views.strengths, 0.4 * torch.rand(500, 3, generator=rng))
-    assert set(views.operations.unique().tolist()) == set(range(len(photometric.OPERATIONS)))
+    assert set(views.operations.unique().tolist()) == set(range(len(PHOTOMETRIC)))
     assert 0.39 < views.strengths.max() <= 0.4 and views.top is views.left is views.flip is None
 
 
-def drawn_mixture(key: str, alpha: float, num_images: int) -> tuple[torch.Tensor, np.ndarray, torch.Generator]:
-    """Partners and shares of a policy that neither crops nor flips, and its generator after them."""
+def drawn_mixture(
+    key: str, alpha: float, num_images: int
+) -> tuple[torch.Tensor, np.ndarray, torch.Generator]:
+    """Partners and shares of a policy that neither crops nor flips, and its generator after
+    them."""
     rng = generator(key)
     partner = torch.randperm(num_images, generator=rng)
     seed = int(torch.randint(0, 2**62, (1,), generator=rng))
-    return partner, np.random.Generator(np.random.PCG64(seed)).beta(alpha, alpha, num_images).astype(np.float32), rng
+    return (
+        partner,
+        np.random.Generator(np.random.PCG64(seed))
+        .beta(alpha, alpha, num_images)
+        .astype(np.float32),
+        rng,
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 def test_mixups_partner_is_a_permutation_and_its_share_a_beta_draw(alpha: float) -> None:
-    views = make_policy(AugmentConfig(padding=0, flip=False, mix="mixup", mix_alpha=alpha), seed=6).epoch(2)
+    views = make_policy(
+        AugmentConfig(padding=0, flip=False, mix="mixup", mix_alpha=alpha), seed=6
+    ).epoch(2)
     partner, share, _ = drawn_mixture("views/6/2", alpha, 24)
-    assert torch.equal(views.partner, partner) and np.array_equal(views.share, share) and views.box is None
+    assert (
+        torch.equal(views.partner, partner)
+        and np.array_equal(views.lam, share)
+        and views.box is None
+    )
 
 
 def test_cutmixs_box_has_the_area_of_the_other_share_around_a_drawn_centre() -> None:
     """On images of 6 lines and 10 columns, so that the two sides cannot stand in for each other."""
-    policy = ViewPolicy(AugmentConfig(padding=0, flip=False, mix="cutmix", mix_alpha=0.7), 6, 200, (3, 6, 10))
+    policy = ViewPolicy(
+        AugmentConfig(padding=0, flip=False, mix="cutmix", mix_alpha=0.7),
+        6,
+        200,
+        ImageSpec(3, 6, 10),
+    )
     views = policy.epoch(2)
     partner, shares, rng = drawn_mixture("views/6/2", 0.7, 200)
-    lines, columns = torch.randint(0, 6, (200,), generator=rng), torch.randint(0, 10, (200,), generator=rng)
+    lines, columns = (
+        torch.randint(0, 6, (200,), generator=rng),
+        torch.randint(0, 10, (200,), generator=rng),
+    )
     assert torch.equal(views.partner, partner)
-    for image, (share, y, x) in enumerate(zip(shares, lines.tolist(), columns.tolist(), strict=True)):
+    for image, (share, y, x) in enumerate(
+        zip(shares, lines.tolist(), columns.tolist(), strict=True)
+    ):
         side = np.sqrt(np.float32(1) - share)
-        half_y, half_x = int(side * np.float32(6) / np.float32(2)), int(side * np.float32(10) / np.float32(2))
+        half_y, half_x = (
+            int(side * np.float32(6) / np.float32(2)),
+            int(side * np.float32(10) / np.float32(2)),
+        )
         box = [max(y - half_y, 0), max(x - half_x, 0), min(y + half_y, 6), min(x + half_x, 10)]
         assert views.box[image].tolist() == box
         area = (box[2] - box[0]) * (box[3] - box[1])
-        assert float(views.share[image]) == pytest.approx(1 - area / 60), "the label's share is that of the pixels shown"
+        assert float(views.lam[image]) == pytest.approx(1 - area / 60), (
+            "the label's share is that of the pixels shown"
+        )
     assert (views.box[:, 0] == 0).any() and (views.box[:, 2] == 6).any(), "some boxes are clipped"
 
 
 def test_a_box_is_filled_from_the_partner_and_nothing_else() -> None:
-    images = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 5, 7, 3).contiguous().permute(0, 3, 1, 2)
+    images = (
+        torch.arange(3, dtype=torch.uint8)
+        .view(3, 1, 1, 1)
+        .expand(3, 5, 7, 3)
+        .contiguous()
+        .permute(0, 3, 1, 2)
+    )
     policy = ViewPolicy(AugmentConfig(padding=0, flip=False, mix="cutmix"), 0, 3, (3, 5, 7))
     partner, box = torch.tensor([1, 2, 0]), torch.tensor([[1, 2, 4, 6], [0, 0, 5, 7], [2, 3, 2, 5]])
-    views = Views(partner=partner, share=torch.tensor([1 - 12 / 35, 0.0, 1.0]), box=box)
+    views = Views(partner=partner, lam=torch.tensor([1 - 12 / 35, 0.0, 1.0]), box=box)
     shown = raw_render(policy, images, torch.arange(3), views)[..., 1].round().long()
     expected = torch.zeros(3, 5, 7, dtype=torch.int64) + torch.arange(3).view(3, 1, 1)
     expected[0, 1:4, 2:6] = 1
@@ -286,50 +370,74 @@ def test_a_box_is_filled_from_the_partner_and_nothing_else() -> None:
 
 def test_views_are_numbered_by_line_then_column_then_flip() -> None:
     policy = make_policy(AugmentConfig(padding=2), num_images=3)
-    views = Views(top=torch.tensor([0, 3, 4]), left=torch.tensor([1, 1, 4]), flip=torch.tensor([False, True, True]))
+    views = Views(
+        top=torch.tensor([0, 3, 4]),
+        left=torch.tensor([1, 1, 4]),
+        flip=torch.tensor([False, True, True]),
+    )
     assert policy.view_ids(views).tolist() == [2, 33, 49], "2 * (5 * top + left) + flip"
-    assert make_policy(AugmentConfig(padding=2, flip=False)).view_ids(Views(top=views.top, left=views.left)).tolist() == [
+    assert make_policy(AugmentConfig(padding=2, flip=False)).view_ids(
+        Views(top=views.top, left=views.left)
+    ).tolist() == [
         1,
         16,
         24,
     ]
-    assert make_policy(AugmentConfig(padding=0)).view_ids(Views(flip=views.flip)).tolist() == [0, 1, 1]
+    assert make_policy(AugmentConfig(padding=0)).view_ids(Views(flip=views.flip)).tolist() == [
+        0,
+        1,
+        1,
+    ]
     assert make_policy(POLICIES["nothing"]).view_ids(Views()).tolist() == [0] * 24
 
 
 @pytest.mark.parametrize("config", POLICIES.values(), ids=POLICIES)
 def test_the_plain_view_is_the_image_without_augmentation(config: AugmentConfig) -> None:
     images, policy = tiny_split().images, make_policy(config)
-    shown = raw_render(policy, images, torch.arange(24), policy.plain()).round().byte()
+    shown = raw_render(policy, images, torch.arange(24), policy.identity_views()).round().byte()
     assert torch.equal(shown, images.permute(0, 2, 3, 1))
 
 
 def test_the_plain_view_has_the_number_of_the_middle_crop() -> None:
     policy = make_policy(AugmentConfig(padding=4))
-    assert policy.view_ids(policy.plain()).tolist() == [2 * (4 * 9 + 4)] * 24
+    assert policy.view_ids(policy.identity_views()).tolist() == [2 * (4 * 9 + 4)] * 24
 
 
 def test_an_image_is_cropped_then_flipped_then_varied() -> None:
-    """A crop to the upper left leaves zeros there; mirrored after it, they are on the right; brightening is last."""
+    """A crop to the upper left leaves zeros there; mirrored after it, they are on the right;
+    brightening is last."""
     pixels = some_pixels(2)
-    config = AugmentConfig(padding=2, randaugment=1)
-    policy = ViewPolicy(config, 0, 2, (3, 5, 7))
+    config = AugmentConfig(padding=2, photometric=1)
+    policy = ViewPolicy(config, 0, 2, ImageSpec(3, 5, 7))
     top, left, flip = torch.tensor([0, 3]), torch.tensor([0, 4]), torch.tensor([True, False])
     operations, strengths = torch.tensor([[0], [1]]), torch.tensor([[0.5], [0.5]])
     views = Views(top=top, left=left, flip=flip, operations=operations, strengths=strengths)
     padded = np.zeros((2, 9, 11, 3), np.uint8)
     padded[:, 2:7, 2:9] = pixels.numpy()
     first, second = padded[0, 0:5, 0:7][:, ::-1], padded[1, 3:8, 4:11]
-    expected = np.stack([np.minimum(np.rint(first * np.float32(1.45)), 255), np.rint(second * np.float32(0.55))])
+    expected = np.stack(
+        [np.minimum(np.rint(first * np.float32(1.45)), 255), np.rint(second * np.float32(0.55))]
+    )
     shown = raw_render(policy, pixels.permute(0, 3, 1, 2), torch.arange(2), views)
-    assert np.abs(shown.numpy() - expected).max() < 1.01 and np.abs(shown.numpy() - expected).mean() < 0.05
+    assert (
+        np.abs(shown.numpy() - expected).max() < 1.01
+        and np.abs(shown.numpy() - expected).mean() < 0.05
+    )
     assert (shown[0, :2] == 0).all() and (shown[0, :, -2:] == 0).all()
 
 
 def test_the_partner_is_varied_by_the_operations_of_the_image_it_is_mixed_into() -> None:
-    images, policy = tiny_split().images, make_policy(AugmentConfig(padding=0, flip=False, mix="mixup", randaugment=1))
+    images, policy = (
+        tiny_split().images,
+        make_policy(AugmentConfig(padding=0, flip=False, mix="mixup", photometric=1)),
+    )
     operations, strengths = torch.tensor([[1]]), torch.tensor([[1.0]])  # darken, to a tenth
-    views = Views(partner=torch.tensor([5]), share=torch.tensor([0.25]), operations=operations, strengths=strengths)
+    views = Views(
+        partner=torch.tensor([5]),
+        lam=torch.tensor([0.25]),
+        operations=operations,
+        strengths=strengths,
+    )
     identity = Normalise((0.0,) * 3, (1 / 255,) * 3, 8, CPU)
     shown = render(images, torch.tensor([2]), views, policy, identity)
     expected = 0.25 * (images[2] * 0.1).round() + 0.75 * (images[5] * 0.1).round()
@@ -339,7 +447,9 @@ def test_the_partner_is_varied_by_the_operations_of_the_image_it_is_mixed_into()
 def test_the_views_of_some_rows_are_those_rows_of_every_field() -> None:
     whole = Views(*(torch.arange(6) + 10 * number for number in range(len(fields(Views)))))
     part = whole[torch.tensor([4, 1])]
-    assert [getattr(part, f.name).tolist() for f in fields(Views)] == [[4 + 10 * n, 1 + 10 * n] for n in range(8)]
+    assert [getattr(part, f.name).tolist() for f in fields(Views)] == [
+        [4 + 10 * n, 1 + 10 * n] for n in range(8)
+    ]
     moved = whole.to(torch.device("meta"))
     assert {getattr(moved, f.name).device.type for f in fields(Views)} == {"meta"}
     assert all(getattr(Views().to(CPU), f.name) is None for f in fields(Views))
@@ -347,10 +457,15 @@ def test_the_views_of_some_rows_are_those_rows_of_every_field() -> None:
 
 def test_the_fingerprint_is_the_one_that_caches_are_filed_under() -> None:
     """Pinned: should it move, every cache of teacher outputs on every disk is lost."""
-    finite, endless = AugmentConfig(padding=4), AugmentConfig(padding=2, mix="cutmix", randaugment=1)
-    assert (
-        ViewPolicy(finite, 0, 100, (3, 32, 32)).fingerprint == "9ad6086684a1a8febcc75e70b10329baffd8e019ae5f93715bc9356838b793ad"
+    finite, endless = (
+        AugmentConfig(padding=4),
+        AugmentConfig(padding=2, mix="cutmix", photometric=1),
     )
     assert (
-        ViewPolicy(endless, 3, 100, (3, 32, 32)).fingerprint == "f62b36f82a5e2f517b0a484818a5bcd869b82621986fce0d49a7fb4a8fb9f817"
+        ViewPolicy(finite, 0, 100, ImageSpec(3, 32, 32)).fingerprint
+        == "9ad6086684a1a8febcc75e70b10329baffd8e019ae5f93715bc9356838b793ad"
+    )
+    assert (
+        ViewPolicy(endless, 3, 100, ImageSpec(3, 32, 32)).fingerprint
+        == "f62b36f82a5e2f517b0a484818a5bcd869b82621986fce0d49a7fb4a8fb9f817"
     )

@@ -3,18 +3,37 @@
 from dataclasses import replace
 from typing import Any
 
-from understudy.config import RunConfig, parse
-from understudy.diagnose.evidence import Curve, Evidence, Fit, Gradients, Measured, Recorded, Standing, Targets
-from understudy.statistics import paired_gain
+from understudy.config.parse import parse
+from understudy.config.schema import RunConfig
+from understudy.diagnose.evidence import (
+    ArmStats,
+    Curve,
+    Evidence,
+    FitStats,
+    Gradients,
+    Measured,
+    RunRecord,
+    SoftTargets,
+)
+from understudy.evaluation.statistics import paired_gain
 
-CURVE = Curve((0.5, 1.0, 0.5, 0.0), (0.5, 0.7, 0.8, 0.85), (0.5, 0.6, 0.7, 0.75), 0.0, 0.001, {"ce": 0.3, "kd": 0.6})
+CURVE = Curve(
+    (0.5, 1.0, 0.5, 0.0),
+    (0.5, 0.7, 0.8, 0.85),
+    (0.5, 0.6, 0.7, 0.75),
+    0.0,
+    0.001,
+    {"ce": 0.3, "kd": 0.6},
+)
 FITS = {
-    "teacher": Fit(0.93, 0.90, 0.93, 0.90, 0.93),
-    "baseline": Fit(0.84, 0.75, 0.83, 0.76, 0.84),
-    "distilled": Fit(0.84, 0.78, 0.83, 0.78, 0.84),
+    "teacher": FitStats(0.93, 0.90, 0.93, 0.90, 0.93),
+    "baseline": FitStats(0.84, 0.75, 0.83, 0.76, 0.84),
+    "distilled": FitStats(0.84, 0.78, 0.83, 0.78, 0.84),
 }
-TARGETS = Targets(2048, 0.95, 0.9, 1.7, 0.74, 0.5, 0.1, (0.5, 0.2, *[0.0375] * 8), (0.9, 0.05, *[0.00625] * 8))
-PULLS = Gradients({"ce": 1.0, "kd": 3.0}, {"ce": 0.25, "kd": 0.75}, 0.6, 24)
+TARGETS = SoftTargets(
+    2048, 0.95, 0.9, 1.7, 0.74, 0.5, 0.1, (0.5, 0.2, *[0.0375] * 8), (0.9, 0.05, *[0.00625] * 8)
+)
+GRADIENTS = Gradients({"ce": 1.0, "kd": 3.0}, {"ce": 0.25, "kd": 0.75}, 0.6, 24)
 GAINS = ([0.781, 0.780, 0.779], [0.751, 0.749, 0.750])
 
 
@@ -22,8 +41,8 @@ def config(**changes: Any) -> RunConfig:
     return parse(RunConfig, {"train": {"epochs": 4}, "method": {"name": "kd"}} | changes)
 
 
-def recorded(**changes: Any) -> Recorded:
-    whole = Recorded(
+def recorded(**changes: Any) -> RunRecord:
+    whole = RunRecord(
         gain=paired_gain(*GAINS),
         num_val=5000,
         num_test=10_000,
@@ -31,9 +50,9 @@ def recorded(**changes: Any) -> Recorded:
         temperature=4.0,
         alpha=0.7,
         arms={
-            "teacher": Standing(0.90, 0.90, None, None, 4_000_000),
-            "baseline": Standing(0.75, 0.75, 0.78, 0.40, 100_000),
-            "distilled": Standing(0.78, 0.78, 0.82, 0.25, 100_000),
+            "teacher": ArmStats(0.90, 0.90, None, None, 4_000_000),
+            "baseline": ArmStats(0.75, 0.75, 0.78, 0.40, 100_000),
+            "distilled": ArmStats(0.78, 0.78, 0.82, 0.25, 100_000),
         },
         curves={"teacher": CURVE, "baseline": CURVE, "distilled": CURVE},
         dropout={},
@@ -43,39 +62,45 @@ def recorded(**changes: Any) -> Recorded:
 
 
 def measured(**changes: Any) -> Measured:
-    whole = Measured(5000, TARGETS, FITS, PULLS, (0.0, 0.1, -0.1), (1.0, 0.9, 1.1), {})
+    whole = Measured(5000, TARGETS, FITS, GRADIENTS, (0.0, 0.1, -0.1), (1.0, 0.9, 1.1), {})
     return replace(whole, **changes)
 
 
-def healthy(config_: RunConfig | None = None, recorded_: Recorded | None = None, measured_: Measured | None = None) -> Evidence:
+def healthy(
+    config_: RunConfig | None = None,
+    recorded_: RunRecord | None = None,
+    measured_: Measured | None = None,
+) -> Evidence:
     """All in order; any part can be given."""
     return Evidence(config_ or config(), recorded_ or recorded(), measured_ or measured())
 
 
-def without_weights(config_: RunConfig | None = None, recorded_: Recorded | None = None) -> Evidence:
+def without_weights(
+    config_: RunConfig | None = None, recorded_: RunRecord | None = None
+) -> Evidence:
     return Evidence(config_ or config(), recorded_ or recorded(), None)
 
 
-def fits(**changes: dict[str, float]) -> dict[str, Fit]:
+def fits(**changes: dict[str, float]) -> dict[str, FitStats]:
     """The healthy fits with some numbers of some networks changed."""
     return {role: replace(fit, **changes.get(role, {})) for role, fit in FITS.items()}
 
 
-def arms(**changes: dict[str, float]) -> dict[str, Standing]:
+def arms(**changes: dict[str, float]) -> dict[str, ArmStats]:
     """The healthy arms with some numbers of some of them changed."""
     return {role: replace(arm, **changes.get(role, {})) for role, arm in recorded().arms.items()}
 
 
-def told(**changes: Any) -> Evidence:
-    """All in order but what the teacher's targets say."""
+def targets_of(**changes: Any) -> Evidence:
+    """All in order but the soft targets."""
     return healthy(measured_=measured(targets=replace(TARGETS, **changes)))
 
 
-def pulled(**changes: Any) -> Evidence:
+def gradients_of(**changes: Any) -> Evidence:
     """All in order but the gradients."""
-    return healthy(measured_=measured(gradients=replace(PULLS, **changes)))
+    return healthy(measured_=measured(gradients=replace(GRADIENTS, **changes)))
 
 
-def fitted(**changes: dict[str, float]) -> Evidence:
+def fits_of(**changes: dict[str, float]) -> Evidence:
     """All in order but the fits."""
     return healthy(measured_=measured(fits=fits(**changes)))

@@ -1,10 +1,15 @@
-"""Small fixed runs of every family, recorded at one commit and compared with another: numbers must not move.
+"""Small fixed runs of every family, recorded at one commit and compared with another: numbers must
+not move.
 
-    python tests/golden/record.py record --source CHECKOUT --out FOLDER     # run all cases with that checkout's code
-    python tests/golden/record.py compare FOLDER FOLDER                      # bit for bit, value for value
+    python tests/golden/record.py record --source CHECKOUT --out FOLDER     # run all cases with
+    that checkout's code
+    python tests/golden/record.py compare FOLDER FOLDER                      # bit for bit, value
+    for value
 
-Both recordings must be made on the same machine with the same torch: rounding differs between processors. The cases go
-through the command line, which stays the same while modules move; only the stacked engine, which the command line uses on
+Both recordings must be made on the same machine with the same torch: rounding differs between
+    processors. The cases go
+through the command line, which stays the same while modules move; only the stacked engine, which
+the command line uses on
 a GPU alone, is called from Python.
 """
 
@@ -40,7 +45,23 @@ BASE: dict[str, Any] = {
     "seeds": [0],
     "benchmark": {"batch_sizes": [2], "repeats": 1, "warmup": 0},
 }
-METHODS = ["lskd", "dkd", "dist", "fitnets", "at", "sp", "rkd", "cc", "pkt", "vid", "nst", "ft", "reviewkd", "simkd", "crd"]
+METHODS = [
+    "lskd",
+    "dkd",
+    "dist",
+    "fitnets",
+    "at",
+    "sp",
+    "rkd",
+    "cc",
+    "pkt",
+    "vid",
+    "nst",
+    "ft",
+    "reviewkd",
+    "simkd",
+    "crd",
+]
 METHODS += ["adversarial", "dml"]
 ARMS: dict[str, dict[str, Any]] = {name: {"name": name} for name in METHODS}
 ARMS |= {
@@ -52,22 +73,41 @@ MEMBERS = [{"seed": 3}, {"seed": 4, "weight": 3, "mean": [0.2, 0.2, 0.2], "std":
 FEW = {"dkd": {"name": "dkd"}, "at": {"name": "at"}, "rkd": {"name": "rkd"}}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "methods": ("run --workers 1", {"arms": ARMS}),
-    "live": ("run --workers 2", {"teacher": {**BASE["teacher"], "outputs": "live"}, "seeds": [0, 1]}),
+    "live": (
+        "run --workers 2",
+        {"teacher": {**BASE["teacher"], "outputs": "live"}, "seeds": [0, 1]},
+    ),
     "together": ("run --together --workers 1", {"arms": FEW, "seeds": [0, 1]}),
     "ensemble": (
         "run --workers 1",
         {
             "teacher": {**BASE["teacher"], "members": MEMBERS},
             "arms": {"at": {"name": "at"}},
-            "assistants": [{"model": {"name": "resnet14"}, "train": {"epochs": 2}, "method": {"name": "dkd"}}],
+            "assistants": [
+                {"model": {"name": "resnet14"}, "train": {"epochs": 2}, "method": {"name": "dkd"}}
+            ],
         },
     ),
     "views": (
         "run --workers 1",
         {
-            "data": {**BASE["data"], "augment": {"padding": 1, "mix": "mixup", "mix_alpha": 0.4, "view_seed": 5}},
-            "teacher": {**BASE["teacher"], "per_seed": True, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]},
-            "train": {**BASE["train"], "ema_decay": 0.8, "keep": "best", "optimizer": "sgd", "schedule": "step"},
+            "data": {
+                **BASE["data"],
+                "augment": {"padding": 1, "mix": "mixup", "mix_alpha": 0.4, "view_seed": 5},
+            },
+            "teacher": {
+                **BASE["teacher"],
+                "per_seed": True,
+                "mean": [0.1, 0.2, 0.3],
+                "std": [0.4, 0.5, 0.6],
+            },
+            "train": {
+                **BASE["train"],
+                "ema_decay": 0.8,
+                "keep": "best",
+                "optimizer": "sgd",
+                "schedule": "step",
+            },
             "seeds": [0, 1],
         },
     ),
@@ -75,7 +115,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "run --workers 1",
         {
             "data": {**BASE["data"], "augment": {"mix": "cutmix", "randaugment": 2}},
-            "train": {**BASE["train"], "schedule": "cosine", "label_smoothing": 0.1, "grad_clip": 1.0, "optimizer": "adam"},
+            "train": {
+                **BASE["train"],
+                "schedule": "cosine",
+                "label_smoothing": 0.1,
+                "grad_clip": 1.0,
+                "optimizer": "adam",
+            },
         },
     ),
     "bf16": ("run --workers 1", {"train": {**BASE["train"], "precision": "bf16"}, "arms": FEW}),
@@ -87,7 +133,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def record(source: Path, out: Path, names: list[str]) -> None:
     """Run the cases with the package in ``source/src``, each into its own folder of ``out``."""
-    environment = os.environ | {"PYTHONPATH": str(source / "src"), "OMP_NUM_THREADS": "1", "UNDERSTUDY_CACHE": str(out / "cache")}
+    environment = os.environ | {
+        "PYTHONPATH": str(source / "src"),
+        "OMP_NUM_THREADS": "1",
+        "UNDERSTUDY_CACHE": str(out / "cache"),
+    }
     understudy = [sys.executable, "-m", "understudy"]
     for name in names:
         command, changes = CASES[name]
@@ -103,7 +153,15 @@ def record(source: Path, out: Path, names: list[str]) -> None:
             space = ["method.temperature=1,4", "train.lr=0.002,0.005"]
             words = [*understudy, "sweep", str(recipe), *space, *options, *target]
         elif verb == "ranks":
-            launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "understudy"]
+            launcher = [
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--nproc-per-node",
+                "2",
+                "-m",
+                "understudy",
+            ]
             words = [*launcher, "train", str(recipe), "--arm", "distilled", *target]
         else:
             words = [sys.executable, str(HERE / "stacked.py"), str(recipe), str(folder / "run")]
@@ -133,14 +191,21 @@ def compare(before: Path, after: Path) -> list[str]:
 
 
 def _differences(path: Path, other: Path) -> list[str] | None:
-    """How a file differs from its counterpart; ``None`` for files that hold no numbers of a training."""
-    if path.suffix not in (".safetensors", ".npz", ".csv") and path.name not in ("result.json", "results.json", "config.yaml"):
+    """How a file differs from its counterpart; ``None`` for files that hold no numbers of a
+    training."""
+    if path.suffix not in (".safetensors", ".npz", ".csv") and path.name not in (
+        "result.json",
+        "results.json",
+        "config.yaml",
+    ):
         return None
     if not other.exists():
         return ["is missing"]
     if path.suffix in (".safetensors", ".npz"):
         old, new = _arrays(path), _arrays(other)
-        same_bits = old.keys() == new.keys() and all(old[key].tobytes() == new[key].tobytes() for key in old)
+        same_bits = old.keys() == new.keys() and all(
+            old[key].tobytes() == new[key].tobytes() for key in old
+        )
         return [] if same_bits else ["other bits"]
     if path.suffix == ".csv":
         return _unequal(list(csv.DictReader(path.open())), list(csv.DictReader(other.open())))
@@ -154,15 +219,40 @@ def _arrays(path: Path) -> dict[str, Any]:
         return dict(file)
 
 
-MEASURED = {"seconds", "images_per_second", "label_seconds", "created", "command", "latency", "efficiency", "threads", "path"}
+MEASURED = {
+    "seconds",
+    "images_per_second",
+    "label_seconds",
+    "created",
+    "command",
+    "latency",
+    "efficiency",
+    "threads",
+    "path",
+}
 MEASURED |= {"environment", "measured", "importance"}
 """Keys whose values are times, places or words, and so differ between two runs of the same code."""
 
 
+def _is_measured(key: str) -> bool:
+    return key in MEASURED or key.startswith(("latency_", "accuracy_per_ms"))
+
+
+RENAMED = {"randaugment": "photometric", "randaugment_magnitude": "photometric_magnitude"}
+"""Key of the compared commit -> the key that holds the same value now."""
+ALIASES = {"onecycle": "cosine"}
+"""Value of the compared commit -> another name of the same thing, which is written now."""
+
+
 def _unequal(old: Any, new: Any, where: str = "") -> list[str]:
+    old = ALIASES.get(old, old) if isinstance(old, str) else old
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = [key for key in dict.fromkeys([*old, *new]) if key not in MEASURED]
-        return [line for key in keys for line in _unequal(old.get(key), new.get(key), f"{where}.{key}")]
+        old = {RENAMED.get(key, key): value for key, value in old.items()}
+        new = {RENAMED.get(key, key): value for key, value in new.items()}
+        keys = [key for key in dict.fromkeys([*old, *new]) if not _is_measured(key)]
+        return [
+            line for key in keys for line in _unequal(old.get(key), new.get(key), f"{where}.{key}")
+        ]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = enumerate(zip(old, new, strict=True))
         return [line for number, (a, b) in pairs for line in _unequal(a, b, f"{where}.{number}")]
@@ -171,7 +261,9 @@ def _unequal(old: Any, new: Any, where: str = "") -> list[str]:
 
 def main() -> int:
     """Record, or compare and exit with 1 where something differs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     recorder = commands.add_parser("record")
     recorder.add_argument("--source", type=Path, required=True)

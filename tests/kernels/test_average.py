@@ -5,7 +5,7 @@ import torch
 from understudy.kernels.average import global_average
 
 
-def test_it_is_the_mean_and_its_gradient_in_both_layouts() -> None:
+def test_mean_and_gradient_are_right_in_both_memory_orders() -> None:
     torch.manual_seed(0)
     for layout in (torch.channels_last, torch.contiguous_format):
         x = torch.randn(5, 7, 3, 4).contiguous(memory_format=layout).requires_grad_()
@@ -15,13 +15,13 @@ def test_it_is_the_mean_and_its_gradient_in_both_layouts() -> None:
         torch.testing.assert_close(gradient, (out / 6)[:, :, None, None].expand_as(x))
 
 
-def test_its_gradient_is_close_to_the_order_of_a_channels_last_map() -> None:
+def test_gradient_is_in_channels_last_order() -> None:
     x = torch.randn(5, 7, 3, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
     (gradient,) = torch.autograd.grad(global_average(x).sum(), x)
     assert gradient.stride(1) == 1, "neighbours are channels"
 
 
-def test_an_exported_network_keeps_the_pooling_that_runtimes_know() -> None:
+def test_exported_network_has_standard_pooling() -> None:
     class Net(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return global_average(x)

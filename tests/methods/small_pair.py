@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods import Method, MethodContext, build_method, method_config
 from understudy.models.base import Classifier, Outputs
 
 
 class SmallNet(Classifier):
-    """Three stages of convolution, batch norm and ReLU, each halving the map: 16 x 16 images end on 2 x 2."""
+    """Three stages of convolution, batch norm and ReLU, each halving the map: 16 x 16 images end on
+    2 x 2."""
 
     def __init__(self, num_classes: int, widths: tuple[int, int, int]) -> None:
         super().__init__()
@@ -51,7 +52,9 @@ def make_teacher(num_classes: int) -> SmallNet:
     return teacher.eval().requires_grad_(False)
 
 
-def make_method(name: str, num_classes: int = 5, epochs: int = 40, num_images: int = 64, **options) -> tuple[Method, SmallNet]:
+def make_method(
+    name: str, num_classes: int = 5, epochs: int = 40, num_images: int = 64, **options
+) -> tuple[Method, SmallNet]:
     """A method around a fresh student, and its teacher."""
     teacher = make_teacher(num_classes)
     torch.manual_seed(0)
@@ -60,7 +63,9 @@ def make_method(name: str, num_classes: int = 5, epochs: int = 40, num_images: i
     with torch.no_grad():
         student_example, teacher_example = student.eval().outputs(images), teacher.outputs(images)
     labels = torch.arange(num_images) % num_classes
-    context = MethodContext(num_classes, labels, epochs, 0.0, student_example, teacher_example, teacher)
+    context = MethodContext(
+        num_classes, labels, epochs, 0.0, student_example, teacher_example, teacher
+    )
     method = build_method(method_config({"name": name, **options}), student, context)
     return method.train(), teacher
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from tests.methods.small_pair import SmallNet, ask, make_batch, make_method
-from tests.tiny_data import tiny_data, tiny_net
+from tests.worlds import tiny_data, tiny_net, untrained
 
 import understudy
-from understudy.arm import write_history
 from understudy.errors import UnderstudyError
 from understudy.methods import method_config, needs_of
 from understudy.methods.adversarial import adversarial_loss, reverse_gradient
+from understudy.runs.history import write_history
 
 
 def test_reversal_keeps_the_values_and_turns_the_gradient():
@@ -81,7 +81,9 @@ def test_the_accuracy_follows_the_discriminator():
     batch = make_batch(16, 5)
     answer = ask(teacher, batch)
     optimizer = torch.optim.Adam(method.discriminator.parameters(), 1e-2)
-    answer = answer._replace(logits=answer.logits + 3)  # easy to tell from the student's, which stands still
+    answer = answer._replace(
+        logits=answer.logits + 3
+    )  # easy to tell from the student's, which stands still
     for _ in range(60):
         method(batch, answer)[0]["adversarial"].backward()
         optimizer.step()
@@ -101,7 +103,9 @@ def test_it_goes_beside_kd():
 
 def test_features_are_needed_only_where_they_are_compared(monkeypatch):
     monkeypatch.setattr(
-        SmallNet, "outputs", lambda self, x, old=SmallNet.outputs: old(self, x)._replace(features=(), embedding=None)
+        SmallNet,
+        "outputs",
+        lambda self, x, old=SmallNet.outputs: old(self, x)._replace(features=(), embedding=None),
     )
     method, teacher = make_method("adversarial")
     batch = make_batch(8, 5)
@@ -113,12 +117,22 @@ def test_features_are_needed_only_where_they_are_compared(monkeypatch):
 def test_logits_are_enough_unless_features_are_compared():
     assert needs_of(method_config({"name": "adversarial"})) == "logits"
     assert needs_of(method_config({"name": "adversarial", "compare": "features"})) == "features"
-    assert needs_of(method_config({"name": "adversarial+kd", "adversarial": {"compare": "features"}})) == "features"
+    assert (
+        needs_of(method_config({"name": "adversarial+kd", "adversarial": {"compare": "features"}}))
+        == "features"
+    )
 
 
 def test_the_discriminators_accuracy_is_in_every_epochs_result(tmp_path: Path):
     result = understudy.distill(
-        tiny_net(1), tiny_net(2), tiny_data(), "adversarial+kd", epochs=2, batch_size=8, device="cpu", outputs="live"
+        untrained(tiny_net(1)),
+        tiny_net(2),
+        tiny_data(),
+        "adversarial+kd",
+        epochs=2,
+        batch_size=8,
+        device="cpu",
+        outputs="live",
     )
     values = [epoch.measures["discriminator_accuracy"] for epoch in result.history]
     assert all(0 <= value <= 1 for value in values) and values[0] != values[1] and values[0] != 0.5
@@ -133,11 +147,15 @@ def test_the_accuracy_moves_a_hundredth_of_the_way_to_the_share_that_is_told_apa
     answer = ask(teacher, batch)
 
     class Scores(torch.nn.Module):
-        """First the student's scores, then the teacher's: three of four and one of four are told apart."""
+        """First the student's scores, then the teacher's: three of four and one of four are told
+        apart."""
 
         def __init__(self):
             super().__init__()
-            self.given = [torch.tensor([[-1.0], [-2.0], [-0.5], [3.0]]), torch.tensor([[-1.0], [-2.0], [-0.5], [3.0]])]
+            self.given = [
+                torch.tensor([[-1.0], [-2.0], [-0.5], [3.0]]),
+                torch.tensor([[-1.0], [-2.0], [-0.5], [3.0]]),
+            ]
 
         def forward(self, values):
             return self.given.pop(0) + 0 * values.sum()
@@ -145,7 +163,9 @@ def test_the_accuracy_moves_a_hundredth_of_the_way_to_the_share_that_is_told_apa
     method.discriminator = Scores()
     method.discriminator_accuracy.fill_(0.9)
     method(batch, answer)
-    assert method.discriminator_accuracy.item() == pytest.approx(0.9 + 0.01 * (0.5 * (0.75 + 0.25) - 0.9))
+    assert method.discriminator_accuracy.item() == pytest.approx(
+        0.9 + 0.01 * (0.5 * (0.75 + 0.25) - 0.9)
+    )
 
 
 @pytest.mark.parametrize("compare", ["logits", "features"])
@@ -164,16 +184,28 @@ def test_the_term_is_the_weighted_loss_of_the_discriminators_scores(compare):
     linear = [m for m in method.discriminator if isinstance(m, torch.nn.Linear)]
     width = 12 if compare == "features" else 5
     assert [tuple(m.weight.shape) for m in linear] == [(9, width), (9, 9), (1, 9)]
-    assert [m.negative_slope for m in method.discriminator if not isinstance(m, torch.nn.Linear)] == [0.2, 0.2]
+    assert [
+        m.negative_slope for m in method.discriminator if not isinstance(m, torch.nn.Linear)
+    ] == [0.2, 0.2]
 
 
 def test_each_half_is_averaged_on_its_own():
     student, teacher = torch.tensor([0.3]), torch.tensor([0.5, -0.2, 1.0])
-    halves = torch.nn.functional.softplus(student).mean(), torch.nn.functional.softplus(-teacher).mean()
+    halves = (
+        torch.nn.functional.softplus(student).mean(),
+        torch.nn.functional.softplus(-teacher).mean(),
+    )
     torch.testing.assert_close(adversarial_loss(student, teacher), (halves[0] + halves[1]) / 2)
 
 
 def test_an_embedding_that_only_one_network_shows_cannot_be_compared(monkeypatch):
-    monkeypatch.setattr(SmallNet, "outputs", lambda self, x, old=SmallNet.outputs: old(self, x)._replace(embedding=None))
-    with pytest.raises(UnderstudyError, match=r"adversarial compares pooled embeddings.*set method\.compare=logits"):
+    monkeypatch.setattr(
+        SmallNet,
+        "outputs",
+        lambda self, x, old=SmallNet.outputs: old(self, x)._replace(embedding=None),
+    )
+    with pytest.raises(
+        UnderstudyError,
+        match=r"adversarial compares embeddings.*set student\.stages.*, or method\.compare=logits",
+    ):
         make_method("adversarial", compare="features")

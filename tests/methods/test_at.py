@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.at import AT, ATConfig, at_loss
 from understudy.methods.base import MethodContext
-from understudy.methods.stages import paired_stages, same_size, unit
+from understudy.methods.feature_pairs import l2_normalize, match_spatial, paired_stages
 from understudy.models.base import Outputs
 
 
@@ -40,13 +40,18 @@ def test_the_larger_map_is_pooled():
     pooled = student.reshape(2, 3, 4, 2, 4, 2).mean((3, 5))
     torch.testing.assert_close(at_loss(student, teacher), at_loss(pooled, teacher))
     torch.testing.assert_close(at_loss(teacher, student), at_loss(pooled, teacher))
-    assert [m.shape[2:] for m in same_size(random_map(1, 2, 8, 3), random_map(1, 2, 4, 6))] == [(4, 3), (4, 3)]
+    assert [m.shape[2:] for m in match_spatial(random_map(1, 2, 8, 3), random_map(1, 2, 4, 6))] == [
+        (4, 3),
+        (4, 3),
+    ]
 
 
 def test_channel_order_and_scale_do_not_count():
     student, teacher = random_map(2, 6, 4, 4), random_map(2, 6, 4, 4, seed=1)
     loss = at_loss(student, teacher)
-    torch.testing.assert_close(at_loss(student.flip(1), teacher[:, torch.tensor([2, 0, 1, 5, 4, 3])]), loss)
+    torch.testing.assert_close(
+        at_loss(student.flip(1), teacher[:, torch.tensor([2, 0, 1, 5, 4, 3])]), loss
+    )
     torch.testing.assert_close(at_loss(1e-3 * student, 1e4 * teacher), loss)
     assert at_loss(3 * teacher.flip(1), teacher).item() == pytest.approx(0, abs=1e-10)
     assert not torch.allclose(at_loss(student.flip(2), teacher), loss)  # places do count
@@ -75,7 +80,7 @@ def test_half_precision_maps_are_compared_in_full():
 
 def test_unit_vectors_keep_zero_and_its_gradient_small():
     vectors = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
-    scaled = unit(vectors)
+    scaled = l2_normalize(vectors)
     torch.testing.assert_close(scaled, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
     scaled.sum().backward()
     assert vectors.grad.abs().max() <= 1
@@ -87,7 +92,9 @@ def maps(count):
 
 def context(student, teacher):
     example = None if teacher is None else Outputs(torch.zeros(2, 10), maps(teacher))
-    return MethodContext(10, torch.zeros(2), 5, 0.0, Outputs(torch.zeros(2, 10), maps(student)), example)
+    return MethodContext(
+        10, torch.zeros(2), 5, 0.0, Outputs(torch.zeros(2, 10), maps(student)), example
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,7 +137,9 @@ def test_several_levels_by_weight():
     batch = Batch(torch.zeros(2), torch.zeros(2), torch.zeros(2))
     levels = [at_loss(a, b) for a, b in zip(student.features, teacher.features, strict=True)]
     plain = AT(nn.Identity(), ATConfig("at"), context(3, 3))
-    torch.testing.assert_close(plain.terms(student, teacher, batch), {"at": 1000 * (levels[1] + levels[2])})
+    torch.testing.assert_close(
+        plain.terms(student, teacher, batch), {"at": 1000 * (levels[1] + levels[2])}
+    )
     config = ATConfig("at", weight=2.0, stages=(0, 2), stage_weights=(0.5, 3.0))
     weighted = AT(nn.Identity(), config, context(3, 3)).terms(student, teacher, batch)
     torch.testing.assert_close(weighted, {"at": 2 * (0.5 * levels[0] + 3 * levels[2])})

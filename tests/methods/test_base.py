@@ -1,4 +1,5 @@
-"""What every method inherits: the cross-entropy of mixed images, the limits of options, and what a card is made of."""
+"""What every method inherits: the cross-entropy of mixed images, the limits of options, and what a
+card is made of."""
 
 import math
 from dataclasses import dataclass
@@ -9,14 +10,14 @@ import torch
 from tests.methods.small_pair import SmallNet, ask, make_batch, make_method
 from torch import nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods import METHODS, method_config
 from understudy.methods.base import (
     Method,
     MethodConfig,
     MethodContext,
-    adopt,
+    attach_part,
     cross_entropy,
     describe_fields,
     require_embeddings,
@@ -54,7 +55,9 @@ def test_the_cross_entropy_is_the_mean_over_images(logits, smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_a_mixed_image_has_its_own_label_for_its_share_and_its_partners_for_the_rest(logits, smoothing):
+def test_a_mixed_image_has_its_own_label_for_its_share_and_its_partners_for_the_rest(
+    logits, smoothing
+):
     batch = Batch(torch.zeros(4), LABELS, LABELS, PARTNERS, SHARE)
     share = SHARE.double().numpy()[:, None]
     targets = share * one_hot(LABELS, smoothing) + (1 - share) * one_hot(PARTNERS, smoothing)
@@ -67,12 +70,14 @@ def test_a_share_of_one_is_the_images_own_label_and_a_share_of_zero_its_partners
     all_own = Batch(torch.zeros(4), LABELS, LABELS, PARTNERS, torch.ones(4))
     all_partners = Batch(torch.zeros(4), LABELS, LABELS, PARTNERS, torch.zeros(4))
     torch.testing.assert_close(cross_entropy(logits, all_own, 0.0), cross_entropy(logits, own, 0.0))
-    torch.testing.assert_close(cross_entropy(logits, all_partners, 0.0), cross_entropy(logits, partners, 0.0))
+    torch.testing.assert_close(
+        cross_entropy(logits, all_partners, 0.0), cross_entropy(logits, partners, 0.0)
+    )
 
 
 def test_a_method_counts_both_labels_of_a_mixed_image():
     method, teacher = make_method("kd", alpha=0.4)
-    batch = make_batch(4, 5)._replace(labels=LABELS, partner_labels=PARTNERS, share=SHARE)
+    batch = make_batch(4, 5)._replace(labels=LABELS, partner_labels=PARTNERS, lam=SHARE)
     losses, logits = method.eval()(batch, ask(teacher, batch))
     torch.testing.assert_close(losses["ce"], 0.6 * cross_entropy(logits, batch, 0.0))
     swapped = batch._replace(labels=PARTNERS, partner_labels=LABELS)
@@ -125,7 +130,9 @@ def test_one_bad_weight_among_several_is_refused():
     for weights in ((1.0, -0.5), (-0.5, 1.0), (1.0, math.inf)):
         with pytest.raises(UnderstudyError, match=r"method\.stage_weights must be at least 0"):
             method_config({"name": "at", "stages": [0, 1], "stage_weights": weights})
-    assert method_config({"name": "at", "stages": [0, 1], "stage_weights": (0.0, 2.0)}).stage_weights == (0.0, 2.0)
+    assert method_config(
+        {"name": "at", "stages": [0, 1], "stage_weights": (0.0, 2.0)}
+    ).stage_weights == (0.0, 2.0)
 
 
 # What a method is built around.
@@ -134,7 +141,12 @@ def test_one_bad_weight_among_several_is_refused():
 def test_the_epoch_starts_at_zero_and_the_run_is_known():
     context = MethodContext(7, torch.zeros(3), 12, 0.15, Outputs(torch.zeros(2, 7)))
     method = METHODS["ce"](nn.Identity(), MethodConfig("ce"), context)
-    assert (method.epoch, method.epochs, method.num_classes, method.label_smoothing) == (0, 12, 7, 0.15)
+    assert (method.epoch, method.epochs, method.num_classes, method.label_smoothing) == (
+        0,
+        12,
+        7,
+        0.15,
+    )
     assert method.measures() == {} and method.terms(None, None, None) == {}
 
 
@@ -142,12 +154,16 @@ def test_losses_are_computed_in_full_precision_under_autocast():
     method, teacher = make_method("kd")
     batch = make_batch(8, 5)
     seen = []
-    method.losses = lambda student, teacher, batch: seen.append((student, torch.is_autocast_enabled("cpu"))) or {}
+    method.losses = lambda student, teacher, batch: (
+        seen.append((student, torch.is_autocast_enabled("cpu"))) or {}
+    )
     with torch.autocast("cpu", torch.bfloat16):
         _, logits = method(batch, ask(teacher, batch))
     student, enabled = seen[0]
     assert logits.dtype == student.logits.dtype == torch.float32 and not enabled
-    assert student.features and student.embedding is not None, "what feature methods read is passed on"
+    assert student.features and student.embedding is not None, (
+        "what feature methods read is passed on"
+    )
 
 
 def test_a_method_without_any_weight_is_our_own_mistake():
@@ -160,7 +176,7 @@ def test_a_method_without_any_weight_is_our_own_mistake():
 def test_an_adopted_part_shares_the_student_and_saves_it_once():
     whole, _ = make_method("kd")
     part, _ = make_method("fitnets")
-    adopt(whole, "part", part)
+    attach_part(whole, "part", part)
     assert part.student is whole.student and whole.get_submodule("part") is part
     names = list(whole.state_dict())
     assert any(name.startswith("part.regressors") for name in names)
@@ -185,9 +201,14 @@ def context_of(**shown):
 def test_a_network_that_does_not_show_what_is_compared_is_named(check, what, other):
     check("at", context_of(student=[what], teacher=[what]))
     for missing, shown in (("student", "teacher"), ("teacher", "student")):
-        with pytest.raises(UnderstudyError, match=rf"at compares .* the {missing} shows none: set {missing}\.stages"):
+        with pytest.raises(
+            UnderstudyError,
+            match=rf"at compares .* the {missing} shows none: set {missing}\.stages",
+        ):
             check("at", context_of(**{missing: [other], shown: [what]}))
-    alone = MethodContext(5, torch.zeros(2), 5, 0.0, context_of(student=[what], teacher=[what]).student_example)
+    alone = MethodContext(
+        5, torch.zeros(2), 5, 0.0, context_of(student=[what], teacher=[what]).student_example
+    )
     with pytest.raises(UnderstudyError, match="the teacher shows none"):
         check("at", alone)
 
@@ -218,8 +239,16 @@ class ChildConfig(ParentConfig):
 def test_options_have_their_type_default_and_the_docstring_under_them():
     parent = {option["name"]: option for option in describe_fields(ParentConfig)}
     assert "name" not in parent and next(iter(parent)) == "temperature"
-    assert parent["width"] == {"name": "width", "type": "int", "default": "3", "description": "How wide, in channels."}
-    assert parent["temperature"]["type"] == "float | Schedule" and parent["temperature"]["default"] == "4.0"
+    assert parent["width"] == {
+        "name": "width",
+        "type": "int",
+        "default": "3",
+        "description": "How wide, in channels.",
+    }
+    assert (
+        parent["temperature"]["type"] == "float | Schedule"
+        and parent["temperature"]["default"] == "4.0"
+    )
     assert parent["ce_weight"]["type"] == "float | None"
 
 
@@ -231,14 +260,21 @@ def test_a_subclass_explains_its_own_options_and_inherits_the_others():
         "default": "None",
         "description": "How wide; null: as the teacher.",
     }
-    assert child["silent"]["description"] == "" and child["weight"]["description"] == "Weight of the term."
+    assert (
+        child["silent"]["description"] == ""
+        and child["weight"]["description"] == "Weight of the term."
+    )
     assert child["alpha"]["description"].startswith("Weight of the soft term")
 
 
 def test_a_class_without_source_has_no_explanations():
     namespace: dict = {"__name__": "__main__", "MethodConfig": MethodConfig, "dataclass": dataclass}
-    exec("@dataclass(frozen=True)\nclass Typed(MethodConfig):\n    depth: int = 1\n", namespace)  # as in a session
-    options = {option["name"]: option["description"] for option in describe_fields(namespace["Typed"])}
+    exec(
+        "@dataclass(frozen=True)\nclass Typed(MethodConfig):\n    depth: int = 1\n", namespace
+    )  # as in a session
+    options = {
+        option["name"]: option["description"] for option in describe_fields(namespace["Typed"])
+    }
     assert options["depth"] == "" and options["alpha"].startswith("Weight of the soft term")
 
 
@@ -258,7 +294,9 @@ def test_what_is_deployed_is_the_student_and_features_are_needed_only_where_said
         "dml": "nothing",
         **dict.fromkeys(("kd", "lskd", "dkd", "dist", "adversarial", "born_again"), "logits"),
         **dict.fromkeys(("rkd", "cc", "pkt", "crd"), "embedding"),
-        **dict.fromkeys(("fitnets", "at", "sp", "vid", "nst", "ft", "reviewkd", "simkd"), "features"),
+        **dict.fromkeys(
+            ("fitnets", "at", "sp", "vid", "nst", "ft", "reviewkd", "simkd"), "features"
+        ),
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import MethodContext
 from understudy.methods.cc import CC, CCConfig, cc_loss
@@ -22,8 +22,12 @@ def reference(student, teacher, gamma, order):
         for j in range(images):
             values = []
             for points in (student, teacher):
-                cosine = points[i] @ points[j] / np.linalg.norm(points[i]) / np.linalg.norm(points[j])
-                series = sum((2 * gamma) ** p / math.factorial(p) * cosine**p for p in range(order + 1))
+                cosine = (
+                    points[i] @ points[j] / np.linalg.norm(points[i]) / np.linalg.norm(points[j])
+                )
+                series = sum(
+                    (2 * gamma) ** p / math.factorial(p) * cosine**p for p in range(order + 1)
+                )
                 values.append(math.exp(-2 * gamma) * series)
             total += (values[0] - values[1]) ** 2
     return total / images**2
@@ -43,9 +47,12 @@ def test_agrees_with_the_definition_whatever_the_sizes(gamma, order):
 def test_a_high_order_is_the_gaussian_kernel_itself():
     student, teacher = random_embedding(5, 4), random_embedding(5, 9, seed=1)
     kernels = [
-        torch.exp(-0.4 * torch.cdist(e, e) ** 2) for e in (nn.functional.normalize(student), nn.functional.normalize(teacher))
+        torch.exp(-0.4 * torch.cdist(e, e) ** 2)
+        for e in (nn.functional.normalize(student), nn.functional.normalize(teacher))
     ]
-    torch.testing.assert_close(cc_loss(student, teacher, 0.4, 12), (kernels[0] - kernels[1]).square().mean())
+    torch.testing.assert_close(
+        cc_loss(student, teacher, 0.4, 12), (kernels[0] - kernels[1]).square().mean()
+    )
 
 
 def test_scale_and_rotation_do_not_count():
@@ -69,7 +76,9 @@ def test_zero_embeddings_have_finite_gradients():
 
 def test_half_precision_embeddings_are_compared_in_full():
     student, teacher = random_embedding(4, 5).bfloat16(), random_embedding(4, 3, seed=1).bfloat16()
-    torch.testing.assert_close(cc_loss(student, teacher, 0.4, 2), cc_loss(student.float(), teacher.float(), 0.4, 2))
+    torch.testing.assert_close(
+        cc_loss(student, teacher, 0.4, 2), cc_loss(student.float(), teacher.float(), 0.4, 2)
+    )
 
 
 def test_the_method_reads_embeddings():
@@ -79,7 +88,9 @@ def test_the_method_reads_embeddings():
     terms = CC(nn.Identity(), CCConfig("cc"), context).terms(
         student, teacher, Batch(torch.zeros(4), torch.zeros(4), torch.zeros(4))
     )
-    torch.testing.assert_close(terms, {"cc": 100 * cc_loss(student.embedding, teacher.embedding, 0.4, 2)})
+    torch.testing.assert_close(
+        terms, {"cc": 100 * cc_loss(student.embedding, teacher.embedding, 0.4, 2)}
+    )
     without = MethodContext(10, torch.zeros(4), 5, 0.0, student, Outputs(torch.zeros(2, 10)))
     with pytest.raises(UnderstudyError, match=r"teacher\.stages"):
         CC(nn.Identity(), CCConfig("cc"), without)

@@ -68,7 +68,9 @@ def test_a_part_has_the_weight_of_its_epoch():
     with torch.no_grad():
         for epoch, share in ((0, 1 / 20), (9, 0.5), (19, 1.0), (30, 1.0)):
             method.eval().epoch, alone.eval().epoch = epoch, 100
-            torch.testing.assert_close(method(batch, answer)[0]["dkd"], share * alone(batch, answer)[0]["dkd"])
+            torch.testing.assert_close(
+                method(batch, answer)[0]["dkd"], share * alone(batch, answer)[0]["dkd"]
+            )
 
 
 def test_the_founding_loss_has_the_largest_alpha_of_the_parts():
@@ -77,7 +79,12 @@ def test_the_founding_loss_has_the_largest_alpha_of_the_parts():
     assert method_config({"name": "at+born_again"}).alpha == 0.5
     assert method_config({"name": "at+sp"}).alpha == 0.0
     rising, falling = {"start": 0.1, "end": 0.6}, {"start": 0.9, "end": 0.0}
-    assert method_config({"name": "kd+at", "kd": {"alpha": rising}, "at": {"alpha": falling}}).alpha.start == 0.9
+    assert (
+        method_config(
+            {"name": "kd+at", "kd": {"alpha": rising}, "at": {"alpha": falling}}
+        ).alpha.start
+        == 0.9
+    )
     assert method_config({"name": "kd+at", "alpha": 0.2}).alpha == 0.2
 
 
@@ -90,7 +97,9 @@ def test_the_founding_loss_has_the_first_weight_of_the_cross_entropy_that_a_part
 
 
 def test_options_of_a_part_must_be_a_section():
-    with pytest.raises(UnderstudyError, match=r"method\.at must be a section of at's options, not 3"):
+    with pytest.raises(
+        UnderstudyError, match=r"method\.at must be a section of at's options, not 3"
+    ):
         method_config({"name": "at+kd", "at": 3})
 
 
@@ -107,7 +116,9 @@ def test_a_method_without_a_term_of_its_own_adds_no_part():
 
 @pytest.mark.parametrize("name", ["at+dml", "simkd+at"])
 def test_a_forward_pass_of_its_own_cannot_be_summed(name):
-    with pytest.raises(UnderstudyError, match=rf"method {name.replace('+', '.')}: .* cannot be combined"):
+    with pytest.raises(
+        UnderstudyError, match=rf"method {name.replace('+', '.')}: .* cannot be combined"
+    ):
         make_method(name)
 
 
@@ -118,4 +129,6 @@ def test_the_need_is_the_largest_in_every_order():
         (("rkd", "at"), "features"),
         (("ce", "kd"), "logits"),
     ):
-        assert {needs_of(method_config({"name": "+".join(order)})) for order in (names, names[::-1])} == {needs}
+        assert {
+            needs_of(method_config({"name": "+".join(order)})) for order in (names, names[::-1])
+        } == {needs}

@@ -1,4 +1,5 @@
-"""What every method promises, tested over the whole table: a new line in METHODS is a new column here."""
+"""What every method promises, tested over the whole table: a new line in METHODS is a new column
+here."""
 
 import copy
 import math
@@ -11,23 +12,27 @@ from tests.somewhere_else import only_there, there
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
-from understudy.loop import _follow
 from understudy.methods import METHODS, Method, describe_methods
 from understudy.models.base import Outputs
+from understudy.training.ema import update_ema
 
 NAMES = [*METHODS, "at+kd", "sp+dkd"]
 REFUSES_SINGLE_IMAGES = {"dist", "reviewkd"}
 """Methods that refuse a batch of one, by one line that names the batch."""
 
 
-def total(method: Method, teacher: SmallNet, batch: Batch, outputs: Outputs | None = None) -> Tensor:
+def total(
+    method: Method, teacher: SmallNet, batch: Batch, outputs: Outputs | None = None
+) -> Tensor:
     losses, _ = method(batch, outputs or ask(teacher, batch))
     return torch.stack(list(losses.values())).sum()
 
 
-def steps(method: Method, teacher: SmallNet, number: int, optimizer: torch.optim.Optimizer, start: int = 0) -> list[float]:
+def steps(
+    method: Method, teacher: SmallNet, number: int, optimizer: torch.optim.Optimizer, start: int = 0
+) -> list[float]:
     seen = []
     for step in range(start, start + number):
         loss = total(method, teacher, make_batch(16, 5, step % 2))
@@ -47,13 +52,20 @@ def test_everything_that_trains_gets_a_gradient_and_the_teacher_none(name: str):
         method.epoch = epoch
         method.zero_grad()
         total(method, teacher, make_batch(16, 5)).backward()
-        got |= {n for n, p in method.named_parameters() if p.grad is not None and bool(p.grad.abs().sum() > 0)}
-    # A bias before batch norm has a zero gradient in exact arithmetic; having one at all is what counts.
+        got |= {
+            n
+            for n, p in method.named_parameters()
+            if p.grad is not None and bool(p.grad.abs().sum() > 0)
+        }
+    # A bias before batch norm has a zero gradient in exact arithmetic; having one at all is what
+    # counts.
     missing = {n for n, p in method.named_parameters() if p.requires_grad and p.grad is None} - got
     assert not missing
     assert not teacher.training and all(p.grad is None for p in teacher.parameters())
     assert all(torch.equal(before[k], v) for k, v in teacher.state_dict().items())
-    assert not {id(p) for p in teacher.parameters()} & {id(p) for p in method.parameters() if p.requires_grad}
+    assert not {id(p) for p in teacher.parameters()} & {
+        id(p) for p in method.parameters() if p.requires_grad
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,7 +85,9 @@ def test_two_classes_and_a_thousand(name: str, classes: int):
     loss = total(method, teacher, make_batch(8, classes, num_images=1200))
     loss.backward()
     assert torch.isfinite(loss)
-    assert all(bool(torch.isfinite(p.grad).all()) for p in method.parameters() if p.grad is not None)
+    assert all(
+        bool(torch.isfinite(p.grad).all()) for p in method.parameters() if p.grad is not None
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,7 +102,9 @@ def test_extreme_logits_stay_finite(name: str):
     loss = total(method, teacher, batch, wild)
     loss.backward()
     assert torch.isfinite(loss)
-    assert all(bool(torch.isfinite(p.grad).all()) for p in method.parameters() if p.grad is not None)
+    assert all(
+        bool(torch.isfinite(p.grad).all()) for p in method.parameters() if p.grad is not None
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -116,7 +132,9 @@ def test_a_method_reads_no_more_of_the_teacher_than_it_says(name: str):
     for answer in (whole, kept):
         method.load_state_dict(state)
         torch.manual_seed(3)
-        found.append({key: float(value.detach()) for key, value in method(batch, answer)[0].items()})
+        found.append(
+            {key: float(value.detach()) for key, value in method(batch, answer)[0].items()}
+        )
     assert found[0] == found[1]
 
 
@@ -163,19 +181,20 @@ def test_what_is_deployed_carries_no_adapter(name: str):
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_on_a_device_never_waits_for_it(name: str, mixed: bool):
-    """Loss, gradients and average, as the loop has them: no value goes from the device to Python or back."""
+    """Loss, gradients and average, as the loop has them: no value goes from the device to Python or
+    back."""
     built, network = make_method(name)
     built.epoch = 30
     batch = make_batch(8, 5)
     if mixed:
-        batch = batch._replace(partner_labels=batch.labels.flip(0), share=torch.linspace(0, 1, 8))
+        batch = batch._replace(partner_labels=batch.labels.flip(0), lam=torch.linspace(0, 1, 8))
     method, teacher, batch = there(built), there(network), there(batch)
     average = {key: value.clone() for key, value in method.state_dict().items()}
     for _ in range(2):
         with only_there() as watched:
             losses, logits = method(batch, ask(teacher, batch))
             torch.stack(list(losses.values())).sum().backward()
-            _follow(average, method, 0.9)
+            update_ema(average, method.state_dict(), 0.9)
             method.zero_grad(set_to_none=True)
     assert logits.device.type != "cpu" and watched.operations > 50
 
@@ -221,4 +240,6 @@ def test_compiles(name: str):
     torch.compiler.reset()
     compiled, _ = torch.compile(method, backend="eager", dynamic=False)(batch, answer)
     for key, value in eager.items():
-        assert math.isclose(float(value.detach()), float(compiled[key].detach()), rel_tol=1e-4, abs_tol=1e-5), key
+        assert math.isclose(
+            float(value.detach()), float(compiled[key].detach()), rel_tol=1e-4, abs_tol=1e-5
+        ), key

@@ -14,15 +14,21 @@ from understudy.methods.crd import NegativeSampler, _of_all_ranks, nce_loss
 
 def test_agrees_with_the_definition_in_probabilities():
     rng = torch.Generator().manual_seed(0)
-    positive, negative = torch.randn(3, generator=rng).double(), torch.randn(3, 7, generator=rng).double()
+    positive, negative = (
+        torch.randn(3, generator=rng).double(),
+        torch.randn(3, 7, generator=rng).double(),
+    )
     normaliser, images = 20.0, 50
     p, q, noise = positive.exp() / normaliser, negative.exp() / normaliser, 7 / images
     expected = -((p / (p + noise)).log() + (noise / (q + noise)).log().sum(1)).mean()
-    torch.testing.assert_close(nce_loss(positive, negative, torch.tensor(normaliser).double().log(), images), expected)
+    torch.testing.assert_close(
+        nce_loss(positive, negative, torch.tensor(normaliser).double().log(), images), expected
+    )
 
 
 def test_without_knowledge_it_is_the_entropy_of_the_draw():
-    """All scores alike and Z right: each of the M + 1 candidates is the image with probability 1 / (M + 1)."""
+    """All scores alike and Z right: each of the M + 1 candidates is the image with probability 1 /
+    (M + 1)."""
     m, n = 9, 40
     loss = nce_loss(torch.zeros(2), torch.zeros(2, m), torch.tensor(float(n)).log(), n)
     assert loss.item() == pytest.approx(math.log(m + 1) + m * math.log(1 + 1 / m))
@@ -69,7 +75,9 @@ def test_banks_move_towards_the_newest_embeddings_of_this_batch_only():
         newest = torch.nn.functional.normalize(method.project_student(outputs.embedding), dim=1)
     method(batch, ask(teacher, batch))
     mixed = 0.25 * before[batch.index] + 0.75 * newest
-    torch.testing.assert_close(method.student_bank[batch.index], mixed / mixed.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(
+        method.student_bank[batch.index], mixed / mixed.norm(dim=1, keepdim=True)
+    )
     rest = torch.ones(32, dtype=torch.bool)
     rest[batch.index] = False
     assert torch.equal(method.student_bank[rest], before[rest])
@@ -114,14 +122,19 @@ def test_gradients_see_the_banks_as_they_were_before_the_update():
 
 def test_banks_and_normalisers_are_in_the_checkpoint_and_the_class_lists_are_not():
     method, _ = make_method("crd")
-    buffers = {name for name in method.state_dict() if not name.startswith(("student.", "project_"))}
+    buffers = {
+        name for name in method.state_dict() if not name.startswith(("student.", "project_"))
+    }
     assert buffers == {"student_bank", "teacher_bank", "student_normaliser", "teacher_normaliser"}
     assert method.student_bank.shape == (64, 128)
 
 
 def test_the_pair_is_pulled_together_and_the_others_apart():
     rng = torch.Generator().manual_seed(0)
-    positive, negative = torch.randn(3, generator=rng).requires_grad_(), torch.randn(3, 7, generator=rng).requires_grad_()
+    positive, negative = (
+        torch.randn(3, generator=rng).requires_grad_(),
+        torch.randn(3, 7, generator=rng).requires_grad_(),
+    )
     nce_loss(positive, negative, torch.tensor(3.0), 50).backward()
     assert (positive.grad < 0).all() and (negative.grad > 0).all()
     # A score at which pair and noise are equally likely leaves a probability of 1 / 2 to be gained.
@@ -136,7 +149,11 @@ def test_ranks_with_unequal_batches_exchange_rows_in_order(monkeypatch):
     theirs = {0: (torch.tensor([7]), torch.tensor([[9.0, 9.0]]))}
 
     def all_gather(parts, own):
-        other = torch.tensor([1]) if own.shape == (1,) else next(t for t in theirs[0] if t.ndim == own.ndim)
+        other = (
+            torch.tensor([1])
+            if own.shape == (1,)
+            else next(t for t in theirs[0] if t.ndim == own.ndim)
+        )
         parts[0].copy_(own)
         parts[1].zero_()
         parts[1][: len(other)] = other
@@ -149,7 +166,8 @@ def test_ranks_with_unequal_batches_exchange_rows_in_order(monkeypatch):
 
 
 def test_the_loss_is_both_directions_against_the_other_networks_bank():
-    """Scores are cosines with the other network's bank over tau; each normaliser is N times the mean of their exponentials."""
+    """Scores are cosines with the other network's bank over tau; each normaliser is N times the
+    mean of their exponentials."""
     method, teacher = make_method("crd", weight=3.0, nce_temperature=0.5, negatives=6, dimension=7)
     batch = make_batch(8, 5)
     answer = ask(teacher, batch)
@@ -198,7 +216,9 @@ def test_both_banks_move_by_the_momentum():
         newest = torch.nn.functional.normalize(method.project_teacher(answer.embedding), dim=1)
     method(batch, answer)
     mixed = 0.2 * before[batch.index] + 0.8 * newest
-    torch.testing.assert_close(method.teacher_bank[batch.index], mixed / mixed.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(
+        method.teacher_bank[batch.index], mixed / mixed.norm(dim=1, keepdim=True)
+    )
     rest = torch.ones(64, dtype=torch.bool)
     rest[batch.index] = False
     assert torch.equal(method.teacher_bank[rest], before[rest])
@@ -211,7 +231,10 @@ def test_the_banks_start_at_vectors_of_about_unit_length():
         assert bank.abs().max() <= math.sqrt(3 / 400) and bank.mean().abs() < 0.005
         assert bank.min() < 0 < bank.max()
     assert not torch.equal(method.student_bank, method.teacher_bank)
-    assert method.project_student.weight.shape == (400, 8) and method.project_teacher.weight.shape == (400, 12)
+    assert method.project_student.weight.shape == (
+        400,
+        8,
+    ) and method.project_teacher.weight.shape == (400, 12)
 
 
 def test_a_batch_of_every_rank_is_remembered(monkeypatch):
@@ -227,7 +250,10 @@ def test_a_batch_of_every_rank_is_remembered(monkeypatch):
 
 
 def test_wrapping_for_several_ranks_leaves_the_banks_out():
-    assert make_method("crd")[0]._ddp_params_and_buffers_to_ignore == ["student_bank", "teacher_bank"]
+    assert make_method("crd")[0]._ddp_params_and_buffers_to_ignore == [
+        "student_bank",
+        "teacher_bank",
+    ]
 
 
 def test_a_draw_at_the_very_end_of_the_range_is_still_an_image(monkeypatch):
@@ -239,8 +265,15 @@ def test_a_draw_at_the_very_end_of_the_range_is_still_an_image(monkeypatch):
 
 
 def test_networks_without_embedding_are_refused(monkeypatch):
-    monkeypatch.setattr(SmallNet, "outputs", lambda self, x, old=SmallNet.outputs: old(self, x)._replace(embedding=None))
-    with pytest.raises(UnderstudyError, match="crd compares pooled embeddings"):
+    monkeypatch.setattr(
+        SmallNet,
+        "outputs",
+        lambda self, x, old=SmallNet.outputs: old(self, x)._replace(embedding=None),
+    )
+    with pytest.raises(
+        UnderstudyError,
+        match=r"crd compares embeddings, but the student shows none: set student\.stages",
+    ):
         make_method("crd")
 
 

@@ -1,10 +1,11 @@
-"""The loss with the labels: smoothed, and shared between partners where images are mixed. Reference: numpy, row by row."""
+"""The loss with the labels: smoothed, and shared between partners where images are mixed.
+Reference: numpy, row by row."""
 
 import numpy as np
 import pytest
 import torch
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import cross_entropy
 
 LOGITS = torch.tensor([[2.0, 0.5, -1.0], [0.0, 1.0, 3.0], [-2.0, 0.25, 0.5], [1.0, 1.0, 1.0]])
@@ -18,7 +19,8 @@ def log_probabilities() -> np.ndarray:
 
 
 def target(labels: torch.Tensor, smoothing: float) -> np.ndarray:
-    """The label with ``1 - smoothing``, and the rest spread over all classes, the label's own included."""
+    """The label with ``1 - smoothing``, and the rest spread over all classes, the label's own
+    included."""
     return (1 - smoothing) * np.eye(3)[labels.numpy()] + smoothing / 3
 
 

@@ -1,4 +1,5 @@
-"""The options of every method: their defaults, and the limits of each where its docstring says they are."""
+"""The options of every method: their defaults, and the limits of each where its docstring says they
+are."""
 
 import pytest
 
@@ -12,7 +13,13 @@ DEFAULTS: dict[str, dict] = {
     "ce": {},
     "kd": {"alpha": 0.7},
     "lskd": {"temperature": 2.0, "ce_weight": 0.1, "weight": 9.0},
-    "dkd": {"ce_weight": 1.0, "weight": 1.0, "tckd_weight": 1.0, "nckd_weight": 8.0, "warmup_epochs": 20},
+    "dkd": {
+        "ce_weight": 1.0,
+        "weight": 1.0,
+        "tckd_weight": 1.0,
+        "nckd_weight": 8.0,
+        "warmup_epochs": 20,
+    },
     "dist": {"ce_weight": 1.0, "weight": 2.0, "beta": 1.0, "gamma": 1.0},
     "fitnets": STAGES | {"weight": 100.0, "stages": (-2,)},
     "at": STAGES | {"weight": 1000.0},
@@ -25,8 +32,20 @@ DEFAULTS: dict[str, dict] = {
     "ft": STAGES | {"weight": 200.0, "rate": 0.5, "paraphraser_epochs": None, "stages": (-1,)},
     "reviewkd": STAGES | {"weight": 1.0, "warmup_epochs": 20, "pooled": True},
     "simkd": {"ce_weight": 0.0, "weight": 1.0, "reduction": 2},
-    "crd": {"weight": 0.8, "negatives": 16384, "nce_temperature": 0.07, "momentum": 0.5, "dimension": 128},
-    "adversarial": {"alpha": 0.7, "weight": 1.0, "reversal": 0.1, "compare": "logits", "hidden": 128},
+    "crd": {
+        "weight": 0.8,
+        "negatives": 16384,
+        "nce_temperature": 0.07,
+        "momentum": 0.5,
+        "dimension": 128,
+    },
+    "adversarial": {
+        "alpha": 0.7,
+        "weight": 1.0,
+        "reversal": 0.1,
+        "compare": "logits",
+        "hidden": 128,
+    },
     "dml": {"temperature": 1.0, "weight": 1.0, "peers": 2},
     "born_again": {"temperature": 1.0, "alpha": 0.5, "generations": 2},
 }
@@ -65,7 +84,9 @@ LIMITS = [
 
 
 @pytest.mark.parametrize(("name", "option", "taken", "refused"), LIMITS, ids=lambda part: str(part))
-def test_an_option_is_taken_up_to_its_limit_and_no_further(name: str, option: str, taken: float, refused: float):
+def test_an_option_is_taken_up_to_its_limit_and_no_further(
+    name: str, option: str, taken: float, refused: float
+):
     assert getattr(method_config({"name": name, option: taken}), option) == taken
     with pytest.raises(UnderstudyError, match=rf"method\.{option}"):
         method_config({"name": name, option: refused})

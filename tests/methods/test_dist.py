@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import MethodContext
 from understudy.methods.dist import DIST, DISTConfig, dist_loss, pearson
@@ -14,7 +14,10 @@ from understudy.models.base import Outputs
 
 def reference(student, teacher, temperature, beta, gamma):
     """The definition by numpy's own correlation coefficients."""
-    p_s, p_t = (np.exp(z / temperature) / np.exp(z / temperature).sum(1, keepdims=True) for z in (student, teacher))
+    p_s, p_t = (
+        np.exp(z / temperature) / np.exp(z / temperature).sum(1, keepdims=True)
+        for z in (student, teacher)
+    )
     inter = 1 - np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(p_s, p_t, strict=True)])
     intra = 1 - np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(p_s.T, p_t.T, strict=True)])
     return temperature**2 * (beta * inter + gamma * intra)

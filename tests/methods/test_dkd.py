@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import MethodContext
 from understudy.methods.divergence import kd_loss
 from understudy.methods.dkd import DKD, DKDConfig, dkd_loss
@@ -16,7 +16,9 @@ def reference(student, teacher, labels, temperature, alpha, beta):
     """The definition in numpy, image by image."""
     total = 0.0
     for row_s, row_t, label in zip(student, teacher, labels, strict=True):
-        p_s, p_t = (np.exp(row / temperature) / np.exp(row / temperature).sum() for row in (row_s, row_t))
+        p_s, p_t = (
+            np.exp(row / temperature) / np.exp(row / temperature).sum() for row in (row_s, row_t)
+        )
         binary_s, binary_t = (np.array([p[label], 1 - p[label]]) for p in (p_s, p_t))
         others_s, others_t = (np.delete(p, label) / (1 - p[label]) for p in (p_s, p_t))
         total += alpha * (binary_t * np.log(binary_t / binary_s)).sum()
@@ -34,8 +36,12 @@ def random_case(images, classes, seed=0):
 @pytest.mark.parametrize("shape", [(6, 10), (1, 3), (4, 2), (3, 1000)])
 def test_agrees_with_the_definition(shape):
     student, teacher, labels = random_case(*shape)
-    expected = reference(student.double().numpy(), teacher.double().numpy(), labels.numpy(), 4.0, 1.0, 8.0)
-    assert dkd_loss(student, teacher, labels, 4.0, 1.0, 8.0).item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    expected = reference(
+        student.double().numpy(), teacher.double().numpy(), labels.numpy(), 4.0, 1.0, 8.0
+    )
+    assert dkd_loss(student, teacher, labels, 4.0, 1.0, 8.0).item() == pytest.approx(
+        expected, rel=1e-4, abs=1e-6
+    )
 
 
 def test_kd_is_dkd_with_the_second_part_weighted_by_the_teachers_doubt():
@@ -44,7 +50,9 @@ def test_kd_is_dkd_with_the_second_part_weighted_by_the_teachers_doubt():
     for i in range(6):
         row = slice(i, i + 1)
         decoupled = dkd_loss(student[row], teacher[row], labels[row], 4.0, 1.0, doubt[i].item())
-        torch.testing.assert_close(decoupled, kd_loss(student[row], teacher[row], 4.0), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            decoupled, kd_loss(student[row], teacher[row], 4.0), rtol=1e-4, atol=1e-6
+        )
 
 
 def test_zero_with_zero_gradient_when_both_agree():
@@ -63,7 +71,9 @@ def test_two_classes_leave_nothing_to_rank():
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(student.grad, torch.zeros(5, 2))
-    torch.testing.assert_close(dkd_loss(student, teacher, labels, 4.0, 1.0, 8.0), kd_loss(student, teacher, 4.0))
+    torch.testing.assert_close(
+        dkd_loss(student, teacher, labels, 4.0, 1.0, 8.0), kd_loss(student, teacher, 4.0)
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 10])
@@ -96,17 +106,24 @@ def test_the_term_warms_up_linearly():
         losses = method_terms(batch, student, teacher, epoch)
         torch.testing.assert_close(losses["dkd"], share * full)
         torch.testing.assert_close(losses["ce"], nn.functional.cross_entropy(student, labels))
-    torch.testing.assert_close(method_terms(batch, student, teacher, 0, warmup_epochs=0, weight=3.0)["dkd"], 3 * full)
+    torch.testing.assert_close(
+        method_terms(batch, student, teacher, 0, warmup_epochs=0, weight=3.0)["dkd"], 3 * full
+    )
 
 
 def test_mixed_images_have_two_labels():
     student, teacher, labels = random_case(4, 10)
     partners, share = labels.flip(0), torch.tensor([1.0, 0.25, 0.5, 0.0])
-    mixed = method_terms(Batch(torch.zeros(4), labels, labels, partners, share), student, teacher, warmup_epochs=0)["dkd"]
+    mixed = method_terms(
+        Batch(torch.zeros(4), labels, labels, partners, share), student, teacher, warmup_epochs=0
+    )["dkd"]
     expected = 0.0
     for i in range(4):
         row = slice(i, i + 1)
-        own, other = (dkd_loss(student[row], teacher[row], which[row], 4.0, 1.0, 8.0) for which in (labels, partners))
+        own, other = (
+            dkd_loss(student[row], teacher[row], which[row], 4.0, 1.0, 8.0)
+            for which in (labels, partners)
+        )
         expected += (share[i] * own + (1 - share[i]) * other) / 4
     torch.testing.assert_close(mixed, expected)
 

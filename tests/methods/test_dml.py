@@ -22,7 +22,11 @@ def test_each_peer_has_the_mean_of_its_divergences(peers):
     all_logits = logits(peers)
     expected = 0.0
     for own in range(peers):
-        others = [kd_loss(all_logits[own], all_logits[other], 2.0) for other in range(peers) if other != own]
+        others = [
+            kd_loss(all_logits[own], all_logits[other], 2.0)
+            for other in range(peers)
+            if other != own
+        ]
         expected += sum(others) / len(others)
     torch.testing.assert_close(dml_loss(all_logits, 2.0), expected)
 
@@ -40,7 +44,9 @@ def test_the_other_peer_is_a_target_not_a_pupil():
     dml_loss([first, second], 1.0).backward()
     own = first.detach().clone().requires_grad_()
     kd_loss(own, second, 1.0).backward()
-    torch.testing.assert_close(first.grad, own.grad)  # nothing from the divergence in which it is the target
+    torch.testing.assert_close(
+        first.grad, own.grad
+    )  # nothing from the divergence in which it is the target
 
 
 def test_extreme_logits_are_finite():
@@ -58,7 +64,9 @@ def test_peers_are_alike_in_shape_and_different_in_weights(peers):
         assert not torch.equal(one.stages[0][0].weight, other.stages[0][0].weight)
         assert not torch.equal(one.head.weight, other.head.weight)
     again, _ = make_method("dml", peers=peers)
-    assert all(torch.equal(v, again.state_dict()[k]) for k, v in method.state_dict().items())  # one seed fixes all
+    assert all(
+        torch.equal(v, again.state_dict()[k]) for k, v in method.state_dict().items()
+    )  # one seed fixes all
 
 
 def test_the_student_is_left_as_it_is():
@@ -148,10 +156,14 @@ def test_the_temperature_of_the_epoch_reaches_the_mutual_term():
 def test_mixed_images_count_both_labels_for_every_peer():
     method, _ = make_method("dml")
     batch = make_batch(4, 5)
-    mixed = batch._replace(partner_labels=batch.labels.flip(0), share=torch.tensor([1.0, 0.7, 0.4, 0.1]))
+    mixed = batch._replace(
+        partner_labels=batch.labels.flip(0), lam=torch.tensor([1.0, 0.7, 0.4, 0.1])
+    )
     losses, answer = method.eval()(mixed)
     torch.testing.assert_close(losses["ce"], cross_entropy(answer, mixed, 0.0))
-    torch.testing.assert_close(losses["peers_ce"], cross_entropy(method.peers[0](batch.images), mixed, 0.0))
+    torch.testing.assert_close(
+        losses["peers_ce"], cross_entropy(method.peers[0](batch.images), mixed, 0.0)
+    )
 
 
 def test_a_student_of_which_only_some_layers_draw_new_weights_is_taken():
@@ -162,4 +174,6 @@ def test_a_student_of_which_only_some_layers_draw_new_weights_is_taken():
 
     student = Part()
     peer = fresh_copy(student)
-    assert torch.equal(peer.scale, student.scale) and not torch.equal(peer.layer.weight, student.layer.weight)
+    assert torch.equal(peer.scale, student.scale) and not torch.equal(
+        peer.layer.weight, student.layer.weight
+    )

@@ -1,12 +1,13 @@
-"""Hints: the regressor reaches the teacher's shape from any other, and the term is a plain mean squared error."""
+"""Hints: the regressor reaches the teacher's shape from any other, and the term is a plain mean
+squared error."""
 
 import pytest
 import torch
 from tests.methods.small_pair import SmallNet, ask, make_batch, make_method
 
 from understudy.errors import UnderstudyError
+from understudy.methods.feature_pairs import require_norm_samples
 from understudy.methods.fitnets import Regressor, fitnets_loss
-from understudy.methods.stages import require_norm_samples
 
 
 def random_map(*shape, seed=0):
@@ -36,7 +37,12 @@ def test_the_larger_map_is_averaged_down():
         ((5, 5), (1, 1), "Conv2d", (1, 1)),
         ((4, 4), (8, 8), "ConvTranspose2d", (8, 8)),
         ((2, 3), (8, 9), "ConvTranspose2d", (8, 9)),
-        ((7, 7), (4, 4), "Conv2d", (4, 4)),  # not related: the larger is averaged down, here the student's
+        (
+            (7, 7),
+            (4, 4),
+            "Conv2d",
+            (4, 4),
+        ),  # not related: the larger is averaged down, here the student's
         ((4, 6), (7, 4), "Conv2d", (4, 4)),  # each axis by itself
     ],
 )
@@ -56,7 +62,10 @@ def test_only_the_chosen_stages_are_trained():
     losses["fitnets"].backward()
     assert method.student.stages[0][0].weight.grad.abs().sum() > 0
     assert method.student.stages[1][0].weight.grad is None
-    assert method.regressors[0].conv.weight.shape[:2] == (6, 4)  # teacher's channels, student's channels
+    assert method.regressors[0].conv.weight.shape[:2] == (
+        6,
+        4,
+    )  # teacher's channels, student's channels
 
 
 def test_several_stages_add_up_by_weight():
@@ -67,7 +76,9 @@ def test_several_stages_add_up_by_weight():
     both.student.load_state_dict(one.student.state_dict())
     batch = make_batch(4, 5)
     answer = ask(teacher, batch)
-    torch.testing.assert_close(both(batch, answer)[0]["fitnets"], 6 * one(batch, answer)[0]["fitnets"])
+    torch.testing.assert_close(
+        both(batch, answer)[0]["fitnets"], 6 * one(batch, answer)[0]["fitnets"]
+    )
 
 
 def test_one_value_per_channel_is_refused():
@@ -82,7 +93,11 @@ def test_one_value_per_channel_is_refused():
 
 
 def test_a_network_without_maps_is_refused(monkeypatch):
-    monkeypatch.setattr(SmallNet, "outputs", lambda self, images, old=SmallNet.outputs: old(self, images)._replace(features=()))
+    monkeypatch.setattr(
+        SmallNet,
+        "outputs",
+        lambda self, images, old=SmallNet.outputs: old(self, images)._replace(features=()),
+    )
     with pytest.raises(UnderstudyError, match=r"student\.stages"):
         make_method("fitnets")
 
@@ -99,7 +114,9 @@ def test_a_network_without_maps_is_refused(monkeypatch):
         ((7, 7), (4, 4), (1, 1), (1, 1), (0, 0)),
     ],
 )
-def test_the_convolution_covers_a_stride_and_the_places_around_it(student, teacher, kernel, stride, padding):
+def test_the_convolution_covers_a_stride_and_the_places_around_it(
+    student, teacher, kernel, stride, padding
+):
     regressor = Regressor(random_map(2, 3, *student), random_map(2, 5, *teacher))
     conv = regressor.conv
     assert (conv.kernel_size, conv.stride, conv.padding) == (kernel, stride, padding)

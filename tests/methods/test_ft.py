@@ -40,7 +40,10 @@ def gradients(method, teacher, epoch):
     losses, _ = method(batch, ask(teacher, batch))
     torch.stack(list(losses.values())).sum().backward()
     parts = ("encoder", "decoder", "translator")
-    return list(losses), {p: sum(float(w.grad.abs().sum()) for w in getattr(method.factors[0], p).parameters()) for p in parts}
+    return list(losses), {
+        p: sum(float(w.grad.abs().sum()) for w in getattr(method.factors[0], p).parameters())
+        for p in parts
+    }
 
 
 def test_first_the_paraphraser_then_the_translator():
@@ -76,8 +79,12 @@ def test_the_paraphraser_learns_and_then_stands_still_under_decay_and_momentum()
     moved = method.factors[0].encoder[0].weight.detach().clone()
     factor = [step() for _ in range(10)]
     assert factor[-1] < factor[0]
-    assert all(torch.equal(before[k], v) for k, v in method.factors[0].paraphraser.state_dict().items())
-    assert not torch.equal(moved, method.factors[0].encoder[0].weight)  # the optimizer's own copy decays; nobody reads it
+    assert all(
+        torch.equal(before[k], v) for k, v in method.factors[0].paraphraser.state_dict().items()
+    )
+    assert not torch.equal(
+        moved, method.factors[0].encoder[0].weight
+    )  # the optimizer's own copy decays; nobody reads it
 
 
 def test_what_is_transferred_is_what_was_learnt():
@@ -85,7 +92,9 @@ def test_what_is_transferred_is_what_was_learnt():
     batch = make_batch(8, 5)
     method(batch, ask(teacher, batch))
     learnt, kept = method.factors[0].encoder, method.factors[0].paraphraser
-    assert all(torch.equal(a, b) for a, b in zip(learnt.parameters(), kept.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(learnt.parameters(), kept.parameters(), strict=True)
+    )
     assert not any(p.requires_grad for p in kept.parameters())
 
 
@@ -112,7 +121,9 @@ def test_the_copy_that_is_read_follows_what_the_optimizer_learns_until_the_first
         optimizer.step()
         optimizer.zero_grad()
     method(batch, answer)
-    for kept, trained, start in zip(factors.paraphraser.parameters(), factors.encoder.parameters(), first, strict=True):
+    for kept, trained, start in zip(
+        factors.paraphraser.parameters(), factors.encoder.parameters(), first, strict=True
+    ):
         assert torch.equal(kept, trained) and not torch.equal(kept, start)
     method.epoch = 1
     _, after = method(batch, answer), [p.clone() for p in factors.paraphraser.parameters()]
@@ -120,7 +131,9 @@ def test_the_copy_that_is_read_follows_what_the_optimizer_learns_until_the_first
         for parameter in factors.encoder.parameters():
             parameter.add_(1.0)
     method(batch, answer)
-    assert all(torch.equal(a, b) for a, b in zip(after, factors.paraphraser.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(after, factors.paraphraser.parameters(), strict=True)
+    )
 
 
 def test_validation_leaves_the_copy_alone():
@@ -132,11 +145,15 @@ def test_validation_leaves_the_copy_alone():
     before = [p.clone() for p in factors.paraphraser.parameters()]
     batch = make_batch(8, 5)
     method.eval()(batch, ask(teacher, batch))
-    assert all(torch.equal(a, b) for a, b in zip(before, factors.paraphraser.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, factors.paraphraser.parameters(), strict=True)
+    )
 
 
 def test_the_reconstruction_is_a_mean_squared_error_summed_over_stages():
-    method, teacher = make_method("ft", paraphraser_epochs=2, stages=(-2, -1), stage_weights=(5.0, 0.0), weight=7.0)
+    method, teacher = make_method(
+        "ft", paraphraser_epochs=2, stages=(-2, -1), stage_weights=(5.0, 0.0), weight=7.0
+    )
     batch = make_batch(8, 5)
     answer = ask(teacher, batch)
     losses, _ = method(batch, answer)
@@ -144,24 +161,32 @@ def test_the_reconstruction_is_a_mean_squared_error_summed_over_stages():
     for factors, stage in zip(method.factors, (-2, -1), strict=True):
         teacher_map = answer.features[stage]
         expected += (factors.decoder(factors.encoder(teacher_map)) - teacher_map).square().mean()
-    torch.testing.assert_close(losses["reconstruction"], expected)  # neither weight counts: the paraphraser is no student
+    torch.testing.assert_close(
+        losses["reconstruction"], expected
+    )  # neither weight counts: the paraphraser is no student
 
 
 def test_the_factor_term_is_weighted_stage_by_stage():
-    method, teacher = make_method("ft", paraphraser_epochs=2, stages=(-2, -1), stage_weights=(0.5, 3.0), weight=7.0)
+    method, teacher = make_method(
+        "ft", paraphraser_epochs=2, stages=(-2, -1), stage_weights=(0.5, 3.0), weight=7.0
+    )
     method.eval().epoch = 2
     batch = make_batch(8, 5)
     answer, own = ask(teacher, batch), method.student.outputs(batch.images)
     losses, _ = method(batch, answer)
     shallow, deep = (
-        ft_loss(factors.translator(own.features[stage]), factors.paraphraser(answer.features[stage]))
+        ft_loss(
+            factors.translator(own.features[stage]), factors.paraphraser(answer.features[stage])
+        )
         for factors, stage in zip(method.factors, (-2, -1), strict=True)
     )
     torch.testing.assert_close(losses["ft"], 7 * (0.5 * shallow + 3 * deep))
 
 
 def test_the_factors_have_their_share_of_the_teachers_channels():
-    method, _ = make_method("ft", rate=0.3)  # the teacher's deepest map has 12 channels, the student's 8
+    method, _ = make_method(
+        "ft", rate=0.3
+    )  # the teacher's deepest map has 12 channels, the student's 8
     factors = method.factors[0]
 
     def widths(part):
@@ -172,12 +197,27 @@ def test_the_factors_have_their_share_of_the_teachers_channels():
     assert widths(factors.translator) == [(8, 8), (8, 3), (3, 3)]
     kinds = [type(module).__name__ for module in factors.translator]
     assert kinds == ["Conv2d", "BatchNorm2d", "LeakyReLU"] * 3
-    assert [type(module).__name__ for module in factors.encoder] == ["Conv2d", "Identity", "LeakyReLU"] * 3
-    assert [type(module).__name__ for module in factors.decoder] == ["ConvTranspose2d", "LeakyReLU"] * 3
-    leaks = [m.negative_slope for part in (factors.encoder, factors.decoder) for m in part if hasattr(m, "negative_slope")]
+    assert [type(module).__name__ for module in factors.encoder] == [
+        "Conv2d",
+        "Identity",
+        "LeakyReLU",
+    ] * 3
+    assert [type(module).__name__ for module in factors.decoder] == [
+        "ConvTranspose2d",
+        "LeakyReLU",
+    ] * 3
+    leaks = [
+        m.negative_slope
+        for part in (factors.encoder, factors.decoder)
+        for m in part
+        if hasattr(m, "negative_slope")
+    ]
     assert set(leaks) == {0.1}
     maps = random_map(2, 12, 4, 4)
-    assert factors.encoder(maps).shape == (2, 3, 4, 4) and factors.decoder(factors.encoder(maps)).shape == maps.shape
+    assert (
+        factors.encoder(maps).shape == (2, 3, 4, 4)
+        and factors.decoder(factors.encoder(maps)).shape == maps.shape
+    )
 
 
 def test_a_tiny_rate_leaves_one_factor():

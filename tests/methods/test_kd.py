@@ -6,7 +6,7 @@ import torch
 from tests.methods.small_pair import ask, make_batch, make_method
 from torch import nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods import method_config
 from understudy.methods.base import MethodContext
 from understudy.methods.kd import KD, KDConfig, kd_loss
@@ -33,12 +33,16 @@ def random_logits(images, classes, seed=0):
 def test_agrees_with_the_definition(shape, temperature):
     student, teacher = random_logits(*shape)
     expected = reference(student.double().numpy(), teacher.double().numpy(), temperature)
-    assert kd_loss(student, teacher, temperature).item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert kd_loss(student, teacher, temperature).item() == pytest.approx(
+        expected, rel=1e-4, abs=1e-5
+    )
 
 
 def test_the_divergence_is_from_the_teacher_and_not_the_other_way_round():
     student, teacher = random_logits(6, 10)
-    assert kd_loss(student, teacher, 2.0).item() != pytest.approx(kd_loss(teacher, student, 2.0).item(), rel=0.01)
+    assert kd_loss(student, teacher, 2.0).item() != pytest.approx(
+        kd_loss(teacher, student, 2.0).item(), rel=0.01
+    )
 
 
 def test_the_gradient_is_the_difference_of_the_softened_probabilities():
@@ -60,7 +64,9 @@ def test_zero_with_zero_gradient_when_both_agree_up_to_a_constant_for_each_image
 
 
 def losses_of(student, teacher, batch, epoch=0, epochs=5, smoothing=0.0, **options):
-    context = MethodContext(student.shape[1], batch.labels, epochs, smoothing, Outputs(student), Outputs(student))
+    context = MethodContext(
+        student.shape[1], batch.labels, epochs, smoothing, Outputs(student), Outputs(student)
+    )
     method = KD(nn.Identity(), KDConfig("kd", **options), context)
     method.epoch = epoch
     return method.losses(Outputs(student), None if teacher is None else Outputs(teacher), batch)
@@ -70,11 +76,17 @@ def losses_of(student, teacher, batch, epoch=0, epochs=5, smoothing=0.0, **optio
 def test_the_founding_loss_shares_alpha_and_the_rest(alpha):
     student, teacher = random_logits(4, 10)
     labels = torch.tensor([0, 3, 9, 3])
-    losses = losses_of(student, teacher, Batch(torch.zeros(4), labels, labels), alpha=alpha, temperature=3.0)
+    losses = losses_of(
+        student, teacher, Batch(torch.zeros(4), labels, labels), alpha=alpha, temperature=3.0
+    )
     torch.testing.assert_close(losses["kd"], alpha * kd_loss(student, teacher, 3.0))
     if alpha < 1:
-        torch.testing.assert_close(losses["ce"], (1 - alpha) * nn.functional.cross_entropy(student, labels))
-    assert list(losses) == (["ce", "kd"] if alpha < 1 else ["kd"]), "no column for a term of weight 0"
+        torch.testing.assert_close(
+            losses["ce"], (1 - alpha) * nn.functional.cross_entropy(student, labels)
+        )
+    assert list(losses) == (["ce", "kd"] if alpha < 1 else ["kd"]), (
+        "no column for a term of weight 0"
+    )
 
 
 def test_alpha_zero_is_plain_training():
@@ -89,10 +101,14 @@ def test_alpha_zero_is_plain_training():
 def test_a_weight_of_the_cross_entropy_takes_the_place_of_the_rest(weight):
     student, teacher = random_logits(4, 10)
     labels = torch.tensor([0, 3, 9, 3])
-    losses = losses_of(student, teacher, Batch(torch.zeros(4), labels, labels), alpha=0.7, ce_weight=weight)
+    losses = losses_of(
+        student, teacher, Batch(torch.zeros(4), labels, labels), alpha=0.7, ce_weight=weight
+    )
     torch.testing.assert_close(losses["ce"], weight * nn.functional.cross_entropy(student, labels))
     torch.testing.assert_close(losses["kd"], 0.7 * kd_loss(student, teacher, 4.0))
-    without = losses_of(student, teacher, Batch(torch.zeros(4), labels, labels), alpha=0.7, ce_weight=0.0)
+    without = losses_of(
+        student, teacher, Batch(torch.zeros(4), labels, labels), alpha=0.7, ce_weight=0.0
+    )
     assert list(without) == ["kd"]
 
 
@@ -114,7 +130,9 @@ def test_label_smoothing_reaches_the_cross_entropy_and_not_the_soft_term():
     student, teacher = random_logits(4, 10)
     labels = torch.tensor([0, 3, 9, 3])
     batch = Batch(torch.zeros(4), labels, labels)
-    plain, smooth = (losses_of(student, teacher, batch, smoothing=value, alpha=0.5) for value in (0.0, 0.2))
+    plain, smooth = (
+        losses_of(student, teacher, batch, smoothing=value, alpha=0.5) for value in (0.0, 0.2)
+    )
     expected = nn.functional.cross_entropy(student, labels, label_smoothing=0.2)
     torch.testing.assert_close(smooth["ce"], 0.5 * expected)
     assert not torch.allclose(smooth["ce"], plain["ce"]) and torch.equal(smooth["kd"], plain["kd"])
@@ -127,9 +145,16 @@ def test_the_forward_pass_returns_the_students_logits_and_the_same_losses():
     torch.testing.assert_close(logits, method.student(batch.images))
     expected = 0.7 * kd_loss(logits, ask(teacher, batch).logits, 4.0)
     torch.testing.assert_close(losses["kd"], expected)
-    torch.testing.assert_close(losses["ce"], 0.3 * nn.functional.cross_entropy(logits, batch.labels))
+    torch.testing.assert_close(
+        losses["ce"], 0.3 * nn.functional.cross_entropy(logits, batch.labels)
+    )
 
 
 def test_the_defaults_are_temperature_four_and_most_weight_on_the_teacher():
     config = method_config({"name": "kd"})
-    assert (config.alpha, config.temperature, config.ce_weight, config.curriculum) == (0.7, 4.0, None, None)
+    assert (config.alpha, config.temperature, config.ce_weight, config.curriculum) == (
+        0.7,
+        4.0,
+        None,
+        None,
+    )

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import MethodContext
 from understudy.methods.divergence import kd_loss
 from understudy.methods.lskd import LSKD, LSKDConfig, lskd_loss, standardise
@@ -38,7 +38,9 @@ def test_agrees_with_the_definition(shape):
 
 def test_scale_and_shift_of_the_logits_do_not_count():
     student, teacher = random_logits(4, 10)
-    torch.testing.assert_close(lskd_loss(7 * student + 3, 0.2 * teacher - 5, 2.0), lskd_loss(student, teacher, 2.0))
+    torch.testing.assert_close(
+        lskd_loss(7 * student + 3, 0.2 * teacher - 5, 2.0), lskd_loss(student, teacher, 2.0)
+    )
     assert lskd_loss(4 * teacher + 1, teacher, 2.0).item() == pytest.approx(0, abs=1e-6)
     assert kd_loss(4 * teacher + 1, teacher, 2.0) > 0.1  # unlike plain kd
 
@@ -46,7 +48,9 @@ def test_scale_and_shift_of_the_logits_do_not_count():
 def test_the_deviation_is_unbiased():
     logits = random_logits(3, 4)[0]
     torch.testing.assert_close(standardise(logits).var(1, unbiased=True), torch.ones(3))
-    torch.testing.assert_close(standardise(torch.tensor([[1.0, -1.0]])), torch.tensor([[0.5**0.5, -(0.5**0.5)]]))
+    torch.testing.assert_close(
+        standardise(torch.tensor([[1.0, -1.0]])), torch.tensor([[0.5**0.5, -(0.5**0.5)]])
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 3.3, 1e4])
@@ -79,7 +83,9 @@ def test_the_method_weights_the_term_and_keeps_ce_on_raw_logits():
     labels = torch.tensor([0, 1, 2, 3])
     context = MethodContext(10, labels, 5, 0.0, Outputs(student), Outputs(teacher))
     method = LSKD(nn.Identity(), LSKDConfig("lskd"), context)
-    losses = method.losses(Outputs(student), Outputs(teacher), Batch(torch.zeros(4), labels, labels))
+    losses = method.losses(
+        Outputs(student), Outputs(teacher), Batch(torch.zeros(4), labels, labels)
+    )
     assert set(losses) == {"ce", "lskd"}
     torch.testing.assert_close(losses["lskd"], 9 * lskd_loss(student, teacher, 2.0))
     torch.testing.assert_close(losses["ce"], 0.1 * nn.functional.cross_entropy(student, labels))

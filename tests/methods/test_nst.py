@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods import nst
 from understudy.methods.base import MethodContext
@@ -31,9 +31,14 @@ def random_map(*shape, seed=0):
 
 
 # Few places and many channels, and the reverse: the two ways of computing the kernel.
-@pytest.mark.parametrize(("student_channels", "teacher_channels", "size"), [(16, 24, 3), (3, 5, 4), (9, 9, 3), (1, 7, 2)])
+@pytest.mark.parametrize(
+    ("student_channels", "teacher_channels", "size"), [(16, 24, 3), (3, 5, 4), (9, 9, 3), (1, 7, 2)]
+)
 def test_agrees_with_the_definition_on_both_ways(student_channels, teacher_channels, size):
-    student, teacher = random_map(2, student_channels, size, size), random_map(2, teacher_channels, size, size, seed=1)
+    student, teacher = (
+        random_map(2, student_channels, size, size),
+        random_map(2, teacher_channels, size, size, seed=1),
+    )
     expected = reference(student.double().numpy(), teacher.double().numpy())
     assert nst_loss(student, teacher).item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
@@ -42,7 +47,9 @@ def test_agrees_with_the_definition_on_both_ways(student_channels, teacher_chann
 def test_order_and_scale_of_each_channel_do_not_count(channels):
     student, teacher = random_map(2, channels, 4, 4), random_map(2, channels, 4, 4, seed=1)
     scales = torch.logspace(-2, 3, channels)[:, None, None]
-    torch.testing.assert_close(nst_loss(scales * student, teacher.flip(1)), nst_loss(student, teacher))
+    torch.testing.assert_close(
+        nst_loss(scales * student, teacher.flip(1)), nst_loss(student, teacher)
+    )
     assert nst_loss(scales * teacher.flip(1), teacher).item() == pytest.approx(0, abs=1e-6)
 
 
@@ -74,11 +81,16 @@ def test_one_image_and_half_precision():
 
 def test_the_method_compares_the_last_maps_unless_told():
     student = Outputs(torch.zeros(3, 10), tuple(random_map(3, 2, 4, 4, seed=i) for i in range(2)))
-    teacher = Outputs(torch.zeros(3, 10), tuple(random_map(3, 5, 2, 2, seed=i + 5) for i in range(3)))
+    teacher = Outputs(
+        torch.zeros(3, 10), tuple(random_map(3, 5, 2, 2, seed=i + 5) for i in range(3))
+    )
     context = MethodContext(10, torch.zeros(3), 5, 0.0, student, teacher)
     batch = Batch(torch.zeros(3), torch.zeros(3), torch.zeros(3))
     last, first = (nst_loss(student.features[i], teacher.features[i]) for i in (-1, -2))
-    torch.testing.assert_close(NST(nn.Identity(), NSTConfig("nst"), context).terms(student, teacher, batch), {"nst": 50 * last})
+    torch.testing.assert_close(
+        NST(nn.Identity(), NSTConfig("nst"), context).terms(student, teacher, batch),
+        {"nst": 50 * last},
+    )
     config = NSTConfig("nst", stages=(0, 1), stage_weights=(1.0, 2.0))
     both = NST(nn.Identity(), config, context).terms(student, teacher, batch)
     torch.testing.assert_close(both, {"nst": 50 * (first + 2 * last)})
@@ -91,11 +103,21 @@ def test_the_method_compares_the_last_maps_unless_told():
     ("student_channels", "teacher_channels", "size", "by_places"),
     [(16, 16, 4, True), (16, 15, 4, False), (8, 32, 4, True), (3, 5, 4, False)],
 )
-def test_the_smaller_matrix_is_made(student_channels, teacher_channels, size, by_places, monkeypatch):
-    """Places by places up to as many as there are pairs of channels; the number is the same either way."""
+def test_the_smaller_matrix_is_made(
+    student_channels, teacher_channels, size, by_places, monkeypatch
+):
+    """Places by places up to as many as there are pairs of channels; the number is the same either
+    way."""
     used = []
     for name in ("_second_moment", "_kernel"):
         function = getattr(nst, name)
-        monkeypatch.setattr(nst, name, lambda *maps, name=name, function=function: used.append(name) or function(*maps))
-    nst_loss(random_map(2, student_channels, size, size), random_map(2, teacher_channels, size, size, seed=1))
+        monkeypatch.setattr(
+            nst,
+            name,
+            lambda *maps, name=name, function=function: used.append(name) or function(*maps),
+        )
+    nst_loss(
+        random_map(2, student_channels, size, size),
+        random_map(2, teacher_channels, size, size, seed=1),
+    )
     assert set(used) == {"_second_moment" if by_places else "_kernel"}

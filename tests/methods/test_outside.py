@@ -1,4 +1,5 @@
-"""A method that lives outside the package: the file that docs/adding-a-method.md shows, word for word."""
+"""A method that lives outside the package: the file that docs/adding-a-method.md shows, word for
+word."""
 
 import importlib.util
 import re

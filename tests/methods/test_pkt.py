@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import MethodContext
 from understudy.methods.pkt import PKT, PKTConfig, pkt_loss
@@ -19,7 +19,9 @@ def reference(student, teacher, eps=1e-7):
     for i in range(images):
         p = []
         for points in (student, teacher):
-            cosines = np.array([points[i] @ q / np.linalg.norm(points[i]) / np.linalg.norm(q) for q in points])
+            cosines = np.array(
+                [points[i] @ q / np.linalg.norm(points[i]) / np.linalg.norm(q) for q in points]
+            )
             p.append((cosines + 1) / 2 / ((cosines + 1) / 2).sum())
         total += (p[1] * np.log((p[1] + eps) / (p[0] + eps))).sum()
     return total / images**2
@@ -38,7 +40,9 @@ def test_agrees_with_the_definition_whatever_the_sizes():
 def test_scale_and_rotation_do_not_count():
     student, teacher = random_embedding(5, 4), random_embedding(5, 7, seed=1)
     rotation = torch.linalg.qr(random_embedding(4, 4, seed=2)).Q
-    torch.testing.assert_close(pkt_loss(1e4 * student @ rotation, 0.01 * teacher), pkt_loss(student, teacher))
+    torch.testing.assert_close(
+        pkt_loss(1e4 * student @ rotation, 0.01 * teacher), pkt_loss(student, teacher)
+    )
     assert pkt_loss(3 * teacher, teacher).item() == pytest.approx(0, abs=1e-7)
     assert pkt_loss(student, teacher) > 1e-3
     assert pkt_loss(student[:1], teacher[:1]).item() == 0
@@ -68,16 +72,21 @@ def test_opposite_embeddings_stay_finite():
 
 def test_half_precision_embeddings_are_compared_in_full():
     student, teacher = random_embedding(4, 5).bfloat16(), random_embedding(4, 3, seed=1).bfloat16()
-    torch.testing.assert_close(pkt_loss(student, teacher), pkt_loss(student.float(), teacher.float()))
+    torch.testing.assert_close(
+        pkt_loss(student, teacher), pkt_loss(student.float(), teacher.float())
+    )
 
 
 def test_the_method_reads_embeddings():
     student = Outputs(torch.zeros(4, 10), embedding=random_embedding(4, 5))
     teacher = Outputs(torch.zeros(4, 10), embedding=random_embedding(4, 8, seed=1))
     batch = Batch(torch.zeros(4), torch.zeros(4), torch.zeros(4))
-    method = PKT(nn.Identity(), PKTConfig("pkt"), MethodContext(10, torch.zeros(4), 5, 0.0, student, teacher))
+    method = PKT(
+        nn.Identity(), PKTConfig("pkt"), MethodContext(10, torch.zeros(4), 5, 0.0, student, teacher)
+    )
     torch.testing.assert_close(
-        method.terms(student, teacher, batch), {"pkt": 30000 * pkt_loss(student.embedding, teacher.embedding)}
+        method.terms(student, teacher, batch),
+        {"pkt": 30000 * pkt_loss(student.embedding, teacher.embedding)},
     )
     without = MethodContext(10, torch.zeros(4), 5, 0.0, Outputs(torch.zeros(2, 10)), teacher)
     with pytest.raises(UnderstudyError, match=r"student\.stages"):

@@ -25,7 +25,10 @@ def cells(feature_map, size):
     ("side", "weights"),
     [
         (8, {8: 1, 4: 1 / 2, 2: 1 / 4, 1: 1 / 8}),
-        (4, {4: 1, 2: 1 / 2, 1: 1 / 4}),  # sizes not below the map's are left out and take no weight
+        (
+            4,
+            {4: 1, 2: 1 / 2, 1: 1 / 4},
+        ),  # sizes not below the map's are left out and take no weight
         (2, {2: 1, 1: 1 / 2}),
         (1, {1: 1}),
     ],
@@ -33,7 +36,9 @@ def cells(feature_map, size):
 def test_agrees_with_the_definition(side, weights):
     student, teacher = random_map(2, 3, side, side), random_map(2, 3, side, side, seed=1)
     difference = student.double() - teacher.double()
-    expected = sum(w * cells(difference, s).square().mean() for s, w in weights.items()) / sum(weights.values())
+    expected = sum(w * cells(difference, s).square().mean() for s, w in weights.items()) / sum(
+        weights.values()
+    )
     torch.testing.assert_close(hcl_loss(student, teacher).double(), expected)
 
 
@@ -45,7 +50,8 @@ def test_a_constant_difference_costs_its_square_at_every_size(side):
 
 
 def test_context_counts_more_than_detail():
-    """Two errors of the same size per element: one that averages out within every cell, and one that does not."""
+    """Two errors of the same size per element: one that averages out within every cell, and one
+    that does not."""
     teacher = torch.zeros(1, 1, 8, 8)
     checkers = ((torch.arange(8)[:, None] + torch.arange(8)) % 2 * 2 - 1).float().view(1, 1, 8, 8)
     assert hcl_loss(checkers, teacher).item() == pytest.approx(1 / 1.875)
@@ -57,7 +63,10 @@ def test_fusion_weighs_both_maps_place_by_place_and_enlarges_by_nearest():
     student_map, deeper = random_map(2, 3, 4, 4), random_map(2, 2, 2, 2, seed=1)
     reviewed, fused = fusion(student_map, deeper, torch.Size((8, 8)))
     assert reviewed.shape == (2, 5, 8, 8) and fused.shape == (2, 2, 8, 8)
-    narrow, large = fusion.narrow(student_map), deeper.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    narrow, large = (
+        fusion.narrow(student_map),
+        deeper.repeat_interleave(2, 2).repeat_interleave(2, 3),
+    )
     share = torch.sigmoid(fusion.attention(torch.cat([narrow, large], 1)))
     expected = narrow * share[:, :1] + large * share[:, 1:]
     torch.testing.assert_close(fused, expected.repeat_interleave(2, 2).repeat_interleave(2, 3))
@@ -90,7 +99,9 @@ def test_the_weight_warms_up():
     for epoch in range(6):
         method.epoch = epoch
         values.append(method(batch, answer)[0]["reviewkd"].detach())
-    torch.testing.assert_close(torch.stack(values) / values[-1], torch.tensor([0.25, 0.5, 0.75, 1, 1, 1]))
+    torch.testing.assert_close(
+        torch.stack(values) / values[-1], torch.tensor([0.25, 0.5, 0.75, 1, 1, 1])
+    )
     without, _ = make_method("reviewkd", weight=3.0, warmup_epochs=0)
     torch.testing.assert_close(without(batch, answer)[0]["reviewkd"].detach(), values[-1])
 
@@ -105,7 +116,9 @@ def test_one_image_is_refused_where_the_embedding_is_reviewed():
 
 
 def test_the_term_is_the_weighted_sum_over_levels_from_deep_to_shallow():
-    method, teacher = make_method("reviewkd", weight=3.0, warmup_epochs=4, stages=(0, -1), stage_weights=(0.5, 2.0))
+    method, teacher = make_method(
+        "reviewkd", weight=3.0, warmup_epochs=4, stages=(0, -1), stage_weights=(0.5, 2.0)
+    )
     method.eval().epoch = 1
     batch = make_batch(8, 5)
     answer, own = ask(teacher, batch), method.student.outputs(batch.images)
@@ -124,10 +137,20 @@ def test_the_term_is_the_weighted_sum_over_levels_from_deep_to_shallow():
 
 def test_the_fused_maps_have_the_width_of_the_deepest_level_and_512_at_most():
     method, _ = make_method("reviewkd")  # the student's embedding has 8 numbers
-    assert [(f.narrow[0].in_channels, f.narrow[0].out_channels) for f in method.fusions] == [(8, 8), (8, 8), (6, 8)]
-    example = Outputs(torch.zeros(2, 5), (torch.zeros(2, 600, 2, 2), torch.zeros(2, 600, 2, 2)), torch.zeros(2, 600))
+    assert [(f.narrow[0].in_channels, f.narrow[0].out_channels) for f in method.fusions] == [
+        (8, 8),
+        (8, 8),
+        (6, 8),
+    ]
+    example = Outputs(
+        torch.zeros(2, 5),
+        (torch.zeros(2, 600, 2, 2), torch.zeros(2, 600, 2, 2)),
+        torch.zeros(2, 600),
+    )
     config = method_config({"name": "reviewkd"})
-    wide = ReviewKD(nn.Identity(), config, MethodContext(5, torch.zeros(2), 5, 0.0, example, example))
+    wide = ReviewKD(
+        nn.Identity(), config, MethodContext(5, torch.zeros(2), 5, 0.0, example, example)
+    )
     assert {f.narrow[0].out_channels for f in wide.fusions} == {512}
 
 
@@ -163,7 +186,11 @@ def test_a_teachers_map_of_one_value_is_refused_in_training_alone():
 
 
 def test_without_an_embedding_the_stages_alone_are_reviewed(monkeypatch):
-    monkeypatch.setattr(SmallNet, "outputs", lambda self, x, old=SmallNet.outputs: old(self, x)._replace(embedding=None))
+    monkeypatch.setattr(
+        SmallNet,
+        "outputs",
+        lambda self, x, old=SmallNet.outputs: old(self, x)._replace(embedding=None),
+    )
     with pytest.raises(UnderstudyError, match=r"set method\.pooled=false"):
         make_method("reviewkd")
     method, teacher = make_method("reviewkd", pooled=False)

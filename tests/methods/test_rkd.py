@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import MethodContext
 from understudy.methods.rkd import RKD, RKDConfig, rkd_loss
@@ -35,7 +35,10 @@ def reference(student, teacher, distance_weight, angle_weight):
     images = range(len(student))
     d_s, d_t = distances(student), distances(teacher)
     pairs = [smooth_l1(d_s[i, j] - d_t[i, j]) for i, j in itertools.product(images, repeat=2)]
-    triples = [smooth_l1(cosine(student, *t) - cosine(teacher, *t)) for t in itertools.product(images, repeat=3)]
+    triples = [
+        smooth_l1(cosine(student, *t) - cosine(teacher, *t))
+        for t in itertools.product(images, repeat=3)
+    ]
     return distance_weight * np.mean(pairs) + angle_weight * np.mean(triples)
 
 
@@ -85,19 +88,38 @@ def test_large_and_half_precision_embeddings():
     student, teacher = random_embedding(4, 5), random_embedding(4, 3, seed=1)
     assert rkd_loss(1e4 * student, 1e4 * teacher, 25.0, 50.0).isfinite()
     half = rkd_loss(student.bfloat16(), teacher.bfloat16(), 25.0, 50.0)
-    torch.testing.assert_close(half, rkd_loss(student.bfloat16().float(), teacher.bfloat16().float(), 25.0, 50.0))
+    torch.testing.assert_close(
+        half, rkd_loss(student.bfloat16().float(), teacher.bfloat16().float(), 25.0, 50.0)
+    )
 
 
 def test_the_method_reads_embeddings():
     student = Outputs(torch.zeros(4, 10), embedding=random_embedding(4, 5))
     teacher = Outputs(torch.zeros(4, 10), embedding=random_embedding(4, 8, seed=1))
-    method = RKD(nn.Identity(), RKDConfig("rkd", weight=2.0), MethodContext(10, torch.zeros(4), 5, 0.0, student, teacher))
+    method = RKD(
+        nn.Identity(),
+        RKDConfig("rkd", weight=2.0),
+        MethodContext(10, torch.zeros(4), 5, 0.0, student, teacher),
+    )
     terms = method.terms(student, teacher, Batch(torch.zeros(4), torch.zeros(4), torch.zeros(4)))
-    torch.testing.assert_close(terms, {"rkd": 2 * rkd_loss(student.embedding, teacher.embedding, 25.0, 50.0)})
+    torch.testing.assert_close(
+        terms, {"rkd": 2 * rkd_loss(student.embedding, teacher.embedding, 25.0, 50.0)}
+    )
 
 
 def test_a_network_without_embedding_is_refused():
-    known, unknown = Outputs(torch.zeros(2, 10), embedding=torch.zeros(2, 5)), Outputs(torch.zeros(2, 10))
-    for student, teacher, setting in [(known, unknown, "teacher"), (unknown, known, "student"), (known, None, "teacher")]:
+    known, unknown = (
+        Outputs(torch.zeros(2, 10), embedding=torch.zeros(2, 5)),
+        Outputs(torch.zeros(2, 10)),
+    )
+    for student, teacher, setting in [
+        (known, unknown, "teacher"),
+        (unknown, known, "student"),
+        (known, None, "teacher"),
+    ]:
         with pytest.raises(UnderstudyError, match=f"rkd compares embeddings, .*{setting}.stages"):
-            RKD(nn.Identity(), RKDConfig("rkd"), MethodContext(10, torch.zeros(2), 5, 0.0, student, teacher))
+            RKD(
+                nn.Identity(),
+                RKDConfig("rkd"),
+                MethodContext(10, torch.zeros(2), 5, 0.0, student, teacher),
+            )

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import MethodContext
 from understudy.methods.sp import SP, SPConfig, sp_loss
@@ -31,7 +31,9 @@ def test_agrees_with_the_definition_whatever_the_shapes():
     arrays = student.double().numpy(), teacher.double().numpy()
     loss = sp_loss(student, teacher).item()
     assert loss == pytest.approx(reference(*arrays), rel=1e-4)
-    assert loss != pytest.approx(reference(*arrays, row_norm=1), rel=0.1)  # L1 rows are another loss
+    assert loss != pytest.approx(
+        reference(*arrays, row_norm=1), rel=0.1
+    )  # L1 rows are another loss
 
 
 def test_scale_and_order_of_channels_do_not_count():
@@ -68,11 +70,16 @@ def test_half_precision_maps_are_compared_in_full():
 
 def test_the_method_compares_the_last_maps_unless_told():
     student = Outputs(torch.zeros(3, 10), tuple(random_map(3, 2, 4, 4, seed=i) for i in range(2)))
-    teacher = Outputs(torch.zeros(3, 10), tuple(random_map(3, 5, 2, 2, seed=i + 5) for i in range(3)))
+    teacher = Outputs(
+        torch.zeros(3, 10), tuple(random_map(3, 5, 2, 2, seed=i + 5) for i in range(3))
+    )
     context = MethodContext(10, torch.zeros(3), 5, 0.0, student, teacher)
     batch = Batch(torch.zeros(3), torch.zeros(3), torch.zeros(3))
     last, first = (sp_loss(student.features[i], teacher.features[i]) for i in (-1, -2))
-    torch.testing.assert_close(SP(nn.Identity(), SPConfig("sp"), context).terms(student, teacher, batch), {"sp": 3000 * last})
+    torch.testing.assert_close(
+        SP(nn.Identity(), SPConfig("sp"), context).terms(student, teacher, batch),
+        {"sp": 3000 * last},
+    )
     config = SPConfig("sp", stages=(0, 1), stage_weights=(1.0, 2.0))
     both = SP(nn.Identity(), config, context).terms(student, teacher, batch)
     torch.testing.assert_close(both, {"sp": 3000 * (first + 2 * last)})
@@ -81,4 +88,8 @@ def test_the_method_compares_the_last_maps_unless_told():
 def test_a_network_without_maps_is_refused():
     without = Outputs(torch.zeros(3, 10))
     with pytest.raises(UnderstudyError, match=r"student\.stages"):
-        SP(nn.Identity(), SPConfig("sp"), MethodContext(10, torch.zeros(3), 5, 0.0, without, without))
+        SP(
+            nn.Identity(),
+            SPConfig("sp"),
+            MethodContext(10, torch.zeros(3), 5, 0.0, without, without),
+        )

@@ -16,22 +16,34 @@ def random_map(*shape, seed=0):
 
 
 def test_is_the_normal_likelihood_without_its_constant():
-    mean, teacher, rho = random_map(2, 3, 4, 4), random_map(2, 3, 4, 4, seed=1), random_map(3, seed=2)
+    mean, teacher, rho = (
+        random_map(2, 3, 4, 4),
+        random_map(2, 3, 4, 4, seed=1),
+        random_map(3, seed=2),
+    )
     std = (F.softplus(rho) + 1e-5).sqrt().view(1, 3, 1, 1).expand_as(mean)
-    expected = -torch.distributions.Normal(mean, std).log_prob(teacher).mean() - 0.5 * math.log(2 * math.pi)
+    expected = -torch.distributions.Normal(mean, std).log_prob(teacher).mean() - 0.5 * math.log(
+        2 * math.pi
+    )
     torch.testing.assert_close(vid_loss(mean, teacher, rho), expected)
 
 
 @pytest.mark.parametrize("variance", [5.0, 0.01, 1000.0])
 def test_the_variance_starts_where_it_should(variance):
     rho = Predictor(2, 3, variance).rho.detach().double()
-    torch.testing.assert_close(F.softplus(rho) + 1e-5, torch.full((3,), variance, dtype=torch.float64), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        F.softplus(rho) + 1e-5, torch.full((3,), variance, dtype=torch.float64), rtol=1e-6, atol=0
+    )
 
 
 def test_a_perfect_prediction_leaves_half_the_log_variance_and_may_be_negative():
     teacher = random_map(2, 3, 4, 4)
-    assert vid_loss(teacher, teacher, Predictor(2, 3, 5.0).rho).item() == pytest.approx(0.5 * math.log(5), rel=1e-6)
-    assert vid_loss(teacher, teacher, Predictor(2, 3, 0.1).rho).item() == pytest.approx(0.5 * math.log(0.1), rel=1e-5)
+    assert vid_loss(teacher, teacher, Predictor(2, 3, 5.0).rho).item() == pytest.approx(
+        0.5 * math.log(5), rel=1e-6
+    )
+    assert vid_loss(teacher, teacher, Predictor(2, 3, 0.1).rho).item() == pytest.approx(
+        0.5 * math.log(0.1), rel=1e-5
+    )
 
 
 def test_the_best_variance_is_the_mean_squared_error_of_the_channel():
@@ -71,7 +83,9 @@ def test_a_variance_below_the_floor_is_refused():
 
 
 def test_the_term_is_the_weighted_likelihood_stage_by_stage():
-    method, teacher = make_method("vid", weight=3.0, stages=(-2, -1), stage_weights=(0.5, 2.0), initial_variance=0.7)
+    method, teacher = make_method(
+        "vid", weight=3.0, stages=(-2, -1), stage_weights=(0.5, 2.0), initial_variance=0.7
+    )
     batch = make_batch(8, 5)
     answer, own = ask(teacher, batch), method.eval().student.outputs(batch.images)
     shallow, deep = (
@@ -96,5 +110,9 @@ def test_the_mean_is_three_convolutions_of_one_place():
 def test_the_variance_is_of_the_channel_and_never_quite_zero():
     mean, teacher = torch.zeros(1, 2, 1, 1), torch.tensor([1.0, 2.0]).view(1, 2, 1, 1)
     rho = torch.tensor([-1e3, 0.0])  # the first has nothing but the floor
-    expected = 0.5 * ((1 / 1e-5 + math.log(1e-5)) + (4 / (math.log(2) + 1e-5) + math.log(math.log(2) + 1e-5))) / 2
+    expected = (
+        0.5
+        * ((1 / 1e-5 + math.log(1e-5)) + (4 / (math.log(2) + 1e-5) + math.log(math.log(2) + 1e-5)))
+        / 2
+    )
     assert vid_loss(mean, teacher, rho).item() == pytest.approx(expected, rel=1e-5)

@@ -1,13 +1,13 @@
-"""Several networks answer as one, each member's answer comes along, and a student taught by all learns from their mean."""
+"""Several networks as one: their mean, each member's outputs, and learning from all of them."""
 
 import pytest
 import torch
-from tests.tiny_data import tiny_net
+from tests.worlds import tiny_net
 
 from understudy.errors import UnderstudyError
 from understudy.methods import kd_loss
 from understudy.models.base import Outputs
-from understudy.models.ensemble import Ensemble, pooled
+from understudy.models.ensemble import Ensemble, mean_outputs
 
 
 def random_logits(seed: int, num: int = 6) -> torch.Tensor:
@@ -16,22 +16,28 @@ def random_logits(seed: int, num: int = 6) -> torch.Tensor:
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 @pytest.mark.parametrize("shares", [(1 / 3, 1 / 3, 1 / 3), (0.75, 0.25, 0.0)])
-def test_the_mean_is_that_of_the_probabilities(temperature: float, shares: tuple[float, ...]) -> None:
+def test_the_mean_is_that_of_the_probabilities(
+    temperature: float, shares: tuple[float, ...]
+) -> None:
     said = [random_logits(seed) for seed in range(3)]
-    answer = pooled([Outputs(z) for z in said], shares, temperature)
+    answer = mean_outputs([Outputs(z) for z in said], shares, temperature)
     mean = sum(share * (z / temperature).softmax(1) for share, z in zip(shares, said, strict=True))
     torch.testing.assert_close((answer.logits / temperature).softmax(1), mean)
     assert all(member.logits is z for member, z in zip(answer.members, said, strict=True))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_the_mean_of_the_members_kl_terms_has_the_gradient_of_the_mean_of_their_probabilities(temperature: float) -> None:
+def test_the_mean_of_the_members_kl_terms_has_the_gradient_of_the_mean_of_their_probabilities(
+    temperature: float,
+) -> None:
     """The identity that lets one cache of the members' logits serve every temperature."""
     said, shares = [random_logits(seed) for seed in range(3)], (0.5, 0.3, 0.2)
     student = random_logits(9).requires_grad_()
-    pool = pooled([Outputs(z) for z in said], shares, temperature).logits
+    pool = mean_outputs([Outputs(z) for z in said], shares, temperature).logits
     (of_the_mean,) = torch.autograd.grad(kd_loss(student, pool, temperature), student)
-    separate = sum(share * kd_loss(student, z, temperature) for share, z in zip(shares, said, strict=True))
+    separate = sum(
+        share * kd_loss(student, z, temperature) for share, z in zip(shares, said, strict=True)
+    )
     (of_the_members,) = torch.autograd.grad(separate, student)
     torch.testing.assert_close(of_the_mean, of_the_members, rtol=1e-5, atol=1e-6)
 
@@ -39,8 +45,8 @@ def test_the_mean_of_the_members_kl_terms_has_the_gradient_of_the_mean_of_their_
 def test_the_mean_at_one_temperature_is_not_the_mean_at_another() -> None:
     """Why the members' logits are kept and not the mean's."""
     said = [random_logits(seed) for seed in range(2)]
-    at_one = pooled([Outputs(z) for z in said], (0.5, 0.5)).logits
-    at_four = pooled([Outputs(z) for z in said], (0.5, 0.5), 4.0).logits
+    at_one = mean_outputs([Outputs(z) for z in said], (0.5, 0.5)).logits
+    at_four = mean_outputs([Outputs(z) for z in said], (0.5, 0.5), 4.0).logits
     assert not torch.allclose((at_one / 4).softmax(1), (at_four / 4).softmax(1), atol=1e-2)
 
 
@@ -66,7 +72,9 @@ def test_each_member_sees_its_own_normalisation() -> None:
 
 
 def test_outputs_in_fp32_are_so_for_the_members_too() -> None:
-    half = Outputs(torch.zeros(2, 3).bfloat16(), members=(Outputs(torch.zeros(2, 3).bfloat16()),)).float()
+    half = Outputs(
+        torch.zeros(2, 3).bfloat16(), members=(Outputs(torch.zeros(2, 3).bfloat16()),)
+    ).float()
     assert half.logits.dtype == half.members[0].logits.dtype == torch.float32
 
 
@@ -81,5 +89,9 @@ def test_an_impossible_ensemble_is_refused() -> None:
 
 
 def test_the_weights_decide_nothing_that_is_saved() -> None:
-    states = [Ensemble([tiny_net(0), tiny_net(1)], weights).state_dict() for weights in ([1, 1], [1, 9])]
-    assert set(states[0]) == set(states[1]) and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    states = [
+        Ensemble([tiny_net(0), tiny_net(1)], weights).state_dict() for weights in ([1, 1], [1, 9])
+    ]
+    assert set(states[0]) == set(states[1]) and all(
+        torch.equal(states[0][k], states[1][k]) for k in states[0]
+    )

@@ -53,7 +53,9 @@ def library(monkeypatch):
 
 
 def test_a_callable_becomes_a_classifier():
-    model = build_model("somebodys_models:small_net", 5, stages=("body", "top"), options={"width": 12}).eval()
+    model = build_model(
+        "somebodys_models:small_net", 5, stages=("body", "top"), options={"width": 12}
+    ).eval()
     batch = torch.randn(2, 3, 32, 32)
     outputs = model.outputs(batch)
     assert model.feature_channels == (4, 12)
@@ -61,7 +63,25 @@ def test_a_callable_becomes_a_classifier():
     assert [tuple(f.shape) for f in outputs.features] == [(2, 4, 16, 16), (2, 12, 8, 8)]
     torch.testing.assert_close(outputs.logits, model(batch))
     torch.testing.assert_close(model.classify(outputs.embedding), outputs.logits)
-    assert build_model("somebodys_models.small_net", 5, in_channels=1)(torch.randn(1, 1, 32, 32)).shape == (1, 5)
+    assert build_model("somebodys_models.small_net", 5, in_channels=1)(
+        torch.randn(1, 1, 32, 32)
+    ).shape == (1, 5)
+
+
+def test_height_and_width_reach_a_callable_that_takes_an_image_size(monkeypatch):
+    seen = []
+
+    def sized_net(num_classes, image_size):
+        seen.append(image_size)
+        return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
+
+    monkeypatch.setattr(sys.modules["somebodys_models"], "sized_net", sized_net, raising=False)
+    model = build_model("somebodys_models:sized_net", 5, image_size=(16, 24))
+    assert model(torch.randn(2, 3, 16, 24)).shape == (2, 5)
+    with pytest.raises(UnderstudyError, match="does not run on 3x24x15 images"):
+        ForeignClassifier(model.model, 5, name="net", image_size=(24, 15))
+    build_model("somebodys_models:sized_net", 5, image_size=16)
+    assert seen == [(16, 24), 16]
 
 
 def test_the_saved_file_has_the_foreign_keys():
@@ -113,7 +133,7 @@ def test_tokens_become_a_square_map_and_logits_are_unpacked():
 
 
 def test_a_head_that_does_not_follow_the_last_stage_is_not_taken():
-    """Tokens' head reads the class token: applying it to the averaged patches would give other logits."""
+    """The head of Tokens reads the class token: the averaged patches would give other logits."""
     model = build_model("somebodys_models:Tokens", 5, image_size=16, stages=("block",))
     with pytest.raises(UnderstudyError, match="does not feed a linear layer"):
         model.classify(torch.zeros(1, 6))
@@ -130,12 +150,20 @@ def test_one_of_our_classifiers_by_its_path_is_not_wrapped():
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("somebodys_models:small_nett", {}, "has no callable 'small_nett': near it are small_net"),
+        ("somebodys_models:small_nett", {}, "has no callable 'small_nett': did you mean small_net"),
         ("somebodys_models:NOTHING", {}, "has no callable"),
         ("nobodys_models:net", {}, "there is no module 'nobodys_models'"),
-        ("somebodys_models:small_net", {"stages": ("bodi",)}, "no stage 'bodi': near it are body"),
-        ("somebodys_models:small_net", {"stages": ("flat",)}, r"must give a map .* but gives shape \[2, 8\]"),
-        ("somebodys_models:small_net", {"options": {"depth": 3}}, "unexpected keyword argument 'depth'"),
+        ("somebodys_models:small_net", {"stages": ("bodi",)}, "no stage 'bodi': did you mean body"),
+        (
+            "somebodys_models:small_net",
+            {"stages": ("flat",)},
+            r"must give a map .* but gives shape \[2, 8\]",
+        ),
+        (
+            "somebodys_models:small_net",
+            {"options": {"depth": 3}},
+            "unexpected keyword argument 'depth'",
+        ),
         ("somebodys_models:Tokens", {"in_channels": 1}, "does not run on 1x32x32 images"),
         ("somebodys_models:not_a_network", {}, "gives dict, not a torch module"),
         ("torch.nn:Sequential", {}, "cannot be built"),
@@ -147,7 +175,9 @@ def test_mistakes_are_named(name, arguments, message):
 
 
 def test_a_wrong_number_of_logits_is_refused():
-    with pytest.raises(UnderstudyError, match=r"logits of shape \[2, 4\] for 2 images of 5 classes"):
+    with pytest.raises(
+        UnderstudyError, match=r"logits of shape \[2, 4\] for 2 images of 5 classes"
+    ):
         ForeignClassifier(small_net(4), 5, name="net")
 
 
@@ -163,7 +193,9 @@ def test_a_missing_library_names_its_extra(monkeypatch, library, name, extra):
     for loaded in [key for key in sys.modules if key.split(".")[0] == library]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setattr(sys, "meta_path", [_Hidden(library), *sys.meta_path])
-    with pytest.raises(UnderstudyError, match=rf"needs {library}: pip install 'understudy\[{extra}\]'"):
+    with pytest.raises(
+        UnderstudyError, match=rf"needs {library}: pip install 'understudy\[{extra}\]'"
+    ):
         build_model(name, 10)
 
 
@@ -195,7 +227,10 @@ def test_hugging_face_models_start_from_their_configuration(monkeypatch, tmp_pat
             return small_net(config.num_labels, config.num_channels)
 
     fake = types.ModuleType("transformers")
-    fake.AutoConfig, fake.AutoModelForImageClassification = AutoConfig, AutoModelForImageClassification
+    fake.AutoConfig, fake.AutoModelForImageClassification = (
+        AutoConfig,
+        AutoModelForImageClassification,
+    )
     monkeypatch.setitem(sys.modules, "transformers", fake)
     with pytest.raises(UnderstudyError, match=r"the folder has no config.json"):
         build_model(f"hf:{tmp_path}", 5)
@@ -220,22 +255,32 @@ def timm(torchvision):
 
 
 def test_torchvision_resnet18(torchvision):
-    model = build_model("torchvision:resnet18", 10, stages=("relu", "layer1", "layer2", "layer3", "layer4")).eval()
+    model = build_model(
+        "torchvision:resnet18", 10, stages=("relu", "layer1", "layer2", "layer3", "layer4")
+    ).eval()
     assert model.feature_channels == (64, 64, 128, 256, 512)
-    assert set(deployed(model).state_dict()) == set(torchvision.models.resnet18(num_classes=10).state_dict())
+    assert set(deployed(model).state_dict()) == set(
+        torchvision.models.resnet18(num_classes=10).state_dict()
+    )
     outputs = model.outputs(torch.randn(1, 3, 32, 32))
     torch.testing.assert_close(model.classify(outputs.embedding), outputs.logits)
-    with pytest.raises(UnderstudyError, match="near it are resnet18"):
+    with pytest.raises(UnderstudyError, match="did you mean resnet18"):
         build_model("torchvision:resnet81", 10)
     with pytest.raises(UnderstudyError, match="takes 3-channel images, not 1"):
         build_model("torchvision:resnet18", 10, in_channels=1)
 
 
 def test_timm_resnet10t(timm):
-    model = build_model("timm:resnet10t", 10, in_channels=1, stages=("layer1", "layer2", "layer3", "layer4")).eval()
+    model = build_model(
+        "timm:resnet10t", 10, in_channels=1, stages=("layer1", "layer2", "layer3", "layer4")
+    ).eval()
     assert model.feature_channels == (64, 128, 256, 512)
-    assert set(deployed(model).state_dict()) == set(timm.create_model("resnet10t", num_classes=10, in_chans=1).state_dict())
+    assert set(deployed(model).state_dict()) == set(
+        timm.create_model("resnet10t", num_classes=10, in_chans=1).state_dict()
+    )
     outputs = model.outputs(torch.randn(1, 1, 32, 32))
     torch.testing.assert_close(model.classify(outputs.embedding), outputs.logits)
-    with pytest.raises(UnderstudyError, match="timm has no model 'resnet10': near it are resnet10t"):
+    with pytest.raises(
+        UnderstudyError, match="timm has no model 'resnet10': did you mean resnet10t"
+    ):
         build_model("timm:resnet10", 10)

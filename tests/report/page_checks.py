@@ -1,4 +1,4 @@
-"""What every report's page must be: well-formed, and readable on a phone, in the light and in the dark."""
+"""What the page of every report must be: well-formed, and readable on a phone, light and dark."""
 
 import re
 from html.parser import HTMLParser
@@ -30,7 +30,7 @@ class Elements(HTMLParser):
 
 
 def check_on_a_phone(page: Path, chromium: Any, scheme: str) -> None:
-    """No word on the console, no request, no scrolling sideways, and text that stands out, in a window of 360 pixels."""
+    """No console message, request or scrolling sideways, and readable text, at 360 pixels."""
     tab = chromium.new_page()
     tab.emulate_media(color_scheme=scheme)
     messages: list[str] = []
@@ -47,7 +47,8 @@ def check_on_a_phone(page: Path, chromium: Any, scheme: str) -> None:
     # Text, in the page and in the figures, stands out from what is behind it (WCAG: 4.5 to 1).
     colours = tab.evaluate(
         "[['figure svg', 'color'], ['figure', 'backgroundColor'], ['figcaption', 'color']]"
-        ".map(([selector, property]) => getComputedStyle(document.querySelector(selector))[property])"
+        ".map(([selector, property]) =>"
+        " getComputedStyle(document.querySelector(selector))[property])"
     )
     ink, card, soft = (_luminance(colour) for colour in colours)
     assert (ink > card) == (scheme == "dark")

@@ -1,4 +1,5 @@
-"""A recipe small enough to sweep in a test, and a method that keeps a diary of what it trains, and can be made to die."""
+"""A recipe small enough to sweep in a test, and a method that keeps a diary of what it trains, and
+can be made to die."""
 
 import os
 import signal
@@ -8,15 +9,24 @@ from typing import Any
 
 from torch import Tensor
 
-from understudy.config import RunConfig, parse
+from understudy.config.parse import parse
+from understudy.config.schema import RunConfig
 from understudy.methods.kd import KD, KDConfig
+from understudy.sweep.results import SweepResults
 
 
 def small_config(images: Path, **changes: Any) -> RunConfig:
     values: dict[str, Any] = {
         "name": "colours",
-        "data": {"source": "npz", "path": str(images), "val_fraction": 0.3, "augment": {"padding": 1, "view_seed": 0}},
-        "teacher": {"model": {"name": "fast_teacher", "options": {"widths": [4, 4, 4], "stem_width": 4}}},
+        "data": {
+            "source": "npz",
+            "path": str(images),
+            "val_fraction": 0.3,
+            "augment": {"padding": 1, "view_seed": 0},
+        },
+        "teacher": {
+            "model": {"name": "fast_teacher", "options": {"widths": [4, 4, 4], "stem_width": 4}}
+        },
         "student": {"model": {"name": "founding_student"}},
         "train": {"epochs": 2, "batch_size": 21, "lr": 3e-3},
         "seeds": [0, 1],
@@ -36,7 +46,8 @@ class DiaryConfig(KDConfig):
     diary: str = ""
     """A file."""
     deaths: int = 0
-    """How often the process is killed: at the start of its second epoch, or, with ``dies_after``, in the middle of one."""
+    """How often the process is killed: at the start of its second epoch, or, with ``dies_after``,
+    in the middle of one."""
     dies_at: float = -1.0
     """Only at this temperature, where it is above 0."""
     dies_after: str = ""
@@ -79,10 +90,23 @@ def epochs_of(diary: Path) -> list[str]:
     return sorted(diary.read_text().splitlines()) if diary.exists() else []
 
 
-def figures(results: dict[str, Any]) -> dict[str, Any]:
+def figures(results: SweepResults) -> dict[str, Any]:
     """What must not depend on how the work was spread, nor on whether it was interrupted."""
     trials = [
-        (t["number"], t["values"], t["state"], t["summary"], t["gain"], [r["val"] for r in t["runs"]]) for t in results["trials"]
+        (
+            t.number,
+            t.values,
+            t.state,
+            t.summary,
+            t.gain,
+            [r.val for r in t.runs],
+        )
+        for t in results.trials
     ]
-    plain = [(b["values"], b["summary"], [r["val"] for r in b["runs"]]) for b in results["baselines"]]
-    return {"trials": trials, "baselines": plain, "best": results["best"], "final": results["final"]}
+    plain = [(b.values, b.summary, [r.val for r in b.runs]) for b in results.baselines]
+    return {
+        "trials": trials,
+        "baselines": plain,
+        "best": results.best,
+        "final": results.final,
+    }

@@ -1,77 +1,82 @@
-"""Images to train on: ``load_dataset`` finds a source, decodes it once and maps the result. Importing this loads no torch."""
+"""Images to train on: ``load_dataset`` finds a source, decodes it once and maps the result.
+
+Importing this loads no torch.
+"""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from understudy.errors import UnderstudyError
+from understudy.errors import UnderstudyError, suggest
+from understudy.events import SILENT, Observer
 
 if TYPE_CHECKING:
     from understudy.data.dataset import Dataset
-    from understudy.data.source import Arrays, NewArray
+    from understudy.data.sources.base import Arrays, NewArray, SourceReader
 
 SOURCES: dict[str, str] = {
-    "digits": "1,797 handwritten digits embedded in scikit-learn, as 32x32 RGB; needs no files",
-    "cifar10": "CIFAR-10: the official binary archive (downloaded on first use), its extracted folder, or a Parquet copy",
-    "parquet": "a folder or file in the Hugging Face image layout; columns found from the features, else by name",
+    "digits": "1,797 handwritten digits from scikit-learn, as 32x32 RGB; needs no files",
+    "cifar10": (
+        "CIFAR-10: the official binary archive (downloaded on first use), its extracted folder, "
+        "or a Parquet copy"
+    ),
+    "parquet": (
+        "a folder or file in the Hugging Face image layout; columns found from the features, "
+        "else by name"
+    ),
     "imagefolder": "train/<class>/* with test/<class>/* or val/<class>/*, or <class>/* alone",
     "npz": "an .npz file with x_train, y_train, x_test, y_test, or images, labels",
 }
-"""The data sources: name -> one line. The source NAME is the file ``understudy/data/NAME.py`` with ``find`` and ``load``."""
+"""Name -> one line. The source NAME is the class ``Reader`` in ``data/sources/NAME.py``."""
 
 
 def load_dataset(
     source: str,
     path: str | Path | None = None,
     *,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     cache_dir: Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    observer: Observer = SILENT,
 ) -> "Dataset":
     """Open a data set; the first time, decode it into the cache.
 
     Args:
         source: a name from ``SOURCES``.
-        path: the local copy; None takes UNDERSTUDY_DATA (which ``digits`` does not read). ``cifar10`` with neither is downloaded.
-        image_size: pixels a side to bring all images to; None keeps their own size (32 for digits).
-        cache_dir: where decoded images and downloads are kept; None takes UNDERSTUDY_CACHE, else the user's cache folder.
-        progress: ``progress(what, done, total)``, called while decoding and downloading.
+        path: the local copy; None takes UNDERSTUDY_DATA (which ``digits`` does not read).
+            ``cifar10`` with neither is downloaded.
+        image_size: pixels to bring all images to, one number for squares or (height, width); None
+            keeps their own size (32 for digits).
+        cache_dir: folder for decoded images and downloads; None takes UNDERSTUDY_CACHE, else the
+            user's cache folder.
+        observer: gets progress while images are downloaded and decoded.
 
     Returns:
         The data set, its images mapped from the cache: uint8 ``[N, 3, H, W]``.
 
     Raises:
-        UnderstudyError: for an unknown source, missing or corrupt files, labels out of range, an empty split, a single class.
+        UnderstudyError: for an unknown source, missing or corrupt files, labels out of range, an
+            empty split, a single class.
     """
-    if source not in SOURCES:
-        raise UnderstudyError(f"unknown data source {source!r}: choose one of {', '.join(SOURCES)}")
-    if image_size is not None and image_size < 1:
-        raise UnderstudyError(f"data.image_size must be at least 1, not {image_size}")
-    import importlib
-
     from understudy.data.dataset import Dataset, SealedSplit, Split
-    from understudy.data.memmap import cache_key, cache_root, open_or_build
-    from understudy.data.source import no_progress
+    from understudy.data.image_cache import cache_key, cache_root, open_or_build
+    from understudy.data.sources.base import Decoding
+    from understudy.data.spec import size_of
 
-    if path is None and source != "digits":
-        path = os.environ.get("UNDERSTUDY_DATA") or None
+    size = size_of(image_size)
     root = cache_root(cache_dir)
-    place = None if path is None else Path(path).expanduser()
-    try:
-        found = importlib.import_module(f"understudy.data.{source}").find(place, root)
-    except OSError as error:
-        raise UnderstudyError(f"cannot read {place}: {error}") from error
+    reader = _find(source, path, root)
 
     def build(new_array: "NewArray") -> "Arrays":
-        arrays: Arrays = found.load(image_size=image_size, new_array=new_array, progress=progress or no_progress)
-        _check(arrays)  # before the cache keeps it
+        arrays = reader.read(Decoding(size, new_array, observer))
+        _check(arrays)  # before the cache publishes it
         return arrays
 
-    entry = open_or_build(root, cache_key(source, found.identity, image_size), build)
+    # A square's key is its one number, as in the caches that exist.
+    key_size = size[0] if size is not None and size[0] == size[1] else size
+    entry = open_or_build(root, cache_key(source, reader.identity, key_size), build)
     arrays = entry.arrays
     return Dataset(
-        name=found.name,
+        name=reader.name,
         train=Split.from_arrays(arrays.train_images, arrays.train_labels),
         test=SealedSplit(Split.from_arrays(arrays.test_images, arrays.test_labels)),
         class_names=arrays.class_names,
@@ -79,13 +84,35 @@ def load_dataset(
     )
 
 
+def _find(source: str, path: str | Path | None, root: Path) -> "SourceReader":
+    """The reader of a source for the files at ``path``."""
+    import importlib
+
+    if source not in SOURCES:
+        hint = suggest(source, SOURCES, otherwise="choose one of")
+        raise UnderstudyError(f"unknown data source {source!r}: {hint}")
+    if path is None and source != "digits":
+        path = os.environ.get("UNDERSTUDY_DATA") or None
+    place = None if path is None else Path(path).expanduser()
+    module = importlib.import_module(f"understudy.data.sources.{source}")
+    try:
+        reader: SourceReader = module.Reader.find(place, root)
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        raise UnderstudyError(f"cannot read {str(place)!r}: {error}") from error
+    return reader
+
+
 def _check(arrays: "Arrays") -> None:
     from understudy.data.dataset import Split, check_split
 
-    check_split("train", Split.from_arrays(arrays.train_images, arrays.train_labels), len(arrays.class_names))
-    check_split("test", Split.from_arrays(arrays.test_images, arrays.test_labels), len(arrays.class_names))
+    num_classes = len(arrays.class_names)
+    train = Split.from_arrays(arrays.train_images, arrays.train_labels)
+    check_split("train", train, num_classes)
+    test = Split.from_arrays(arrays.test_images, arrays.test_labels)
+    check_split("test", test, num_classes)
     first = int(arrays.train_labels[0])
     if (arrays.train_labels == first).all():
         raise UnderstudyError(
-            f"all training images are of one class ({arrays.class_names[first]}): at least two classes are needed"
+            f"all training images are of one class ({arrays.class_names[first]}): "
+            "at least two classes are needed"
         )

@@ -1,4 +1,4 @@
-"""Work done ahead: a thread makes the next items while the caller is busy with this one."""
+"""Prefetching: a thread makes the next items while the caller works on this one."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,10 +9,10 @@ Item = TypeVar("Item")
 
 
 def ahead(makers: Iterable[Callable[[], Item]], depth: int = 2) -> Iterator[Item]:
-    """What each maker returns, in order, with up to ``depth`` of them made ahead in one background thread.
+    """The results of the makers, in order, up to ``depth`` of them made ahead in one thread.
 
-    An exception in a maker is raised where its item would have come. Reading files and gathering bytes release Python's
-    lock, so the thread costs the caller nothing but memory bandwidth.
+    An exception of a maker is raised when its item is due. Reading files and gathering bytes
+    release Python's lock, so the thread costs the caller nothing but memory bandwidth.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
         waiting: deque[Future[Item]] = deque()

@@ -1,4 +1,4 @@
-"""Cuts that keep the classes in proportion: validation from train, and a test split where the files have none."""
+"""Stratified cuts: validation from train, and a test split if the files have none."""
 
 import numpy as np
 import torch
@@ -8,13 +8,15 @@ from understudy.data.dataset import Split
 from understudy.errors import UnderstudyError
 
 
-def stratified_rows(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified_rows(
+    labels: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Cut rows in two, class by class.
 
     Args:
         labels: integers ``[N]``.
-        fraction: share of each class that is cut off, in (0, 1), rounded to whole images; at least one image of each class
-            stays on either side.
+        fraction: share of each class that is cut off, in (0, 1), rounded to whole images; at least
+            one image of each class stays on either side.
         seed: the same labels, fraction and seed give the same cut.
 
     Returns:
@@ -24,7 +26,9 @@ def stratified_rows(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.
         UnderstudyError: if there are fewer than two classes, or a class has a single image.
     """
     if not 0 < fraction < 1:
-        raise UnderstudyError(f"the share of images to cut off must lie between 0 and 1, not {fraction}")
+        raise UnderstudyError(
+            f"the share of images to cut off must lie between 0 and 1, not {fraction}"
+        )
     classes, kinds, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
         held = f"of class {classes[0]} alone" if len(classes) else "missing"
@@ -32,10 +36,12 @@ def stratified_rows(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.
     if counts.min() < 2:
         lonely = classes[counts.argmin()]
         raise UnderstudyError(
-            f"class {lonely} has a single image, which cannot be in both parts of a split: add images or drop the class"
+            f"class {lonely} has a single image, which cannot be in both parts of a split: "
+            "add images or drop the class"
         )
     random = np.random.default_rng(seed)
-    # Every class's rows by one sort (of small numbers, which numpy sorts in linear time), not by a pass for each class.
+    # The rows of every class by one sort (of small numbers, which numpy sorts in linear time), not
+    # by a pass for each class.
     by_class = np.argsort(kinds.astype(np.min_scalar_type(len(classes))), kind="stable")
     cut = []
     for rows in np.split(by_class, np.cumsum(counts)[:-1]):
@@ -46,30 +52,35 @@ def stratified_rows(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.
     return np.flatnonzero(~is_cut), np.flatnonzero(is_cut)
 
 
-def split_train_val(train: Split, val_fraction: float, seed: int) -> tuple[Split, Split, Tensor, Tensor]:
+def split_train_val(
+    train: Split, val_fraction: float, seed: int
+) -> tuple[Split, Split, Tensor, Tensor]:
     """Cut a stratified validation split from the training images.
 
     Args:
         train: all images that may be trained on.
         val_fraction: share of each class, in (0, 1).
-        seed: of the cut; keep it the same over a run's seeds, so that all models are chosen on the same images.
+        seed: of the cut; use one for all seeds of a run, so that all models are selected on the
+            same images.
 
     Returns:
-        Training split, validation split (both copied into memory), and their rows in ``train``: int64 ``[M]``, ascending.
+        Training split, validation split, and their rows in ``train``: int64 ``[M]``, ascending.
 
     Raises:
         UnderstudyError: if there are fewer than two classes, or a class has a single image.
     """
-    kept, cut = (torch.from_numpy(rows) for rows in stratified_rows(train.labels.numpy(), val_fraction, seed))
+    kept, cut = (
+        torch.from_numpy(rows) for rows in stratified_rows(train.labels.numpy(), val_fraction, seed)
+    )
     return train.take(kept), train.take(cut), kept, cut
 
 
 def take_fewer(train: Split, num_images: int, seed: int) -> tuple[Split, Tensor]:
-    """A stratified part of the training images, for quick trials and for studies of few data.
+    """A stratified part of the training images, for quick trials and for studies of small data.
 
     Args:
-        train: what is left after validation was cut off.
-        num_images: how many to keep, rounded class by class.
+        train: the images left after validation was cut off.
+        num_images: how many to take, rounded class by class.
         seed: of the choice.
 
     Returns:
@@ -82,7 +93,11 @@ def take_fewer(train: Split, num_images: int, seed: int) -> tuple[Split, Tensor]
         return train, torch.arange(len(train))
     if num_images > len(train):
         raise UnderstudyError(
-            f"data.train_images asks for {num_images} images, but {len(train)} are left after validation was cut off"
+            f"data.train_images is {num_images}, but {len(train)} images are left "
+            "after validation was cut off"
         )
-    _, kept = (torch.from_numpy(rows) for rows in stratified_rows(train.labels.numpy(), num_images / len(train), seed))
+    _, kept = (
+        torch.from_numpy(rows)
+        for rows in stratified_rows(train.labels.numpy(), num_images / len(train), seed)
+    )
     return train.take(kept), kept

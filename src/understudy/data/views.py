@@ -1,56 +1,65 @@
-"""Augmentation that can be replayed: view parameters are a pure function of (seed, epoch, image), applied in batches.
+"""Augmentation that can be replayed: views are a pure function of (seed, epoch, image).
 
-A *view* is one variation of an image. :class:`ViewPolicy` draws the parameters of all views of an epoch at once, from
-nothing but the seed and the epoch's number, so that a teacher's outputs for them can be computed in bulk, kept, and
-found again by any later run that shows the same views. :func:`render` turns raw bytes and parameters into normalised
-images, on the device the bytes are on, without Python per image.
+A *view* is one variation of an image. :class:`ViewPolicy` draws the parameters of all views of an
+epoch at once, from nothing but the seed and the number of the epoch. Teacher outputs for them can
+therefore be computed in bulk, stored, and found by any later run that uses the same views.
+:func:`render` turns bytes and parameters into normalised images, on the device of the bytes,
+without Python per image.
 """
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.config import AugmentConfig
-from understudy.data import photometric
+from understudy.config.schema import AugmentConfig
+from understudy.data import transforms
+from understudy.data.spec import ImageSpec
 
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Parameters of one view for each of N images; ``None`` where the policy does not vary it.
+    """Parameters of one view for each of N images; ``None`` if the policy does not vary it.
 
     Attributes:
         top, left: int64 ``[N]``, offset of the crop in the padded image, 0 to 2 * padding.
         flip: bool ``[N]``, mirror horizontally.
         partner: int64 ``[N]``, the image mixed in.
-        share: float32 ``[N]``, this image's share of the mixture (and of the label).
+        lam: float32 ``[N]``, the weight of this image in the mixture, and of its label (lambda of
+            the mixup and CutMix papers).
         box: int64 ``[N, 4]``, top, left, bottom, right of CutMix's patch.
-        operations: int64 ``[N, R]``, photometric operations in order; strengths: float32 ``[N, R]`` in [0, 1].
+        operations: int64 ``[N, R]``, photometric operations in order.
+        strengths: float32 ``[N, R]`` in [0, 1], of those operations.
     """
 
     top: Tensor | None = None
     left: Tensor | None = None
     flip: Tensor | None = None
     partner: Tensor | None = None
-    share: Tensor | None = None
+    lam: Tensor | None = None
     box: Tensor | None = None
     operations: Tensor | None = None
     strengths: Tensor | None = None
 
     def __getitem__(self, rows: Tensor) -> "Views":
         """The views of these images (int64 ``[M]``)."""
-        return Views(*(None if (v := getattr(self, f.name)) is None else v[rows] for f in fields(self)))
+        return self._map(lambda values: values[rows])
 
     def to(self, device: torch.device) -> "Views":
         """The same parameters on ``device``."""
-        return Views(*(None if (v := getattr(self, f.name)) is None else v.to(device) for f in fields(self)))
+        return self._map(lambda values: values.to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Views":
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Views(**{name: change(v) for name, v in held.items() if v is not None})
 
 
 def generator_for(*key: object) -> torch.Generator:
-    """A CPU generator whose stream depends on ``key`` alone: one per purpose, seed and epoch, never shared state."""
+    """A CPU generator whose stream depends on ``key`` alone: purpose, seed, epoch."""
     digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
@@ -60,30 +69,37 @@ class ViewPolicy:
 
     Args:
         config: what varies.
-        seed: of the run; ``config.view_seed`` takes its place where given.
+        seed: of the run; ``config.view_seed`` replaces it if given.
         num_images: N.
-        image_shape: (channels, height, width).
+        image: the shape of the images.
     """
 
-    def __init__(self, config: AugmentConfig, seed: int, num_images: int, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, config: AugmentConfig, seed: int, num_images: int, image: ImageSpec) -> None:
         self.config = config
         self.seed = seed if config.view_seed is None else config.view_seed
         self.num_images = num_images
-        self.image_shape = image_shape
+        self.image = image
 
     @property
     def num_views(self) -> int | None:
-        """How many different views an image has: 162 for padding 4 with flips; ``None`` for a policy without end."""
-        if self.config.mix != "none" or self.config.randaugment:
+        """How many different views an image has: 162 for padding 4 with flips.
+
+        ``None`` for an endless policy: one that draws real numbers or partners.
+        """
+        if self.config.mix != "none" or self.config.photometric:
             return None
         side = 2 * self.config.padding + 1
         return side * side * (2 if self.config.flip else 1)
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of all that determines which views there are (and, for an endless policy, which come when)."""
-        content: dict[str, object] = {k: v for k, v in asdict(self.config).items() if k != "view_seed"}
-        content |= {"version": 1, "images": self.num_images, "shape": self.image_shape}
+        """Hex digest of what determines the set of views; for an endless policy, their sequence."""
+        content: dict[str, object] = asdict(self.config)
+        del content["view_seed"]
+        # Caches on disk were named when the photometric operations were called randaugment.
+        content["randaugment"] = content.pop("photometric")
+        content["randaugment_magnitude"] = content.pop("photometric_magnitude")
+        content |= {"version": 1, "images": self.num_images, "shape": self.image.shape}
         if self.num_views is None:
             content["seed"] = self.seed
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -95,46 +111,56 @@ class ViewPolicy:
         views = Views()
         if config.padding:
             side = 2 * config.padding + 1
-            views = replace(views, top=torch.randint(side, (n,), generator=rng), left=torch.randint(side, (n,), generator=rng))
-        if config.flip:
-            views = replace(views, flip=torch.rand(n, generator=rng) < 0.5)
-        if config.randaugment:
-            shape = (n, config.randaugment)
             views = replace(
                 views,
-                operations=torch.randint(len(photometric.OPERATIONS), shape, generator=rng),
-                strengths=config.randaugment_magnitude * torch.rand(shape, generator=rng),
+                top=torch.randint(side, (n,), generator=rng),
+                left=torch.randint(side, (n,), generator=rng),
+            )
+        if config.flip:
+            views = replace(views, flip=torch.rand(n, generator=rng) < 0.5)
+        if config.photometric:
+            shape = (n, config.photometric)
+            views = replace(
+                views,
+                operations=torch.randint(len(transforms.PHOTOMETRIC), shape, generator=rng),
+                strengths=config.photometric_magnitude * torch.rand(shape, generator=rng),
             )
         if config.mix != "none":
             views = self._mix(views, epoch, rng)
         return views
 
     def _mix(self, views: Views, epoch: int, rng: torch.Generator) -> Views:
-        n, (_, height, width) = self.num_images, self.image_shape
+        n, height, width = self.num_images, self.image.height, self.image.width
         partner = torch.randperm(n, generator=rng)
         # torch's Beta takes no generator; numpy's does, and is stable across platforms.
-        numpy_rng = np.random.Generator(np.random.PCG64(int(torch.randint(2**62, (1,), generator=rng))))
-        share = torch.from_numpy(numpy_rng.beta(self.config.mix_alpha, self.config.mix_alpha, n).astype(np.float32))
+        numpy_rng = np.random.Generator(
+            np.random.PCG64(int(torch.randint(2**62, (1,), generator=rng)))
+        )
+        drawn = numpy_rng.beta(self.config.mix_alpha, self.config.mix_alpha, n)
+        lam = torch.from_numpy(drawn.astype(np.float32))
         if self.config.mix == "mixup":
-            return replace(views, partner=partner, share=share)
-        side = (1 - share).sqrt()
+            return replace(views, partner=partner, lam=lam)
+        side = (1 - lam).sqrt()
         centre_y = torch.randint(height, (n,), generator=rng)
         centre_x = torch.randint(width, (n,), generator=rng)
         half_y, half_x = (side * height / 2).long(), (side * width / 2).long()
         top, bottom = (centre_y - half_y).clamp(0, height), (centre_y + half_y).clamp(0, height)
         left, right = (centre_x - half_x).clamp(0, width), (centre_x + half_x).clamp(0, width)
-        # The label's share follows the patch as it was clipped by the border, as in the paper's own code.
-        share = 1 - ((bottom - top) * (right - left)).float() / (height * width)
-        return replace(views, partner=partner, share=share, box=torch.stack((top, left, bottom, right), 1))
+        # The label's weight follows the patch as clipped by the border, as in the paper's code.
+        lam = 1 - ((bottom - top) * (right - left)).float() / (height * width)
+        box = torch.stack((top, left, bottom, right), 1)
+        return replace(views, partner=partner, lam=lam, box=box)
 
-    def plain(self) -> Views:
-        """Every image as it is, neither cropped, flipped, mixed nor varied otherwise; a finite policy numbers this view, too."""
-        middle = torch.full((self.num_images,), self.config.padding) if self.config.padding else None
+    def identity_views(self) -> Views:
+        """The view of every image that leaves it unchanged; a finite policy numbers it, too."""
+        middle = None
+        if self.config.padding:
+            middle = torch.full((self.num_images,), self.config.padding)
         flip = torch.zeros(self.num_images, dtype=torch.bool) if self.config.flip else None
         return Views(top=middle, left=middle, flip=flip)
 
     def view_ids(self, views: Views) -> Tensor:
-        """int64 ``[N]``, the number of each view in ``[0, num_views)``; only for a finite policy."""
+        """The number of each view in ``[0, num_views)``, int64 ``[N]``; for a finite policy."""
         assert self.num_views is not None, "an endless policy has no view numbers"
         count = next((len(v) for v in (views.top, views.flip) if v is not None), self.num_images)
         ids = torch.zeros(count, dtype=torch.int64)
@@ -155,25 +181,34 @@ class ViewPolicy:
 
 
 class Normalise:
-    """Bytes to floats: ``(x / 255 - mean) / std`` per channel, as one multiply-add over rows of pixels."""
+    """Bytes to floats: ``(x / 255 - mean) / std`` per channel, one multiply-add over rows."""
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device) -> None:
+    def __init__(
+        self, mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
+    ) -> None:
         self.mean, self.std = mean, std
         scale = 1.0 / (255.0 * torch.tensor(std, dtype=torch.float64))
         shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
-        # One factor per channel, repeated along the row: a row of width * channels vectorises, three channels do not.
+        # One factor per channel, repeated along the row: a row of width * channels vectorises,
+        # three channels do not.
         self._scale = scale.float().repeat(width).to(device)
         self._shift = shift.float().repeat(width).to(device)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """float32 ``[B, C, H, W]`` (channels-last memory) from uint8 or float ``[B, H, W, C]`` in 0..255."""
+        """Normalise ``[B, H, W, C]``, uint8 or float in 0..255.
+
+        Returns:
+            float32 ``[B, C, H, W]`` in channels-last memory.
+        """
         batch, height, width, channels = images.shape
         rows = images.reshape(batch * height, width * channels)
         floats = torch.addcmul(self._shift, rows.float(), self._scale)
         return floats.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
-def render(images: Tensor, rows: Tensor, views: Views, policy: ViewPolicy, normalise: Normalise) -> Tensor:
+def render(
+    images: Tensor, rows: Tensor, views: Views, policy: ViewPolicy, normalise: Normalise
+) -> Tensor:
     """Normalised images of some rows under given views.
 
     Args:
@@ -186,68 +221,25 @@ def render(images: Tensor, rows: Tensor, views: Views, policy: ViewPolicy, norma
     Returns:
         float32 ``[B, C, H, W]``, channels-last.
     """
-    pixels = _vary(images, rows, views, policy.config.padding)
-    if views.partner is not None and views.share is not None:
-        # The partner shows the same crop and flip as the image it is mixed into, so that its view, too, is replayable.
-        other = _vary(images, views.partner, views, policy.config.padding)
+    padding = policy.config.padding
+    pixels: Tensor = _augment(images, rows, views, padding)
+    if views.partner is not None and views.lam is not None:
+        # The partner has the crop and flip of the image that it is mixed into, so it replays, too.
+        partners = _augment(images, views.partner, views, padding)
         if views.box is None:
-            share = views.share.view(-1, 1, 1, 1)
-            pixels = pixels.float() * share + other.float() * (1 - share)
+            pixels = transforms.mixup(pixels, partners, views.lam)
         else:
-            pixels = torch.where(_inside(views.box, pixels.shape[1], pixels.shape[2]), other, pixels)
+            pixels = transforms.cutmix(pixels, partners, views.box)
     return normalise(pixels)
 
 
-def _vary(images: Tensor, rows: Tensor, views: Views, padding: int) -> Tensor:
+def _augment(images: Tensor, rows: Tensor, views: Views, padding: int) -> Tensor:
+    """The images at ``rows``, cropped, mirrored and recoloured: uint8 ``[B, H, W, C]``."""
     pixels = images.permute(0, 2, 3, 1).index_select(0, rows)
     if views.top is not None and views.left is not None:
-        pixels = crop(pixels, views.top, views.left, padding)
+        pixels = transforms.crop(pixels, views.top, views.left, padding)
     if views.flip is not None:
-        pixels = mirror(pixels, views.flip)
+        pixels = transforms.mirror(pixels, views.flip)
     if views.operations is not None and views.strengths is not None:
-        pixels = photometric.apply(pixels, views.operations, views.strengths)
+        pixels = transforms.photometric(pixels, views.operations, views.strengths)
     return pixels
-
-
-def crop(pixels: Tensor, top: Tensor, left: Tensor, padding: int) -> Tensor:
-    """Pad with zeros and crop back to size, each image at its own offset.
-
-    Args:
-        pixels: uint8 ``[B, H, W, C]``.
-        top, left: int64 ``[B]``, 0 to 2 * padding.
-        padding: pixels of zeros on each side.
-    """
-    batch, height, width, channels = pixels.shape
-    padded = pixels.new_zeros(batch, height + 2 * padding, width + 2 * padding, channels)
-    padded[:, padding : padding + height, padding : padding + width] = pixels
-    y = top[:, None] + torch.arange(height, device=pixels.device)
-    image = torch.arange(batch, device=pixels.device)[:, None]
-    if pixels.device.type != "cpu":
-        x = left[:, None] + torch.arange(width, device=pixels.device)
-        return padded[image[..., None], y[..., None], x[:, None, :]]
-    # On the CPU torch gathers byte by byte (15 ms for 512 images). A cropped row is one run of width * channels bytes:
-    # read the block as overlapping items of that size and let numpy copy whole items (under 1 ms).
-    starts = ((image * padded.shape[1] + y) * padded.shape[2] + left[:, None]) * channels
-    flat, run = padded.numpy().reshape(-1), width * channels
-    items = np.ndarray((flat.size - run + 1,), dtype=f"V{run}", buffer=flat, strides=(1,))
-    copied = items[starts.numpy()].view(np.uint8)
-    return torch.from_numpy(copied).view(batch, height, width, channels)
-
-
-def mirror(pixels: Tensor, flip: Tensor) -> Tensor:
-    """Mirror the images marked in ``flip`` (bool ``[B]``) of uint8 ``[B, H, W, C]``."""
-    if pixels.device.type != "cpu":
-        return torch.where(flip.view(-1, 1, 1, 1), pixels.flip(2), pixels)
-    # A pixel is one item of C bytes: half the images are reversed item by item, the rest is not touched.
-    array = pixels.numpy().view(f"V{pixels.shape[3]}")[..., 0]
-    chosen = np.flatnonzero(flip.numpy())
-    array[chosen] = array[chosen][:, :, ::-1]
-    return pixels
-
-
-def _inside(box: Tensor, height: int, width: int) -> Tensor:
-    """bool ``[B, H, W, 1]``: pixels inside each image's box."""
-    y = torch.arange(height, device=box.device).view(1, -1, 1)
-    x = torch.arange(width, device=box.device).view(1, 1, -1)
-    top, left, bottom, right = (box[:, i].view(-1, 1, 1) for i in range(4))
-    return ((y >= top) & (y < bottom) & (x >= left) & (x < right))[..., None]

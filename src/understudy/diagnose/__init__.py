@@ -1,5 +1,6 @@
-"""Why did distillation not help here? Evidence from a finished run, findings with the setting to change, text and a page."""
+"""Why did distillation not help? Evidence from a finished run, findings with settings to change."""
 
-from understudy.diagnose.diagnosis import Diagnosis, diagnose_run, write_diagnosis
+from understudy.diagnose.diagnosis import Diagnosis
+from understudy.diagnose.run import diagnose_run, read_diagnosis, write_diagnosis
 
-__all__ = ["Diagnosis", "diagnose_run", "write_diagnosis"]
+__all__ = ["Diagnosis", "diagnose_run", "read_diagnosis", "write_diagnosis"]

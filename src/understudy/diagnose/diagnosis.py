@@ -1,30 +1,26 @@
-"""From a run directory to its diagnosis: collect the evidence, ask every question, write the answers down."""
+"""The diagnosis of one run: findings, and the evidence behind them."""
 
-import dataclasses
 import json
-import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from understudy.config import to_mapping
 from understudy.diagnose.evidence import Evidence
-from understudy.diagnose.findings import NEED_WEIGHTS, diagnose
+from understudy.diagnose.findings import NEED_WEIGHTS, apply_rules
 from understudy.diagnose.findings.finding import Finding
-from understudy.errors import UnderstudyError
-from understudy.files import write_bytes
+from understudy.evaluation.statistics import verdict
+from understudy.files import to_json
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The answer for one run.
+    """Why distillation did, or did not, help in one run.
 
     Attributes:
         name: of the run.
-        verdict: what its statistics allow one to say about the gain.
+        verdict: what the paired gain allows one to conclude.
         findings: causes first.
-        needs_weights: what is not known because the run's weights are gone, by the finding's key; empty with weights.
+        needs_weights: finding -> what is unknown without the run's weights; empty with weights.
         evidence: every number behind the findings.
     """
 
@@ -34,108 +30,43 @@ class Diagnosis:
     needs_weights: Mapping[str, str]
     evidence: Evidence
 
+    @classmethod
+    def of(cls, name: str, evidence: Evidence) -> "Diagnosis":
+        """The diagnosis that follows from the evidence alone."""
+        return cls(
+            name=name,
+            verdict=verdict("distilled", evidence.recorded.gain),
+            findings=tuple(apply_rules(evidence)),
+            needs_weights=NEED_WEIGHTS if evidence.measured is None else {},
+            evidence=evidence,
+        )
+
     @property
     def headline(self) -> str:
         """One sentence: how many causes, and which."""
-        causes = [f.title for f in self.findings if f.severity == "cause"]
+        causes = [finding.title for finding in self.findings if finding.severity == "cause"]
         if causes:
-            return f"{len(causes)} likely cause{'s' if len(causes) > 1 else ''}: {'; '.join(causes)}."
-        gain = self.evidence.recorded.gain
-        if gain["low"] is not None and float(gain["low"]) > 0:  # type: ignore[arg-type]
-            return "Distillation helped: there is no cause to look for."
-        parts = [f.title for f in self.findings if f.severity == "contributing"]
-        return f"No single cause found; contributing: {'; '.join(parts)}." if parts else "No cause found."
+            plural = "s" if len(causes) > 1 else ""
+            return f"{len(causes)} likely cause{plural}: {'; '.join(causes)}."
+        if self.evidence.helped:
+            return "Distillation helped: there is nothing to explain."
+        parts = [finding.title for finding in self.findings if finding.severity == "contributing"]
+        if parts:
+            return f"No single cause found; contributing: {'; '.join(parts)}."
+        return "No cause found."
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain values, as ``diagnosis.json`` holds them."""
-        evidence = {
-            "recorded": dataclasses.asdict(self.evidence.recorded),
-            "measured": None if self.evidence.measured is None else dataclasses.asdict(self.evidence.measured),
-            "config": to_mapping(self.evidence.config),
-        }
+        """Plain values, as in ``diagnosis.json``."""
         return {
             "schema": 1,
             "name": self.name,
             "verdict": self.verdict,
             "headline": self.headline,
-            "findings": [dataclasses.asdict(f) for f in self.findings],
+            "findings": to_json(self.findings),
             "needs_weights": dict(self.needs_weights),
-            "evidence": evidence,
+            "evidence": self.evidence.to_mapping(),
         }
 
-
-def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") -> Diagnosis:
-    """Diagnose a finished run from its files and, where they are there, its weights and images. Opens no test image.
-
-    Args:
-        run: its directory.
-        data: a local copy of the images, where it is not where the run found it.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises:
-        UnderstudyError: if it is no finished run, has no plain or distilled student, some of its weights are missing, or the
-            images are not those it was trained on.
-    """
-    from understudy.diagnose.measure import has_weights, measure
-    from understudy.diagnose.record import read_recorded
-    from understudy.experiment import load_run
-    from understudy.loop import resolve_device
-    from understudy.report.page import read_results
-    from understudy.statistics import verdict
-
-    where = resolve_device(device)
-    config = load_run(run)
-    _refuse_sweep(run)
-    results = read_results(run)
-    recorded = read_recorded(run, config, results)
-    measured = None
-    if has_weights(run, config):
-        from understudy.data.training import prepare_data
-
-        if data is not None:
-            config = replace(config, data=replace(config.data, path=data))
-        images, _ = prepare_data(config.data)
-        if images.fingerprint != results["data"]["fingerprint"]:
-            raise UnderstudyError(
-                f"the images of {config.data.path or config.data.source} are not those {run} was trained on: give --data PATH"
-            )
-        measured = measure(run, config, images, where)
-    evidence = Evidence(config, recorded, measured)
-    return Diagnosis(
-        name=str(results.get("name") or run.name),
-        verdict=verdict("distilled", dict(recorded.gain)),
-        findings=tuple(diagnose(evidence)),
-        needs_weights=NEED_WEIGHTS if measured is None else {},
-        evidence=evidence,
-    )
-
-
-def _refuse_sweep(run: Path) -> None:
-    """A sweep has no results of teacher, plain and distilled student seed by seed: only a run can be diagnosed."""
-    from understudy.report.page import load_results
-
-    results = load_results(run) if (run / "results.json").exists() else {}
-    if results.get("kind") != "sweep" and not (run / "sweep.json").exists():
-        return
-    values = (results.get("best") or {}).get("values") or {}
-    winner = shlex.join(f"{key}={json.dumps(value)}" for key, value in values.items()) or "KEY=VALUE"
-    raise UnderstudyError(
-        f"{run} is a sweep's folder, and diagnose takes a run's: train its winner as one by "
-        f"`understudy run {shlex.quote(str(run / 'config.yaml'))} {winner} --out FOLDER`, then diagnose FOLDER"
-    )
-
-
-def write_diagnosis(diagnosis: Diagnosis, run: Path) -> Path:
-    """Write ``diagnosis.json``, ``figures/diagnosis_*`` and ``diagnosis.html`` into the run directory; the path of the page."""
-    from understudy.diagnose.figures import draw_diagnosis
-    from understudy.diagnose.page import render_page
-
-    write_bytes(run / "diagnosis.json", as_json(diagnosis).encode())
-    page = run / "diagnosis.html"
-    write_bytes(page, render_page(diagnosis, draw_diagnosis(diagnosis.evidence, run / "figures")).encode())
-    return page
-
-
-def as_json(diagnosis: Diagnosis) -> str:
-    """The text of ``diagnosis.json``."""
-    return json.dumps(diagnosis.to_mapping(), indent=1, ensure_ascii=False) + "\n"
+    def to_json_text(self) -> str:
+        """The text of ``diagnosis.json``."""
+        return json.dumps(self.to_mapping(), indent=1, ensure_ascii=False) + "\n"

@@ -1,141 +1,174 @@
-"""What a run's kept weights say about its training and validation images. The test split stays shut."""
+"""Measurements on a run's saved weights with its training and validation images.
+
+The test split stays sealed.
+"""
 
 import contextlib
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields, replace
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from understudy.arm import ArmSpec, load_teacher, method_of, shown_to, spec_of, trained_network, weights_path
-from understudy.config import DataConfig, RunConfig
-from understudy.data.batches import Batch, TrainBatches
+from understudy.config.schedules import value_at
+from understudy.config.schema import DataConfig, RunConfig
 from understudy.data.dataset import Split
-from understudy.data.training import TrainingData
-from understudy.diagnose.evidence import Fit, Gradients, Measured, Targets
+from understudy.data.loader import Batch, TrainBatches
+from understudy.data.prepare import TrainingData
+from understudy.diagnose.evidence import FitStats, Gradients, Measured, SoftTargets
 from understudy.diagnose.record import ROLES, is_dropout
 from understudy.errors import UnderstudyError
-from understudy.evaluate import accuracy, predict
-from understudy.methods import build_method, method_class, method_config, needs_of
-from understudy.methods.schedule import value_at
+from understudy.evaluation.metrics import accuracy, predict
+from understudy.methods import build_method
+from understudy.methods.base import Method
 from understudy.models.base import Classifier
-from understudy.teachers import FrozenTeacher
-from understudy.train import make_context
+from understudy.models.modes import evaluating
+from understudy.runs.folder import RunFolder
+from understudy.runs.networks import keeps_adapter, load_teacher, trained_network
+from understudy.runs.plan import ArmRun, RunPlan
+from understudy.teachers.frozen import FrozenTeacher
+from understudy.training.setup import make_context
 
 SAMPLE = 5000
-"""Training images looked at: the standard error of an accuracy is then below 0.71 points, small beside every threshold on one."""
+"""Training images in the sample: the standard error of an accuracy is then below 0.71 points, small
+compared with every threshold on one."""
 TARGET_IMAGES = 2048
-"""Training views the teacher is asked about."""
+"""Augmented training images whose soft targets are measured."""
 GRADIENT_BATCHES = 8
-"""Batches behind each seed's gradients: their shares settle to a few percent."""
+"""Batches for each seed's gradients: their shares settle to a few percent."""
+NORMALISATION_IMAGES = 1000
+"""Images for the pixel statistics, and for a given teacher with other normalisations."""
 NORMALISATIONS = {
     "ImageNet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "CIFAR-10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "0.5 / 0.5": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "0 / 1": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
-"""What a teacher from elsewhere was usually trained with."""
+"""Mean and standard deviation with which teachers from elsewhere are usually trained."""
+
+Stats = TypeVar("Stats", SoftTargets, FitStats)
 
 
-def has_weights(run: Path, config: RunConfig) -> bool:
-    """Whether the run's networks are there; a run whose ``models`` folder is gone has none.
+def has_weights(folder: RunFolder, plan: RunPlan) -> bool:
+    """Whether the run's networks are there; not if the folder ``models`` has no weights at all.
 
     Raises:
-        UnderstudyError: if some are there and some are not.
+        UnderstudyError: if some are there and some are missing.
     """
-    if not any((run / "models").glob("*.safetensors")):
+    if not folder.all_weights():
         return False
-    needed = [weights_path(run, spec.name) for seed in config.seeds for spec in _specs(config, seed)]
-    missing = sorted({str(path) for path in needed if not path.is_file()})
+    missing: set[str] = set()
+    for seed in plan.config.seeds:
+        paths = [folder.weights(run.name) for run in _arm_runs(plan, seed)]
+        missing |= {str(path) for path in paths if not path.is_file()}
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UnderstudyError(
-            f"{missing[0]}{more} is missing: run again with --resume, or move {run / 'models'} away to diagnose without weights"
+            f"{min(missing)}{more} is missing: run again with --resume, "
+            f"or move {folder.models} away to diagnose without weights"
         )
     return True
 
 
-def measure(run: Path, config: RunConfig, data: TrainingData, device: torch.device) -> Measured:
-    """The evidence that needs weights: means over the run's seeds.
+def measure(folder: RunFolder, plan: RunPlan, data: TrainingData, device: torch.device) -> Measured:
+    """The evidence that needs weights, as means over the run's seeds.
 
     Args:
-        run: the run directory, with all weights.
-        config: of the run; ``config.data`` as ``data`` was prepared.
-        data: its training and validation images.
-        device: where networks run.
+        folder: of the run, with all weights.
+        plan: of the run; ``plan.config.data`` as ``data`` was prepared.
+        data: training and validation images of the run.
+        device: where the networks run.
     """
+    config = plan.config
     rng = torch.Generator().manual_seed(0)
     sample = data.train.take(torch.randperm(len(data.train), generator=rng)[:SAMPLE].sort().values)
-    targets: list[Targets] = []
+    targets: list[SoftTargets] = []
     gradients: list[Gradients | None] = []
-    fits: dict[str, list[Fit]] = {role: [] for role in ROLES}
+    fits: dict[str, list[FitStats]] = {role: [] for role in ROLES}
     for seed in config.seeds:
-        teacher_spec, baseline_spec, distilled_spec = _specs(config, seed)
-        teacher = load_teacher(config, distilled_spec, run, data, device)
+        _, baseline_run, distilled_run = _arm_runs(plan, seed)
+        teacher = load_teacher(plan, distilled_run, folder, data, device)
+        networks: dict[str, nn.Module] = {}
         if config.teacher.per_seed or seed == config.seeds[0]:
-            targets.append(_targets(config, teacher, data, seed, device))
-            fits["teacher"].append(_fit(teacher.model, sample, data.val, shown_to(config, teacher_spec.arm), seed, device))
-        students = {spec.arm: trained_network(config, spec, run, data).to(device) for spec in (baseline_spec, distilled_spec)}
-        for arm, student in students.items():
-            fits[arm].append(_fit(student, sample, data.val, shown_to(config, arm), seed, device))
-        gradients.append(_gradients(config, students["distilled"], teacher, data, seed, device))
-    own = _pixels(sample, config.data)
+            targets.append(measure_targets(plan, teacher, data, seed, device))
+            networks["teacher"] = teacher.model
+        networks["baseline"] = trained_network(plan, baseline_run, folder, data).to(device)
+        student = trained_network(plan, distilled_run, folder, data).to(device)
+        networks["distilled"] = student
+        for role, network in networks.items():
+            view = plan.arm(role).inputs
+            fits[role].append(measure_fit(network, sample, data.val, view, seed, device))
+        gradients.append(measure_gradients(plan, student, teacher, data, seed, device))
+    pixels = normalised_pixels(sample, config.data)
     return Measured(
         num_train=len(sample),
-        targets=Targets(**_mean([asdict(t) for t in targets])),
-        fits={role: Fit(**_mean([asdict(f) for f in found])) for role, found in fits.items()},
-        gradients=_mean_gradients([g for g in gradients if g is not None]),
-        input_mean=tuple(own.mean(1).tolist()),
-        input_std=tuple(own.std(1).tolist()),
-        normalisations=_normalisations(config, teacher, data, device),  # of a given teacher, the same for every seed
+        targets=_mean_stats(targets),
+        fits={role: _mean_stats(found) for role, found in fits.items()},
+        gradients=_mean_gradients([found for found in gradients if found is not None]),
+        input_mean=tuple(pixels.mean(1).tolist()),
+        input_std=tuple(pixels.std(1).tolist()),
+        # A given teacher is the same for every seed.
+        normalisations=_normalisations(plan, teacher, data, device),
     )
 
 
-def _specs(config: RunConfig, seed: int) -> list[ArmSpec]:
-    """Teacher, plain and distilled student of a seed."""
-    return [spec_of(config, arm, seed) for arm in ROLES]
+def _arm_runs(plan: RunPlan, seed: int) -> list[ArmRun]:
+    """Teacher, baseline and distilled student of a seed."""
+    return [plan.arm_run(role, seed) for role in ROLES]
 
 
-# -- networks on images as they are ---------------------------------------------------------------------------------------
+# -- networks on unaugmented images --------------------------------------------------------------
 
 
-def _fit(network: nn.Module, train: Split, val: Split, view: DataConfig, seed: int, device: torch.device) -> Fit:
+def measure_fit(
+    network: nn.Module, train: Split, val: Split, view: DataConfig, seed: int, device: torch.device
+) -> FitStats:
+    """Accuracy and confidence of a network on two splits, and accuracy with dropout on the first.
+
+    Args:
+        network: images to logits.
+        train: a sample of the training images.
+        val: the validation images.
+        view: normalisation of the images.
+        seed: of the dropout noise.
+        device: where the network is.
+    """
     on_train, on_val = predict(network, train, view, device), predict(network, val, view, device)
-    with_dropout = _predict_with_dropout(network, train, view, seed, device)
-    return Fit(
-        train_accuracy=accuracy(on_train, train.labels),
+    train_accuracy = accuracy(on_train, train.labels)
+    dropout_accuracy = train_accuracy
+    if any(is_dropout(module) for module in network.modules()):
+        with_dropout = _predict_with_dropout(network, train, view, seed, device)
+        dropout_accuracy = accuracy(with_dropout, train.labels)
+    return FitStats(
+        train_accuracy=train_accuracy,
         val_accuracy=accuracy(on_val, val.labels),
         train_confidence=_confidence(on_train),
         val_confidence=_confidence(on_val),
-        dropout_accuracy=accuracy(on_train if with_dropout is None else with_dropout, train.labels),
+        dropout_accuracy=dropout_accuracy,
     )
 
 
-def _predict_with_dropout(network: nn.Module, split: Split, view: DataConfig, seed: int, device: torch.device) -> Tensor | None:
-    """Logits with the dropout layers switched on and all else (batch norm) in eval mode; None without such layers."""
-    layers = [module for module in network.modules() if is_dropout(module)]
-    if not layers:
-        return None
-    for layer in layers:
-        layer.train()
-    with _own_random_numbers(seed, device):
-        logits = predict(_AsItIs(network), split, view, device)
-    for layer in layers:
-        layer.eval()
-    return logits
+def _predict_with_dropout(
+    network: nn.Module, split: Split, view: DataConfig, seed: int, device: torch.device
+) -> Tensor:
+    """Logits with dropout layers in train mode and everything else (batch norm) in eval mode."""
+    with evaluating(network), _fixed_random_numbers(seed, device):
+        for module in network.modules():
+            if is_dropout(module):
+                module.train()
+        return predict(_FixedModes(network), split, view, device)
 
 
-class _AsItIs(nn.Module):
-    """A network whose modes are set by hand: ``train`` and ``eval`` of this shell do not reach it."""
+class _FixedModes(nn.Module):
+    """A network whose modules keep their modes: ``train`` and ``eval`` do not reach them."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = [network]
+        self.network = [network]  # a list hides it from torch
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network[0](images)
@@ -146,70 +179,89 @@ def _confidence(logits: Tensor) -> float:
     return float(logits.softmax(1).max(1).values.double().mean())
 
 
-def _pixels(sample: Split, view: DataConfig) -> Tensor:
-    """``[C, P]``: the normalised pixels of up to 1,000 images."""
-    block = sample.gather(torch.arange(min(len(sample), 1000))).reshape(-1, len(view.mean)).T.float() / 255
-    return (block - torch.tensor(view.mean)[:, None]) / torch.tensor(view.std)[:, None]
+def normalised_pixels(sample: Split, view: DataConfig) -> Tensor:
+    """fp32 ``[C, P]``: the normalised pixels of up to 1,000 images."""
+    images = sample.gather(torch.arange(min(len(sample), NORMALISATION_IMAGES)))
+    pixels = images.reshape(-1, len(view.mean)).T.float() / 255
+    return (pixels - torch.tensor(view.mean)[:, None]) / torch.tensor(view.std)[:, None]
 
 
-def _normalisations(config: RunConfig, teacher: FrozenTeacher, data: TrainingData, device: torch.device) -> dict[str, float]:
-    """Accuracy of a given teacher on up to 1,000 validation images under other normalisations than the configured one."""
-    if config.teacher.path is None:
+def _normalisations(
+    plan: RunPlan, teacher: FrozenTeacher, data: TrainingData, device: torch.device
+) -> dict[str, float]:
+    """Validation accuracy of a given teacher with its own and other normalisations, by name."""
+    if plan.arm("teacher").path is None:
         return {}
-    view = shown_to(config, "teacher")
-    part = data.val.take(torch.arange(min(len(data.val), 1000)))
-    views = {"as configured": view}
+    own = plan.arm("teacher").inputs
+    part = data.val.take(torch.arange(min(len(data.val), NORMALISATION_IMAGES)))
+    views = {"as configured": own}
     for name, (mean, std) in NORMALISATIONS.items():
-        if len(mean) == data.image_shape[0] and (mean, std) != (tuple(view.mean), tuple(view.std)):
+        if len(mean) == data.image_shape[0] and (mean, std) != (tuple(own.mean), tuple(own.std)):
             views[name] = DataConfig(mean=mean, std=std)
-    return {name: accuracy(predict(teacher.model, part, each, device), part.labels) for name, each in views.items()}
+    found = {}
+    for name, view in views.items():
+        found[name] = accuracy(predict(teacher.model, part, view, device), part.labels)
+    return found
 
 
-# -- what the student is told -----------------------------------------------------------------------------------------------
+# -- soft targets --------------------------------------------------------------------------------
 
 
-def _targets(config: RunConfig, teacher: FrozenTeacher, data: TrainingData, seed: int, device: torch.device) -> Targets:
-    batches = _batches(config, data, seed, device)
+def measure_targets(
+    plan: RunPlan, teacher: FrozenTeacher, data: TrainingData, seed: int, device: torch.device
+) -> SoftTargets:
+    """The teacher's soft targets on the first views of the last epoch that was trained."""
+    config, method = plan.config, plan.arm("distilled").method
+    batches = train_batches(config, data, seed, device)
     number = math.ceil(TARGET_IMAGES / min(config.train.batch_size, len(data.train)))
     logits, shares = [], []
-    for batch in _last_epoch(config, batches, number):
+    for batch in last_epoch(config, batches, number):
         logits.append(teacher.outputs(batch).logits.cpu())
         shares.append(label_shares(batch, data.num_classes).cpu())
-    options = method_config(method_of(config, "distilled"))
-    temperature = value_at(options.temperature, config.train.epochs_run - 1, config.train.epochs)
+    temperature = value_at(method.temperature, config.train.epochs_run - 1, config.train.epochs)
     return describe_targets(torch.cat(logits), torch.cat(shares), temperature)
 
 
 def label_shares(batch: Batch, num_classes: int) -> Tensor:
-    """float64 ``[B, K]``: the share of each class in a batch's labels; of an image that is not mixed all is its own class's."""
+    """float64 ``[B, K]``: share of each class in an image's labels; one-hot without mixing."""
     own = nn.functional.one_hot(batch.labels, num_classes).double()
-    if batch.partner_labels is None or batch.share is None:
+    if batch.partner_labels is None or batch.lam is None:
         return own
-    return torch.lerp(nn.functional.one_hot(batch.partner_labels, num_classes).double(), own, batch.share.double()[:, None])
+    partner = nn.functional.one_hot(batch.partner_labels, num_classes).double()
+    return torch.lerp(partner, own, batch.lam.double()[:, None])
 
 
-def describe_targets(logits: Tensor, shares: Tensor, temperature: float) -> Targets:
-    """What teacher logits ``[N, K]`` for images with these :func:`label_shares` ``[N, K]`` tell a student at a temperature."""
+def describe_targets(logits: Tensor, shares: Tensor, temperature: float) -> SoftTargets:
+    """Statistics of soft targets.
+
+    Args:
+        logits: of the teacher, ``[N, K]``.
+        shares: of the classes in the images' labels (:func:`label_shares`), ``[N, K]``.
+        temperature: of the student's loss.
+    """
     logits = logits.double()
     num_classes = logits.shape[1]
     soft, plain = (logits / temperature).softmax(1), logits.softmax(1)
+    sorted_soft = soft.sort(1, descending=True).values
+    sorted_plain = plain.sort(1, descending=True).values
     entropy = float(_entropy(soft).mean())
-    others = soft.sort(1, descending=True).values[:, 1:]
+    others = sorted_soft[:, 1:]
     off_top = others.sum(1)
-    # Normalised among themselves; a row whose other classes have underflowed to 0 carries nothing.
+    # Normalised among themselves; a row whose other classes underflow to 0 has no information.
     among = others / off_top.clamp_min(1e-300)[:, None]
     ranking = off_top * (math.log(max(num_classes - 1, 1)) - _entropy(among))
-    return Targets(
+    # A mixed image has two right classes, one of them more than the other.
+    right = shares.gather(1, logits.argmax(1, keepdim=True))[:, 0] / shares.max(1).values
+    return SoftTargets(
         num_images=len(logits),
-        # A mixed image has two right classes, one more than the other.
-        accuracy=float((shares.gather(1, logits.argmax(1, keepdim=True))[:, 0] / shares.max(1).values).mean()),
+        accuracy=float(right.mean()),
         confidence=float(plain.max(1).values.mean()),
         entropy=entropy,
         entropy_share=entropy / math.log(num_classes),
         off_top=float(off_top.mean()),
         ranking=float(ranking.mean()),
-        profile=tuple(soft.sort(1, descending=True).values.mean(0).tolist()),
-        profile_at_1=tuple(plain.sort(1, descending=True).values.mean(0).tolist()),
+        profile=tuple(sorted_soft.mean(0).tolist()),
+        profile_at_1=tuple(sorted_plain.mean(0).tolist()),
     )
 
 
@@ -217,50 +269,71 @@ def _entropy(probabilities: Tensor) -> Tensor:
     return -torch.special.xlogy(probabilities, probabilities).sum(1)
 
 
-# -- what pulls at the student ----------------------------------------------------------------------------------------------
+# -- gradients -----------------------------------------------------------------------------------
 
 
-def _gradients(
-    config: RunConfig, student: Classifier, teacher: FrozenTeacher, data: TrainingData, seed: int, device: torch.device
+def measure_gradients(
+    plan: RunPlan,
+    student: Classifier,
+    teacher: FrozenTeacher,
+    data: TrainingData,
+    seed: int,
+    device: torch.device,
 ) -> Gradients | None:
-    """Norms and angle of the terms' gradients on a copy of the student; None where its method cannot be built around it."""
-    options = method_config(method_of(config, "distilled"))
-    if "+" not in options.name and method_class(options.name).keeps_adapter:
+    """Norms of the loss terms' gradients, and their angle, on a copy of the student.
+
+    Returns:
+        ``None`` if the method cannot be rebuilt around a student without its adapter.
+    """
+    config, arm = plan.config, plan.arm("distilled")
+    if keeps_adapter(arm.method):
         return None
-    student = copy.deepcopy(student)  # training mode moves its batch-norm statistics
-    listens = teacher if needs_of(options) != "nothing" else None
-    method = build_method(options, student, make_context(student, data, config.train, listens, device)).to(device)
+    student = copy.deepcopy(student)  # train mode changes the statistics of batch norm
+    needed = teacher if arm.uses_teacher else None
+    context = make_context(student, data, config.train, needed, device)
+    method = build_method(arm.method, student, context).to(device)
     method.train()
     method.epoch = config.train.epochs_run - 1
-    kept = {id(p) for p in student.parameters()}
-    # Regressors and the like are not kept with the student: their terms would be those of untrained ones.
-    own_parts = any(id(p) not in kept for p in method.parameters())
     parameters = [p for p in student.parameters() if p.requires_grad]
+    partial = _has_untrained_parts(method, student)
     norms: dict[str, float] = {}
     cosines, number = [], 0
-    with _own_random_numbers(seed, device):
-        for batch in _last_epoch(config, _batches(config, data, seed, device), GRADIENT_BATCHES):
-            losses, _ = method(batch, None if listens is None else listens.outputs(batch))
-            terms = {name: loss for name, loss in losses.items() if name in ("ce", "kd") or not own_parts}
-            pulls = {name: _flat_gradient(loss, parameters) for name, loss in terms.items()}
-            for name, pull in pulls.items():
-                norms[name] = norms.get(name, 0.0) + float(pull.norm())
-            others = [pull for name, pull in pulls.items() if name != "ce"]
-            if "ce" in pulls and others:
-                cosines.append(float(torch.cosine_similarity(pulls["ce"], torch.stack(others).sum(0), dim=0)))
+    with _fixed_random_numbers(seed, device):
+        batches = train_batches(config, data, seed, device)
+        for batch in last_epoch(config, batches, GRADIENT_BATCHES):
+            losses, _ = method(batch, None if needed is None else needed.outputs(batch))
+            names = [name for name in losses if name in ("ce", "kd") or not partial]
+            found = {name: flat_gradient(losses[name], parameters) for name in names}
+            for name, gradient in found.items():
+                norms[name] = norms.get(name, 0.0) + float(gradient.norm())
+            others = [gradient for name, gradient in found.items() if name != "ce"]
+            if "ce" in found and others:
+                total = torch.stack(others).sum(0)
+                cosines.append(float(torch.cosine_similarity(found["ce"], total, dim=0)))
             number += 1
+    left_out = f"the terms of {arm.method.name} that use parts that are not saved with the student"
     return Gradients(
         norms={name: total / number for name, total in norms.items()},
         shares=_shares(norms),
         cosine=math.fsum(cosines) / len(cosines) if cosines else None,
         num_batches=number,
-        left_out=f"the terms of {options.name} that pass through parts not kept with the student" if own_parts else "",
+        left_out=left_out if partial else "",
     )
 
 
-def _flat_gradient(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+def _has_untrained_parts(method: Method, student: Classifier) -> bool:
+    """Whether a method has parameters of its own, such as regressors: they are not saved."""
+    saved = {id(p) for p in student.parameters()}
+    return any(id(p) not in saved for p in method.parameters())
+
+
+def flat_gradient(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Gradient of a scalar on all parameters as one vector; zero for a parameter not in use."""
     found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(parameters, found, strict=True)])
+    parts = []
+    for parameter, gradient in zip(parameters, found, strict=True):
+        parts.append((torch.zeros_like(parameter) if gradient is None else gradient).flatten())
+    return torch.cat(parts)
 
 
 def _shares(norms: Mapping[str, float]) -> dict[str, float]:
@@ -271,44 +344,53 @@ def _shares(norms: Mapping[str, float]) -> dict[str, float]:
 def _mean_gradients(found: Sequence[Gradients]) -> Gradients | None:
     if not found:
         return None
-    norms = _mean([g.norms for g in found])
-    cosines = [g.cosine for g in found if g.cosine is not None]
+    norms = {name: _mean([each.norms[name] for each in found]) for name in found[0].norms}
+    cosines = [each.cosine for each in found if each.cosine is not None]
     return Gradients(
         norms=norms,
         shares=_shares(norms),
-        cosine=math.fsum(cosines) / len(cosines) if cosines else None,
-        num_batches=sum(g.num_batches for g in found),
+        cosine=_mean(cosines) if cosines else None,
+        num_batches=sum(each.num_batches for each in found),
         left_out=found[0].left_out,
     )
 
 
-# -- shared -------------------------------------------------------------------------------------------------------------------
+# -- shared --------------------------------------------------------------------------------------
 
 
-def _batches(config: RunConfig, data: TrainingData, seed: int, device: torch.device) -> TrainBatches:
-    return TrainBatches(data.train, data.config, config.train.batch_size, seed, device, drop_last=config.train.drop_last)
+def train_batches(
+    config: RunConfig, data: TrainingData, seed: int, device: torch.device
+) -> TrainBatches:
+    """The batches of a student's training with this seed."""
+    size, drop_last = config.train.batch_size, config.train.drop_last
+    return TrainBatches(data.train, data.config, size, seed, device, drop_last=drop_last)
 
 
-def _last_epoch(config: RunConfig, batches: TrainBatches, number: int) -> Iterator[Batch]:
-    """The first few batches of the last epoch that was trained, in the order and the views that the training saw."""
+def last_epoch(config: RunConfig, batches: TrainBatches, number: int) -> Iterator[Batch]:
+    """The first batches of the last epoch that was trained, in the training's order and views."""
     epoch = config.train.epochs_run - 1
     return islice(batches.epoch(epoch, batches.policy.epoch(epoch)), number)
 
 
-def _mean(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Entry by entry; counts are equal and stay whole, tuples are averaged place by place."""
-
-    def mean(values: list[Any]) -> Any:
+def _mean_stats(found: Sequence[Stats]) -> Stats:
+    """Field by field; counts are the same in all of them, tuples are averaged place by place."""
+    means: dict[str, Any] = {}
+    for field in fields(found[0]):
+        values = [getattr(each, field.name) for each in found]
         if isinstance(values[0], tuple):
-            return tuple(math.fsum(column) / len(column) for column in zip(*values, strict=True))
-        return values[0] if isinstance(values[0], int) else math.fsum(values) / len(values)
+            means[field.name] = tuple(_mean(column) for column in zip(*values, strict=True))
+        elif isinstance(values[0], float):
+            means[field.name] = _mean(values)
+    return replace(found[0], **means)
 
-    return {key: mean([each[key] for each in found]) for key in found[0]}
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
 
 
 @contextlib.contextmanager
-def _own_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout draws from this seed; afterwards torch's generators stand where they stood."""
+def _fixed_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout uses this seed in the block; afterwards torch's generators are as before it."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

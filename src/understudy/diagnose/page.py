@@ -1,33 +1,43 @@
-"""A diagnosis as one self-contained page, in the style of the report."""
+"""A diagnosis as one self-contained HTML page, in the style of the reports."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from understudy.diagnose.diagnosis import Diagnosis
+from understudy.diagnose.findings.finding import Finding, Severity
+from understudy.report.drawing import Drawing
 from understudy.report.render import render
 
-if TYPE_CHECKING:
-    from understudy.report.drawing import Drawing
 
-SEVERITY_COLOURS = {"cause": "#D55E00", "contributing": "#D98200", "fine": "#009E73"}
-HEADINGS = {
-    "cause": "Likely causes",
-    "contributing": "Contributing",
-    "fine": "In order",
-}
+@dataclass(frozen=True)
+class Group:
+    """The findings of one severity on the page.
+
+    Attributes:
+        severity: of all of them.
+        heading: above them.
+        colour: of the line on their left.
+        is_open: whether reason and settings are shown, and not only the evidence.
+        findings: in the order of the diagnosis.
+    """
+
+    severity: Severity
+    heading: str
+    colour: str
+    is_open: bool
+    findings: tuple[Finding, ...] = ()
 
 
-def render_page(diagnosis: Diagnosis, drawings: "Sequence[Drawing]") -> str:
-    """The text of ``diagnosis.html``: findings with evidence and settings, what is not known, and the figures."""
-    groups = [
-        {
-            "heading": HEADINGS[severity],
-            "colour": colour,
-            "open": severity != "fine",
-            "findings": [f for f in diagnosis.findings if f.severity == severity],
-        }
-        for severity, colour in SEVERITY_COLOURS.items()
-    ]
+GROUPS = (
+    Group("cause", "Likely causes", "#D55E00", True),
+    Group("contributing", "Contributing", "#D98200", True),
+    Group("fine", "In order", "#009E73", False),
+)
+
+
+def render_page(diagnosis: Diagnosis, drawings: Sequence[Drawing]) -> str:
+    """The text of ``diagnosis.html``: findings, what is unknown without weights, and figures."""
+    groups = [_with_findings(group, diagnosis.findings) for group in GROUPS]
     return render(
         "diagnosis.html.j2",
         drawings,
@@ -35,6 +45,11 @@ def render_page(diagnosis: Diagnosis, drawings: "Sequence[Drawing]") -> str:
         name=f"{diagnosis.name}: diagnosis",
         verdict=diagnosis.verdict[0].upper() + diagnosis.verdict[1:],
         headline=diagnosis.headline,
-        groups=[g for g in groups if g["findings"]],
+        groups=[group for group in groups if group.findings],
         needs_weights=list(diagnosis.needs_weights.values()),
     )
+
+
+def _with_findings(group: Group, findings: Sequence[Finding]) -> Group:
+    found = tuple(finding for finding in findings if finding.severity == group.severity)
+    return Group(group.severity, group.heading, group.colour, group.is_open, found)

@@ -1,4 +1,4 @@
-"""What a method is: a loss that owns the student and whatever trains beside it."""
+"""The base class of methods: a loss that owns the student and whatever trains with it."""
 
 import inspect
 import math
@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.config.schedules import Curriculum, Schedule, bounds, value_at
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.divergence import kd_loss
-from understudy.methods.schedule import Curriculum, Schedule, extremes, value_at
 from understudy.models.base import Classifier, Outputs
 
 Needs = Literal["nothing", "logits", "embedding", "features"]
@@ -23,30 +23,38 @@ NEEDS: tuple[Needs, ...] = get_args(Needs)
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """Options of every method: the founding loss ``(1 - alpha) * CE + alpha * T^2 * KL``, to which it adds its own term."""
+    """Options of every method.
+
+    A method adds its own term to the base loss ``(1 - alpha) * CE + alpha * T^2 * KL``.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     name: str
     """The method's id, or several joined by ``+``."""
     temperature: float | Schedule = 4.0
-    """T: both networks' logits are divided by it in the soft term. ``{start: 8, end: 1}`` moves it over the epochs."""
+    """T: both networks' logits are divided by it in the soft term. ``{start: 8, end: 1}`` moves it
+    over the epochs."""
     alpha: float | Schedule = 0.0
-    """Weight of the soft term, in [0, 1]; the cross-entropy gets the rest. ``{start: 1, end: 0}`` moves it over the epochs."""
+    """Weight of the soft term, in [0, 1]; the cross-entropy gets the rest. ``{start: 1, end: 0}``
+    moves it over the epochs."""
     ce_weight: float | None = None
-    """Weight of the cross-entropy, where it shall not be 1 - alpha."""
+    """Weight of the cross-entropy, if it is not 1 - alpha."""
     curriculum: Curriculum | None = None
     """Show the images that the teacher finds easy first: ``{by: loss, start: 0.3, over: 10}``."""
 
     def __post_init__(self) -> None:
-        if not 0 < extremes(self.temperature)[0] <= extremes(self.temperature)[1] < math.inf:
+        if not 0 < bounds(self.temperature)[0] <= bounds(self.temperature)[1] < math.inf:
             raise ValueError("method.temperature must be above 0")
-        if not 0 <= extremes(self.alpha)[0] <= extremes(self.alpha)[1] <= 1:
+        if not 0 <= bounds(self.alpha)[0] <= bounds(self.alpha)[1] <= 1:
             raise ValueError("method.alpha must lie in [0, 1]")
-        for field in fields(self):  # weight, ce_weight, stage_weights and any other weight of a method
+        # weight, ce_weight, stage_weights and any other weight of a method
+        for field in fields(self):
+            if not field.name.endswith(("weight", "weights")):
+                continue
             value = getattr(self, field.name)
-            several = value if isinstance(value, tuple) else (value,)
-            if field.name.endswith(("weight", "weights")) and not all(one is None or 0 <= one < math.inf for one in several):
+            values = value if isinstance(value, tuple) else (value,)
+            if not all(one is None or 0 <= one < math.inf for one in values):
                 raise ValueError(f"method.{field.name} must be at least 0")
 
 
@@ -59,8 +67,9 @@ class MethodContext:
         labels: int64 ``[N]`` of the training split (memory banks, negatives from other classes).
         epochs: length of the run (warm-ups).
         label_smoothing: of the cross-entropy.
-        student_example, teacher_example: outputs for a batch of two images, to size adapters by; the teacher's is ``None``
-            without a teacher and has no features where only logits are known.
+        student_example, teacher_example: outputs for a batch of two images, to size adapters by;
+            the teacher's is ``None`` without a teacher and has no features where only logits are
+            known.
         teacher: the frozen network itself, where it runs live (SimKD borrows its head).
     """
 
@@ -74,20 +83,24 @@ class MethodContext:
 
 
 class Method(nn.Module, ABC):
-    """A student with its loss. Subclasses set ``config_class``, ``needs`` and, beyond the founding loss, ``terms``.
+    """A student with its loss.
 
-    ``forward(batch, teacher_outputs)`` runs the student and returns the named, weighted losses whose sum is differentiated;
-    it is the entry that data-parallel wrapping sees. The teacher is no child of the method: it is in no checkpoint.
+    Subclasses set ``config_class`` and ``needs``, and override ``terms`` to add to the base loss.
+
+    ``forward(batch, teacher_outputs)`` runs the student and returns the named, weighted losses
+    whose sum is differentiated; it is the entry that data-parallel wrapping sees. The teacher is no
+    child of the method: it is in no checkpoint.
     """
 
     config_class: ClassVar[type[MethodConfig]] = MethodConfig
     needs: ClassVar[Needs] = "logits"
-    """What of the teacher is read: ``nothing``, ``logits``, logits and pooled ``embedding`` (both are computed once and kept),
-    or feature maps as well, ``features`` (the teacher runs live)."""
+    """What of the teacher is read: ``nothing``, ``logits``, logits and pooled ``embedding`` (both
+    can be cached), or feature maps as well, ``features`` (the teacher runs live)."""
     reference: ClassVar[str] = ""
     """The source paper."""
     keeps_adapter: ClassVar[bool] = False
-    """Whether what is deployed is more than the student (SimKD): then it can only be built again as part of the method."""
+    """Whether what is deployed is more than the student (SimKD): then it can only be built again as
+    part of the method."""
 
     def __init__(self, student: Classifier, config: MethodConfig, context: MethodContext) -> None:
         super().__init__()
@@ -101,7 +114,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def needs_with(cls, config: MethodConfig) -> Needs:
-        """What of the teacher is read under these options: ``needs``, unless a subclass knows better."""
+        """What of the teacher is read under these options: by default ``needs``."""
         return cls.needs
 
     @property
@@ -115,18 +128,19 @@ class Method(nn.Module, ABC):
         return value_at(self.config.alpha, self.epoch, self.epochs)
 
     def measures(self) -> dict[str, Tensor]:
-        """Scalars to be reported after each epoch beside the losses (the state of a discriminator, for instance)."""
+        """Scalars reported after each epoch, such as a discriminator's accuracy."""
         return {}
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """The method's own weighted scalar losses, beside the founding ones."""
+        """The method's own weighted scalar losses, in addition to the base loss."""
         return {}
 
     def losses(self, student: Outputs, teacher: Outputs | None, batch: Batch) -> dict[str, Tensor]:
         """Named, weighted scalar losses; their sum is what is differentiated.
 
         Args:
-            student, teacher: outputs for the same images; ``teacher`` is ``None`` only for methods that need nothing.
+            student, teacher: outputs for the same images; ``teacher`` is ``None`` only for methods
+                that need nothing.
             batch: images and labels.
         """
         config, alpha = self.config, self.alpha_now
@@ -136,13 +150,16 @@ class Method(nn.Module, ABC):
             hard = cross_entropy(student.logits, batch, self.label_smoothing)
             result["ce"] = hard if ce_weight == 1 else ce_weight * hard
         if teacher is not None:
-            if alpha or isinstance(config.alpha, Schedule):  # a schedule that passes 0 keeps its column
+            # A schedule that passes 0 keeps its column in the history.
+            if alpha or isinstance(config.alpha, Schedule):
                 result["kd"] = alpha * kd_loss(student.logits, teacher.logits, self.temperature_now)
             result |= self.terms(student, teacher, batch)
         assert result, f"{config.name} has no loss: alpha, ce_weight and weight are all 0"
         return result
 
-    def forward(self, batch: Batch, teacher: Outputs | None = None) -> tuple[dict[str, Tensor], Tensor]:
+    def forward(
+        self, batch: Batch, teacher: Outputs | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Run the student on a batch: the losses, and its logits ``[B, K]``."""
         student = self.student.outputs(batch.images)
         # Losses in fp32 whatever the network computed in: softmax tails and T^2 do not fit bf16.
@@ -151,7 +168,10 @@ class Method(nn.Module, ABC):
             return self.losses(student, teacher, batch), student.logits
 
     def deployed(self) -> Classifier:
-        """The network that takes the teacher's place: the student alone, no adapter (but see ``keeps_adapter``)."""
+        """The network that takes the teacher's place: the student alone, without adapters.
+
+        ``keeps_adapter`` marks the exceptions.
+        """
         return self.student
 
     @classmethod
@@ -166,7 +186,7 @@ class Method(nn.Module, ABC):
         return describe_fields(cls.config_class)
 
 
-def adopt(method: Method, name: str, part: Method) -> None:
+def attach_part(method: Method, name: str, part: Method) -> None:
     """Make ``part`` a child of a method that has the same student.
 
     The student is the method's child alone: a part that held it too would save it a second time.
@@ -177,16 +197,23 @@ def adopt(method: Method, name: str, part: Method) -> None:
 
 
 def cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
-    """Mean cross-entropy of ``[B, K]`` logits with the batch's labels, shared between partners where images are mixed."""
-    if batch.partner_labels is None or batch.share is None:
+    """Mean cross-entropy of ``[B, K]`` logits with the batch's labels.
+
+    If images are mixed, both labels count by their shares.
+    """
+    if batch.partner_labels is None or batch.lam is None:
         return nn.functional.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
-    own = nn.functional.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing, reduction="none")
-    other = nn.functional.cross_entropy(logits, batch.partner_labels, label_smoothing=label_smoothing, reduction="none")
-    return (batch.share * own + (1 - batch.share) * other).mean()
+    own = nn.functional.cross_entropy(
+        logits, batch.labels, label_smoothing=label_smoothing, reduction="none"
+    )
+    other = nn.functional.cross_entropy(
+        logits, batch.partner_labels, label_smoothing=label_smoothing, reduction="none"
+    )
+    return (batch.lam * own + (1 - batch.lam) * other).mean()
 
 
 def describe_fields(kind: type) -> list[dict[str, Any]]:
-    """Name, type, default and the docstring under each field of a config dataclass, inherited fields first."""
+    """Name, type, default and docstring of each field of a config, inherited fields first."""
     documentation: dict[str, str] = {}
     for parent in reversed(kind.__mro__):
         if parent is not object:
@@ -221,27 +248,57 @@ def _field_docstrings(kind: type) -> dict[str, str]:
     for statement, after in zip(body.body, body.body[1:], strict=False):
         named = isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
         if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            found[statement.target.id] = " ".join(str(after.value.value).split())  # type: ignore[attr-defined]
+            text = " ".join(str(after.value.value).split())
+            found[statement.target.id] = text  # type: ignore[attr-defined]
     return found
 
 
 def require_features(name: str, context: MethodContext) -> None:
-    """Refuse to build a feature-based method where either network shows no features.
+    """Refuse to build a feature-based method if either network shows no features.
 
     Raises:
         UnderstudyError: naming the setting to change.
     """
-    for role, example in (("student", context.student_example), ("teacher", context.teacher_example)):
+    for role, example in (
+        ("student", context.student_example),
+        ("teacher", context.teacher_example),
+    ):
         if example is None or not example.features:
-            raise UnderstudyError(f"{name} compares feature maps, but the {role} shows none: set {role}.stages to its modules")
+            raise UnderstudyError(
+                f"{name} compares feature maps, but the {role} shows none: "
+                f"set {role}.stages to its modules"
+            )
 
 
-def require_embeddings(name: str, context: MethodContext) -> None:
-    """Refuse to build an embedding-based method where either network shows no embedding.
+def require_embeddings(name: str, context: MethodContext, instead: str = "") -> None:
+    """Refuse to build an embedding-based method if either network shows no embedding.
+
+    Args:
+        name: of the method.
+        context: with the examples of both networks.
+        instead: another way out, appended to the message.
 
     Raises:
         UnderstudyError: naming the setting to change.
     """
-    for role, example in (("student", context.student_example), ("teacher", context.teacher_example)):
+    for role, example in (
+        ("student", context.student_example),
+        ("teacher", context.teacher_example),
+    ):
         if example is None or example.embedding is None:
-            raise UnderstudyError(f"{name} compares embeddings, but the {role} shows none: set {role}.stages to its modules")
+            raise UnderstudyError(
+                f"{name} compares embeddings, but the {role} shows none: "
+                f"set {role}.stages to its modules{instead}"
+            )
+
+
+def embeddings_of(name: str, context: MethodContext, instead: str = "") -> tuple[Tensor, Tensor]:
+    """Example embeddings ``[2, D]`` of student and teacher, to size adapters by.
+
+    Raises:
+        UnderstudyError: as :func:`require_embeddings`.
+    """
+    require_embeddings(name, context, instead)
+    assert context.student_example.embedding is not None
+    assert context.teacher_example is not None and context.teacher_example.embedding is not None
+    return context.student_example.embedding, context.teacher_example.embedding

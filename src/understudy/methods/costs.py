@@ -1,6 +1,9 @@
-"""What each method adds to plain training: parameters, counted here; time, measured by ``benchmarks/method_costs.py``.
+"""What each method adds to plain training: parameters and time.
 
-Both for one pair: the founding student (0.4 MB) and a teacher of 2.5 MB, ten classes of 32 x 32 images.
+Parameters are counted here; time is measured by ``benchmarks/method_costs.py``.
+
+Both for one pair: the legacy student (0.4 MB) and a teacher of 2.5 MB, ten classes of 32 x 32
+images.
 """
 
 import functools
@@ -28,22 +31,24 @@ def _teacher() -> tuple[Classifier, Outputs]:
 
 @torch.random.fork_rng([])
 def example_of(kind: type[Method], name: str) -> tuple[Method, MethodContext]:
-    """A method with its default options around a fresh student of the pair, and what it was built from."""
-    student, (teacher, answer) = build_model(STUDENT, NUM_CLASSES).eval(), _teacher()
+    """A method with default options around a fresh student of the pair, and its context."""
+    student, (teacher, teacher_example) = build_model(STUDENT, NUM_CLASSES).eval(), _teacher()
     with torch.no_grad():
         own = student.outputs(_IMAGES)
-    context = MethodContext(NUM_CLASSES, torch.arange(NUM_IMAGES) % NUM_CLASSES, 40, 0.0, own, answer, teacher)
+    context = MethodContext(
+        NUM_CLASSES, torch.arange(NUM_IMAGES) % NUM_CLASSES, 40, 0.0, own, teacher_example, teacher
+    )
     config: MethodConfig = kind.config_class(name)
     return kind(student, config, context), context
 
 
 def added_parameters(kind: type[Method], name: str) -> tuple[int, int]:
-    """(parameters that train beside the student, parameters that stay with it when it is deployed)."""
+    """Parameters that train with the student, and those that are deployed with it."""
     plain = sum(p.numel() for p in build_on_meta(STUDENT))
     method, _ = example_of(kind, name)
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    kept = sum(p.numel() for p in method.deployed().parameters())
-    return trained - plain, kept - plain
+    shipped = sum(p.numel() for p in method.deployed().parameters())
+    return trained - plain, shipped - plain
 
 
 def build_on_meta(name: str) -> list[torch.Tensor]:
@@ -53,6 +58,9 @@ def build_on_meta(name: str) -> list[torch.Tensor]:
 
 
 def measured_costs() -> dict[str, Any]:
-    """``costs.json``: ``cost_per_step`` by method (its step over a plain one), the pair, the hardware and the command."""
+    """``costs.json``: ``cost_per_step`` by method, the pair, the hardware and the command.
+
+    A cost is the time of the method's step over that of a plain one.
+    """
     text = resources.files("understudy.methods").joinpath("costs.json").read_text(encoding="utf-8")
     return dict(json.loads(text))

@@ -1,11 +1,14 @@
-"""Correlation in place of divergence: the student's probabilities need only move with the teacher's, not equal them.
+"""Correlation in place of divergence: probabilities move with the teacher's, not equal them.
 
-What it does: ``loss = CE + 2 * T^2 * (b * inter + g * intra)``, each part 1 minus a mean Pearson correlation of softened
-probabilities: ``inter`` over the classes of each image, ``intra`` over the images of the batch for each class.
-When to use it: when the teacher is much stronger than the student, whose exact probabilities a small network cannot reach.
-The teacher's outputs can be computed once and kept. It wants batches that hold several images of each class.
+What it does: ``loss = CE + 2 * T^2 * (b * inter + g * intra)``, each part 1 minus a mean Pearson
+correlation of softened probabilities: ``inter`` over the classes of each image, ``intra`` over the
+images of the batch for each class.
+When to use it: when the teacher is much stronger than the student, whose exact probabilities a
+small network cannot reach. The teacher's outputs can be computed once and cached. Batches should
+hold several images of each class.
 Cost: as ``kd``: the teacher's forward pass once per view (cached) or in every step (live).
-Options: ``beta`` (b), ``gamma`` (g), ``temperature``, ``weight`` of the term, ``ce_weight``. Batches need two images at least.
+Options: ``beta`` (b), ``gamma`` (g), ``temperature``, ``weight`` of the term, ``ce_weight``.
+Batches need at least two images.
 Reference: Huang, You, Wang, Qian and Xu 2022, Knowledge Distillation from A Stronger Teacher.
 """
 
@@ -15,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import Method, MethodConfig
 from understudy.models.base import Outputs
@@ -40,24 +43,33 @@ class DISTConfig(MethodConfig):
             raise ValueError("method.beta and method.gamma must be at least 0")
 
 
-def dist_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float, beta: float, gamma: float) -> Tensor:
-    """``T^2 * (beta * inter + gamma * intra)``, each 1 minus a mean Pearson correlation (Huang et al. 2022).
+def dist_loss(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float, beta: float, gamma: float
+) -> Tensor:
+    """``T^2 * (beta * inter + gamma * intra)`` (Huang et al. 2022).
+
+    Each part is 1 minus a mean Pearson correlation.
 
     Args:
         student_logits, teacher_logits: ``[B, K]``, B and K at least 2.
         temperature: T above 0.
-        beta: weight of ``inter``, over the rows of softened probabilities (the classes of each image).
+        beta: weight of ``inter``, over the rows of softened probabilities (the classes of each
+            image).
         gamma: weight of ``intra``, over their columns (the images of each class).
 
     Returns:
-        scalar between 0 and ``2 * T^2 * (beta + gamma)``. A row or column without spread correlates with nothing: a uniform
+        scalar between 0 and ``2 * T^2 * (beta + gamma)``. A row or column without spread correlates
+            with nothing: a uniform
         teacher gives exactly ``T^2 * (beta + gamma)``, with zero gradient.
 
     Raises:
         UnderstudyError: for a single image, over which nothing correlates.
     """
     if len(student_logits) < 2:
-        raise UnderstudyError("dist needs at least two images in every batch: set train.drop_last, or another train.batch_size")
+        raise UnderstudyError(
+            "dist needs at least two images in every batch: "
+            "set train.drop_last, or another train.batch_size"
+        )
     student = (student_logits / temperature).softmax(1)
     teacher = (teacher_logits / temperature).softmax(1)
     inter = 1 - pearson(student, teacher).mean()
@@ -66,14 +78,18 @@ def dist_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float
 
 
 def pearson(first: Tensor, second: Tensor) -> Tensor:
-    """Pearson correlation ``[N]`` of the rows of two ``[N, M]`` tensors; 0, without gradient, where a row has no spread."""
+    """Pearson correlation ``[N]`` of the rows of two ``[N, M]`` tensors.
+
+    It is 0, without gradient, for a row without spread.
+    """
     first, second = _centre(first), _centre(second)
     product = torch.linalg.vector_norm(first, dim=1) * torch.linalg.vector_norm(second, dim=1)
     return torch.where(product > 0, (first * second).sum(1) / (product + 1e-8), 0.0)
 
 
 def _centre(rows: Tensor) -> Tensor:
-    # Relative to the first entry, equal ones are exactly 0: rounding of their mean would else correlate with something.
+    # Relative to the first entry, equal ones are exactly 0; otherwise the rounding of their mean
+    # would correlate with something.
     relative = rows - rows[:, :1]
     return relative - relative.mean(1, keepdim=True)
 
@@ -87,5 +103,7 @@ class DIST(Method):
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         config = self.config
-        loss = dist_loss(student.logits, teacher.logits.float(), self.temperature_now, config.beta, config.gamma)
+        loss = dist_loss(
+            student.logits, teacher.logits.float(), self.temperature_now, config.beta, config.gamma
+        )
         return {"dist": config.weight * loss}

@@ -5,10 +5,12 @@ from torch import Tensor
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """``T^2 * KL(softmax(z_t / T) || softmax(z_s / T))``, summed over classes, averaged over the batch (Hinton et al. 2015).
+    """``T^2 * KL(softmax(z_t / T) || softmax(z_s / T))`` (Hinton et al. 2015).
 
-    T^2 keeps the gradient's size about the same at every temperature. (The default ``mean`` of ``KLDivLoss`` would
-    divide by K as well.)
+    It is summed over classes and averaged over the batch.
+
+    T^2 keeps the gradient's size about the same at every temperature. (The default ``mean`` of
+    ``KLDivLoss`` would divide by K as well.)
 
     Args:
         student_logits, teacher_logits: ``[B, K]``.

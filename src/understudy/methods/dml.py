@@ -1,13 +1,15 @@
-"""Deep mutual learning: several students learn the labels together and from one another, without a teacher.
+"""Deep mutual learning: several students learn the labels and from one another, no teacher.
 
-What it does: every peer minimises its cross-entropy plus ``weight`` times the mean, over the other peers, of
-``T^2 * KL(softmax(z_other / T) || softmax(z / T))``, where the other peer's logits come from the same forward pass and are
-detached. The peers are of the student's architecture; they start as copies whose layers draw fresh weights by their own
-``reset_parameters``, one after the other from the run's generator, so that all differ and a seed fixes all. (A bare
-parameter that belongs to no such layer starts equal in all peers.) The deployed student is the first peer.
-When to use it: when there is no teacher, or as a check that a teacher is worth more than company.
+What it does: every peer minimises its cross-entropy plus ``weight`` times the mean, over the other
+peers, of ``T^2 * KL(softmax(z_other / T) || softmax(z / T))``, where the other peer's logits come
+from the same forward pass and are detached. The peers have the student's architecture; they start
+as copies whose layers draw fresh weights by their own ``reset_parameters``, one after the other
+from the run's generator, so that all differ and a seed fixes all. (A bare parameter that belongs to
+no such layer starts equal in all peers.) The deployed student is the first peer.
+When to use it: when there is no teacher, or to check that a teacher is worth more than peers.
 Cost: as many students as there are peers, in every step; no teacher.
-Options: ``weight``, ``peers`` (in all, at least 2), ``temperature`` (1 in the paper), ``ce_weight``.
+Options: ``weight``, ``peers`` (in all, at least 2), ``temperature`` (1 in the paper),
+``ce_weight``.
 Reference: Zhang et al. 2018, Deep Mutual Learning.
 """
 
@@ -18,11 +20,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.config.schedules import Schedule
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import Method, MethodConfig, MethodContext, cross_entropy
 from understudy.methods.divergence import kd_loss
-from understudy.methods.schedule import Schedule
 from understudy.models.base import Classifier, Outputs
 
 
@@ -42,11 +44,16 @@ class DMLConfig(MethodConfig):
         if self.peers < 2:
             raise ValueError("method.peers must be at least 2")
         if self.alpha:
-            raise ValueError("method.alpha must be 0: dml has no teacher, the peers' term is weighted by method.weight")
+            raise ValueError(
+                "method.alpha must be 0: dml has no teacher, "
+                "the peers' term is weighted by method.weight"
+            )
 
 
 def dml_loss(logits: Sequence[Tensor], temperature: float) -> Tensor:
-    """Each peer's mean divergence from the other peers, detached, summed over peers (Zhang et al. 2018).
+    """Each peer's mean divergence from the others, summed over peers (Zhang et al. 2018).
+
+    The other peers are detached.
 
     Args:
         logits: at least two of ``[B, K]``, for the same images.
@@ -75,8 +82,13 @@ def fresh_copy(student: Classifier) -> Classifier:
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):
             reset()
-    if all(torch.equal(new, old) for new, old in zip(peer.parameters(), student.parameters(), strict=True)):
-        raise UnderstudyError("fresh copies are drawn by reset_parameters, but no layer of this student has it")
+    if all(
+        torch.equal(new, old)
+        for new, old in zip(peer.parameters(), student.parameters(), strict=True)
+    ):
+        raise UnderstudyError(
+            "fresh copies are drawn by reset_parameters, but no layer of this student has it"
+        )
     return peer
 
 
@@ -93,10 +105,14 @@ class DML(Method):
         self.ce_weight = 1.0 if config.ce_weight is None else config.ce_weight
         self.peers = nn.ModuleList(fresh_copy(student) for _ in range(config.peers - 1))
 
-    def forward(self, batch: Batch, teacher: Outputs | None = None) -> tuple[dict[str, Tensor], Tensor]:
+    def forward(
+        self, batch: Batch, teacher: Outputs | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Run all peers on a batch: the losses, and the student's logits ``[B, K]``."""
         logits = [network(batch.images).float() for network in (self.student, *self.peers)]
         with torch.autocast(batch.images.device.type, enabled=False):
-            own, *others = [self.ce_weight * cross_entropy(peer, batch, self.label_smoothing) for peer in logits]
+            own, *others = [
+                self.ce_weight * cross_entropy(peer, batch, self.label_smoothing) for peer in logits
+            ]
             mutual = self.weight * dml_loss(logits, self.temperature_now)
             return {"ce": own, "peers_ce": torch.stack(others).sum(), "mutual": mutual}, logits[0]

@@ -1,14 +1,15 @@
 """Hints: a small regressor makes one of the student's maps predict the teacher's.
 
-What it does: adds ``weight * MSE(regressor(f_s), f_t)``, averaged over all elements of the map. The regressor is a
-convolution, batch norm and ReLU, trained along and thrown away. A strided convolution shrinks a student's map that is a
-whole number of times larger, a transposed one enlarges a smaller one; where the sizes are not so related, the larger map is
-averaged down to the smaller size (``adaptive_avg_pool2d``) and the convolution is 1x1.
-When to use it: when the teacher's features, and not only its answers, carry what the student misses; the classic first try
-among the feature methods, and often the weakest.
+What it does: adds ``weight * MSE(regressor(f_s), f_t)``, averaged over all elements of the map. The
+regressor is a convolution, batch norm and ReLU, trained with the student and thrown away. A strided
+convolution shrinks a student's map that is a whole number of times larger, a transposed one
+enlarges a smaller one; if the sizes are not so related, the larger map is averaged down to the
+smaller size (``adaptive_avg_pool2d``) and the convolution is 1x1.
+When to use it: when the teacher's features, and not only its predictions, carry what the student
+lacks; the classic first try among the feature methods, and often the weakest.
 Cost: one convolution between the two widths per step; the teacher runs live.
-Options: ``weight``, ``stages`` and ``stage_weights`` (several levels at once; by default the second deepest alone, as in the
-CRD benchmark).
+Options: ``weight``, ``stages`` and ``stage_weights`` (several levels at once; by default the second
+deepest alone, as in the CRD benchmark).
 Reference: Romero et al. 2015, FitNets: Hints for Thin Deep Nets.
 """
 
@@ -18,9 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.stages import StagesConfig, paired_stages, require_norm_samples, same_size
+from understudy.methods.feature_pairs import (
+    StagesConfig,
+    match_spatial,
+    paired_stages,
+    require_norm_samples,
+)
 from understudy.models.base import Classifier, Outputs
 
 
@@ -31,20 +37,22 @@ class FitNetsConfig(StagesConfig):
     weight: float = 100.0
     """Weight of the hint term."""
     stages: tuple[int, ...] = (-2,)
-    """Which of the student's maps, 0 the shallowest and -1 the deepest; each predicts the teacher's map that is as far from
-    its own deep end. None given: all that both networks have, less the first (a stem)."""
+    """Which of the student's maps, 0 the shallowest and -1 the deepest; each predicts the teacher's
+    map that is as far from its own deep end. By default all that both networks have, except the
+    first (a stem)."""
 
 
 def fitnets_loss(regressed: Tensor, teacher_map: Tensor) -> Tensor:
     """Mean squared error between the regressor's output and the teacher's map (Romero et al. 2015).
 
     Args:
-        regressed, teacher_map: ``[B, C, H, W]``; where H or W differ the larger map is average-pooled to the smaller size.
+        regressed, teacher_map: ``[B, C, H, W]``; if H or W differ, the larger map is average-pooled
+            to the smaller size.
 
     Returns:
         scalar, at least 0, averaged over all elements.
     """
-    return F.mse_loss(*same_size(regressed, teacher_map))
+    return F.mse_loss(*match_spatial(regressed, teacher_map))
 
 
 class Regressor(nn.Module):
@@ -57,24 +65,32 @@ class Regressor(nn.Module):
     def __init__(self, student_map: Tensor, teacher_map: Tensor) -> None:
         super().__init__()
         before, after = student_map.shape[1], teacher_map.shape[1]
-        (height, width), (target_height, target_width) = student_map.shape[2:], teacher_map.shape[2:]
+        (height, width), (target_height, target_width) = (
+            student_map.shape[2:],
+            teacher_map.shape[2:],
+        )
         self.size: tuple[int, int] | None = None
         self.conv: nn.Module
         if height % target_height == 0 and width % target_width == 0:
             stride = (height // target_height, width // target_width)
-            # Kernel k + 1 with padding 1 at stride k gives exactly 1 / k of the map; 1x1 where nothing shrinks.
+            # Kernel k + 1 with padding 1 at stride k gives exactly 1 / k of the map; 1x1 if nothing
+            # shrinks.
             self.conv = nn.Conv2d(before, after, _kernel(stride, 1), stride, _padding(stride))
         elif target_height % height == 0 and target_width % width == 0:
             stride = (target_height // height, target_width // width)
-            self.conv = nn.ConvTranspose2d(before, after, _kernel(stride, 2), stride, _padding(stride))
+            self.conv = nn.ConvTranspose2d(
+                before, after, _kernel(stride, 2), stride, _padding(stride)
+            )
         else:
             self.size = (min(height, target_height), min(width, target_width))
             self.conv = nn.Conv2d(before, after, 1)
         self.bn = nn.BatchNorm2d(after)
 
     def forward(self, student_map: Tensor) -> Tensor:
-        """``[B, C_s, H_s, W_s]`` to ``[B, C_t, H_t, W_t]``, or to the smaller size where the sizes are not related."""
-        hidden = self.conv(student_map if self.size is None else F.adaptive_avg_pool2d(student_map, self.size))
+        """``[B, C_s, H_s, W_s]`` to ``[B, C_t, H_t, W_t]``, or the smaller of unrelated sizes."""
+        hidden = self.conv(
+            student_map if self.size is None else F.adaptive_avg_pool2d(student_map, self.size)
+        )
         if self.training:
             require_norm_samples("fitnets", hidden)
         return F.relu(self.bn(hidden))
@@ -89,7 +105,7 @@ def _padding(stride: tuple[int, int]) -> tuple[int, int]:
 
 
 class FitNets(Method):
-    """The founding loss and a hint from each chosen stage of the teacher."""
+    """The base loss and a hint from each chosen stage of the teacher."""
 
     config_class = FitNetsConfig
     config: FitNetsConfig
@@ -100,12 +116,20 @@ class FitNets(Method):
         super().__init__(student, config, context)
         self.stages = paired_stages(config, context)
         assert context.teacher_example is not None
-        ours, theirs = context.student_example.features, context.teacher_example.features
-        self.regressors = nn.ModuleList(Regressor(ours[stage], theirs[stage]) for stage, _ in self.stages)
+        student_side, teacher_side = (
+            context.student_example.features,
+            context.teacher_example.features,
+        )
+        self.regressors = nn.ModuleList(
+            Regressor(student_side[stage], teacher_side[stage]) for stage, _ in self.stages
+        )
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         parts = [
-            share * fitnets_loss(regressor(student.features[stage].float()), teacher.features[stage].float())
+            share
+            * fitnets_loss(
+                regressor(student.features[stage].float()), teacher.features[stage].float()
+            )
             for regressor, (stage, share) in zip(self.regressors, self.stages, strict=True)
         ]
         return {"fitnets": self.config.weight * torch.stack(parts).sum()}

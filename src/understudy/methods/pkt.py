@@ -1,20 +1,22 @@
-"""Probabilistic knowledge transfer: each image's neighbours are as likely to the student as they are to the teacher.
+"""Probabilistic knowledge transfer: each image has the same likely neighbours in both networks.
 
-What it does: turns the batch's cosine similarities, moved to [0, 1], into one distribution over the batch for each image,
-and adds 30000 times the mean over ``B^2`` of ``p_t * log(p_t / p_s)``.
-When to use it: as ``sp`` and ``cc``; embedding sizes may differ. Beside ``kd`` (set ``alpha``).
-Cost: two ``B x B`` matrices. The teacher's embeddings are computed once and kept.
-Options: ``weight`` of the term, ``alpha`` for ``kd`` beside it.
-Reference: Passalis and Tefas 2018, Learning Deep Representations with Probabilistic Knowledge Transfer.
+What it does: turns the batch's cosine similarities, moved to [0, 1], into one distribution over the
+batch for each image, and adds 30000 times the mean over ``B^2`` of ``p_t * log(p_t / p_s)``.
+When to use it: as ``sp`` and ``cc``; embedding sizes may differ. Together with ``kd`` (set
+``alpha``).
+Cost: two ``B x B`` matrices. The teacher's embeddings are computed once and cached.
+Options: ``weight`` of the term, ``alpha`` to add ``kd``.
+Reference: Passalis and Tefas 2018, Learning Deep Representations with Probabilistic Knowledge
+Transfer.
 """
 
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_embeddings
-from understudy.methods.stages import unit
+from understudy.methods.feature_pairs import l2_normalize
 from understudy.models.base import Classifier, Outputs
 
 _EPS = 1e-7
@@ -29,32 +31,42 @@ class PKTConfig(MethodConfig):
 
 
 def pkt_loss(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
-    """Mean over ``B^2`` of ``p_t * log((p_t + eps) / (p_s + eps))`` between the batch's neighbour distributions (Passalis 2018).
+    """Mean over ``B^2`` of ``p_t * log((p_t + eps) / (p_s + eps))`` (Passalis and Tefas 2018).
+
+    ``p`` is the distribution of each image's neighbours in the batch.
 
     Args:
-        student_embedding, teacher_embedding: ``[B, D]``; D may differ. A zero embedding has cosine 0 with all.
+        student_embedding, teacher_embedding: ``[B, D]``; D may differ. A zero embedding has cosine
+            0 with all.
 
     Returns:
-        scalar, at least 0 up to rounding; the same for any positive scale and any rotation of either; 0 for a single image.
+        scalar, at least 0 up to rounding; the same for any positive scale and any rotation of
+            either; 0 for a single image.
     """
-    student, teacher = _neighbours(student_embedding.float()), _neighbours(teacher_embedding.float())
+    student, teacher = (
+        _neighbours(student_embedding.float()),
+        _neighbours(teacher_embedding.float()),
+    )
     return (teacher * ((teacher + _EPS) / (student + _EPS)).log()).mean()
 
 
 def _neighbours(embedding: Tensor) -> Tensor:
-    vectors = unit(embedding)
+    vectors = l2_normalize(embedding)
     # The cosine of opposite vectors may round to just below -1, and a logarithm below 0 is NaN.
     likeness = ((vectors @ vectors.T + 1) / 2).clamp_min(0)
     return likeness / likeness.sum(1, keepdim=True)
 
 
 class PKT(Method):
-    """The founding loss and the divergence between neighbour distributions."""
+    """The base loss and the divergence between neighbour distributions."""
 
     config_class = PKTConfig
     config: PKTConfig
     needs = "embedding"
-    reference = "Passalis and Tefas 2018, Learning Deep Representations with Probabilistic Knowledge Transfer"
+    reference = (
+        "Passalis and Tefas 2018, Learning Deep Representations with Probabilistic Knowledge "
+        "Transfer"
+    )
 
     def __init__(self, student: Classifier, config: PKTConfig, context: MethodContext) -> None:
         super().__init__(student, config, context)

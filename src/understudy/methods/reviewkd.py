@@ -1,16 +1,19 @@
-"""Knowledge review: the student's deep stages are fused into its shallow ones before each meets the teacher's.
+"""Knowledge review: deep stages of the student are fused into its shallow ones.
 
-What it does: from the deepest level to the shallowest, an attention-based fusion (ABF) mixes the student's map, narrowed by a
-1x1 convolution, with the fused map of the level below it, enlarged by nearest-neighbour upsampling; a 3x3 convolution then
-gives a map of the teacher's shape. Each level adds the hierarchical context loss (HCL): mean squared error of the maps and
-of their averages over 4x4, 2x2 and 1x1 cells. The deepest level is the pooled embedding. The weight grows linearly over
+What it does: from the deepest level to the shallowest, an attention-based fusion (ABF) mixes the
+student's map, narrowed by a 1x1 convolution, with the fused map of the level below it, enlarged by
+nearest-neighbour upsampling; a 3x3 convolution then gives a map of the teacher's shape. Each level
+adds the hierarchical context loss (HCL): mean squared error of the maps and of their averages over
+4x4, 2x2 and 1x1 cells. The deepest level is the pooled embedding. The weight grows linearly over
 ``warmup_epochs``.
-When to use it: the strongest of the multi-level feature methods in its paper's tables; wants networks with several stages.
-Cost: two or three convolutions per level beside the student, only while training; the teacher runs live.
-Options: ``weight``, ``warmup_epochs``, ``stages`` and ``stage_weights`` (which levels), ``pooled`` (the embedding as a further
-level, of weight 1).
-Reference: Chen et al. 2021, Distilling Knowledge via Knowledge Review. (The authors take the maps before the stage's last
-ReLU; here, as for every method, they are taken after it.)
+When to use it: the strongest of the multi-level feature methods in its paper's tables; needs
+networks with several stages.
+Cost: two or three convolutions per level in addition to the student, only while training; the
+teacher runs live.
+Options: ``weight``, ``warmup_epochs``, ``stages`` and ``stage_weights`` (which levels), ``pooled``
+(the embedding as a further level, of weight 1).
+Reference: Chen et al. 2021, Distilling Knowledge via Knowledge Review. (The authors take the maps
+before the stage's last ReLU; here, as for every method, they are taken after it.)
 """
 
 from dataclasses import dataclass
@@ -19,10 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.stages import StagesConfig, paired_stages, require_norm_samples
+from understudy.methods.feature_pairs import StagesConfig, paired_stages, require_norm_samples
 from understudy.models.base import Classifier, Outputs
 
 
@@ -41,9 +44,9 @@ class ReviewKDConfig(StagesConfig):
 def hcl_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     """The hierarchical context loss of one level (Chen et al. 2021).
 
-    ``sum_i w_i * MSE(pool_i(student), pool_i(teacher)) / sum_i w_i``: the maps as they are with weight 1, then adaptively
-    average-pooled to 4x4, 2x2 and 1x1 with weights 1/2, 1/4 and 1/8. A size that is not smaller than the map is left out,
-    and the next one takes its weight.
+    ``sum_i w_i * MSE(pool_i(student), pool_i(teacher)) / sum_i w_i``: the full maps with weight 1,
+    then adaptively average-pooled to 4x4, 2x2 and 1x1 with weights 1/2, 1/4 and 1/8. A size that is
+    not smaller than the map is left out, and the next one takes its weight.
 
     Args:
         student_map, teacher_map: ``[B, C, H, W]``, of one shape.
@@ -75,14 +78,19 @@ class Fusion(nn.Module):
 
     def __init__(self, channels: int, mid_channels: int, out_channels: int, *, fuse: bool) -> None:
         super().__init__()
-        narrow, out = nn.Conv2d(channels, mid_channels, 1, bias=False), nn.Conv2d(mid_channels, out_channels, 3, 1, 1, bias=False)
+        narrow, out = (
+            nn.Conv2d(channels, mid_channels, 1, bias=False),
+            nn.Conv2d(mid_channels, out_channels, 3, 1, 1, bias=False),
+        )
         for convolution in (narrow, out):
             nn.init.kaiming_uniform_(convolution.weight, a=1)
         self.narrow = nn.Sequential(narrow, nn.BatchNorm2d(mid_channels))
         self.attention = nn.Conv2d(2 * mid_channels, 2, 1) if fuse else None
         self.out = nn.Sequential(out, nn.BatchNorm2d(out_channels))
 
-    def forward(self, student_map: Tensor, deeper: Tensor | None, size: torch.Size) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, student_map: Tensor, deeper: Tensor | None, size: torch.Size
+    ) -> tuple[Tensor, Tensor]:
         """The map of the teacher's shape, and the fused map for the next shallower level.
 
         Args:
@@ -102,7 +110,7 @@ class Fusion(nn.Module):
 
 
 class ReviewKD(Method):
-    """The founding loss and the hierarchical context loss of every level."""
+    """The base loss and the hierarchical context loss of every level."""
 
     config_class = ReviewKDConfig
     config: ReviewKDConfig
@@ -111,15 +119,17 @@ class ReviewKD(Method):
 
     def __init__(self, student: Classifier, config: ReviewKDConfig, context: MethodContext) -> None:
         super().__init__(student, config, context)
-        self.stages = sorted(paired_stages(config, context), reverse=True)  # deep to shallow, as they are reviewed
+        # Deep to shallow: the order of the review.
+        self.stages = sorted(paired_stages(config, context), reverse=True)
         assert context.teacher_example is not None
-        ours, theirs = context.student_example, context.teacher_example
-        if config.pooled and (ours.embedding is None or theirs.embedding is None):
+        student_side, teacher_side = context.student_example, context.teacher_example
+        if config.pooled and (student_side.embedding is None or teacher_side.embedding is None):
             raise UnderstudyError(
-                "reviewkd reviews from the pooled embedding, which one network does not show: set method.pooled=false"
+                "reviewkd starts from the pooled embedding, of which one network has none: "
+                "set method.pooled=false"
             )
-        self.shares = [1.0] * config.pooled + [share for _, share in self.stages]
-        levels = list(zip(self._maps(ours), self._maps(theirs), strict=True))
+        self.level_weights = [1.0] * config.pooled + [weight for _, weight in self.stages]
+        levels = list(zip(self._maps(student_side), self._maps(teacher_side), strict=True))
         mid_channels = min(512, levels[0][0].shape[1])
         self.fusions = nn.ModuleList(
             Fusion(student_map.shape[1], mid_channels, teacher_map.shape[1], fuse=number > 0)
@@ -130,7 +140,7 @@ class ReviewKD(Method):
         parts: list[Tensor] = []
         deeper: Tensor | None = None
         for fusion, student_map, teacher_map, share in zip(
-            self.fusions, self._maps(student), self._maps(teacher), self.shares, strict=True
+            self.fusions, self._maps(student), self._maps(teacher), self.level_weights, strict=True
         ):
             if self.training:
                 require_norm_samples("reviewkd", student_map)

@@ -1,11 +1,15 @@
-"""Relational distillation: the student's embeddings keep the distances and angles between the teacher's.
+"""Relational distillation: embeddings have the distances and angles of the teacher's.
 
-What it does: adds ``25 * D + 50 * A``. D compares the distances between any two images, relative to their mean; A compares
-the cosines of the angles that any three images form. Both by a smooth L1 distance. Embedding sizes may differ.
-When to use it: when the geometry of the embedding matters, as for retrieval; beside ``kd`` (set ``alpha``) for classification.
-Cost: the angle term holds ``B^3`` cosines and both hold ``B^2 * D`` differences, for either network: at a batch of 1,024,
-4 GB for the cosines alone. The teacher's embeddings are computed once and kept.
-Options: ``distance_weight``, ``angle_weight`` (0 leaves the part, and its memory, out), ``weight`` of both, ``alpha``.
+What it does: adds ``25 * D + 50 * A``. D compares the distances between any two images, relative to
+their mean; A compares the cosines of the angles that any three images form. Both by a smooth L1
+distance. Embedding sizes may differ.
+When to use it: when the geometry of the embedding matters, as for retrieval; together with ``kd``
+(set ``alpha``) for classification.
+Cost: the angle term holds ``B^3`` cosines and both hold ``B^2 * D`` differences, for either
+network: at a batch of 1,024, 4 GB for the cosines alone. The teacher's embeddings are computed once
+and cached.
+Options: ``distance_weight``, ``angle_weight`` (0 leaves the part, and its memory, out), ``weight``
+of both, ``alpha``.
 Reference: Park, Kim, Lu and Cho 2019, Relational Knowledge Distillation.
 """
 
@@ -15,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodConfig, MethodContext, require_embeddings
-from understudy.methods.stages import unit
+from understudy.methods.feature_pairs import l2_normalize
 from understudy.models.base import Classifier, Outputs
 
 
@@ -33,19 +37,30 @@ class RKDConfig(MethodConfig):
     """Weight of the angles; 0 saves their B^3 memory."""
 
 
-def rkd_loss(student_embedding: Tensor, teacher_embedding: Tensor, distance_weight: float, angle_weight: float) -> Tensor:
-    """``distance_weight * D + angle_weight * A``, smooth L1 means over ``B^2`` pairs and ``B^3`` triples (Park et al. 2019).
+def rkd_loss(
+    student_embedding: Tensor,
+    teacher_embedding: Tensor,
+    distance_weight: float,
+    angle_weight: float,
+) -> Tensor:
+    """``distance_weight * D + angle_weight * A`` (Park et al. 2019).
+
+    Both are smooth L1 means, over ``B^2`` pairs and ``B^3`` triples.
 
     Args:
         student_embedding, teacher_embedding: ``[B, D]``; D may differ.
-        distance_weight: of pairwise distances, each network's divided by the mean of its positive ones.
-        angle_weight: of the cosines at every image between every two others. Memory is O(B^3); 0 leaves it out.
+        distance_weight: of pairwise distances, each network's divided by the mean of its positive
+            ones.
+        angle_weight: of the cosines at every image between every two others. Memory is O(B^3); 0
+            leaves it out.
 
     Returns:
-        scalar, at least 0, the same for any positive scale of either; exactly 0 for one image or two. Images with the same
+        scalar, at least 0, the same for any positive scale of either; exactly 0 for one image or
+            two. Images with the same
         embedding have distance 0, cosine 0, and finite gradients.
     """
-    # Differences rather than the Gram matrix: no cancellation between close points, and the angles need them anyway.
+    # Differences rather than the Gram matrix: no cancellation between close points, and the angles
+    # need them anyway.
     student = student_embedding.float()[None] - student_embedding.float()[:, None]
     teacher = teacher_embedding.float()[None] - teacher_embedding.float()[:, None]
     loss = student.new_zeros(())
@@ -63,14 +78,14 @@ def _distances(differences: Tensor) -> Tensor:
 
 
 def _cosines(differences: Tensor) -> Tensor:
-    sides = unit(differences)
+    sides = l2_normalize(differences)
     # The angle of a side with itself tells nothing; left in, it is 1 up to rounding.
     same = torch.eye(len(sides), dtype=torch.bool, device=sides.device)
     return (sides @ sides.mT).masked_fill(same, 0)
 
 
 class RKD(Method):
-    """The founding loss and both relations between embeddings."""
+    """The base loss and both relations between embeddings."""
 
     config_class = RKDConfig
     config: RKDConfig
@@ -84,5 +99,7 @@ class RKD(Method):
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         assert student.embedding is not None and teacher.embedding is not None
         config = self.config
-        loss = rkd_loss(student.embedding, teacher.embedding, config.distance_weight, config.angle_weight)
+        loss = rkd_loss(
+            student.embedding, teacher.embedding, config.distance_weight, config.angle_weight
+        )
         return {"rkd": config.weight * loss}

@@ -1,12 +1,15 @@
-"""Variational information distillation: the student's maps predict the teacher's with a learned uncertainty per channel.
+"""Variational information distillation: maps predict the teacher's, with learned uncertainty.
 
-What it does: for each pair of stages adds the negative log-likelihood, up to a constant, of the teacher's map under a normal
-distribution, ``0.5 * ((mu(f_s) - f_t)^2 / var + log var)``, averaged over elements and summed over stages; it bounds the
-mutual information of both maps. ``mu`` is three 1x1 convolutions; ``var = softplus(rho) + 1e-5`` has one trained value per
-teacher channel and starts at 5. Channels that the student cannot predict get a large variance and stop mattering.
+What it does: for each pair of stages adds the negative log-likelihood, up to a constant, of the
+teacher's map under a normal distribution, ``0.5 * ((mu(f_s) - f_t)^2 / var + log var)``, averaged
+over elements and summed over stages; it bounds the mutual information of both maps. ``mu`` is three
+1x1 convolutions; ``var = softplus(rho) + 1e-5`` has one trained value per teacher channel and
+starts at 5. Channels that the student cannot predict get a large variance and stop mattering.
 When to use it: as a hint (``fitnets``) that finds out by itself which channels are worth it.
-Cost: three 1x1 convolutions per stage at the teacher's width; the teacher runs live. The loss may be negative.
-Options: ``weight``, ``stages`` and ``stage_weights`` (several levels at once), ``initial_variance``.
+Cost: three 1x1 convolutions per stage at the teacher's width; the teacher runs live. The loss may
+be negative.
+Options: ``weight``, ``stages`` and ``stage_weights`` (several levels at once),
+``initial_variance``.
 Reference: Ahn et al. 2019, Variational Information Distillation for Knowledge Transfer.
 """
 
@@ -17,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.data.batches import Batch
+from understudy.data.loader import Batch
 from understudy.methods.base import Method, MethodContext
-from understudy.methods.stages import StagesConfig, paired_stages, same_size
+from understudy.methods.feature_pairs import StagesConfig, match_spatial, paired_stages
 from understudy.models.base import Classifier, Outputs
 
 LEAST_VARIANCE = 1e-5
@@ -42,17 +45,20 @@ class VIDConfig(StagesConfig):
 
 
 def vid_loss(mean: Tensor, teacher_map: Tensor, rho: Tensor) -> Tensor:
-    """``0.5 * ((mean - f_t)^2 / var + log var)`` with ``var = softplus(rho) + 1e-5``, averaged over elements (Ahn et al. 2019).
+    """``0.5 * ((mean - f_t)^2 / var + log var)``, averaged over elements (Ahn et al. 2019).
+
+    Here ``var = softplus(rho) + 1e-5``.
 
     Args:
         mean: ``[B, C, H, W]``, what the student predicts.
-        teacher_map: ``[B, C, H, W]``; where H or W differ the larger map is average-pooled to the smaller size.
+        teacher_map: ``[B, C, H, W]``; if H or W differ, the larger map is average-pooled to the
+            smaller size.
         rho: ``[C]``, the variances before the softplus.
 
     Returns:
         scalar; negative where the prediction is closer than a variance of 1 would have it.
     """
-    mean, teacher_map = same_size(mean, teacher_map)
+    mean, teacher_map = match_spatial(mean, teacher_map)
     variance = (F.softplus(rho) + LEAST_VARIANCE).view(1, -1, 1, 1)
     return 0.5 * ((mean - teacher_map).square() / variance + variance.log()).mean()
 
@@ -65,7 +71,9 @@ class Predictor(nn.Module):
         initial_variance: of every channel.
     """
 
-    def __init__(self, student_channels: int, teacher_channels: int, initial_variance: float) -> None:
+    def __init__(
+        self, student_channels: int, teacher_channels: int, initial_variance: float
+    ) -> None:
         super().__init__()
         self.mean = nn.Sequential(
             nn.Conv2d(student_channels, teacher_channels, 1, bias=False),
@@ -76,11 +84,13 @@ class Predictor(nn.Module):
         )
         # The inverse of the softplus, written so that large variances do not overflow.
         above = initial_variance - LEAST_VARIANCE
-        self.rho = nn.Parameter(torch.full((teacher_channels,), above + math.log(-math.expm1(-above))))
+        self.rho = nn.Parameter(
+            torch.full((teacher_channels,), above + math.log(-math.expm1(-above)))
+        )
 
 
 class VID(Method):
-    """The founding loss and the likelihood of the teacher's maps."""
+    """The base loss and the likelihood of the teacher's maps."""
 
     config_class = VIDConfig
     config: VIDConfig
@@ -91,16 +101,25 @@ class VID(Method):
         super().__init__(student, config, context)
         self.stages = paired_stages(config, context)
         assert context.teacher_example is not None
-        ours, theirs = context.student_example.features, context.teacher_example.features
+        student_side, teacher_side = (
+            context.student_example.features,
+            context.teacher_example.features,
+        )
         self.predictors = nn.ModuleList(
-            Predictor(ours[stage].shape[1], theirs[stage].shape[1], config.initial_variance) for stage, _ in self.stages
+            Predictor(
+                student_side[stage].shape[1], teacher_side[stage].shape[1], config.initial_variance
+            )
+            for stage, _ in self.stages
         )
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         parts = []
         for predictor, (stage, share) in zip(self.predictors, self.stages, strict=True):
             assert isinstance(predictor, Predictor)
-            # Pooled before the convolutions, which are 1x1: less work where the student's map is the larger.
-            student_map, teacher_map = same_size(student.features[stage].float(), teacher.features[stage].float())
+            # Pooled before the convolutions, which are 1x1: less work if the student's map is the
+            # larger one.
+            student_map, teacher_map = match_spatial(
+                student.features[stage].float(), teacher.features[stage].float()
+            )
             parts.append(share * vid_loss(predictor.mean(student_map), teacher_map, predictor.rho))
         return {"vid": self.config.weight * torch.stack(parts).sum()}

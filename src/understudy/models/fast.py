@@ -1,8 +1,9 @@
-"""A small network that learns CIFAR fast, in the manner of the speed records (Page 2018; Jordan 2024, "airbench").
+"""A small network that learns CIFAR fast, in the manner of the speed records.
 
-What it takes from them: two convolutions a stage with the max-pool between convolution and batch norm, so that half of the
-work is done on a quarter of the pixels; a global max-pool; a linear layer without bias whose logits are scaled down. ReLU
-stands where they have GELU, which is slow on a CPU.
+They are Page 2018 and Jordan 2024 ("airbench"). Taken from them: two convolutions a stage with the
+max-pool between convolution and batch norm, so that half of the work is done on a quarter of the
+pixels; a global max-pool; a linear layer without bias whose logits are scaled down. ReLU replaces
+their GELU, which is slow on a CPU.
 """
 
 from torch import Tensor, nn
@@ -30,16 +31,25 @@ def fast_teacher(
         in_channels: channels of the images.
         widths: channels of the three stages.
         stem_width: channels of the stem.
-        stem_kernel: 2 (no padding: 32x32 becomes 31x31, then 15, 7 and 3) or 3 (padded: 32, then 16, 8 and 4).
+        stem_kernel: 2 (no padding: 32x32 becomes 31x31, then 15, 7 and 3) or 3 (padded: 32x32, then
+            16, 8 and 4).
         residual: add a shortcut around the second convolution of each stage.
         pool: ``max`` or ``avg``, the global pooling before the linear layer.
         logit_scale: fixed factor of the logits, above 0; small ones start training gently.
     """
-    return FastNet(num_classes, in_channels, widths, stem_width, stem_kernel, residual, pool, logit_scale)
+    return FastNet(
+        num_classes, in_channels, widths, stem_width, stem_kernel, residual, pool, logit_scale
+    )
 
 
 class FastNet(Classifier):
-    """Stem and three stages of conv, max-pool 2, BN, ReLU, conv, BN, ReLU; stage maps are the stem and the stages."""
+    """Stem and three stages of conv, max-pool 2, BN, ReLU, conv, BN, ReLU.
+
+    The stage maps are the stem's and the stages' outputs.
+
+    Raises:
+        ValueError: for another ``stem_kernel`` or ``pool``, or a ``logit_scale`` of 0 or less.
+    """
 
     def __init__(
         self,
@@ -63,7 +73,9 @@ class FastNet(Classifier):
         self.embedding_dim = widths[-1]
         self.pool = pool
         self.logit_scale = logit_scale
-        self.stem = nn.Conv2d(in_channels, stem_width, stem_kernel, padding=1 if stem_kernel == 3 else 0)
+        self.stem = nn.Conv2d(
+            in_channels, stem_width, stem_kernel, padding=1 if stem_kernel == 3 else 0
+        )
         self.stage1 = FastStage(stem_width, widths[0], residual)
         self.stage2 = FastStage(widths[0], widths[1], residual)
         self.stage3 = FastStage(widths[1], widths[2], residual)

@@ -1,7 +1,8 @@
-"""ResNets for small images: the CIFAR family of He et al. 2016 (section 4.2), and ResNet-18 with a 32x32 stem.
+"""ResNets for small images: the CIFAR family of He et al. 2016 (section 4.2), and ResNet-18.
 
-Shortcuts that change shape are 1x1 convolutions with batch norm (option B), as in the distillation literature since CRD
-(Tian et al. 2020), whose names and widths these are; with them resnet20 has 272,474 parameters at 10 classes.
+Shortcuts that change shape are 1x1 convolutions with batch norm (option B), as in the distillation
+literature since CRD (Tian et al. 2020), whose names and widths these are; with them resnet20 has
+272,474 parameters at 10 classes. ResNet-18 has a stem for 32x32 images.
 """
 
 from collections.abc import Sequence
@@ -52,29 +53,32 @@ def resnet110(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
 
 
 def resnet8x4(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
-    """CIFAR ResNet of 8 layers, stages 64, 128 and 256 wide, stem 32: 1,210,410 parameters at 10 classes."""
+    """CIFAR ResNet of 8 layers, four times as wide: 1,210,410 parameters at 10 classes."""
     return _cifar_resnet(8, _X4, num_classes, in_channels)
 
 
 def resnet32x4(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
-    """CIFAR ResNet of 32 layers, stages 64, 128 and 256 wide, stem 32: 7,410,730 parameters at 10 classes."""
+    """CIFAR ResNet of 32 layers, four times as wide: 7,410,730 parameters at 10 classes."""
     return _cifar_resnet(32, _X4, num_classes, in_channels)
 
 
 def resnet18(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
-    """ResNet-18 (He et al. 2016) with a 3x3 stride-1 stem and no max-pool: 11,173,962 parameters at 10 classes."""
+    """ResNet-18 with a 3x3 stem and no max-pool: 11,173,962 parameters at 10 classes."""
     return ResNet((2, 2, 2, 2), (64, 64, 128, 256, 512), num_classes, in_channels)
 
 
-def _cifar_resnet(depth: int, widths: Sequence[int], num_classes: int, in_channels: int) -> "ResNet":
-    # Three stages of two-convolution blocks, one stem convolution and the linear layer: depth = 6 n + 2.
+def _cifar_resnet(
+    depth: int, widths: Sequence[int], num_classes: int, in_channels: int
+) -> "ResNet":
+    # Three stages of two-convolution blocks, a stem convolution, a linear layer: depth = 6 n + 2.
     return ResNet(((depth - 2) // 6,) * 3, widths, num_classes, in_channels)
 
 
 class ResNet(Classifier):
-    """A 3x3 stem and stages of two-convolution residual blocks; each stage after the first halves the image.
+    """A 3x3 stem and stages of two-convolution residual blocks.
 
-    The stage maps are the stem and the stages after their last ReLU.
+    Each stage after the first halves height and width. The stage maps are those of the stem and the
+    stages, after their last ReLU.
 
     Args:
         blocks: number of blocks of each stage.
@@ -83,7 +87,9 @@ class ResNet(Classifier):
         in_channels: channels of the images.
     """
 
-    def __init__(self, blocks: Sequence[int], widths: Sequence[int], num_classes: int, in_channels: int = 3) -> None:
+    def __init__(
+        self, blocks: Sequence[int], widths: Sequence[int], num_classes: int, in_channels: int = 3
+    ) -> None:
         super().__init__()
         self.feature_channels = tuple(widths)
         self.embedding_dim = widths[-1]
@@ -115,7 +121,10 @@ class ResNet(Classifier):
 
 
 class ResidualBlock(nn.Module):
-    """``relu(shortcut(x) + bn(conv(relu(bn(conv(x))))))``; the shortcut is the identity wherever shapes allow."""
+    """``relu(shortcut(x) + bn(conv(relu(bn(conv(x))))))``.
+
+    The shortcut is the identity if shapes allow, else a 1x1 convolution with batch norm.
+    """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -125,7 +134,9 @@ class ResidualBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != channels:
-            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``[B, in_channels, H, W]`` to ``[B, channels, H / stride, W / stride]``."""

@@ -1,7 +1,8 @@
-"""Students around the founding student's 106,826 parameters: other layouts of equal size, and one slightly larger.
+"""Students of about the legacy student's 106,826 parameters, and one slightly larger.
 
-All pool before the ReLU but after the batch norm, which then still folds into its convolution; keep no bias before a batch
-norm; and end in one linear layer, where the founding student spends 8,906 of its parameters on a two-layer head.
+All pool after the batch norm, so that it still folds into its convolution, and before the ReLU;
+have no bias before a batch norm; and end in one linear layer, where the legacy student spends 8,906
+of its parameters on a two-layer head.
 """
 
 from itertools import pairwise
@@ -16,9 +17,14 @@ FourWidths = tuple[int, int, int, int]
 
 
 def tiny_wide(
-    num_classes: int = 10, in_channels: int = 3, widths: FourWidths = (32, 32, 64, 128), dropout: float = 0.0
+    num_classes: int = 10,
+    in_channels: int = 3,
+    widths: FourWidths = (32, 32, 64, 128),
+    dropout: float = 0.0,
 ) -> "TinyPlain":
-    """The founding student's layout with a linear head and a wider first stage: 104,042 parameters at 10 classes.
+    """The legacy student with a wider first stage: 104,042 parameters at 10 classes.
+
+    The head is one linear layer.
 
     Args:
         num_classes: number of logits.
@@ -30,7 +36,10 @@ def tiny_wide(
 
 
 def tiny_large(
-    num_classes: int = 10, in_channels: int = 3, widths: FourWidths = (32, 48, 80, 152), dropout: float = 0.0
+    num_classes: int = 10,
+    in_channels: int = 3,
+    widths: FourWidths = (32, 48, 80, 152),
+    dropout: float = 0.0,
 ) -> "TinyPlain":
     """:func:`tiny_wide`, half as large again: 160,842 parameters at 10 classes.
 
@@ -44,9 +53,14 @@ def tiny_large(
 
 
 def tiny_res(
-    num_classes: int = 10, in_channels: int = 3, widths: FourWidths = (16, 32, 48, 56), dropout: float = 0.0
+    num_classes: int = 10,
+    in_channels: int = 3,
+    widths: FourWidths = (16, 32, 48, 56),
+    dropout: float = 0.0,
 ) -> "TinyResidual":
-    """Seven convolutions, every second one with a shortcut (He et al. 2016): 102,378 parameters at 10 classes.
+    """Seven convolutions with shortcuts (He et al. 2016): 102,378 parameters at 10 classes.
+
+    Every second convolution has one.
 
     Args:
         num_classes: number of logits.
@@ -58,7 +72,10 @@ def tiny_res(
 
 
 def tiny_dw(
-    num_classes: int = 10, in_channels: int = 3, widths: FourWidths = (32, 64, 128, 192), dropout: float = 0.0
+    num_classes: int = 10,
+    in_channels: int = 3,
+    widths: FourWidths = (32, 64, 128, 192),
+    dropout: float = 0.0,
 ) -> "TinySeparable":
     """Depthwise-separable convolutions (Howard et al. 2017): 103,242 parameters at 10 classes.
 
@@ -99,7 +116,9 @@ class _Tiny(Classifier):
 class TinyPlain(_Tiny):
     """Four 3x3 convolutions, a max-pool after each of the first three."""
 
-    def __init__(self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float) -> None:
+    def __init__(
+        self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float
+    ) -> None:
         super().__init__(num_classes, widths, dropout)
         for index, (before, after) in enumerate(pairwise((in_channels, *widths))):
             self.stages.append(ConvPool(before, after, pool=index < 3))
@@ -107,29 +126,45 @@ class TinyPlain(_Tiny):
 
 
 class TinyResidual(_Tiny):
-    """A pooled 3x3 stem, then three stages of one plain and one residual 3x3 convolution; the first two pool."""
+    """A pooled 3x3 stem, then three stages of one plain and one residual 3x3 convolution.
 
-    def __init__(self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float) -> None:
+    The first two stages pool.
+    """
+
+    def __init__(
+        self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float
+    ) -> None:
         super().__init__(num_classes, widths, dropout)
         self.stages.append(ConvPool(in_channels, widths[0], pool=True))
         for index, (before, after) in enumerate(pairwise(widths)):
-            self.stages.append(nn.Sequential(ConvPool(before, after, pool=index < 2), Residual(after)))
+            self.stages.append(
+                nn.Sequential(ConvPool(before, after, pool=index < 2), Residual(after))
+            )
         _he(self)
 
 
 class TinySeparable(_Tiny):
-    """A pooled 3x3 stem, then three stages of two depthwise-separable convolutions; the first two pool."""
+    """A pooled 3x3 stem, then three stages of two depthwise-separable convolutions.
 
-    def __init__(self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float) -> None:
+    The first two stages pool.
+    """
+
+    def __init__(
+        self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float
+    ) -> None:
         super().__init__(num_classes, widths, dropout)
         self.stages.append(ConvPool(in_channels, widths[0], pool=True))
         for index, (before, after) in enumerate(pairwise(widths)):
-            self.stages.append(nn.Sequential(Separable(before, after, pool=index < 2), Separable(after, after, pool=False)))
+            self.stages.append(
+                nn.Sequential(
+                    Separable(before, after, pool=index < 2), Separable(after, after, pool=False)
+                )
+            )
         _he(self)
 
 
 class ConvPool(nn.Module):
-    """3x3 convolution, BN, max-pool 2 where asked for, ReLU."""
+    """3x3 convolution, BN, max-pool 2 if ``pool``, ReLU."""
 
     def __init__(self, in_channels: int, channels: int, pool: bool) -> None:
         super().__init__()
@@ -156,14 +191,16 @@ class Residual(nn.Module):
 
 
 class Separable(nn.Module):
-    """Depthwise 3x3 convolution, BN, ReLU, then a 1x1 convolution, BN, max-pool 2 where asked for, ReLU.
+    """Depthwise 3x3 convolution, BN, ReLU, then 1x1 convolution, BN, max-pool 2 if ``pool``, ReLU.
 
-    A shortcut goes around it wherever shapes allow.
+    A shortcut goes around it if shapes allow.
     """
 
     def __init__(self, in_channels: int, channels: int, pool: bool) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, 1, 1, groups=in_channels, bias=False)
+        self.depthwise = nn.Conv2d(
+            in_channels, in_channels, 3, 1, 1, groups=in_channels, bias=False
+        )
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.pointwise = nn.Conv2d(in_channels, channels, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
@@ -177,7 +214,7 @@ class Separable(nn.Module):
 
 
 def _he(model: nn.Module) -> None:
-    """He initialisation of the convolutions, for ReLU. A depthwise one has a fan-out of 9 in truth, not 9 x channels."""
+    """He initialisation of the convolutions, for ReLU; a depthwise one has a fan-out of 9."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.weight.shape[0] * module.weight[0, 0].numel() / module.groups

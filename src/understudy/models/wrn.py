@@ -1,4 +1,7 @@
-"""Wide ResNets (Zagoruyko & Komodakis 2016): pre-activation blocks, named ``wrn_DEPTH_WIDTH``, no dropout."""
+"""Wide ResNets (Zagoruyko & Komodakis 2016): pre-activation blocks, no dropout.
+
+They are named ``wrn_DEPTH_WIDTH``.
+"""
 
 from torch import Tensor, nn
 
@@ -23,7 +26,7 @@ def wrn_16_4(num_classes: int = 10, in_channels: int = 3) -> "WideResNet":
 
 
 def wrn_28_10(num_classes: int = 10, in_channels: int = 3) -> "WideResNet":
-    """Wide ResNet of 28 layers and width 10: 36,479,194 parameters at 10 classes. For an accelerator."""
+    """Wide ResNet of 28 layers and width 10, for a GPU: 36,479,194 parameters at 10 classes."""
     return WideResNet(28, 10, num_classes, in_channels)
 
 
@@ -40,11 +43,11 @@ def wrn_40_2(num_classes: int = 10, in_channels: int = 3) -> "WideResNet":
 class WideResNet(Classifier):
     """A 3x3 stem and three stages of pre-activation blocks, 16, 32 and 64 times ``width`` wide.
 
-    A pre-activation stage ends in a sum, and the batch norm and ReLU that belong to it open the next stage; the stage maps
-    are taken after those, so that they are activations like everywhere else.
+    A pre-activation stage ends in a sum; the batch norm and ReLU that belong to it open the next
+    stage. The stage maps are taken after those, so they are activations as in all other networks.
 
     Args:
-        depth: layers; ``depth - 4`` is a multiple of 6.
+        depth: number of layers; ``depth - 4`` must be a multiple of 6.
         width: factor of the stages' channels.
         num_classes: number of logits.
         in_channels: channels of the images.
@@ -59,8 +62,12 @@ class WideResNet(Classifier):
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
         self.stages = nn.ModuleList()
         for index in range(3):
-            first = PreActivationBlock(widths[index], widths[index + 1], stride=1 if index == 0 else 2)
-            rest = [PreActivationBlock(widths[index + 1], widths[index + 1]) for _ in range(blocks - 1)]
+            first = PreActivationBlock(
+                widths[index], widths[index + 1], stride=1 if index == 0 else 2
+            )
+            rest = [
+                PreActivationBlock(widths[index + 1], widths[index + 1]) for _ in range(blocks - 1)
+            ]
             self.stages.append(nn.ModuleList([first, *rest]))
         self.bn = nn.BatchNorm2d(widths[-1])
         self.fc = nn.Linear(widths[-1], num_classes)
@@ -90,7 +97,10 @@ class WideResNet(Classifier):
 
 
 class PreActivationBlock(nn.Module):
-    """``shortcut + conv(relu(bn(conv(relu(bn1(x))))))``; a projecting shortcut starts from ``relu(bn1(x))`` too."""
+    """``shortcut + conv(relu(bn(conv(relu(bn1(x))))))``.
+
+    A shortcut that changes the shape is a 1x1 convolution of ``relu(bn1(x))``.
+    """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -102,7 +112,12 @@ class PreActivationBlock(nn.Module):
         self.shortcut = None if same else nn.Conv2d(in_channels, channels, 1, stride, bias=False)
 
     def forward(self, inputs: Tensor, activated: Tensor) -> Tensor:
-        """``[B, in_channels, H, W]``, as it is and as ``relu(bn1(inputs))``, to ``[B, channels, H / stride, W / stride]``."""
+        """``[B, in_channels, H, W]`` to ``[B, channels, H / stride, W / stride]``.
+
+        Args:
+            inputs: the block's input.
+            activated: ``relu(bn1(inputs))``.
+        """
         hidden = norm_relu(self.bn2, self.conv1(activated))
         shortcut = inputs if self.shortcut is None else self.shortcut(activated)
         result: Tensor = shortcut + self.conv2(hidden)

@@ -1,8 +1,9 @@
-"""What every figure of every report shares: its ink, its style, and how it becomes a PNG, an SVG and a part of a page.
+"""What all figures share: style, and how a figure becomes a PNG, an SVG and a part of a page.
 
-Figures are drawn with matplotlib's object interface (no pyplot, no global figure list, no display). Text and lines are drawn in
-one ink colour, which becomes ``currentColor`` in the SVG: on the page the figure takes the colour of the text around it, light
-or dark; a stand-alone SVG file carries its own two colour schemes; PNGs are black on white. The same numbers give the same bytes.
+Figures are drawn with matplotlib's object interface (no pyplot, no display). Text and lines have
+one ink colour, which becomes ``currentColor`` in the SVG: on the page the figure takes the colour
+of the text around it, light or dark. A stand-alone SVG file carries its own two colour schemes;
+PNGs are black on white. The same numbers give the same bytes.
 """
 
 import contextlib
@@ -19,13 +20,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from understudy.files import write_bytes
-from understudy.report.table import significant
+from understudy.report.format import significant
 
 INK = "#1f2328"
 """Replaced by ``currentColor`` in SVG, so no arm may have this colour."""
 PAPER = "#fdfdfe"
-"""What lies behind a figure; replaced by the page's own colour in SVG. For halos that keep text apart from lines."""
-WIDTH = 4.2  # inches; a phone shows the figure at about its natural size, so the text stays readable
+"""Background of a figure; replaced by the page's own colour in SVG."""
+WIDTH = 4.2
+"""Inches: a phone shows the figure at about its natural size, so the text stays readable."""
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
@@ -74,7 +76,15 @@ _DARK_AND_LIGHT = (
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished figure: file stem, title, one line on how to read it, the SVG to put inside a page, and its width in inches."""
+    """A finished figure.
+
+    Attributes:
+        name: file stem.
+        title: shown above it.
+        caption: one line on how to read it.
+        svg: the ``<svg>`` element for a page.
+        width: in inches.
+    """
 
     name: str
     title: str
@@ -84,13 +94,13 @@ class Drawing:
 
     @property
     def wide(self) -> bool:
-        """Whether it needs more room than a phone has; the page then lets it scroll instead of making its text tiny."""
+        """Whether it is wider than a phone; then the page lets it scroll."""
         return self.width > WIDTH
 
 
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
-    """The style of our figures, for as long as they are drawn and saved."""
+    """The style of the figures, while they are drawn and saved."""
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # The tables hold every name in full, in any script.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
@@ -98,7 +108,7 @@ def styled() -> Iterator[None]:
 
 
 def bars_figure(num_rows: int, row_height: float = 0.34) -> tuple[Figure, Axes]:
-    """A figure for so many horizontal rows, each ``row_height`` inches."""
+    """A figure with ``num_rows`` horizontal rows of ``row_height`` inches."""
     figure = Figure(figsize=(WIDTH, 0.75 + row_height * num_rows), layout="constrained")
     axes = figure.subplots()
     axes.grid(axis="x")
@@ -106,7 +116,7 @@ def bars_figure(num_rows: int, row_height: float = 0.34) -> tuple[Figure, Axes]:
 
 
 def name_rows(figure: Figure, axes: Axes, names: Sequence[str]) -> Figure:
-    """Row k is called ``names[k]``; the first row is on top."""
+    """Label row k with ``names[k]``; the first row is on top."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -115,25 +125,42 @@ def name_rows(figure: Figure, axes: Axes, names: Sequence[str]) -> Figure:
 
 
 def legend_below(figure: Figure, axes: Axes) -> None:
-    """One legend for the whole figure, below it: what ``axes`` shows, at most four entries a row."""
+    """One legend below the whole figure with the entries of ``axes``, at most four a row."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels) if len(labels) <= 4 else 3, columnspacing=1.2)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=len(labels) if len(labels) <= 4 else 3,
+        columnspacing=1.2,
+    )
 
 
 def plain_log_ticks(axes: Axes, which: str = "x") -> None:
-    """Few ticks, written out: nobody reads ten to the power of minus one as a size. ``which`` axis: ``x`` or ``y``."""
+    """Few ticks on a logarithmic axis, written as plain numbers.
+
+    Args:
+        axes: with the logarithmic axis.
+        which: ``x`` or ``y``.
+    """
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = sorted(axis.get_view_interval())
     ratio = high / low
-    steps = (1.0,) if ratio > 300 else (1.0, 2.0, 5.0) if ratio > 20 else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-    ticks = [step * 10.0**e for e in range(-9, 10) for step in steps if low <= step * 10.0**e <= high]
-    axis.set_ticks(ticks or [low, high], [f"{tick:g}" for tick in ticks] or [significant(low), significant(high)])
+    steps: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    if ratio > 20:
+        steps = (1.0, 2.0, 5.0) if ratio <= 300 else (1.0,)
+    candidates = [step * 10.0**exponent for exponent in range(-9, 10) for step in steps]
+    ticks = [tick for tick in candidates if low <= tick <= high]
+    axis.set_ticks(
+        ticks or [low, high],
+        [f"{tick:g}" for tick in ticks] or [significant(low), significant(high)],
+    )
     axis.set_ticks([], minor=True)
     (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
 
 
 def short(text: str, length: int) -> str:
-    """At most ``length`` characters, the middle left out where there are more."""
+    """At most ``length`` characters; of a longer text the middle is left out."""
     text = " ".join(text.split())
     if len(text) <= length:
         return text
@@ -142,10 +169,13 @@ def short(text: str, length: int) -> str:
 
 
 def save(figure: Figure, name: str, title: str, caption: str, folder: Path) -> Drawing:
-    """Write ``folder/<name>.png`` and ``.svg`` and give what a page needs of them."""
+    """Write ``folder/<name>.png`` and ``.svg``; returns what a page needs."""
     png, svg = io.BytesIO(), io.BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    figure.set_layout_engine("none")  # keep the places found for the SVG: the same picture, and laying out is the slow part
+    figure.savefig(
+        svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
+    # Keep the layout found for the SVG: the same picture, and computing a layout is slow.
+    figure.set_layout_engine("none")
     figure.savefig(png, format="png", dpi=200, facecolor="white", metadata={"Software": None})
     inline = _inline_svg(svg.getvalue().decode(), name)
     write_bytes(folder / f"{name}.png", png.getvalue())
@@ -155,12 +185,16 @@ def save(figure: Figure, name: str, title: str, caption: str, folder: Path) -> D
 
 
 def _inline_svg(svg: str, name: str) -> str:
-    """The ``<svg>`` element alone, in the colour of the surrounding text, its ids unique on a page with other figures.
+    """The ``<svg>`` element in the colour of the surrounding text, with ids unique on a page.
 
-    Comments go: matplotlib repeats every label in one, and labels come from data.
+    Comments are removed: matplotlib repeats every label in one, and labels come from data.
     """
     svg = re.sub(r"<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = svg.replace(INK, "currentColor").replace(PAPER, "var(--card)")
-    svg = re.sub(r'\bid="', f'id="{name}-', svg).replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
+    svg = (
+        re.sub(r'\bid="', f'id="{name}-', svg)
+        .replace("url(#", f"url(#{name}-")
+        .replace('href="#', f'href="#{name}-')
+    )
     return re.sub(r"\n\s*", "\n", svg).strip() + "\n"

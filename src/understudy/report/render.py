@@ -1,28 +1,48 @@
-"""From a template and its values to a page: everything escaped but the figures, which are our own markup."""
+"""From a template and its values to a page: everything is escaped but the figures."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from understudy.report.drawing import Drawing
+
+_PIXELS_PER_INCH = 96  # of CSS
 
 
-def render(template: str, drawings: Sequence[Any], *, package: str = "understudy.report", **values: Any) -> str:
+def render(
+    template: str,
+    drawings: Sequence["Drawing"],
+    *,
+    package: str = "understudy.report",
+    **values: Any,
+) -> str:
     """The page that ``template`` makes of ``values``.
 
     Args:
         template: file name.
-        drawings: :class:`understudy.report.drawing.Drawing` objects. Names in them are drawn as glyph paths, never written as
-            text, so their SVG goes into the page as it is.
-        package: in whose folder the template is; it may build on those of this folder.
+        drawings: finished figures. Names in them are drawn as glyph paths, never written as text,
+            so their SVG goes into the page unescaped.
+        package: whose ``templates`` folder holds the template, which may extend those of
+            ``understudy.report``.
         values: what the template names; a missing one is an error.
     """
     import jinja2
     from markupsafe import Markup
 
     shown = [
-        {"title": d.title, "caption": d.caption, "svg": Markup(d.svg), "wide": d.wide, "pixels": round(96 * d.width)}  # noqa: S704
-        for d in drawings
+        {
+            "title": drawing.title,
+            "caption": drawing.caption,
+            "svg": Markup(drawing.svg),  # noqa: S704
+            "wide": drawing.wide,
+            "pixels": round(_PIXELS_PER_INCH * drawing.width),
+        }
+        for drawing in drawings
     ]
+    packages = dict.fromkeys((package, "understudy.report"))
+    loaders = [jinja2.PackageLoader(name, "templates") for name in packages]
     environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name, ".") for name in dict.fromkeys((package, "understudy.report"))]),
+        loader=jinja2.ChoiceLoader(loaders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -3,30 +3,61 @@
 from dataclasses import replace
 
 import pytest
-from tests.diagnose.example_evidence import CURVE, arms, config, fitted, healthy, recorded, told, without_weights
-from tests.diagnose.findings.planted import Planted, Question, check_named
+from tests.diagnose.example_evidence import (
+    CURVE,
+    arms,
+    config,
+    fits_of,
+    healthy,
+    recorded,
+    targets_of,
+    without_weights,
+)
+from tests.diagnose.findings.planted import Planted, assert_found
 
 from understudy.diagnose.evidence import Evidence
-from understudy.diagnose.findings.finding import Severity
-from understudy.diagnose.findings.teacher import teacher_confidence, teacher_lead, teacher_quality
+from understudy.diagnose.findings.finding import Check, Severity
+from understudy.diagnose.findings.teacher import (
+    check_teacher_confidence,
+    check_teacher_lead,
+    check_teacher_quality,
+)
 
 PLANTED: list[Planted] = [
-    (teacher_lead, "cause", healthy(recorded_=recorded(arms=arms(teacher={"val_accuracy": 0.74})))),
-    (teacher_lead, "contributing", healthy(recorded_=recorded(arms=arms(teacher={"val_accuracy": 0.758})))),
-    (teacher_quality, "cause", told(accuracy=0.85)),
-    (teacher_confidence, "contributing", fitted(teacher={"train_accuracy": 1.0, "val_accuracy": 0.88, "val_confidence": 0.9})),
-    (teacher_confidence, "contributing", fitted(teacher={"val_confidence": 0.75})),
-    (teacher_confidence, "cause", fitted(teacher={"val_confidence": 0.55})),
+    (
+        check_teacher_lead,
+        "none",
+        "cause",
+        healthy(recorded_=recorded(arms=arms(teacher={"val_accuracy": 0.74}))),
+    ),
+    (
+        check_teacher_lead,
+        "small",
+        "contributing",
+        healthy(recorded_=recorded(arms=arms(teacher={"val_accuracy": 0.758}))),
+    ),
+    (check_teacher_quality, "wrong", "cause", targets_of(accuracy=0.85)),
+    (
+        check_teacher_confidence,
+        "memorised",
+        "contributing",
+        fits_of(teacher={"train_accuracy": 1.0, "val_accuracy": 0.88, "val_confidence": 0.9}),
+    ),
+    (check_teacher_confidence, "unsure", "contributing", fits_of(teacher={"val_confidence": 0.75})),
+    (check_teacher_confidence, "unsure", "cause", fits_of(teacher={"val_confidence": 0.55})),
 ]
 
 
-@pytest.mark.parametrize(("question", "severity", "evidence"), PLANTED)
-def test_planted_evidence_is_named(question: Question, severity: Severity, evidence: Evidence):
-    check_named(question, severity, evidence)
+@pytest.mark.parametrize(("check", "outcome", "severity", "evidence"), PLANTED)
+def test_planted_problem_is_found(
+    check: Check, outcome: str, severity: Severity, evidence: Evidence
+):
+    assert_found(check, outcome, severity, evidence)
 
 
-def test_batches_of_mixed_images_do_not_say_how_often_the_teacher_is_wrong():
+def test_accuracy_on_mixed_batches_is_not_a_share_of_wrong_targets():
     half_right = recorded(curves={"teacher": replace(CURVE, train_accuracy=(0.4, 0.5))})
-    found = teacher_quality(without_weights(recorded_=half_right))
+    found = check_teacher_quality(without_weights(recorded_=half_right))
     assert found is not None and found.severity == "cause"
-    assert teacher_quality(without_weights(config(data={"augment": {"mix": "cutmix"}}), half_right)) is None
+    mixed = config(data={"augment": {"mix": "cutmix"}})
+    assert check_teacher_quality(without_weights(mixed, half_right)) is None

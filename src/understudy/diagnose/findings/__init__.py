@@ -1,60 +1,80 @@
-"""From evidence to findings: which questions are asked, and in which order.
+"""From evidence to findings: the table of rules, most decisive first.
 
-Each is a pure function in a file of its subject, with its thresholds and their reasons above it; docs/diagnosis.md explains
-every one.
+Each rule is data (key, question, thresholds, outcomes) with a pure check in the file of its
+subject. docs/diagnosis.md is written from the rules by docs/write_diagnosis.py.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from understudy.diagnose.evidence import Evidence
-from understudy.diagnose.findings.chance import noise
-from understudy.diagnose.findings.finding import ORDER, Finding
-from understudy.diagnose.findings.fitting import dropout, fit
-from understudy.diagnose.findings.following import agreement, capacity, pace
-from understudy.diagnose.findings.images import augmentation, normalisation
-from understudy.diagnose.findings.schedule import length
-from understudy.diagnose.findings.soft_term import gradient, label_smoothing, options, targets
-from understudy.diagnose.findings.teacher import teacher_confidence, teacher_lead, teacher_quality
-
-QUESTIONS: tuple[Callable[[Evidence], Finding | None], ...] = (
-    gradient,
-    teacher_lead,
-    normalisation,
-    targets,
-    dropout,
-    fit,
-    pace,
-    length,
-    agreement,
-    teacher_quality,
-    capacity,
-    teacher_confidence,
-    label_smoothing,
-    augmentation,
-    options,
-    noise,
+from understudy.diagnose.findings.fidelity import (
+    AGREEMENT,
+    CAPACITY,
+    SLOW_FIT,
+    check_agreement,
+    check_capacity,
+    check_slow_fit,
 )
-"""Most decisive first: the order of findings of one severity."""
-NEED_WEIGHTS = {
-    "gradient": "share of the gradient from each term",
-    "targets": "entropy and dark knowledge of the softened targets",
-    "teacher_confidence": "the teacher's confidence on training images",
-    "dropout": "what dropout costs on the same images",
-    "fit": "training accuracy on images as they are",
-    "pace": "whether the distilled student lags on images as they are",
-    "teacher_quality": "how many training targets are wrong",
-    "capacity": "how far the student follows on the same images",
-    "normalisation": "how the images look after normalisation",
-    "augmentation": "whether the teacher can read the views",
-}
-"""Findings that are missing or rest on less without weights, and what is not known then."""
+from understudy.diagnose.findings.finding import ORDER, Check, Finding, Rule
+from understudy.diagnose.findings.fitting import DROPOUT, FIT, check_dropout, check_fit
+from understudy.diagnose.findings.images import (
+    AUGMENTATION,
+    NORMALISATION,
+    check_augmentation,
+    check_normalisation,
+)
+from understudy.diagnose.findings.noise import NOISE, check_noise
+from understudy.diagnose.findings.schedule import LENGTH, check_length
+from understudy.diagnose.findings.soft_loss import (
+    GRADIENT,
+    LABEL_SMOOTHING,
+    OPTIONS,
+    TARGETS,
+    check_gradient,
+    check_label_smoothing,
+    check_options,
+    check_targets,
+)
+from understudy.diagnose.findings.teacher import (
+    TEACHER_CONFIDENCE,
+    TEACHER_LEAD,
+    TEACHER_QUALITY,
+    check_teacher_confidence,
+    check_teacher_lead,
+    check_teacher_quality,
+)
+
+RULES: tuple[tuple[Rule, Check], ...] = (
+    (GRADIENT, check_gradient),
+    (TEACHER_LEAD, check_teacher_lead),
+    (NORMALISATION, check_normalisation),
+    (TARGETS, check_targets),
+    (DROPOUT, check_dropout),
+    (FIT, check_fit),
+    (SLOW_FIT, check_slow_fit),
+    (LENGTH, check_length),
+    (AGREEMENT, check_agreement),
+    (TEACHER_QUALITY, check_teacher_quality),
+    (CAPACITY, check_capacity),
+    (TEACHER_CONFIDENCE, check_teacher_confidence),
+    (LABEL_SMOOTHING, check_label_smoothing),
+    (AUGMENTATION, check_augmentation),
+    (OPTIONS, check_options),
+    (NOISE, check_noise),
+)
+"""Every rule with its check. Findings of one severity keep this order."""
+NEED_WEIGHTS = {rule.key: rule.without_weights for rule, _ in RULES if rule.without_weights}
+"""Findings that are missing or less certain without weights, and what is unknown then."""
 
 
-def diagnose(evidence: Evidence) -> list[Finding]:
-    """All findings, causes first. Where distillation is shown to have helped there is nothing to explain, so no cause."""
-    found = [finding for question in QUESTIONS if (finding := question(evidence)) is not None]
-    low = evidence.recorded.gain["low"]
-    if low is not None and float(low) > 0:  # type: ignore[arg-type]
-        found = [replace(f, severity="contributing") if f.severity == "cause" else f for f in found]
+def apply_rules(evidence: Evidence) -> list[Finding]:
+    """All findings, causes first. If distillation helped there is nothing to explain: no cause."""
+    results = [check(evidence) for _, check in RULES]
+    found = [finding for finding in results if finding is not None]
+    if evidence.helped:
+        found = [_at_most_contributing(finding) for finding in found]
     return sorted(found, key=lambda finding: ORDER.index(finding.severity))
+
+
+def _at_most_contributing(finding: Finding) -> Finding:
+    return replace(finding, severity="contributing") if finding.severity == "cause" else finding

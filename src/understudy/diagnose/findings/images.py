@@ -1,72 +1,149 @@
-"""The images: do the networks see them normalised, and in views that the teacher can read?"""
+"""The images: normalised as the networks expect, augmented so that the teacher is still right?"""
 
+from understudy.config.schema import AugmentConfig
 from understudy.diagnose.evidence import Evidence
-from understudy.diagnose.findings.finding import Finding
-from understudy.diagnose.findings.wording import percent
+from understudy.diagnose.findings.finding import Finding, Outcome, Rule
+from understudy.diagnose.findings.format import percent
 
 FAR_MEAN, FAR_STD = 0.75, 2.5
-"""Mean and spread (or its inverse) of normalised pixels beyond which data.mean and data.std are not those of the images:
-those of natural images differ by less than 0.2 and 1.3 between data sets."""
+"""Mean and spread (or its inverse) of normalised pixels beyond which data.mean and data.std are not
+those of the images: natural data sets differ by less than 0.2 and 1.3."""
 BETTER_VIEW = 0.02
-"""Accuracy by which another normalisation must beat the configured one of a given teacher: twice its error on 1,000 images."""
+"""Accuracy by which another normalisation must beat the configured one of a given teacher: twice
+the standard error on 1,000 images."""
+
+NORMALISATION = Rule(
+    key="normalisation",
+    question="Are the images normalised as the networks expect?",
+    looks_at="pixels after `data.mean` and `data.std`; for a given teacher, its accuracy with "
+    "other common normalisations",
+    contributing="mean beyond ±0.75 or spread beyond a factor of 2.5",
+    cause="another normalisation is 2 points better",
+    threshold="natural data sets differ by less than 0.2 and 1.3; 2 points are two standard errors "
+    "on 1,000 images",
+    without_weights="how the images look after normalisation",
+    outcomes={
+        "wrong": Outcome(
+            title="The teacher gets wrongly normalised images",
+            severity="cause",
+            why="it was trained with another normalisation, and is less accurate with this one",
+        ),
+        "off": Outcome(
+            title="The images are not normalised",
+            severity="contributing",
+            why="data.mean and data.std are not those of these images; small networks then learn "
+            "more slowly",
+        ),
+        "fine": Outcome(
+            title="Normalisation",
+            severity="fine",
+            why="the inputs are centred and scaled",
+        ),
+    },
+)
 
 
-def normalisation(evidence: Evidence) -> Finding | None:
-    """Do the networks see the images as they should?"""
+def check_normalisation(evidence: Evidence) -> Finding | None:
+    """Apply :data:`NORMALISATION`."""
     if evidence.measured is None:
         return None
     measured, data = evidence.measured, evidence.config.data
     mean = max(measured.input_mean, key=abs)
     std = max(measured.input_std, key=lambda s: max(s, 1 / max(s, 1e-9)))
     seen = (
-        f"normalised training pixels have, in the channels farthest from 0 and 1, a mean of {mean:+.2f} and a standard deviation "
-        f"of {std:.2f}"
+        "normalised training pixels have, in the channels farthest from 0 and 1, a mean of "
+        f"{mean:+.2f} and a standard deviation of {std:.2f}"
     )
-    views = dict(measured.normalisations)
-    own = views.pop("as configured", None)
-    if own is not None and views:
-        best = max(views, key=lambda name: views[name])
-        seen += f"; the given teacher has {percent(own)} as configured, {percent(views[best])} with {best}'s mean and std"
-        if views[best] - own > BETTER_VIEW:
-            return Finding(
-                "normalisation", "The teacher sees wrongly normalised images", "cause", seen,
-                "it was trained on images of another normalisation, and is a worse teacher on these",
-                (f"teacher.mean and teacher.std of {best}",),
-            )  # fmt: skip
+    others = dict(measured.normalisations)
+    configured = others.pop("as configured", None)
+    if configured is not None and others:
+        best = max(others, key=lambda name: others[name])
+        seen += (
+            f"; the given teacher has {percent(configured)} as configured, "
+            f"{percent(others[best])} with the mean and std of {best}"
+        )
+        if others[best] - configured > BETTER_VIEW:
+            return NORMALISATION.finding("wrong", seen, f"teacher.mean and teacher.std of {best}")
     if abs(mean) > FAR_MEAN or not 1 / FAR_STD < std < FAR_STD:
-        return Finding(
-            "normalisation", "The images are not normalised", "contributing", seen,
-            f"data.mean {list(data.mean)} and data.std {list(data.std)} are not those of these images; small networks "
-            "learn slower so",
-            ("data.mean and data.std of the training images",),
-        )  # fmt: skip
-    return Finding("normalisation", "Normalisation", "fine", seen, "the inputs are centred and scaled")
+        seen += f"; data.mean is {list(data.mean)}, data.std {list(data.std)}"
+        return NORMALISATION.finding("off", seen, "data.mean and data.std of the training images")
+    return NORMALISATION.finding("fine", seen)
 
 
 LOST_TO_VIEWS = 0.1
-"""Teacher's accuracy on training images as they are above that on their views: so many targets are spoilt by the views."""
+"""Teacher's accuracy on unaugmented training images minus that on augmented ones: the share of
+targets that augmentation makes wrong."""
+
+AUGMENTATION = Rule(
+    key="augmentation",
+    question="Are there many views of each image, and is the teacher accurate on them?",
+    looks_at="the configuration; the teacher's accuracy on unaugmented and augmented images",
+    contributing="no augmentation; or 10 points lost by augmentation",
+    threshold="without augmentation the targets are the same in every epoch; with too much of it "
+    "the teacher is wrong on the images that the student is trained on",
+    without_weights="how accurate the teacher is on augmented images",
+    outcomes={
+        "none": Outcome(
+            title="No augmentation",
+            severity="contributing",
+            why="an image has the same soft target in every epoch: what the teacher knows about "
+            "other views of it is not used",
+        ),
+        "too_strong": Outcome(
+            title="The teacher is inaccurate on augmented images",
+            severity="contributing",
+            why="the student is trained on views on which the teacher is wrong, although it is "
+            "right on the unaugmented images",
+        ),
+        "unmeasured": Outcome(
+            title="Augmentation",
+            severity="fine",
+            why="there are soft targets for many views of each image",
+        ),
+        "fine": Outcome(
+            title="Augmentation",
+            severity="fine",
+            why="there are soft targets for many views of each image, and the teacher is accurate "
+            "on them",
+        ),
+    },
+)
 
 
-def augmentation(evidence: Evidence) -> Finding | None:
-    """Do the views give the teacher something new to say, that it can still read?"""
-    augment = evidence.config.data.augment
-    names = [f"crop {augment.padding}" if augment.padding else "", "mirror" if augment.flip else ""]
-    names += [augment.mix if augment.mix != "none" else "", f"{augment.randaugment} random" if augment.randaugment else ""]
-    used = ", ".join(name for name in names if name) or "none"
-    if used == "none":
-        return Finding(
-            "augmentation", "No augmentation", "contributing", "views: 1 of each image, the same in every epoch",
-            "the teacher says the same about it in every epoch: its knowledge between the images is never asked for",
-            ("data.augment.padding=4", "data.augment.flip=true where mirrored images are valid"),
-        )  # fmt: skip
-    if evidence.measured is None or evidence.mixed:  # a mixed image has no one right class
-        return Finding("augmentation", "Augmentation", "fine", f"views: {used}", "the teacher is asked about many views")
-    plain, views = evidence.measured.fits["teacher"].train_accuracy, evidence.measured.targets.accuracy
-    seen = f"views: {used}; the teacher has {percent(plain)} on training images as they are and {percent(views)} on their views"
-    if plain - views > LOST_TO_VIEWS:
-        return Finding(
-            "augmentation", "The teacher cannot read the views", "contributing", seen,
-            "the student is shown images on which the teacher is wrong, and would not be on the images as they are",
-            ("data.augment.randaugment=0", "data.augment.padding=2", "train the teacher with these views"),
-        )  # fmt: skip
-    return Finding("augmentation", "Augmentation", "fine", seen, "the teacher is asked about many views, and can read them")
+def check_augmentation(evidence: Evidence) -> Finding | None:
+    """Apply :data:`AUGMENTATION`."""
+    used = _describe(evidence.config.data.augment)
+    if not used:
+        return AUGMENTATION.finding(
+            "none",
+            "views: 1 of each image, the same in every epoch",
+            "data.augment.padding=4",
+            "data.augment.flip=true if mirrored images are valid",
+        )
+    if evidence.measured is None or evidence.mixed:  # a mixed image has no single right class
+        return AUGMENTATION.finding("unmeasured", f"views: {used}")
+    unaugmented = evidence.measured.fits["teacher"].train_accuracy
+    augmented = evidence.measured.targets.accuracy
+    seen = (
+        f"views: {used}; the teacher has {percent(unaugmented)} on unaugmented training images and "
+        f"{percent(augmented)} on augmented ones"
+    )
+    if unaugmented - augmented > LOST_TO_VIEWS:
+        change = (
+            "data.augment.photometric=0",
+            "data.augment.padding=2",
+            "train the teacher with these views",
+        )
+        return AUGMENTATION.finding("too_strong", seen, *change)
+    return AUGMENTATION.finding("fine", seen)
+
+
+def _describe(augment: AugmentConfig) -> str:
+    """The operations in use, ``crop 4, mirror``; empty if there is none."""
+    names = [
+        f"crop {augment.padding}" if augment.padding else "",
+        "mirror" if augment.flip else "",
+        augment.mix if augment.mix != "none" else "",
+        f"{augment.photometric} photometric" if augment.photometric else "",
+    ]
+    return ", ".join(name for name in names if name)

@@ -1,47 +1,81 @@
-"""The training's end: did the learning rate come down, and the accuracy come to rest?"""
+"""The end of training: has the learning rate come down, and the accuracy stopped rising?"""
 
-from understudy.diagnose.evidence import Evidence
-from understudy.diagnose.findings.finding import Finding
-from understudy.diagnose.findings.settings import onecycle
-from understudy.diagnose.findings.wording import percent, plain_points, points
+from understudy.diagnose.evidence import Curve, Evidence
+from understudy.diagnose.findings.finding import Finding, Outcome, Rule
+from understudy.diagnose.findings.format import percent, plain_points, points
+from understudy.diagnose.findings.settings import closing_schedule
 
 HIGH_TAIL = 0.05
-"""Last learning rate over the peak: a cosine ends below 1 %, two drops by ten at 1 %; above 5 % a schedule has not closed."""
+"""Last learning rate over its peak from which a schedule has not ended: a cosine ends below 1 %,
+two drops by ten end at 1 %."""
 RISING = 0.001
-"""Rise of the validation accuracy per epoch that still matters: a point in ten more epochs."""
+"""Rise of the validation accuracy per epoch that still matters: one point in ten more epochs."""
+
+LENGTH = Rule(
+    key="length",
+    question="Has the learning rate come down, and the validation accuracy stopped rising?",
+    looks_at="the last learning rate over its peak; slope of the validation accuracy over the last "
+    "third of the epochs",
+    contributing="learning rate above 5 % of its peak",
+    threshold="a cosine ends below 1 %, two drops by ten end at 1 %; on the founding recipe a "
+    "schedule that ends near zero leaves the gain unchanged",
+    outcomes={
+        "early": Outcome(
+            title="Training stopped early",
+            severity="contributing",
+            why="the last steps are still large, so that the saved weights hold their noise, and "
+            "the accuracy still rises; distillation gains late in training, when soft targets "
+            "still teach and labels no longer do (Beyer et al. 2022)",
+        ),
+        "high": Outcome(
+            title="The learning rate ends high",
+            severity="contributing",
+            why="the last steps are still large, so that the saved weights hold their noise; "
+            "distillation gains late in training, when soft targets still teach and labels no "
+            "longer do (Beyer et al. 2022)",
+        ),
+        "fine": Outcome(
+            title="Learning rate at the end",
+            severity="fine",
+            why="the schedule ends near zero",
+        ),
+    },
+)
 
 
-def length(evidence: Evidence) -> Finding | None:
-    """Did the learning rate come down, and the validation accuracy come to rest?"""
+def check_length(evidence: Evidence) -> Finding | None:
+    """Apply :data:`LENGTH`."""
     curve = evidence.recorded.curves.get("distilled")
     if curve is None:
         return None
     epochs = len(curve.lr)
     seen = (
-        f"after {epochs} epochs the learning rate is {curve.lr[-1]:.2g}, {percent(curve.lr_tail)} of its peak; the distilled "
-        f"student's validation accuracy {rise(curve.slope, curve.slope_error, curve.lr_tail) or 'has too few epochs to tell'}"
+        f"after {epochs} epochs the learning rate is {curve.lr[-1]:.2g}, {percent(curve.lr_tail)} "
+        "of its peak; the distilled student's validation accuracy "
+        f"{describe_slope(curve) or 'has too few epochs for a slope'}"
     )
-    plain = evidence.recorded.curves.get("baseline")
-    if plain is not None and plain.slope is not None:
-        seen += f", the plain one's {rise(plain.slope, plain.slope_error, plain.lr_tail)}"
-    unfinished = any(
-        c is not None and c.slope is not None and c.slope_error is not None and c.slope > max(RISING, 2 * c.slope_error)
-        for c in (curve, plain)
-    )
-    if curve.lr_tail > HIGH_TAIL:
-        return Finding(
-            "length", "Training stopped early" if unfinished else "The learning rate never came down", "contributing", seen,
-            "the last steps are still large, so that the kept weights hold their noise"
-            + (" and the accuracy had not come to rest" if unfinished else "")
-            + "; distillation pays late in training, where soft targets still teach and labels no longer do (Beyer et al. 2022)",
-            (*onecycle(evidence), f"train.epochs={2 * epochs}"),
-        )  # fmt: skip
-    return Finding("length", "Learning-rate tail", "fine", seen, "the schedule has closed")
+    baseline = evidence.recorded.curves.get("baseline")
+    if baseline is not None and baseline.slope is not None:
+        seen += f", the baseline's {describe_slope(baseline)}"
+    if curve.lr_tail <= HIGH_TAIL:
+        return LENGTH.finding("fine", seen)
+    rising = _is_rising(curve) or (baseline is not None and _is_rising(baseline))
+    change = (*closing_schedule(evidence), f"train.epochs={2 * epochs}")
+    return LENGTH.finding("early" if rising else "high", seen, *change)
 
 
-def rise(slope: float | None, error: float | None, tail: float) -> str:
-    """How a slope of the validation accuracy with its error reads, under a learning rate that ended at ``tail`` of its peak."""
-    if slope is None or error is None:
+def describe_slope(curve: Curve) -> str:
+    """The slope of the validation accuracy as text, ``still rose by ...``; empty without one.
+
+    A rise while the learning rate falls to zero is an effect of the schedule: ``changed by ...``.
+    """
+    if curve.slope is None or curve.slope_error is None:
         return ""
-    how = "still rose" if slope > max(RISING, 2 * error) and tail > HIGH_TAIL else "changed"
-    return f"{how} by {points(slope)} ± {plain_points(error)} points per epoch"
+    verb = "still rose" if _is_rising(curve) and curve.lr_tail > HIGH_TAIL else "changed"
+    return f"{verb} by {points(curve.slope)} ± {plain_points(curve.slope_error)} points per epoch"
+
+
+def _is_rising(curve: Curve) -> bool:
+    if curve.slope is None or curve.slope_error is None:
+        return False
+    return curve.slope > max(RISING, 2 * curve.slope_error)

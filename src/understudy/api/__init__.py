@@ -1,0 +1,19 @@
+"""What Python users call: train and distill networks, evaluate, use, save and load the result."""
+
+from understudy.api.inference import create_model, evaluate, predict
+from understudy.api.inputs import RunOptions
+from understudy.api.student import Student, TeacherCheck
+from understudy.api.teacher import Teacher
+from understudy.api.training import distill, train
+
+__all__ = [
+    "RunOptions",
+    "Student",
+    "Teacher",
+    "TeacherCheck",
+    "create_model",
+    "distill",
+    "evaluate",
+    "predict",
+    "train",
+]

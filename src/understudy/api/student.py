@@ -1,0 +1,312 @@
+"""The result of a training: a network with all that is needed to use it; save and load it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from understudy.api.images import logits_of
+from understudy.config.schema import DataConfig
+from understudy.data.dataset import SealedSplit, Split
+from understudy.data.spec import ImageSpec
+from understudy.errors import UnderstudyError, one_line
+from understudy.evaluation.metrics import evaluate
+from understudy.events import EpochResult
+from understudy.files import replacing
+from understudy.models.base import Classifier
+from understudy.models.foreign import ForeignClassifier, probe
+from understudy.models.normalisation import Normalisation, Source, record_normalisation
+from understudy.models.registry import MODELS, build_model, deployed
+
+if TYPE_CHECKING:
+    from understudy.evaluation.results import Metrics
+
+SCHEMA = 1
+"""Of the file's metadata."""
+_KEY = "understudy"
+
+
+@dataclass(frozen=True)
+class TeacherCheck:
+    """What ``distill`` found out about a teacher before training.
+
+    Attributes:
+        name: class of the network.
+        accuracy: on the validation images, in [0, 1].
+        normalisation: with which it is fed.
+        source: where that comes from: ``given``, ``recorded``, ``pretrained_cfg`` or ``assumed``.
+    """
+
+    name: str
+    accuracy: float
+    normalisation: Normalisation
+    source: Source
+
+    def __str__(self) -> str:
+        mean, std = self.normalisation.mean, self.normalisation.std
+        return (
+            f"teacher {self.name}: {100 * self.accuracy:.1f} % on validation, "
+            f"mean {mean} and std {std} ({self.source})"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Student:
+    """A trained network, as :func:`understudy.train` and :func:`understudy.distill` return it.
+
+    Attributes:
+        network: what is deployed, in eval mode: normalised images ``[B, C, H, W]`` to logits
+            ``[B, K]``.
+        history: one entry per epoch.
+        class_names: one per class; index = label.
+        mean, std: the normalisation of [0, 1] images that it was trained with, one per channel.
+        image: channels, height and width of its images.
+        teachers: what was found out about its teachers before training; empty without one.
+    """
+
+    network: Classifier
+    history: tuple[EpochResult, ...]
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image: ImageSpec
+    teachers: tuple[TeacherCheck, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes it tells apart."""
+        return len(self.class_names)
+
+    def __repr__(self) -> str:
+        name = type(deployed(self.network)).__name__
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        parts = [f"{name}, {parameters:,} parameters", f"{self.num_classes} classes"]
+        parts.append(str(self.image))
+        if self.history:
+            epochs = "1 epoch" if len(self.history) == 1 else f"{len(self.history)} epochs"
+            reached = 100 * self.history[-1].val_accuracy
+            parts.append(f"{reached:.1f} % on validation after {epochs}")
+        return f"Student({', '.join(parts)}{''.join(f'; {check}' for check in self.teachers)})"
+
+    def predict(
+        self,
+        images: Split | Tensor | np.ndarray,
+        *,
+        probabilities: bool = False,
+        device: str = "cpu",
+        batch_size: int = 512,
+    ) -> Tensor:
+        """Classes of images; the normalisation is applied here.
+
+        Args:
+            images: a split, or an array or tensor of images of the shape ``image``,
+                ``[N, C, H, W]`` or ``[N, H, W, C]``: uint8 in 0..255, or floats in [0, 1].
+            probabilities: return each class's probability instead.
+            device: where to run: ``cpu``, ``cuda`` or ``cuda:N``.
+            batch_size: images in a forward pass.
+
+        Returns:
+            int64 ``[N]``, an index of ``class_names`` for each image; with ``probabilities`` fp32
+            ``[N, K]``, rows summing to 1. On the CPU.
+
+        Raises:
+            UnderstudyError: for images of another shape, type or range.
+        """
+        logits = logits_of(
+            self.network,
+            images,
+            Normalisation(self.mean, self.std),
+            self.image,
+            device=device,
+            batch_size=batch_size,
+        )
+        return logits.softmax(1) if probabilities else logits.argmax(1)
+
+    def evaluate(
+        self, split: Split | SealedSplit, *, teacher: nn.Module | None = None, device: str = "cpu"
+    ) -> "Metrics":
+        """Accuracy, calibration and, with a teacher, agreement on a split.
+
+        Args:
+            split: for instance ``data.test``: evaluate on it once, when nothing is chosen any more.
+            teacher: compared with; fed images in the normalisation of this student.
+            device: where to run: ``cpu``, ``cuda`` or ``cuda:N``.
+        """
+        config = DataConfig(mean=self.mean, std=self.std)
+        return evaluate(self.network, split, config, teacher=teacher, device=device)
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file: the weights under the network's own names, and metadata.
+
+        The file holds no code and no teacher. A network that was built by name (ours, ``timm:`` or
+        ``torchvision:``) can be loaded from the file alone.
+        """
+        from safetensors.torch import save
+
+        state = deployed(self.network).state_dict()
+        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}
+        with replacing(Path(path)) as file:
+            file.write(save(tensors, metadata={_KEY: json.dumps(self._metadata())}))
+
+    def _metadata(self) -> dict[str, Any]:
+        architecture = self.network.architecture
+        if architecture is not None:
+            options = {k: v for k, v in architecture.options.items() if k != "pretrained"}
+            built = {
+                "name": architecture.name,
+                "options": options,
+                "stages": list(architecture.stages),
+            }
+        return {
+            "schema": SCHEMA,
+            "architecture": None if architecture is None else built,
+            "network": type(deployed(self.network)).__name__,
+            "class_names": list(self.class_names),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "image": asdict(self.image),
+            "history": [asdict(epoch) for epoch in self.history],
+            "teachers": [asdict(check) for check in self.teachers],
+        }
+
+    @classmethod
+    def load(cls, path: str | Path, *, network: nn.Module | None = None) -> "Student":
+        """Read a file of :meth:`save`; runs no code of the file and downloads nothing.
+
+        Args:
+            path: the file.
+            network: the module to fill, in place, for a student that was not built by name.
+
+        Raises:
+            UnderstudyError: if the file is missing, damaged, no saved student, or of another
+                network; or if it needs ``network``.
+        """
+        path = Path(path)
+        metadata, tensors = _read(path)
+        try:
+            values = _Saved(**{key: metadata[key] for key in _Saved.__dataclass_fields__})
+            student = values.student(path, network)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UnderstudyError(
+                f"{path} is damaged: its metadata cannot be read ({one_line(error, limit=100)})"
+            ) from error
+        try:
+            deployed(student.network).load_state_dict(tensors)
+        except (RuntimeError, TypeError) as error:
+            raise UnderstudyError(f"{path} does not fit the network: {one_line(error)}") from error
+        student.network.eval()
+        record_normalisation(student.network, Normalisation(student.mean, student.std))
+        return student
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """The metadata of a file, as JSON has it."""
+
+    architecture: dict[str, Any] | None
+    network: str
+    class_names: list[str]
+    mean: list[float]
+    std: list[float]
+    image: dict[str, int]
+    history: list[dict[str, Any]]
+    teachers: list[dict[str, Any]]
+
+    def student(self, path: Path, network: nn.Module | None) -> Student:
+        """The student with a network whose weights are not loaded yet."""
+        image = ImageSpec(**{name: int(value) for name, value in self.image.items()})
+        built = self._build(path, image) if network is None else self._given(network, image)
+        return Student(
+            network=built,
+            history=tuple(EpochResult(**epoch) for epoch in self.history),
+            class_names=tuple(map(str, self.class_names)),
+            mean=tuple(map(float, self.mean)),
+            std=tuple(map(float, self.std)),
+            image=image,
+            teachers=tuple(
+                TeacherCheck(**check | {"normalisation": Normalisation(**check["normalisation"])})
+                for check in self.teachers
+            ),
+        )
+
+    def _build(self, path: Path, image: ImageSpec) -> Classifier:
+        if not self._is_known():
+            raise UnderstudyError(
+                f"{path} holds the weights of a {self.network} that was not built by name: "
+                "give the module, Student.load(path, network=...)"
+            )
+        assert self.architecture is not None
+        with torch.random.fork_rng(devices=[]):  # the drawn weights are replaced by the file's
+            return build_model(
+                self.architecture["name"],
+                len(self.class_names),
+                image,
+                stages=tuple(self.architecture["stages"]),
+                options=self.architecture["options"],
+            )
+
+    def _is_known(self) -> bool:
+        """Whether the network can be built from its name without running code that the file names.
+
+        Options of another library's constructor could make it read or download other files.
+        """
+        if self.architecture is None:
+            return False
+        source, _, rest = str(self.architecture["name"]).partition(":")
+        if source in MODELS:
+            return not rest
+        plain = rest.replace("_", "").replace(".", "").replace("-", "").isalnum()
+        return source in ("timm", "torchvision") and plain and not self.architecture["options"]
+
+    def _given(self, network: nn.Module, image: ImageSpec) -> Classifier:
+        if not isinstance(network, nn.Module):
+            raise UnderstudyError(f"network must be a torch module, not {type(network).__name__}")
+        if isinstance(network, Classifier):
+            probe(network, len(self.class_names), image, type(network).__name__)
+            return network
+        return ForeignClassifier(
+            network,
+            len(self.class_names),
+            name=type(network).__name__,
+            in_channels=image.channels,
+            image_size=image.size,
+        )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The metadata and the tensors of a file.
+
+    Raises:
+        UnderstudyError: if it is no file that :meth:`Student.save` wrote.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UnderstudyError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UnderstudyError(
+            f"{path} is not a saved student: give a file that Student.save wrote"
+        ) from error
+    if text is None:
+        raise UnderstudyError(
+            f"{path} holds weights alone, without classes and normalisation: "
+            "give a file that Student.save wrote"
+        )
+    try:
+        metadata = json.loads(text)
+        schema = metadata["schema"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnderstudyError(f"{path} is damaged: its metadata cannot be read") from error
+    if schema != SCHEMA:
+        raise UnderstudyError(
+            f"{path} has schema {schema}, this version reads {SCHEMA}: update understudy"
+        )
+    return metadata, tensors

@@ -1,0 +1,78 @@
+"""The commands that list what there is: recipes, models, methods."""
+
+from understudy.cli.options import AsJson
+from understudy.errors import UnderstudyError, suggest
+
+
+def recipes(name: str | None = None, /, *, as_json: AsJson = False) -> None:
+    """List the recipes, or show one.
+
+    Args:
+        name: show this recipe.
+        as_json: print JSON.
+    """
+    from understudy.config.recipe import load_config, recipe_names, recipe_text, to_mapping
+    from understudy.terminal.tables import print_json, print_list
+
+    if name is None:
+        entries = []
+        for each in recipe_names():
+            entries.append({"name": each, "summary": recipe_summary(recipe_text(each))})
+        print_list(entries, as_json)
+    elif as_json:
+        summary = recipe_summary(recipe_text(name))
+        print_json({"name": name, "summary": summary, "config": to_mapping(load_config(name))})
+    else:
+        print(recipe_text(name), end="")
+
+
+def models(name: str | None = None, /, *, as_json: AsJson = False) -> None:
+    """List the networks, or explain one.
+
+    Args:
+        name: explain this network.
+        as_json: print JSON.
+    """
+    from understudy.models import describe_model, describe_models
+    from understudy.terminal.tables import print_card, print_list
+
+    if name is None:
+        print_list(describe_models(), as_json)
+    else:
+        print_card(describe_model(name), as_json)
+
+
+def methods(name: str | None = None, /, *, as_json: AsJson = False) -> None:
+    """List the distillation methods, or explain one.
+
+    Args:
+        name: explain this method.
+        as_json: print JSON.
+    """
+    from understudy.methods import describe_methods
+    from understudy.terminal.tables import print_card, print_list, without
+
+    entries = {entry["name"]: entry for entry in describe_methods()}
+    if name is not None:
+        if name not in entries:
+            raise UnderstudyError(f"unknown method {name!r}: {suggest(name, entries)}")
+        print_card(entries[name], as_json)
+    elif as_json:
+        print_list(list(entries.values()), as_json)
+    else:
+        print_list([without(entry, "summary") for entry in entries.values()], as_json)
+        print(
+            "Parameters for the founding student and a teacher of 2.5 MB; "
+            "cost of a step over that of plain training, measured."
+        )
+
+
+def recipe_summary(recipe: str) -> str:
+    """The first paragraph of the comment that opens a recipe."""
+    lines: list[str] = []
+    for line in recipe.splitlines():
+        text = line.removeprefix("#").strip()
+        if not line.startswith("#") or (lines and not text):
+            break
+        lines.append(text)
+    return " ".join(lines)

@@ -1,0 +1,65 @@
+"""What several commands prepare or check before they start."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from understudy.errors import UnderstudyError
+
+
+def all_overrides(
+    overrides: Iterable[str], data: str | None, seeds: str | None = None
+) -> list[str]:
+    """``key=value`` pairs for a recipe: those of the command line, and its options as such pairs.
+
+    Args:
+        overrides: as typed.
+        data: a local copy of the images.
+        seeds: numbers with commas between them.
+    """
+    changes = list(overrides)
+    if data is not None:
+        # Quoted: a path such as 2024 is not a number.
+        changes.append(f"data.path={json.dumps(data)}")
+    if seeds is not None:
+        changes.append(f"seeds=[{seeds}]")
+    return changes
+
+
+def check_free(target: Path, folder: Path, resume: bool) -> None:
+    """Refuse to write over an earlier run.
+
+    Args:
+        target: the folder that must be empty or missing.
+        folder: the run's folder.
+        resume: go on with what is there.
+
+    Raises:
+        UnderstudyError: if ``target`` holds files, or ``folder`` is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UnderstudyError(f"{folder} is a file: choose another --out")
+    if not is_first_rank():
+        return  # the first rank checks, and may have begun to write
+    if not resume and target.is_dir() and any(target.iterdir()):
+        raise UnderstudyError(
+            f"{target} already holds a run: go on with it by --resume, or choose another --out"
+        )
+
+
+def check_exists(path: Path) -> None:
+    """Refuse a path that does not exist.
+
+    Raises:
+        UnderstudyError: naming it.
+    """
+    if not path.exists():
+        raise UnderstudyError(
+            f"there is no {path}: give a folder that `understudy run` has written"
+        )
+
+
+def is_first_rank() -> bool:
+    """Whether this process prints: the only one, or the first rank of a distributed run."""
+    return os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,114 @@
+"""Options that several commands share, and groups of options.
+
+A group is a frozen dataclass whose fields are options of their own on the command line. The texts
+under ``Attributes`` are those of ``--help``, which breaks a line where they do: one line each.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from understudy.errors import UnderstudyError
+
+CommandLine = Annotated[str, Parameter(parse=False)]
+"""The command as it was typed; :func:`understudy.cli.main` fills it in."""
+AsJson = Annotated[bool, Parameter(name="--json")]
+"""Print JSON instead of a table."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Execution:
+    """Where trainings run.
+
+    Attributes:
+        device: auto, cpu, cuda or cuda:N.
+        workers: how many trainings run at once; auto is one for each CPU core.
+    """
+
+    device: str = "auto"
+    workers: Literal["auto"] | int = "auto"
+
+    @property
+    def most_workers(self) -> int | None:
+        """How many trainings run at once; ``None`` if the program chooses.
+
+        Raises:
+            UnderstudyError: if it is less than one.
+        """
+        if self.workers == "auto":
+            return None
+        if self.workers < 1:
+            raise UnderstudyError(f"--workers must be auto or at least 1, not {self.workers}")
+        return self.workers
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RunExecution(Execution):
+    """How the trainings of a run are carried out.
+
+    Attributes:
+        resume: go on with the run in that folder.
+        together: students of a seed take turns and share batches and the teacher's features.
+    """
+
+    resume: bool = False
+    together: bool = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SweepExecution(Execution):
+    """How the trainings of a sweep are carried out.
+
+    Attributes:
+        resume: go on with the sweep in that folder.
+    """
+
+    resume: bool = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SearchOptions:
+    """How a sweep searches.
+
+    Attributes:
+        final_seeds: the seeds of the final comparison; fresh ones by default.
+        search: how to choose trials.
+        trials: how many, for random and tpe.
+        pruner: end trials early that do badly.
+        backend: what runs the trainings; auto measures which is fastest.
+        storage: database URL of the study, for several machines; SQLite in the folder by default.
+    """
+
+    final_seeds: str | None = None
+    search: Literal["grid", "random", "tpe"] = "grid"
+    trials: int | None = None
+    pruner: Literal["none", "median", "hyperband"] = "none"
+    backend: Literal["auto", "sequential", "fused", "processes", "ray"] = "auto"
+    storage: str | None = None
+
+    @property
+    def final_seed_numbers(self) -> list[int] | None:
+        """The seeds of the final comparison; ``None`` if the program chooses.
+
+        Raises:
+            UnderstudyError: if they are no whole numbers.
+        """
+        if self.final_seeds is None:
+            return None
+        try:
+            return [int(part) for part in self.final_seeds.split(",")]
+        except ValueError as error:
+            raise UnderstudyError(
+                "--final-seeds takes whole numbers with commas between them, such as 3,4,5, "
+                f"not {self.final_seeds}"
+            ) from error
+
+
+RUN_EXECUTION = RunExecution()
+SWEEP_EXECUTION = SweepExecution()
+SEARCH = SearchOptions()

@@ -1,0 +1,195 @@
+"""The commands that train: run, train, sweep."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from understudy.cli.checks import all_overrides, check_free, is_first_rank
+from understudy.cli.options import (
+    RUN_EXECUTION,
+    SEARCH,
+    SWEEP_EXECUTION,
+    CommandLine,
+    RunExecution,
+    SearchOptions,
+    SweepExecution,
+)
+from understudy.errors import UnderstudyError, suggest
+
+if TYPE_CHECKING:
+    from understudy.events import Observer
+
+
+def run(
+    recipe: str,
+    /,
+    *overrides: str,
+    out: Path | None = None,
+    data: str | None = None,
+    seeds: str | None = None,
+    execution: RunExecution = RUN_EXECUTION,
+    command_line: CommandLine,
+) -> None:
+    """Train teacher, baseline and distilled student on several seeds; measure, compare, report.
+
+    Args:
+        recipe: a name from `understudy recipes`, or a YAML file.
+        overrides: changes of the recipe, such as method.temperature=2 train.epochs=30.
+        out: the run's folder; runs/NAME by default.
+        data: a local copy of the images.
+        seeds: the seeds to train with, such as 0,1,2.
+    """
+    from understudy.config.recipe import load_config
+
+    workers = execution.most_workers
+    config = load_config(recipe, all_overrides(overrides, data, seeds))
+    folder = out or Path("runs", config.name)
+    check_free(folder, folder, execution.resume)
+
+    from understudy.experiment import run_experiment
+
+    with _display() as display:
+        results = run_experiment(
+            config,
+            folder,
+            device=execution.device,
+            workers=workers,
+            resume=execution.resume,
+            command=command_line,
+            together=execution.together,
+            observer=display,
+        )
+    if results is None:
+        return
+
+    from understudy.report import write_report
+    from understudy.terminal.results import show_run
+
+    page = write_report(folder)
+    show_run(results)
+    print(f"Report: {page}")
+
+
+def train(
+    recipe: str,
+    /,
+    *overrides: str,
+    arm: str = "distilled",
+    seed: int = 0,
+    out: Path | None = None,
+    data: str | None = None,
+    device: str = "auto",
+    resume: bool = False,
+) -> None:
+    """Train one network of a recipe: its teacher, or one student.
+
+    Args:
+        recipe: a name from `understudy recipes`, or a YAML file.
+        overrides: changes of the recipe, such as method.temperature=2 train.epochs=30.
+        arm: teacher, baseline, distilled, assistant1, or any other of the recipe's arms.
+        seed: the seed of its initial weights and data order.
+        out: the run's folder; runs/NAME by default.
+        data: a local copy of the images.
+        device: auto, cpu, cuda or cuda:N.
+        resume: go on from the last finished epoch.
+    """
+    from understudy.config.recipe import load_config
+    from understudy.runs.folder import RunFolder, training_name
+    from understudy.runs.plan import resolve_plan
+
+    config = load_config(recipe, all_overrides(overrides, data))
+    arms = list(resolve_plan(config).arms)
+    if arm not in arms:
+        raise UnderstudyError(f"unknown arm {arm!r}: {suggest(arm, arms)}")
+    folder = out or Path("runs", config.name)
+    paths, name = RunFolder(folder), training_name(arm, seed)
+    check_free(paths.arm(name), folder, resume)
+
+    from understudy.experiment import train_arm
+
+    with _display() as display:
+        result = train_arm(
+            config, arm, seed, folder, device=device, resume=resume, observer=display
+        )
+    if not is_first_rank():
+        return
+    print(f"{arm}, seed {seed}: {result.val.accuracy:.2%} on validation")
+    print(f"Weights: {paths.weights(name)}")
+
+
+def sweep(
+    recipe: str,
+    /,
+    *overrides: str,
+    out: Path | None = None,
+    data: str | None = None,
+    seeds: str | None = None,
+    search: SearchOptions = SEARCH,
+    execution: SweepExecution = SWEEP_EXECUTION,
+    command_line: CommandLine,
+) -> None:
+    """Try many settings with one teacher, choose by validation, test the best on fresh seeds.
+
+    A key with a single value changes the recipe.
+
+    Args:
+        recipe: a name from `understudy recipes`, or a YAML file.
+        overrides: values to try, such as method.temperature=1,2,3 or train.lr=log:1e-4..1e-2.
+        out: the sweep's folder; runs/NAME-sweep by default.
+        data: a local copy of the images.
+        seeds: the seeds of each trial, such as 0,1,2.
+    """
+    from understudy.config.recipe import load_config
+    from understudy.sweep.space import split_overrides
+
+    workers = execution.most_workers
+    space, changes = split_overrides(overrides)
+    config = load_config(recipe, all_overrides(changes, data, seeds))
+    if not space:
+        raise UnderstudyError(
+            "nothing to sweep: give several values for a key, such as method.temperature=1,2,3"
+        )
+    folder = out or Path("runs", f"{config.name}-sweep")
+    check_free(folder, folder, execution.resume)
+
+    from understudy.sweep.driver import run_sweep
+    from understudy.terminal.sweep_progress import SweepDisplay
+
+    with SweepDisplay() as display:
+        results = run_sweep(
+            config,
+            space,
+            folder,
+            search=search.search,
+            trials=search.trials,
+            pruner=search.pruner,
+            backend=search.backend,
+            storage=search.storage,
+            final_seeds=search.final_seed_numbers,
+            device=execution.device,
+            workers=workers,
+            resume=execution.resume,
+            command=command_line,
+            observer=display,
+        )
+
+    from understudy.report import write_report
+    from understudy.terminal.results import show_sweep
+
+    page = write_report(folder)
+    show_sweep(results)
+    print(f"Report: {page}")
+
+
+@contextlib.contextmanager
+def _display() -> "Iterator[Observer]":
+    """The progress of trainings on standard error; on the first rank only."""
+    from understudy.events import SILENT
+    from understudy.terminal.progress import RunDisplay
+
+    if not is_first_rank():
+        yield SILENT
+        return
+    with RunDisplay() as display:
+        yield display

@@ -1,0 +1,400 @@
+"""The configuration of a run: frozen dataclasses whose fields are the keys of a recipe."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from understudy.config.parse import parse
+
+_STRICT = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training images are augmented. Every view is replayable from (seed, epoch, index)."""
+
+    __pydantic_config__ = _STRICT
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "randaugment": "photometric",
+        "randaugment_magnitude": "photometric_magnitude",
+    }
+    """Former name of a key -> its name; recipes and runs that use the former one are still read."""
+
+    padding: int = 4
+    """Zero padding in pixels on each side before the random crop; 0 for no crop."""
+    flip: bool = True
+    """Mirror horizontally with probability one half."""
+    mix: Literal["none", "mixup", "cutmix"] = "none"
+    """Mix each image with a partner of the same epoch (Zhang 2018, Yun 2019)."""
+    mix_alpha: float = 1.0
+    """Both parameters of the Beta distribution that lambda is drawn from."""
+    photometric: int = 0
+    """Random photometric operations for each image (brightness, contrast, saturation, posterise,
+    solarise, autocontrast; the photometric part of RandAugment, Cubuk 2020); 0 for none. Formerly
+    ``randaugment``."""
+    photometric_magnitude: float = 0.5
+    """Strength of those operations, 0 to 1. Formerly ``randaugment_magnitude``."""
+    view_seed: int | None = None
+    """Seed of the views; none uses the run's own seed. With a fixed number all seeds of a run share
+    one set of cached teacher outputs."""
+
+    def __post_init__(self) -> None:
+        _require(self.padding >= 0, "augment.padding must be at least 0")
+        _require(self.mix_alpha > 0, "augment.mix_alpha must be above 0")
+        _require(self.photometric >= 0, "augment.photometric must be at least 0")
+        _require(
+            0 <= self.photometric_magnitude <= 1, "augment.photometric_magnitude must lie in [0, 1]"
+        )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, how they are split and normalised."""
+
+    __pydantic_config__ = _STRICT
+
+    source: str = "digits"
+    """One of the data sources (``understudy.data.SOURCES``)."""
+    path: str | None = None
+    """A local copy, set by ``--data``; without it, sources that need files read UNDERSTUDY_DATA."""
+    image_size: int | tuple[int, int] | None = None
+    """Size in pixels to bring every image to when decoding: a number for squares, or
+    ``[height, width]``. None keeps the images' own size, which must then be the same for all."""
+    val_fraction: float = 0.1
+    """Share of the training images held out for validation, stratified."""
+    train_images: int | None = None
+    """Train on this many of the remaining images only, stratified; none for all. Validation and
+    test images are not affected."""
+    split_seed: int = 0
+    """Seed of that cut: the same for every seed of a run, so that all models are selected on the
+    same images."""
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    """Per-channel mean of the [0, 1] images, subtracted."""
+    std: tuple[float, ...] = (0.25, 0.25, 0.25)
+    """Per-channel standard deviation of the [0, 1] images, divided by."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Augmentation of the training images."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.val_fraction < 1, "data.val_fraction must lie between 0 and 1")
+        _require(
+            self.train_images is None or self.train_images >= 2,
+            "data.train_images must be at least 2",
+        )
+        sizes = self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)
+        _require(
+            all(size is None or size >= 1 for size in sizes), "data.image_size must be at least 1"
+        )
+        _require(all(s > 0 for s in self.std), "data.std must be above 0")
+        _require(
+            len(self.mean) == len(self.std), "data.mean and data.std must have the same length"
+        )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A network by name, with the options of its constructor."""
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    """A name from ``understudy models``, or ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``, or a
+    dotted path. An override with another name drops the options and stages of the previous one."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of that network (``understudy models NAME`` lists them)."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How one network is trained: optimizer, schedule, length."""
+
+    __pydantic_config__ = _STRICT
+
+    epochs: int = 15
+    """Passes over the training images."""
+    stop_epoch: int | None = None
+    """Stop after this many epochs, with every schedule still planned over all ``epochs``: an
+    early-stopped teacher (Cho and Hariharan 2019) is ``teacher.train.stop_epoch``. None trains to
+    the end."""
+    batch_size: int = 128
+    """Images in a step, over all ranks together."""
+    drop_last: bool = False
+    """Drop the last, smaller batch of an epoch."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    """``adam`` couples its weight decay (L2), ``adamw`` decouples it."""
+    lr: float = 5e-3
+    """Peak learning rate."""
+    weight_decay: float = 1e-2
+    """Weight decay of the optimizer."""
+    decay_norms: bool = True
+    """Decay normalisation parameters and biases as well."""
+    momentum: float = 0.9
+    """SGD momentum (Nesterov)."""
+    schedule: Literal["constant", "step", "cosine", "onecycle"] = "cosine"
+    """Learning rate over the run. ``cosine`` rises linearly from near zero over warmup_fraction of
+    the steps, then falls to zero along a cosine; ``onecycle`` is another name for it. ``step``
+    multiplies by step_gamma."""
+    warmup_fraction: float = 0.2
+    """Share of the steps in which ``cosine`` rises to the peak; 0 for no warm-up."""
+    step_epochs: int = 5
+    """Epochs between two drops of the ``step`` schedule."""
+    step_milestones: tuple[int, ...] = ()
+    """Epochs after which ``step`` drops, instead of every step_epochs."""
+    step_gamma: float = 0.5
+    """Factor of each drop."""
+    label_smoothing: float = 0.0
+    """Share of the label spread over all classes in the cross-entropy."""
+    grad_clip: float = 0.0
+    """Largest gradient norm; 0 for no clipping."""
+    ema_decay: float = 0.0
+    """Decay per step of an exponential moving average of the weights, which is then evaluated and
+    saved instead of the last weights; 0 for none."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """``auto`` is bf16 autocast on hardware with bf16 matrix units (AMX, AVX512-BF16, CUDA from
+    Ampere), else fp32."""
+    channels_last: bool = True
+    """Keep images and weights in NHWC memory order."""
+    compile: Literal["auto", "on", "off"] = "off"
+    """``torch.compile``; ``auto`` times both and takes the faster."""
+    keep: Literal["last", "best"] = "last"
+    """Which epoch's weights are saved: the last, or the best on validation (never on test)."""
+
+    def __post_init__(self) -> None:
+        if self.schedule == "onecycle":
+            object.__setattr__(self, "schedule", "cosine")  # one schedule, one name everywhere
+        _require(self.epochs >= 1, "train.epochs must be at least 1")
+        _require(
+            self.stop_epoch is None or 1 <= self.stop_epoch <= self.epochs,
+            "stop_epoch must lie between 1 and epochs",
+        )
+        _require(self.batch_size >= 1, "train.batch_size must be at least 1")
+        _require(self.lr > 0, "train.lr must be above 0")
+        _require(self.weight_decay >= 0, "train.weight_decay must be at least 0")
+        _require(0 <= self.warmup_fraction < 1, "train.warmup_fraction must lie in [0, 1)")
+        _require(self.step_epochs >= 1, "train.step_epochs must be at least 1")
+        _require(0 <= self.label_smoothing < 1, "train.label_smoothing must lie in [0, 1)")
+        _require(0 <= self.ema_decay < 1, "train.ema_decay must lie in [0, 1)")
+        _require(self.grad_clip >= 0, "train.grad_clip must be at least 0")
+
+    def changed(self, changes: Mapping[str, Any], where: str = "train") -> "TrainConfig":
+        """The same with some fields changed; ``where`` is the section named in messages."""
+        return parse(TrainConfig, {**dataclasses.asdict(self), **changes}, where)
+
+    @property
+    def epochs_run(self) -> int:
+        """How many epochs are trained: ``stop_epoch`` where it is given."""
+        return self.epochs if self.stop_epoch is None else self.stop_epoch
+
+
+@dataclass(frozen=True)
+class MemberConfig:
+    """One of several teachers. Fields that are not given are those of ``teacher``."""
+
+    __pydantic_config__ = _STRICT
+
+    model: ModelConfig | None = None
+    """The network."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Fields of ``teacher.train`` that differ for this member."""
+    path: str | None = None
+    """Weights of a trained network: measured on validation, not trained again."""
+    seed: int | None = None
+    """Seed of its training; none: ``teacher.seed`` plus its position in the list, from 0."""
+    weight: float = 1.0
+    """Its weight in the mean of the members' outputs, relative to the other weights."""
+    mean: tuple[float, ...] | None = None
+    """Its own normalisation: per-channel mean."""
+    std: tuple[float, ...] | None = None
+    """Its own normalisation: per-channel standard deviation."""
+    stages: tuple[str, ...] | None = None
+    """Module paths of its stages, for feature-based methods."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.weight < float("inf"), "teacher.members: weight must be at least 0")
+        _require_normalisation("teacher.members", self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """The large network, and how its outputs reach the student."""
+
+    __pydantic_config__ = _STRICT
+
+    model: ModelConfig = field(default_factory=lambda: ModelConfig("founding_teacher"))
+    """The network."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Fields of ``train`` that differ for the teacher."""
+    path: str | None = None
+    """Safetensors file of a trained teacher: measured on validation, not trained again."""
+    per_seed: bool = False
+    """Train one teacher for each seed instead of one for all."""
+    seed: int = 0
+    """Seed of the shared teacher."""
+    min_accuracy: float | None = None
+    """Validation accuracy in [0, 1] below which a teacher from ``path`` is refused; none: twice
+    chance."""
+    outputs: Literal["auto", "live", "cached"] = "auto"
+    """``cached`` labels each view once and stores the logits on disk; ``live`` runs the teacher in
+    every step."""
+    mean: tuple[float, ...] | None = None
+    """The teacher's own normalisation, if it differs from ``data.mean``."""
+    std: tuple[float, ...] | None = None
+    """The teacher's own normalisation, if it differs from ``data.std``."""
+    stages: tuple[str, ...] = ()
+    """Module paths of a foreign teacher's stages, shallow to deep, for feature-based methods."""
+    members: tuple[MemberConfig, ...] = ()
+    """Several teachers instead of one, trained here (``[{seed: 0}, {seed: 1}]``) or given as files
+    (``[{path: A}, {path: B}]``): the student learns from each, by its weight; the arm ``teacher``
+    is their mean."""
+
+    def __post_init__(self) -> None:
+        _require_normalisation("teacher", self.mean, self.std)
+        if self.members:
+            _require(len(self.members) > 1, "teacher.members must be at least two")
+            _require(
+                sum(member.weight for member in self.members) > 0,
+                "teacher.members: the weights must not all be 0",
+            )
+            _require(
+                self.path is None,
+                "teacher.path is for one teacher: give each of teacher.members its own path",
+            )
+            _require(
+                not self.per_seed,
+                "teacher.per_seed trains one teacher for each seed: "
+                "it cannot be combined with teacher.members",
+            )
+
+
+@dataclass(frozen=True)
+class AssistantConfig:
+    """A network between teacher and student: it learns from the one before and teaches the next."""
+
+    __pydantic_config__ = _STRICT
+
+    model: ModelConfig
+    """The network; its size usually lies between the teacher's and the student's."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Fields of ``train`` that differ for this assistant."""
+    method: dict[str, Any] = field(default_factory=dict)
+    """The method that trains it; by default that of the student (``method``)."""
+    stages: tuple[str, ...] = ()
+    """Module paths of a foreign assistant's stages, shallow to deep, for feature-based methods."""
+
+    def __post_init__(self) -> None:
+        _require(
+            not self.method or "name" in self.method,
+            "assistants: method.name is missing: see `understudy methods`",
+        )
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The small network."""
+
+    __pydantic_config__ = _STRICT
+
+    model: ModelConfig = field(default_factory=lambda: ModelConfig("founding_student"))
+    """The network."""
+    stages: tuple[str, ...] = ()
+    """Module paths of a foreign student's stages, shallow to deep, for feature-based methods."""
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """How models are timed."""
+
+    __pydantic_config__ = _STRICT
+
+    batch_sizes: tuple[int, ...] = (1, 128)
+    """Batch sizes of the latency measurement."""
+    threads: int = 1
+    """CPU threads during it."""
+    repeats: int = 30
+    """Timed rounds; in each round every model is timed once."""
+    warmup: int = 5
+    """Untimed rounds before them."""
+
+
+LARGEST_SEED = 2**62
+"""Generators take 64-bit seeds; below this limit a seed plus an arm's offset still fits."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that determines a run's numbers."""
+
+    __pydantic_config__ = _STRICT
+
+    name: str = "run"
+    """Name of the run, and of its folder."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The images."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """The large network."""
+    assistants: tuple[AssistantConfig, ...] = ()
+    """Networks between teacher and student: the first learns from the teacher, the students learn
+    from the last."""
+    student: StudentConfig = field(default_factory=StudentConfig)
+    """The small network."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """How the networks are trained."""
+    method: dict[str, Any] = field(default_factory=lambda: {"name": "kd"})
+    """The distillation method and its options (``understudy methods NAME`` lists them)."""
+    arms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Further arms in addition to ``baseline`` and ``distilled``: name -> method and options. The
+    key ``teacher`` names the arm that teaches, instead of the last assistant or the teacher."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One training of each arm per seed; arms of one seed share initial weights and data order."""
+    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    """How the models are timed."""
+    reference: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Published figures to show next to the measured ones: arm -> {accuracy, latency_ms, ...}."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.seeds) >= 1, "seeds must name at least one seed")
+        _require(len(set(self.seeds)) == len(self.seeds), "seeds must differ from each other")
+        small = all(abs(seed) < LARGEST_SEED for seed in self.seeds)
+        _require(small, f"seeds must lie between -{LARGEST_SEED} and {LARGEST_SEED}")
+        _require("name" in self.method, "method.name is missing: see `understudy methods`")
+        taken = {"teacher", "baseline", "distilled"} & set(self.arms)
+        _require(not taken, f"arms.{next(iter(taken), '')} is a reserved name")
+        for number in range(len(self.teacher.members)):
+            self.member_train(number)
+        for number in range(len(self.assistants)):
+            self.assistant_train(number)
+        _ = self.teacher_train
+        for arm, method in self.arms.items():
+            _require("name" in method, f"arms.{arm}.name is missing: see `understudy methods`")
+
+    @property
+    def teacher_train(self) -> TrainConfig:
+        """``train`` with the teacher's own fields laid over it."""
+        return self.train.changed(self.teacher.train, "teacher.train")
+
+    def member_train(self, number: int) -> TrainConfig:
+        """``teacher_train`` with the fields of a member of the ensemble (from 0) laid over it."""
+        changes = {**self.teacher.train, **self.teacher.members[number].train}
+        return self.train.changed(changes, f"teacher.members.{number}.train")
+
+    def assistant_train(self, number: int) -> TrainConfig:
+        """``train`` with an assistant's own fields (from 0) laid over it."""
+        changes = self.assistants[number].train
+        return self.train.changed(changes, f"assistants.{number}.train")
+
+
+def _require_normalisation(
+    where: str, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> None:
+    _require(
+        (mean is None) == (std is None), f"{where}.mean and {where}.std must be given together"
+    )
+    if mean is not None and std is not None:
+        _require(len(mean) == len(std), f"{where}.mean and {where}.std must have the same length")
+        _require(all(s > 0 for s in std), f"{where}.std must be above 0")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)

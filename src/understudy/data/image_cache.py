@@ -1,0 +1,213 @@
+"""Decoded images as memory-mapped files in the user's cache folder, shared by all processes.
+
+An entry is built once; it is complete or does not exist.
+"""
+
+import hashlib
+import json
+import mmap
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from understudy.data.sources.base import Arrays, NewArray, refuse_empty
+from understudy.errors import UnderstudyError
+
+FORMAT = 1
+"""Raise it when the files of an entry, or what the sources decode, change."""
+
+_MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
+"""Python 3.11 lacks the name; the value is Linux's."""
+_FILES = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """The mapped arrays and the hex digest of their content.
+
+    Writing to the arrays changes a private copy, never the file.
+    """
+
+    arrays: Arrays
+    fingerprint: str
+
+
+def cache_root(cache_dir: Path | None = None) -> Path:
+    """The folder for all that can be computed again.
+
+    The argument, else UNDERSTUDY_CACHE, else the user's cache folder.
+    """
+    import platformdirs
+
+    return Path(
+        cache_dir or os.environ.get("UNDERSTUDY_CACHE") or platformdirs.user_cache_dir("understudy")
+    ).expanduser()
+
+
+def cache_key(source: str, identity: str, image_size: int | tuple[int, int] | None) -> str:
+    """The name of an entry: the same files, source, size and format give the same one."""
+    content = json.dumps([FORMAT, source, identity, image_size])
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return f"{source}-{digest[:32]}"
+
+
+def open_or_build(root: Path, key: str, build: Callable[[NewArray], Arrays]) -> Entry:
+    """Map the entry ``key``; if it is missing or damaged, make it first by ``build(new_array)``.
+
+    A process that finds another one building the same entry waits for it and maps the result.
+    Nothing is left behind if ``build`` raises.
+
+    Raises:
+        UnderstudyError: if the cache cannot be written or the disk is too small.
+    """
+    folder = root / "datasets" / key
+    entry = _open(folder)
+    if entry is not None:
+        return entry
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f"{key}.lock"):
+            entry = _open(folder)  # another process may have built it while we waited
+            if entry is None:
+                _build(folder, build)
+                entry = _open(folder)
+    except OSError as error:
+        raise _unwritable(root, error) from error
+    assert entry is not None, folder
+    return entry
+
+
+def _build(folder: Path, build: Callable[[NewArray], Arrays]) -> None:
+    """Make the entry in a temporary folder and rename it; the caller holds the lock."""
+    for left_over in folder.parent.glob(f"tmp-{folder.name}-*"):  # by processes that were killed
+        shutil.rmtree(left_over, ignore_errors=True)
+    temporary = folder.parent / f"tmp-{folder.name}-{secrets.token_hex(4)}"
+    temporary.mkdir()
+    try:
+        try:
+            arrays = build(_allocator(temporary))
+        except OSError as error:
+            raise UnderstudyError(f"cannot read the data: {error}") from error
+        _write_entry(temporary, arrays)
+        _publish(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_entry(folder: Path, arrays: Arrays) -> None:
+    """Labels and metadata; the images are in their files already."""
+    np.save(folder / "train_labels.npy", arrays.train_labels.astype(np.int64))
+    np.save(folder / "test_labels.npy", arrays.test_labels.astype(np.int64))
+    for images in (arrays.train_images, arrays.test_images):
+        assert isinstance(images, np.memmap), "a source must fill the arrays that new_array gives"
+        images.flush()
+    meta = {
+        "format": FORMAT,
+        "class_names": list(arrays.class_names),
+        "fingerprint": fingerprint(arrays),
+        "bytes": {name: (folder / f"{name}.npy").stat().st_size for name in _FILES},
+    }
+    # The last file: without it the folder is no entry.
+    with open(folder / "meta.json", "w", encoding="utf-8") as file:
+        json.dump(meta, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        # A damaged entry is there, or one that a process without working locks has just published.
+        if _open(folder) is not None:
+            return
+        damaged = folder.parent / f"tmp-{folder.name}-{secrets.token_hex(4)}"
+        os.rename(folder, damaged)
+        os.rename(temporary, folder)
+        shutil.rmtree(damaged, ignore_errors=True)
+
+
+def _unwritable(folder: Path, error: OSError) -> UnderstudyError:
+    return UnderstudyError(
+        f"cannot write the cache in {folder} ({error}): set UNDERSTUDY_CACHE to another folder"
+    )
+
+
+def _allocator(folder: Path) -> NewArray:
+    def new_array(split: str, shape: tuple[int, int, int, int]) -> np.ndarray:
+        refuse_empty(split, shape[0])
+        needed = int(np.prod(shape))
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise UnderstudyError(
+                f"the decoded {split} images need {needed / 1e9:.1f} GB but {folder.parent} has "
+                f"{free / 1e9:.1f} GB free: set UNDERSTUDY_CACHE to a folder on a larger disk, "
+                "or data.image_size to a smaller size"
+            )
+        path = folder / f"{split}_images.npy"
+        try:
+            array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+            if hasattr(os, "posix_fallocate"):
+                # Writing to a mapped file on a full disk kills the process: take the space now.
+                with open(path, "r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            raise _unwritable(folder.parent, error) from error
+        return array
+
+    return new_array
+
+
+def _open(folder: Path) -> Entry | None:
+    """The entry, or None if it is missing, of another format, truncated or damaged."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        if meta["format"] != FORMAT or any(
+            (folder / f"{name}.npy").stat().st_size != meta["bytes"][name] for name in _FILES
+        ):
+            return None
+        train_images, train_labels, test_images, test_labels = (
+            _map(folder / f"{name}.npy") for name in _FILES
+        )
+        arrays = Arrays(
+            train_images, train_labels, test_images, test_labels, tuple(meta["class_names"])
+        )
+        return Entry(arrays, str(meta["fingerprint"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _map(path: Path) -> np.ndarray:
+    """The array of an .npy file, mapped copy-on-write.
+
+    torch needs writable memory, and no write may reach the file.
+    """
+    view = np.load(path, mmap_mode="r", allow_pickle=False)
+    if sys.platform != "linux":
+        return np.load(path, mmap_mode="c", allow_pickle=False)
+    # Without MAP_NORESERVE Linux refuses a copy-on-write mapping larger than memory, although
+    # nothing will be copied.
+    with open(path, "rb") as file:
+        flags, prot = mmap.MAP_PRIVATE | _MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+        mapped = mmap.mmap(file.fileno(), 0, flags=flags, prot=prot)
+    return np.frombuffer(mapped, view.dtype, count=view.size, offset=view.offset).reshape(
+        view.shape
+    )
+
+
+def fingerprint(arrays: Arrays) -> str:
+    """SHA-256 over class names, shapes and content of both splits, as hex."""
+    digest = hashlib.sha256(json.dumps(arrays.class_names).encode())
+    for name in _FILES:
+        array = getattr(arrays, name)
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        for start in range(0, len(array), 4096):
+            digest.update(np.ascontiguousarray(array[start : start + 4096]).data)
+    return digest.hexdigest()

@@ -1,0 +1,75 @@
+"""What training may use: training and validation images of a data set, and no test image."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from understudy.config.schema import DataConfig
+from understudy.data import load_dataset
+from understudy.data.dataset import Dataset, LabelledImages, SealedSplit, Split
+from understudy.data.splits import split_train_val, take_fewer
+from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData(LabelledImages):
+    """Training and validation images with what is needed to make batches of them.
+
+    Attributes:
+        name: of the data set.
+        train, val: disjoint parts of the data set's training split.
+        rows: int64, the rows of the training split that ``train`` is made of.
+        class_names: one per class.
+        config: normalisation and augmentation.
+        fingerprint: hex digest of the images in ``train`` and their order.
+    """
+
+    name: str
+    train: Split
+    val: Split
+    rows: Tensor
+    class_names: tuple[str, ...]
+    config: DataConfig
+    fingerprint: str
+
+
+def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, SealedSplit]:
+    """Cut validation from the training images; the test split is returned sealed.
+
+    Raises:
+        UnderstudyError: if the normalisation has another number of channels than the images, or a
+            cut is impossible.
+    """
+    channels = dataset.image.channels
+    if len(config.mean) != channels:
+        raise UnderstudyError(
+            f"data.mean has {len(config.mean)} values, but the images of {dataset.name} "
+            f"have {channels} channels"
+        )
+    train, val, rows, _ = split_train_val(dataset.train, config.val_fraction, config.split_seed)
+    if config.train_images is not None:
+        train, fewer = take_fewer(train, config.train_images, config.split_seed)
+        rows = rows[fewer]
+    digest = hashlib.sha256(dataset.fingerprint.encode())
+    digest.update(rows.numpy().data)
+    data = TrainingData(
+        dataset.name, train, val, rows, dataset.class_names, config, digest.hexdigest()
+    )
+    return data, dataset.test
+
+
+def prepare_data(
+    config: DataConfig, cache_dir: Path | None = None, observer: Observer = SILENT
+) -> tuple[TrainingData, SealedSplit]:
+    """Load the configured source and split it."""
+    dataset = load_dataset(
+        config.source,
+        config.path,
+        image_size=config.image_size,
+        cache_dir=cache_dir,
+        observer=observer,
+    )
+    return split_dataset(dataset, config)

@@ -1,0 +1,283 @@
+"""What every source has in common: a reader, one shape of arrays, decoding, identity of files."""
+
+import hashlib
+import io
+import itertools
+import os
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from understudy.data.splits import stratified_rows
+from understudy.errors import UnderstudyError, one_line
+from understudy.events import SILENT, Observer, Progress
+
+NewArray = Callable[[str, tuple[int, int, int, int]], np.ndarray]
+"""``new_array("train" or "test", (N, H, W, 3))`` gives the uint8 array to fill: in memory, or a
+memory-mapped file."""
+
+TEST_FRACTION = 0.2
+"""Share of the images cut off as a test split if the files have none."""
+TEST_SEED = 0
+"""Seed of that cut; fixed, so that everybody tests on the same images."""
+
+# Only bitmap formats: Pillow would run PostScript, which is a program, through Ghostscript.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_SMALL = 64 * 2**20
+"""Bytes: files up to this sum are identified by their content, larger ones by size and time."""
+_CHUNK = 64
+"""Images decoded in one task."""
+_WORTH_THREADS = 4096
+"""Bytes of an encoded image: decoding smaller ones holds the GIL so often that threads cost more
+than they save (measured)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """Both splits: images uint8 ``[N, H, W, 3]``, labels int64 ``[N]`` in ``[0, K)``, K names."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...]
+
+
+def in_memory(split: str, shape: tuple[int, int, int, int]) -> np.ndarray:
+    """The :data:`NewArray` that allocates in memory."""
+    refuse_empty(split, shape[0])
+    return np.empty(shape, np.uint8)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a reader decodes.
+
+    Attributes:
+        size: (height, width) in pixels to bring all images to; None keeps their own size.
+        new_array: allocates the arrays to fill.
+        observer: gets :class:`~understudy.events.Progress` of phase ``decode`` or ``download``,
+            always from the thread that called the reader.
+    """
+
+    size: tuple[int, int] | None = None
+    new_array: NewArray = in_memory
+    observer: Observer = SILENT
+
+    def allocate(self, split: str, count: int, own_size: tuple[int, int]) -> np.ndarray:
+        """uint8 ``[count, H, W, 3]`` for a split's images, whose own (height, width) are given."""
+        height, width = self.size or own_size
+        return self.new_array(split, (count, height, width, 3))
+
+    def report(self, detail: str, done: int, total: int) -> None:
+        """Tell the observer how many images are decoded."""
+        self.observer.progress(Progress("decode", done, total, detail=detail))
+
+
+class SourceReader(ABC):
+    """A data set that has been found but not yet read. Each source is a subclass called ``Reader``.
+
+    Attributes:
+        name: what to write next to every number.
+        identity: changes when the content of the files changes; cheap to compute.
+    """
+
+    name: str
+    identity: str
+
+    @classmethod
+    @abstractmethod
+    def find(cls, path: Path | None, cache: Path) -> "SourceReader":
+        """The data set at ``path``; ``cache`` is the folder for downloads.
+
+        Raises:
+            UnderstudyError: if nothing of this kind is there.
+        """
+
+    @abstractmethod
+    def read(self, decoding: Decoding) -> Arrays:
+        """Read and decode everything.
+
+        Raises:
+            UnderstudyError: naming what cannot be read.
+        """
+
+
+def cut_test(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and a stratified fifth to test on, for files without a test split."""
+    return stratified_rows(labels, TEST_FRACTION, TEST_SEED)
+
+
+def refuse_empty(split: str, count: int) -> None:
+    """Raises UnderstudyError if a split has no images."""
+    if count == 0:
+        raise UnderstudyError(f"the {split} split is empty: check the path and the split's files")
+
+
+def existing(path: Path) -> Path:
+    """The path, made absolute. Raises UnderstudyError if nothing is there."""
+    if not path.exists():
+        raise UnderstudyError(
+            f"no such file or folder: {path}; give the path of the data with --data or "
+            "UNDERSTUDY_DATA"
+        )
+    return path.resolve()
+
+
+def identity(root: Path, files: Sequence[Path], by_content: bool = True) -> str:
+    """A hex digest that changes when any of the files does.
+
+    Files of up to 64 MiB in all are identified by their bytes, whatever folder they are in; larger
+    ones, and many (``by_content=False``), by path, size and modification time in nanoseconds,
+    because hashing them at each start would take longer than starting.
+    """
+    stats = [file.stat() for file in files]
+    digest = hashlib.sha256()
+    if by_content and sum(stat.st_size for stat in stats) <= _SMALL:
+        for file in files:
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            line = f"{file.relative_to(root).as_posix()}\0{content}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+    else:
+        digest.update(os.fsencode(root))
+        for file, stat in zip(files, stats, strict=True):
+            line = f"{file.relative_to(root).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize (bilinear, antialiased) until the image covers ``size``, and cut out the centre.
+
+    Args:
+        image: of any size.
+        size: (height, width) in pixels.
+    """
+    height, width = size
+    own_width, own_height = image.size
+    if (own_width, own_height) == (width, height):
+        return image
+    if own_width * height <= own_height * width:  # its width is what limits the enlargement
+        wide, tall = width, max(height, round(own_height * width / own_width))
+    else:
+        wide, tall = max(width, round(own_width * height / own_height)), height
+    left, top = (wide - width) // 2, (tall - height) // 2
+    resized = image.resize((wide, tall), Image.Resampling.BILINEAR)
+    return resized.crop((left, top, left + width, top + height))
+
+
+def fit_arrays(images: np.ndarray, out: np.ndarray) -> None:
+    """Copy uint8 ``[N, H, W, 3]`` into ``out``, resized by :func:`fit` if its size differs."""
+    if images.shape == out.shape:
+        out[:] = images
+        return
+    size = (out.shape[1], out.shape[2])
+    for row, image in enumerate(images):
+        out[row] = np.asarray(fit(Image.fromarray(np.ascontiguousarray(image)), size))
+
+
+def decode(data: bytes | Path, where: str, size: tuple[int, int] | None) -> np.ndarray:
+    """One encoded image as uint8 ``[H, W, 3]``: grey is repeated, an alpha channel dropped.
+
+    Args:
+        data: the encoded bytes, or a file.
+        where: what to call the image in messages.
+        size: (height, width) to resize to; None keeps its own.
+
+    Raises:
+        UnderstudyError: naming the image if it cannot be read or has more than 8 bits a channel.
+    """
+    try:
+        with Image.open(
+            io.BytesIO(data) if isinstance(data, bytes) else data, formats=_FORMATS
+        ) as image:
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"its pixels are of mode {image.mode}, not 8 bits a channel")
+            # Pillow warns when the transparency of a palette is dropped other than through RGBA.
+            full = image.convert("RGBA") if "transparency" in image.info else image
+            rgb = full.convert("RGB")
+            return np.asarray(rgb if size is None else fit(rgb, size))
+    except Exception as error:  # Pillow's decoders raise a dozen unrelated types on broken bytes
+        raise UnderstudyError(
+            f"cannot decode {where}: {one_line(error)}; replace or remove this image"
+        ) from error
+
+
+def decode_all(
+    encoded: Iterable[tuple[str, bytes | Path]], out: np.ndarray, decoding: Decoding, detail: str
+) -> None:
+    """Decode images, in order, into ``out`` uint8 ``[N, H, W, 3]``.
+
+    Large images are decoded by as many threads as there are cores.
+
+    Args:
+        encoded: for each image its name in error messages, and its bytes or file. Read ahead by a
+            few hundred images only.
+        out: the array to fill.
+        decoding: size to resize to, and the observer of progress.
+        detail: what is decoded, for the observer.
+
+    Raises:
+        UnderstudyError: for the first image (in order) that is corrupt or of another size than
+            ``out`` has.
+    """
+    chunks = _chunks(encoded)
+    first = next(chunks, [])
+    workers = _cores() if _mean_size(first) >= _WORTH_THREADS else 1
+    pending: deque[Future[int]] = deque()
+    done = start = 0
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for chunk in itertools.chain([first], chunks):
+                target = out[start : start + len(chunk)]
+                pending.append(pool.submit(_decode_chunk, chunk, target, decoding.size))
+                start += len(chunk)
+                if len(pending) > 2 * workers:
+                    done += pending.popleft().result()
+                    decoding.report(detail, done, len(out))
+            while pending:
+                done += pending.popleft().result()
+                decoding.report(detail, done, len(out))
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    assert done == len(out), (done, len(out))
+
+
+def _decode_chunk(
+    chunk: list[tuple[str, bytes | Path]], out: np.ndarray, size: tuple[int, int] | None
+) -> int:
+    for (where, data), target in zip(chunk, out, strict=True):
+        image = decode(data, where, size)
+        if image.shape != target.shape:
+            raise UnderstudyError(
+                f"{where} is {image.shape[1]}x{image.shape[0]} pixels but the first image is "
+                f"{target.shape[1]}x{target.shape[0]}: "
+                "set data.image_size to bring all images to one size"
+            )
+        target[:] = image
+    return len(chunk)
+
+
+def _chunks(
+    encoded: Iterable[tuple[str, bytes | Path]],
+) -> Iterator[list[tuple[str, bytes | Path]]]:
+    items = iter(encoded)
+    while chunk := list(itertools.islice(items, _CHUNK)):
+        yield chunk
+
+
+def _mean_size(encoded: list[tuple[str, bytes | Path]]) -> float:
+    """Mean number of bytes; 0 for no images."""
+    sizes = [len(d) if isinstance(d, bytes) else d.stat().st_size for _, d in encoded]
+    return sum(sizes) / max(len(sizes), 1)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

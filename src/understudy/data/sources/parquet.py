@@ -1,0 +1,276 @@
+"""``parquet``: tables with encoded images, in the layout of Hugging Face image data sets."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from understudy.data.sources.base import (
+    Arrays,
+    Decoding,
+    SourceReader,
+    cut_test,
+    decode,
+    decode_all,
+    existing,
+    identity,
+    refuse_empty,
+)
+from understudy.errors import UnderstudyError, one_line
+
+IMAGE_COLUMNS = ("img", "image", "images")
+LABEL_COLUMNS = ("label", "labels", "fine_label")
+_BATCH = 1024  # rows read at a time
+
+
+class Reader(SourceReader):
+    """A folder of Parquet files, or one file.
+
+    The split of a file is the start of its name (else of its folder's name): ``train``, ``test``,
+    or ``validation`` (``valid``, ``val``), which serves as test split if there is no ``test`` and
+    is not read otherwise (validation is cut from the training images). If no file is a test split
+    a stratified fifth of the training rows is cut off, with a fixed seed; if no file names a split
+    at all, all are training rows. Files of other splits next to a ``train`` one are not read.
+
+    The image and the label column are those of type Image and ClassLabel in the ``huggingface``
+    metadata of the schema, else they are found by name: img, image or images; label, labels or
+    fine_label. Class names are the ClassLabel's, else the values of the labels in sorted order.
+    """
+
+    def __init__(self, path: Path, identity: str = "") -> None:
+        self.path = path
+        self.name, self.identity = path.name if path.is_dir() else path.stem, identity
+
+    @classmethod
+    def find(cls, path: Path | None, cache: Path) -> "Reader":
+        """The Parquet file at ``path``, or all in the folder there."""
+        if path is None:
+            raise UnderstudyError(
+                "the parquet source needs a folder or file: "
+                "give it with --data PATH or UNDERSTUDY_DATA"
+            )
+        place = existing(path)
+        root = place if place.is_dir() else place.parent
+        return cls(place, identity(root, parquet_files(place)))
+
+    def read(self, decoding: Decoding) -> Arrays:
+        root = self.path if self.path.is_dir() else self.path.parent
+        splits = _by_split(parquet_files(self.path), root)
+        image_column, label_column, names = _columns(splits["train"][0])
+        values = {split: _label_values(files, label_column) for split, files in splits.items()}
+        for split, held in values.items():
+            refuse_empty(split, len(held))
+        labels, class_names = _as_indices(values, label_column, names)
+        rows = _rows(labels)
+        splits.setdefault("test", splits["train"])
+        labels.setdefault("test", labels["train"])
+        own_size = decoding.size
+        if own_size is None:
+            first = _encoded(splits["train"], image_column, rows["train"], batch=1)
+            where, data = next(first)
+            own_size = decode(data, where, None).shape[:2]
+        images = {}
+        for split in ("train", "test"):
+            images[split] = decoding.allocate(split, int(rows[split].sum()), own_size)
+            encoded = _encoded(splits[split], image_column, rows[split])
+            decode_all(encoded, images[split], decoding, f"decoding {split} images")
+        train_labels, test_labels = (labels[split][rows[split]] for split in ("train", "test"))
+        return Arrays(images["train"], train_labels, images["test"], test_labels, class_names)
+
+
+def _rows(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """bool ``[N]`` for ``train`` and ``test``: which rows of the split's files belong to it."""
+    if "test" in labels:
+        return {split: np.ones(len(held), bool) for split, held in labels.items()}
+    _, cut = cut_test(labels["train"])
+    is_test = np.zeros(len(labels["train"]), bool)
+    is_test[cut] = True
+    return {"train": ~is_test, "test": is_test}
+
+
+def parquet_files(path: Path) -> list[Path]:
+    """The file itself, or the ``*.parquet`` files in the folder (else below it), sorted.
+
+    Raises:
+        UnderstudyError: if there are none.
+    """
+    if path.is_file():
+        return [path]
+    files = sorted(path.glob("*.parquet")) or sorted(path.rglob("*.parquet"))
+    if not files:
+        raise UnderstudyError(f"{path} has no *.parquet files")
+    return files
+
+
+def _by_split(files: Sequence[Path], root: Path) -> dict[str, list[Path]]:
+    """Files of ``train`` and perhaps ``test``."""
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        names = [part.lower() for part in reversed(file.relative_to(root).parts)]
+        starts = [s for name in names for s in ("train", "test", "val") if name.startswith(s)]
+        split = starts[0] if starts else "other"
+        found.setdefault(split, []).append(file)
+    if set(found) == {"other"}:
+        return {"train": found["other"]}
+    if "train" not in found:
+        raise UnderstudyError(
+            f"no Parquet file in {root} is called train*: "
+            f"its files are of the splits {', '.join(sorted(found))}"
+        )
+    test = found.get("test") or found.get("val")
+    return {"train": found["train"], "test": test} if test else {"train": found["train"]}
+
+
+def _open(file: Path) -> Any:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise UnderstudyError(
+            "reading Parquet needs pyarrow: pip install understudy[data]"
+        ) from error
+    try:
+        return pq.ParquetFile(file)
+    except (pa.ArrowException, OSError) as error:
+        raise UnderstudyError(
+            f"cannot read {file} as Parquet ({one_line(error)}): is it complete?"
+        ) from error
+
+
+def _columns(file: Path) -> tuple[str, str, tuple[str, ...] | None]:
+    """Image column, label column and, if the metadata has them, class names."""
+    with _open(file) as table:
+        schema = table.schema_arrow
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"][
+            "features"
+        ]
+        kinds = {
+            name: feature.get("_type") for name, feature in features.items() if name in schema.names
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        features, kinds = {}, {}
+    image = _choose(
+        [name for name, kind in kinds.items() if kind == "Image"], IMAGE_COLUMNS, schema.names
+    )
+    label = _choose(
+        [name for name, kind in kinds.items() if kind == "ClassLabel"], LABEL_COLUMNS, schema.names
+    )
+    for what, column, usual in (("image", image, IMAGE_COLUMNS), ("label", label, LABEL_COLUMNS)):
+        if column is None:
+            raise UnderstudyError(
+                f"{file.name} has no {what} column: it has {', '.join(schema.names)}; "
+                f"call it {' or '.join(usual)}"
+            )
+    assert image is not None and label is not None
+    names = features[label].get("names") if kinds.get(label) == "ClassLabel" else None
+    return image, label, tuple(str(name) for name in names) if names else None
+
+
+def _choose(typed: list[str], usual: tuple[str, ...], present: list[str]) -> str | None:
+    """The usual name among the columns of the right type, else the first of these.
+
+    Without a column of that type: the usual name among all columns.
+    """
+    for candidates in (typed, present):
+        named = [name for name in usual if name in candidates]
+        if named:
+            return named[0]
+        if typed:
+            return typed[0]
+    return None
+
+
+def _label_values(files: Sequence[Path], column: str) -> list[Any]:
+    values: list[Any] = []
+    for file in files:
+        for _, batch in _batches(file, column, _BATCH * 64):
+            if batch.null_count:
+                row = batch.is_null().index(True).as_py()
+                raise UnderstudyError(f"row {row} of {file.name} has no label in column {column}")
+            values += batch.to_pylist()
+    return values
+
+
+def _as_indices(
+    values: dict[str, list[Any]], column: str, names: tuple[str, ...] | None
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Labels as int64 and the class names."""
+    kinds = {type(value) for held in values.values() for value in held}
+    if kinds != {int} and kinds != {str}:
+        found = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise UnderstudyError(
+            f"the labels in column {column} are of type {found}: they must be integers or strings"
+        )
+    if names is not None and kinds == {int}:
+        return {split: np.array(held, np.int64) for split, held in values.items()}, names
+    known: Sequence[Any] = names if names is not None else sorted(set(values["train"]))
+    index = {value: number for number, value in enumerate(known)}
+    for split, held in values.items():
+        strangers = set(held) - set(index)
+        if strangers:
+            what = (
+                f"is none of the {len(known)} class names"
+                if names is not None
+                else "does not occur in the train split"
+            )
+            raise UnderstudyError(
+                f"label {sorted(strangers)[0]!r} of the {split} split is out of range: it {what}"
+            )
+    return {
+        split: np.array([index[value] for value in held], np.int64)
+        for split, held in values.items()
+    }, tuple(map(str, known))
+
+
+def _batches(file: Path, column: str, size: int) -> Iterator[tuple[int, Any]]:
+    """First row and Arrow array of each batch of a column."""
+    import pyarrow as pa
+
+    with _open(file) as table:
+        if column not in table.schema_arrow.names:
+            raise UnderstudyError(
+                f"{file.name} has no column {column}, which the other files have: "
+                f"{', '.join(table.schema_arrow.names)}"
+            )
+        row = 0
+        try:
+            for batch in table.iter_batches(batch_size=size, columns=[column]):
+                yield row, batch.column(0)
+                row += batch.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise UnderstudyError(
+                f"cannot read {file} after row {row} ({one_line(error)}): is it complete?"
+            ) from error
+
+
+def _encoded(
+    files: Sequence[Path], column: str, wanted: np.ndarray, batch: int = _BATCH
+) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each image whose row, counted over all files, is wanted."""
+    import pyarrow as pa
+
+    before = 0
+    for file in files:
+        rows = 0
+        for start, images in _batches(file, column, batch):
+            rows = start + len(images)
+            if pa.types.is_struct(images.type) and images.type.get_field_index("bytes") >= 0:
+                images = images.field("bytes")
+            if not (pa.types.is_binary(images.type) or pa.types.is_large_binary(images.type)):
+                raise UnderstudyError(
+                    f"column {column} of {file.name} holds {images.type}, "
+                    "not the bytes of encoded images"
+                )
+            for row, data in enumerate(images.to_pylist(), start):
+                if wanted[before + row]:
+                    where = f"row {row} of {file.name}"
+                    if data is None:
+                        raise UnderstudyError(
+                            f"{where}: column {column} holds no image bytes (only a path?); "
+                            "embed the images"
+                        )
+                    yield where, data
+        before += rows

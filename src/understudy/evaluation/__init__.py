@@ -1,0 +1,1 @@
+"""Measuring: accuracy, calibration, statistics, latency, the machine."""

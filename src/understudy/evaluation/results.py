@@ -1,0 +1,49 @@
+"""Results of an evaluation as plain records. Importing this loads no torch: a report needs none."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Predictions in equal bins (low, high] of confidence, the lowest bin first.
+
+    Attributes:
+        confidence: mean confidence in each bin, in [0, 1]; ``None`` for an empty bin.
+        accuracy: share of correct predictions in each bin, in [0, 1]; ``None`` for an empty bin.
+        count: number of predictions in each bin.
+    """
+
+    confidence: tuple[float | None, ...]
+    accuracy: tuple[float | None, ...]
+    count: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Metrics:
+    """A classifier on one split, as in ``result.json`` and ``results.json``.
+
+    Attributes:
+        accuracy: top-1, in [0, 1].
+        per_class: accuracy on the images of each class; ``None`` for a class without images.
+        nll: mean negative log-likelihood of the labels, in nats; ``None`` if it is not a number.
+        ece: expected calibration error over 15 bins, in [0, 1].
+        agreement: share of images on which it predicts the teacher's class, in [0, 1]; ``None``
+            without a teacher.
+        teacher_kl: mean KL divergence from the teacher's probabilities to the model's, in nats;
+            ``None`` without a teacher.
+        reliability: mean confidence and accuracy in 15 bins of confidence.
+    """
+
+    accuracy: float
+    per_class: tuple[float | None, ...] = ()
+    nll: float | None = None
+    ece: float | None = None
+    agreement: float | None = None
+    teacher_kl: float | None = None
+    reliability: Reliability | None = None
+
+    def __repr__(self) -> str:
+        names = ("accuracy", "nll", "ece", "agreement", "teacher_kl")
+        known = {name: getattr(self, name) for name in names}
+        parts = [f"{name}={value:.4g}" for name, value in known.items() if value is not None]
+        return f"Metrics({', '.join(parts)})"

@@ -1,0 +1,177 @@
+"""Every path of a run directory, and its configuration file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from understudy.config.recipe import from_yaml, to_mapping, to_yaml
+from understudy.config.schema import RunConfig
+from understudy.errors import UnderstudyError
+from understudy.files import write_bytes
+
+_MAY_DIFFER = ("data.path", "seeds")
+"""Settings that a resumed run may change: where the images lie, and further seeds."""
+
+
+def training_name(arm: str, seed: int) -> str:
+    """Folder and file name of one training: ``distilled-seed0``."""
+    return f"{arm}-seed{seed}"
+
+
+def split_training_name(name: str) -> tuple[str, int]:
+    """The arm and the seed in a :func:`training_name`.
+
+    Raises:
+        UnderstudyError: if it is not such a name.
+    """
+    arm, _, seed = name.rpartition("-seed")
+    try:
+        return arm, int(seed)
+    except ValueError:
+        raise UnderstudyError(
+            f"{name} does not name a training: expected ARM-seedNUMBER, such as distilled-seed0"
+        ) from None
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run directory. ``name`` is always that of a training, ``distilled-seed0``; nothing is
+    created here.
+
+    Attributes:
+        path: the directory.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, YAML."""
+        return self.path / "config.yaml"
+
+    @property
+    def results(self) -> Path:
+        """Everything measured, JSON."""
+        return self.path / "results.json"
+
+    @property
+    def environment(self) -> Path:
+        """Machine, versions and command, JSON."""
+        return self.path / "environment.json"
+
+    @property
+    def history(self) -> Path:
+        """Every epoch of every training, CSV."""
+        return self.path / "history.csv"
+
+    @property
+    def models(self) -> Path:
+        """Folder of the weights files."""
+        return self.path / "models"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the report's figures."""
+        return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The report, HTML."""
+        return self.path / "report.html"
+
+    def arm(self, name: str) -> Path:
+        """Folder of one training: checkpoint, history, predictions and result."""
+        return self.path / "arms" / name
+
+    def checkpoint(self, name: str) -> Path:
+        """The state after its last finished epoch."""
+        return self.arm(name) / "checkpoint.pt"
+
+    def arm_history(self, name: str) -> Path:
+        """Its epochs, CSV."""
+        return self.arm(name) / "history.csv"
+
+    def predictions(self, name: str, split: Literal["val", "test"] = "test") -> Path:
+        """Its logits float16 ``[N, K]`` and the labels int64 ``[N]`` of a split, NPZ."""
+        return self.arm(name) / ("predictions.npz" if split == "test" else "predictions-val.npz")
+
+    def result(self, name: str) -> Path:
+        """Its measurements, JSON; written last, so that a training with a result is finished."""
+        return self.arm(name) / "result.json"
+
+    def weights(self, name: str) -> Path:
+        """The final weights: a plain state dict as safetensors."""
+        return self.models / f"{name}.safetensors"
+
+    def all_weights(self) -> list[Path]:
+        """The weights files that are there, sorted by name."""
+        return sorted(self.models.glob("*.safetensors"))
+
+    def require_weights(self, name: str) -> Path:
+        """The weights file of a training that is finished.
+
+        Raises:
+            UnderstudyError: if it is missing, with the way to get it.
+        """
+        path, result = self.weights(name), self.result(name)
+        if path.is_file():
+            return path
+        if result.exists():  # its checkpoint, if still there, holds the same weights
+            raise UnderstudyError(
+                f"{path} is gone: put it back, or delete {result} and run again with --resume "
+                "to make it again"
+            )
+        raise UnderstudyError(
+            f"there is no weights file {path} yet: run again with --resume to train it"
+        )
+
+
+def record_config(config: RunConfig, folder: RunFolder, resume: bool) -> None:
+    """Write config.yaml; on resume check first that the run in the folder has the same settings.
+
+    Raises:
+        UnderstudyError: if other settings differ than the seeds and the place of the images.
+    """
+    if resume:
+        require_same_config(config, folder)
+    write_bytes(folder.config, to_yaml(config).encode())
+
+
+def require_same_config(config: RunConfig, folder: RunFolder) -> None:
+    """Check that a folder, if it holds a run, holds one of these settings; writes nothing.
+
+    Raises:
+        UnderstudyError: if other settings differ than the seeds and the place of the images.
+    """
+    if not folder.config.exists():
+        return
+    before = to_mapping(from_yaml(folder.config.read_text(), str(folder.config)))
+    differing = sorted(_differences(before, to_mapping(config)))
+    if differing:
+        raise UnderstudyError(
+            f"cannot resume {folder.path}: {', '.join(differing)} differ from its config.yaml; "
+            "give another --out"
+        )
+
+
+def load_run(run: Path) -> RunConfig:
+    """The configuration of a run directory.
+
+    Raises:
+        UnderstudyError: if it is not one.
+    """
+    path = RunFolder(run).config
+    if not path.is_file():
+        raise UnderstudyError(f"{run} is not a run directory: it has no config.yaml")
+    return from_yaml(path.read_text(), str(path))
+
+
+def _differences(before: Any, now: Any, where: str = "") -> list[str]:
+    """Dotted keys at which two nested mappings differ."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return [] if before == now or where in _MAY_DIFFER else [where]
+    found: list[str] = []
+    for key in dict.fromkeys([*before, *now]):
+        dotted = f"{where}.{key}" if where else key
+        found += _differences(before.get(key), now.get(key), dotted)
+    return found

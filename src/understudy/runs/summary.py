@@ -1,0 +1,209 @@
+"""All arms of a run together: sizes, latencies and gains, as in ``results.json``."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from understudy.config.recipe import to_mapping
+from understudy.data.prepare import TrainingData
+from understudy.evaluation.latency import (
+    LatencySettings,
+    count_macs,
+    efficiency,
+    measure_latency,
+    model_size,
+)
+from understudy.evaluation.statistics import Summary, paired_gain, summarise, verdict
+from understudy.models import deployed
+from understudy.runs.folder import RunFolder, training_name
+from understudy.runs.history import gather_history
+from understudy.runs.networks import trained_network
+from understudy.runs.plan import Arm, RunPlan
+from understudy.runs.results import (
+    SCHEMA,
+    ArmCost,
+    ArmResult,
+    ArmSummary,
+    Comparison,
+    DataFacts,
+    LatencyConditions,
+    MetricSummaries,
+    RunResults,
+    SeedResult,
+    StoredSize,
+)
+
+ROLES = ("teacher", "baseline", "distilled")
+
+
+def measure_costs(
+    plan: RunPlan, folder: RunFolder, data: TrainingData, threads: int | None = None
+) -> dict[str, ArmCost]:
+    """Size, multiply-accumulates and latency of one network per arm, the networks taking turns.
+
+    Args:
+        plan: of the run; its order is that of the result.
+        folder: the run's directory, with its weights.
+        data: its images give the input's shape.
+        threads: CPU threads while timing; those of the recipe by default.
+    """
+    runs = {arm: plan.arm_run(arm, plan.config.seeds[0]) for arm in plan.arms}
+    networks = {
+        arm: deployed(trained_network(plan, run, folder, data)) for arm, run in runs.items()
+    }
+    settings = LatencySettings.of(plan.config.benchmark, threads)
+    latencies = measure_latency(networks, data.image.shape, settings)
+    costs = {}
+    for arm, network in networks.items():
+        size = model_size(network)
+        stored = StoredSize(
+            parameters=size.parameters,
+            buffers=size.buffers,
+            size_mb=size.size_mb,
+            file_bytes=folder.weights(runs[arm].name).stat().st_size,
+            macs=count_macs(network, data.image.shape),
+        )
+        costs[arm] = ArmCost(stored, latencies[arm])
+    return costs
+
+
+def assemble(
+    plan: RunPlan,
+    folder: RunFolder,
+    finished: Mapping[str, ArmResult],
+    data: TrainingData,
+    num_test: int,
+    costs: Mapping[str, ArmCost],
+    command: str,
+) -> RunResults:
+    """Everything that was measured; also writes the run's ``history.csv``.
+
+    Args:
+        plan: of the run.
+        folder: the run's directory.
+        finished: all trainings, by name.
+        data: the images.
+        num_test: number of test images.
+        costs: of each arm, in the order of the plan.
+        command: as typed.
+
+    Returns:
+        the results, still without environment and seconds.
+    """
+    by_arm = {arm: [r for r in finished.values() if r.arm == arm] for arm in costs}
+    config = plan.config
+    largest = max(config.benchmark.batch_sizes)
+    arms = {
+        arm: _arm_summary(plan.arm(arm), runs, costs[arm], costs["teacher"], largest)
+        for arm, runs in by_arm.items()
+    }
+    trainings = [result for runs in by_arm.values() for result in runs]
+    names = [training_name(result.arm, result.seed) for result in trainings]
+    gather_history(folder.path, [folder.arm(name) for name in names])
+    mapping = to_mapping(config)
+    return RunResults(
+        schema=SCHEMA,
+        name=config.name,
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        data=describe_data(data, num_test),
+        config=mapping,
+        arms=arms,
+        latency_conditions=LatencyConditions(
+            threads=config.benchmark.threads,
+            repeats=config.benchmark.repeats,
+            warmup=config.benchmark.warmup,
+        ),
+        comparisons=_comparisons(plan, by_arm),
+        reference=mapping["reference"],
+    )
+
+
+def _arm_summary(
+    arm: Arm, results: Sequence[ArmResult], cost: ArmCost, teacher: ArmCost, batch_size: int
+) -> ArmSummary:
+    runs = tuple(SeedResult.of(result) for result in results)
+    accuracy = summarise([run.test.accuracy for run in runs])
+    assert accuracy is not None, "every arm has a seed, and every seed a test accuracy"
+    return ArmSummary(
+        role=arm.name if arm.name in ROLES else "extra",
+        part=arm.role,
+        taught_by=results[0].taught_by,
+        model=results[0].model,
+        method=results[0].method,
+        runs=runs,
+        summary=MetricSummaries(
+            accuracy=accuracy,
+            nll=_over_seeds(runs, "nll"),
+            ece=_over_seeds(runs, "ece"),
+            agreement=_over_seeds(runs, "agreement"),
+            teacher_kl=_over_seeds(runs, "teacher_kl"),
+        ),
+        size=cost.size,
+        latency=cost.latency,
+        compression=teacher.size.size_mb / cost.size.size_mb,
+        efficiency=efficiency(
+            100 * accuracy.mean, cost.latency[str(batch_size)].median_ms, cost.size.size_mb
+        ),
+    )
+
+
+def _over_seeds(runs: Sequence[SeedResult], metric: str) -> Summary | None:
+    return summarise([getattr(run.test, metric) for run in runs])
+
+
+def _comparisons(
+    plan: RunPlan, by_arm: Mapping[str, Sequence[ArmResult]]
+) -> tuple[Comparison, ...]:
+    found = []
+    for name, arm in plan.arms.items():
+        reference = _compared_with(arm, plan)
+        if reference is None:
+            continue
+        gain = paired_gain(_accuracies(by_arm[name]), _accuracies(by_arm[reference]))
+        sentence = verdict(name, gain)
+        if reference != "baseline":
+            sentence += f" (against {reference})"
+        found.append(Comparison.of(name, reference, gain, sentence))
+    return tuple(found)
+
+
+def _accuracies(results: Sequence[ArmResult]) -> list[float]:
+    return [result.test.accuracy for result in results if result.test is not None]
+
+
+def _compared_with(arm: Arm, plan: RunPlan) -> str | None:
+    """The arm whose plain training of the same network shows what a taught arm has gained.
+
+    A born-again network is like the teacher, so the baseline shows it only if the student is, too;
+    otherwise the teacher does, if there is one for each seed. ``None`` if no arm shows it.
+    """
+    if not arm.is_taught:
+        return None
+    baseline, teacher = plan.arm("baseline"), plan.arm("teacher")
+    if not arm.generation or (arm.model, arm.stages, arm.train) == (
+        baseline.model,
+        baseline.stages,
+        baseline.train,
+    ):
+        return "baseline"
+    same = (
+        arm.model == teacher.model
+        and teacher.seed is None
+        and not teacher.members
+        and teacher.path is None
+    )
+    return "teacher" if same else None
+
+
+def describe_data(data: TrainingData, num_test: int) -> DataFacts:
+    """The ``data`` of ``results.json``."""
+    return DataFacts(
+        name=data.name,
+        num_train=len(data.train),
+        num_val=len(data.val),
+        num_test=num_test,
+        num_classes=data.num_classes,
+        class_names=tuple(data.class_names),
+        image_shape=tuple(data.image.shape),
+        fingerprint=data.fingerprint,
+    )

@@ -1,0 +1,1 @@
+"""What turns a batch into teacher outputs: a frozen network, an ensemble, or a cache."""

@@ -1,0 +1,31 @@
+"""When a given teacher is good enough to teach, by its accuracy on validation images."""
+
+from understudy.errors import UnderstudyError
+
+
+def least_teacher_accuracy(num_classes: int) -> float:
+    """The validation accuracy in [0, 1] below which a teacher is refused by default.
+
+    Twice chance, but never more than halfway between chance and 1: 0.75 for two classes, 2/3 for
+    three, 0.2 for ten.
+    """
+    chance = 1 / num_classes
+    return min(2 * chance, (1 + chance) / 2)
+
+
+def require_accuracy(name: str, accuracy: float, least: float, remedy: str) -> None:
+    """Refuse a teacher that knows too little; usually its input or its classes are wrong.
+
+    Args:
+        name: of the teacher, for the message.
+        accuracy: on validation images, in [0, 1].
+        least: the accuracy that it must reach, in [0, 1].
+        remedy: what to check or set.
+
+    Raises:
+        UnderstudyError: if ``accuracy`` is below ``least``.
+    """
+    if accuracy < least:
+        raise UnderstudyError(
+            f"{name} has {100 * accuracy:.1f} % on validation, below {100 * least:.1f} %: {remedy}"
+        )

@@ -1,0 +1,1 @@
+"""One training: the loop, its state, optimizer, curriculum and device."""

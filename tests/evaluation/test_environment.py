@@ -1,0 +1,26 @@
+"""The machine that is written into every result."""
+
+import json
+import math
+
+import torch
+
+from understudy import __version__
+from understudy.evaluation.environment import Machine, this_machine
+from understudy.files import from_json, to_json
+
+
+def test_machine_is_named() -> None:
+    machine = this_machine()
+    assert (machine.understudy, machine.torch) == (__version__, torch.__version__)
+    assert machine.cores is not None and machine.cores >= 1
+    assert machine.cpu and machine.os and machine.packages["numpy"]
+    assert machine.device == "cpu" and machine.accelerator is None
+    memory = machine.memory_gb
+    assert memory is None or (memory > 0 and math.isfinite(memory))
+
+
+def test_machine_round_trips_through_json() -> None:
+    machine = this_machine()
+    written = json.loads(json.dumps(to_json(machine)))
+    assert from_json(Machine, written, "here", "measure again") == machine

@@ -1,0 +1,89 @@
+"""The public names and their signatures: whoever changes them sees it here, and writes it down."""
+
+import importlib.util
+import inspect
+
+import pytest
+
+import understudy
+
+PUBLIC = {
+    "ImageSpec": "(channels=3, height=32, width=32)",
+    "Method": "(student, config, context)",
+    "MethodConfig": "(name, temperature=4.0, alpha=0.0, ce_weight=None, curriculum=None)",
+    "RunOptions": ("(outputs='auto', weights=None, checkpoint=None, resume=False, on_epoch=None)"),
+    "Student": "(network, history, class_names, mean, std, image, teachers=())",
+    "Student.evaluate": "(self, split, *, teacher=None, device='cpu')",
+    "Student.load": "(path, *, network=None)",
+    "Student.predict": ("(self, images, *, probabilities=False, device='cpu', batch_size=512)"),
+    "Student.save": "(self, path)",
+    "Teacher": "(network, mean=None, std=None, min_accuracy=None)",
+    "TrainConfig": "",
+    "UnderstudyError": "",
+    "build_model": (
+        "(name, num_classes, image=None, *, in_channels=3, image_size=32, stages=(), options=None)"
+    ),
+    "create_model": (
+        "(name, num_classes=10, in_channels=3, image_size=32, *, stages=(), weights=None, "
+        "**options)"
+    ),
+    "distill": (
+        "(teacher, student, data, method='kd', config=None, *, seed=0, device='auto', run=None, "
+        "**options)"
+    ),
+    "evaluate": "(network, split, config=None, *, teacher=None, device='cpu')",
+    "list_methods": "()",
+    "list_models": "(pattern='*')",
+    "load_config": None,
+    "load_dataset": None,
+    "predict": (
+        "(network, images, *, mean=None, std=None, probabilities=False, device='cpu', "
+        "batch_size=512)"
+    ),
+    "run_experiment": None,
+    "run_sweep": None,
+    "train": "(network, data, config=None, *, seed=0, device='auto', run=None, **options)",
+    "write_report": None,
+}
+"""Name -> signature without annotations. ``None`` is for those that other tests call in every form;
+an empty string for classes whose fields are the recipe's, or that are exceptions."""
+
+
+def signature_of(name: str) -> str:
+    found = understudy
+    for part in name.split("."):
+        found = getattr(found, part)
+    signature = inspect.signature(found)
+    plain = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=plain, return_annotation=inspect.Signature.empty))
+
+
+def test_public_names_are_these() -> None:
+    names = {name for name in PUBLIC if "." not in name}
+    assert names | {"__version__"} == set(understudy.__all__)
+
+
+@pytest.mark.parametrize("name", [name for name, known in PUBLIC.items() if known])
+def test_signature_is_this(name: str) -> None:
+    assert signature_of(name) == PUBLIC[name]
+
+
+def test_public_methods_of_a_student_are_these() -> None:
+    methods = {n for n, f in vars(understudy.Student).items() if callable(f) or n == "load"}
+    listed = {name.partition(".")[2] for name in PUBLIC if name.startswith("Student.")}
+    assert {name for name in methods if not name.startswith("_")} == listed
+
+
+@pytest.mark.parametrize("name", [name for name in understudy.__all__ if not name.startswith("_")])
+def test_no_module_has_the_name_of_a_public_function(name: str) -> None:
+    """Importing such a module would replace the function."""
+    assert importlib.util.find_spec(f"understudy.{name}") is None
+
+
+def test_lists_of_names_are_those_that_can_be_built() -> None:
+    assert "resnet20" in understudy.list_models("resnet*")
+    assert understudy.list_methods()[:2] == ["ce", "kd"]
+    from understudy.methods import method_config
+
+    for name in understudy.list_methods():
+        assert isinstance(method_config({"name": name}), understudy.MethodConfig)
