@@ -87,6 +87,21 @@ def finish(
     )
 
 
+def test_an_arm_is_evaluated_in_the_precision_of_its_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precisions = []
+
+    def record(*args: Any, precision: str) -> torch.Tensor:
+        precisions.append(precision)
+        return predict(*args, precision=precision)
+
+    monkeypatch.setattr("understudy.runs.finish.predict", record)
+    train = {"epochs": 2, "batch_size": 16, "precision": "bf16"}
+    result = finish(tmp_path, [epoch(0, 0.5)], recipe(train=train))
+    assert precisions == ["bf16"] and result.precision == "bf16"
+
+
 def teacher_of(
     config: RunConfig,
     run: Path,
