@@ -165,6 +165,7 @@ def test_students_trained_together_equal_those_trained_alone(
         assert path.read_bytes() == (together / "models" / path.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_to_the_same_bits(
     finished: tuple[Path, RunResults], images: Path, tmp_path: Path
 ):
@@ -457,6 +458,7 @@ def test_misspelled_method_option_is_refused_before_any_work(images: Path, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_torchrun_trains_every_arm_on_two_ranks_and_one_reports(images: Path, tmp_path: Path):
     recipe = tmp_path / "colours.yaml"
     recipe.write_text(to_yaml(config_for(images, seeds=[0], train={"epochs": 1, "batch_size": 16})))
@@ -527,6 +529,7 @@ found = {"result": to_json(result), "written": written, "labelled": labelled}
 """
 
 
+@pytest.mark.slow
 def test_two_ranks_share_labelling_equal_one_process_and_one_writes(
     images: Path, tmp_path: Path, monkeypatch
 ):
