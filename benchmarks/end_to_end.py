@@ -50,7 +50,6 @@ def stages(
     from understudy.config.recipe import load_config
     from understudy.data.prepare import prepare_data
     from understudy.experiment import run_experiment
-    from understudy.files import to_json
     from understudy.report import write_report
 
     config = load_config("cifar10-founding", overrides)
@@ -58,7 +57,8 @@ def stages(
     prepare_data(config.data)
     decoded = time.perf_counter()
     cache = str(folder / "outputs")
-    results = to_json(run_experiment(config, folder / "run", workers=workers, cache=cache))
+    results = run_experiment(config, folder / "run", workers=workers, cache=cache)
+    assert results is not None, "this is the first and only rank"
     finished = time.perf_counter()
     write_report(folder / "run", figures=figures)
     reported = time.perf_counter()

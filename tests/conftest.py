@@ -62,3 +62,18 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
             pytest.skip("no GPU")
         monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", "ieee")
     return torch.device(request.param)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty training and thirty test images of three classes that differ by colour."""
+    from tests.worlds import write_colours  # torch waits until a test needs it
+
+    return write_colours(tmp_path_factory.mktemp("images") / "colours.npz")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that looks at a page in a browser is slow."""
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tiny_data import tiny_net
-from tests.training.test_loop import Little, make_data
+from tests.training.small_training import Little, make_data
+from tests.worlds import tiny_net
 
 from understudy.config.schema import TrainConfig
 from understudy.data.loader import Batch, TrainBatches

@@ -14,12 +14,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.colours import write_colours
+from tests.worlds import config_for, numbers
 
 from understudy.cli import main
-from understudy.config.parse import parse
 from understudy.config.recipe import to_yaml
-from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 from understudy.events import Silent
 from understudy.experiment import run_experiment, train_arm
@@ -35,32 +33,6 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty training and thirty test images of three classes that differ by colour."""
-    return write_colours(tmp_path_factory.mktemp("images") / "colours.npz")
-
-
-def config_for(images: Path, **changes: Any) -> RunConfig:
-    values: dict[str, Any] = {
-        "name": "colours",
-        "data": {
-            "source": "npz",
-            "path": str(images),
-            "val_fraction": 0.2,
-            "augment": {"padding": 1},
-        },
-        "teacher": {
-            "model": {"name": "fast_teacher", "options": {"widths": [8, 8, 8], "stem_width": 4}}
-        },
-        "student": {"model": {"name": "founding_student"}},
-        "train": {"epochs": 2, "batch_size": 16, "lr": 3e-3},
-        "seeds": [0, 1],
-        "benchmark": {"batch_sizes": [1, 2], "repeats": 2, "warmup": 1},
-    }
-    return parse(RunConfig, values | changes)
-
-
-@pytest.fixture(scope="module")
 def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResults]:
     """One run, one training after the other."""
     out = tmp_path_factory.mktemp("runs") / "colours"
@@ -71,13 +43,6 @@ def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
         workers=1,
         cache=str(out.parent / "cache"),
     )
-
-
-def numbers(results: RunResults) -> dict[str, Any]:
-    """What must not depend on how the work was spread."""
-    return {
-        arm: [(r.seed, r.val, r.test) for r in entry.runs] for arm, entry in results.arms.items()
-    }
 
 
 def test_run_writes_results_history_and_plain_weights(
@@ -200,6 +165,7 @@ def test_students_trained_together_equal_those_trained_alone(
         assert path.read_bytes() == (together / "models" / path.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_to_the_same_bits(
     finished: tuple[Path, RunResults], images: Path, tmp_path: Path
 ):
@@ -208,7 +174,7 @@ def test_killed_run_resumes_to_the_same_bits(
     code = f"""
 import sys, time; sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
-from tests.test_experiment import config_for
+from tests.worlds import config_for
 import understudy.data.loader as batches, understudy.experiment as experiment
 render = batches.TrainBatches.render
 def slowly(self, rows, views):
@@ -492,6 +458,7 @@ def test_misspelled_method_option_is_refused_before_any_work(images: Path, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_torchrun_trains_every_arm_on_two_ranks_and_one_reports(images: Path, tmp_path: Path):
     recipe = tmp_path / "colours.yaml"
     recipe.write_text(to_yaml(config_for(images, seeds=[0], train={"epochs": 1, "batch_size": 16})))
@@ -562,6 +529,7 @@ found = {"result": to_json(result), "written": written, "labelled": labelled}
 """
 
 
+@pytest.mark.slow
 def test_two_ranks_share_labelling_equal_one_process_and_one_writes(
     images: Path, tmp_path: Path, monkeypatch
 ):

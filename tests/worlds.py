@@ -3,19 +3,22 @@ observers."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from understudy.api import Teacher
-from understudy.config.schema import AugmentConfig, DataConfig
+from understudy.config.parse import parse
+from understudy.config.schema import AugmentConfig, DataConfig, RunConfig
 from understudy.data.dataset import Split
 from understudy.data.prepare import TrainingData
 from understudy.data.sources.base import Arrays, Decoding, SourceReader
 from understudy.data.spec import size_of
 from understudy.events import SILENT, EpochResult, Observer, Progress
 from understudy.models.base import Classifier, Outputs
+from understudy.runs.results import RunResults
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
 
@@ -141,3 +144,31 @@ def read(
 ) -> Arrays:
     """Everything that a reader reads, in memory."""
     return reader.read(Decoding(size_of(image_size), observer=observer))
+
+
+def config_for(images: Path, **changes: Any) -> RunConfig:
+    """A recipe for the colours that trains for seconds; ``changes`` replace whole sections."""
+    values: dict[str, Any] = {
+        "name": "colours",
+        "data": {
+            "source": "npz",
+            "path": str(images),
+            "val_fraction": 0.2,
+            "augment": {"padding": 1},
+        },
+        "teacher": {
+            "model": {"name": "fast_teacher", "options": {"widths": [8, 8, 8], "stem_width": 4}}
+        },
+        "student": {"model": {"name": "founding_student"}},
+        "train": {"epochs": 2, "batch_size": 16, "lr": 3e-3},
+        "seeds": [0, 1],
+        "benchmark": {"batch_sizes": [1, 2], "repeats": 2, "warmup": 1},
+    }
+    return parse(RunConfig, values | changes)
+
+
+def numbers(results: RunResults) -> dict[str, Any]:
+    """What must not depend on how the work was spread."""
+    return {
+        arm: [(r.seed, r.val, r.test) for r in entry.runs] for arm, entry in results.arms.items()
+    }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.tiny_data import MEAN, STD, tiny_config, tiny_data, tiny_net, tiny_split
+from tests.worlds import MEAN, STD, tiny_config, tiny_data, tiny_net, tiny_split
 from torch import Tensor, nn
 
 import understudy

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.tiny_data import TinyNet, tiny_data, tiny_net, untrained
+from tests.worlds import TinyNet, tiny_data, tiny_net, untrained
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 

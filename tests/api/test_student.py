@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.tiny_data import MEAN, STD, tiny_data, tiny_net, untrained
+from tests.worlds import MEAN, STD, tiny_data, tiny_net, untrained
 from torch import nn
 
 import understudy

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tiny_data import MEAN, STD, tiny_data, tiny_net, untrained
+from tests.worlds import MEAN, STD, tiny_data, tiny_net, untrained
 from torch import Tensor, nn
 
 import understudy

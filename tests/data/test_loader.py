@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 from tests.somewhere_else import THERE, only_there
-from tests.tiny_data import MEAN, STD, tiny_config, tiny_split
+from tests.worlds import MEAN, STD, tiny_config, tiny_split
 
 from understudy.config.schema import DataConfig
 from understudy.data.loader import Batch, TrainBatches, plain_batches, to_device, too_large

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.tiny_data import tiny_config, tiny_split
+from tests.worlds import tiny_config, tiny_split
 
 from understudy.data.dataset import Dataset, SealedSplit, Split
 from understudy.data.prepare import TrainingData, prepare_data, split_dataset

@@ -3,7 +3,7 @@ shown."""
 
 import pytest
 import torch
-from tests.tiny_data import tiny_config, tiny_split
+from tests.worlds import tiny_config, tiny_split
 
 from understudy.config.schedules import Curriculum
 from understudy.data.loader import TrainBatches

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.tiny_data import MEAN, STD, tiny_split
+from tests.worlds import MEAN, STD, tiny_split
 
 from understudy.config.schema import AugmentConfig
 from understudy.data.spec import ImageSpec

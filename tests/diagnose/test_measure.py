@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from tests.tiny_data import tiny_config, tiny_data, tiny_net, tiny_split
+from tests.worlds import tiny_config, tiny_data, tiny_net, tiny_split
 from torch import Tensor, nn
 
 from understudy.config.parse import parse

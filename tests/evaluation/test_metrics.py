@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.tiny_data import tiny_config, tiny_net, tiny_split
+from tests.worlds import tiny_config, tiny_net, tiny_split
 from torch import nn
 
 from understudy.config.schema import DataConfig

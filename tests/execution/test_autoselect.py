@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.colours import write_colours
 from tests.sweep.small_sweep import small_config
+from tests.worlds import write_colours
 
 import understudy.execution.autoselect as measure
 from understudy.data.prepare import prepare_data

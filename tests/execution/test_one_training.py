@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 
 import pytest
-from tests.colours import write_colours
 from tests.sweep.small_sweep import small_config
+from tests.worlds import write_colours
 
 from understudy.execution.backend import Epoch, Event, Failed, Finished, Stopped, Training
 from understudy.execution.one_training import run_to_event

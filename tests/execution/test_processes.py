@@ -15,8 +15,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.colours import write_colours
 from tests.sweep.small_sweep import small_config
+from tests.worlds import write_colours
 
 from understudy.cores import available_cores
 from understudy.events import Progress, Silent
@@ -114,6 +114,7 @@ def test_process_that_dies_while_it_sends_costs_that_message_alone(images: Path,
     assert backend.workers == [] and backend.waiting == [training], "it is started again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_killed_parent_leaves_no_process_behind(images: Path, tmp_path: Path, how: signal.Signals):
     script = tmp_path / "parent.py"

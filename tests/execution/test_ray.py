@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,9 +33,12 @@ from understudy.runs.plan import resolve_plan
 
 WITHOUT_RAY = "Ray is not installed (pip install 'understudy[ray]')"
 # Ray's own modules warn about each other; ours must not.
-pytestmarker = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
+    ),
+]
 
 CONFIG = parse(
     RunConfig,
@@ -260,7 +264,9 @@ def test_events_arrive_in_the_order_in_which_they_were_posted():
         assert names == [(Epoch, "a"), (Epoch, "b"), (Stopped, "a"), (Epoch, "a")]
         assert await mailbox.take(0.0) == []
 
-    asyncio.run(exchange())
+    # In a thread: the browser of other tests leaves its event loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(exchange())).result()
 
 
 def test_node_that_does_not_see_the_folder_is_named(

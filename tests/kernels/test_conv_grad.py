@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.tiny_data import tiny_net
+from tests.worlds import tiny_net
 from torch import nn
 
 from understudy.kernels.conv_grad import SmallMapConv2d, _Conv2d, _worth_it, use_small_map_gradients

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.methods.small_pair import SmallNet, ask, make_batch, make_method
-from tests.tiny_data import tiny_data, tiny_net, untrained
+from tests.worlds import tiny_data, tiny_net, untrained
 
 import understudy
 from understudy.errors import UnderstudyError

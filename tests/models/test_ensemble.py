@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.tiny_data import tiny_net
+from tests.worlds import tiny_net
 
 from understudy.errors import UnderstudyError
 from understudy.methods import kd_loss

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.colours import write_colours
-from tests.tiny_data import TinyNet, tiny_data, tiny_net
+from tests.worlds import TinyNet, tiny_data, tiny_net, write_colours
 
 from understudy.config.parse import parse
 from understudy.config.schema import RunConfig
@@ -35,7 +34,7 @@ from understudy.training.device import make_fabric
 from understudy.training.weights import save_weights
 
 CPU = torch.device("cpu")
-TINY = {"model": {"name": "tests.tiny_data.TinyNet"}}
+TINY = {"model": {"name": "tests.worlds.TinyNet"}}
 OWN = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]}
 
 
@@ -178,7 +177,7 @@ def test_a_result_names_the_arm_its_network_its_method_and_its_teacher(tmp_path:
         tuple(getattr(finish(tmp_path, [], config, arm), key) for key in keys)
         for arm in ("teacher", "member2", "assistant1", "baseline", "distilled", "labels")
     ]
-    tiny = "tests.tiny_data.TinyNet"
+    tiny = "tests.worlds.TinyNet"
     assert found == [
         ("teacher", 0, "resnet8 + resnet14", "ensemble", None),
         ("member2", 1, "resnet14", "ce", None),
@@ -549,7 +548,7 @@ def given(
     network = network or tiny_net(5)
     save_weights(run / "given.safetensors", network)
     model = {
-        "model": {"name": "tests.tiny_data.TinyNet", "options": {"channels": network.embedding_dim}}
+        "model": {"name": "tests.worlds.TinyNet", "options": {"channels": network.embedding_dim}}
     }
     config = recipe(images, teacher=model | {"path": str(run / "given.safetensors")} | changes)
     data, _ = prepare_data(config.data)

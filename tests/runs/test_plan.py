@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.test_experiment import config_for, images, numbers  # noqa: F401 (a fixture)
+from tests.worlds import config_for, numbers
 
 from understudy.config.recipe import from_yaml, load_config, to_yaml
 from understudy.data.prepare import prepare_data
@@ -337,7 +337,7 @@ def test_born_again_is_like_the_arm_it_is_taught_by():
     ],
 )
 def test_what_is_born_again_is_compared_with_plain_training_of_the_same_network_for_as_many_seeds(
-    images: Path,  # noqa: F811
+    images: Path,
     tmp_path: Path,
     changes: dict[str, Any],
     references: list[str],
@@ -410,7 +410,8 @@ def test_a_chain_that_makes_no_sense_is_refused_in_one_line(overrides: list[str]
 # -----------------------
 
 
-def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_path: Path):  # noqa: F811
+@pytest.mark.slow
+def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_path: Path):
     config = config_for(
         images,
         train=QUICK,
@@ -446,7 +447,7 @@ def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_
     assert again["assistant1-seed0"].accuracy == arms["assistant1"].runs[0].test.accuracy
 
 
-def test_an_ensemble_teaches_from_one_cache(images: Path, tmp_path: Path):  # noqa: F811
+def test_an_ensemble_teaches_from_one_cache(images: Path, tmp_path: Path):
     config = config_for(
         images,
         train=QUICK,
@@ -482,7 +483,7 @@ def test_an_ensemble_teaches_from_one_cache(images: Path, tmp_path: Path):  # no
     torch.testing.assert_close(mean, 0.25 * first + 0.75 * second, rtol=1e-2, atol=1e-3)
 
 
-def test_the_cache_of_an_ensemble_is_exact_at_every_temperature(images: Path, tmp_path: Path):  # noqa: F811
+def test_the_cache_of_an_ensemble_is_exact_at_every_temperature(images: Path, tmp_path: Path):
     """One file of rows; the loss of the live members, to fp16, at whatever temperature asks."""
     from understudy.data.loader import TrainBatches
     from understudy.teachers.cached import cached_teacher
@@ -528,7 +529,7 @@ def test_the_cache_of_an_ensemble_is_exact_at_every_temperature(images: Path, tm
         torch.testing.assert_close(weighted, of_the_mean, rtol=1e-3, atol=1e-3)
 
 
-def test_members_may_be_files(images: Path, tmp_path: Path):  # noqa: F811
+def test_members_may_be_files(images: Path, tmp_path: Path):
     config = config_for(
         images, train=QUICK, seeds=[0], teacher={"model": SMALL, "members": [{}, {"model": OTHER}]}
     )
@@ -555,7 +556,7 @@ def test_members_may_be_files(images: Path, tmp_path: Path):  # noqa: F811
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_born_again_runs_generation_after_generation(images: Path, tmp_path: Path):  # noqa: F811
+def test_born_again_runs_generation_after_generation(images: Path, tmp_path: Path):
     config = config_for(
         images,
         train=QUICK,
@@ -590,7 +591,7 @@ def test_born_again_runs_generation_after_generation(images: Path, tmp_path: Pat
 
 
 def test_born_again_beside_a_student_of_the_same_network_is_compared_with_the_baseline(
-    images: Path,  # noqa: F811
+    images: Path,
     tmp_path: Path,
 ):
     config = config_for(
@@ -604,7 +605,7 @@ def test_born_again_beside_a_student_of_the_same_network_is_compared_with_the_ba
     assert [c.reference for c in run(config, tmp_path / "run").comparisons] == ["baseline"]
 
 
-def test_one_arm_alone_trains_all_that_it_needs_first(images: Path, tmp_path: Path):  # noqa: F811
+def test_one_arm_alone_trains_all_that_it_needs_first(images: Path, tmp_path: Path):
     config = config_for(
         images,
         train=QUICK,
@@ -627,7 +628,7 @@ def test_one_arm_alone_trains_all_that_it_needs_first(images: Path, tmp_path: Pa
     )
 
 
-def test_a_teacher_stopped_early_is_the_long_training_as_it_was_then(images: Path, tmp_path: Path):  # noqa: F811
+def test_a_teacher_stopped_early_is_the_long_training_as_it_was_then(images: Path, tmp_path: Path):
     long = config_for(images, train={"epochs": 4, "batch_size": 16})
     short = config_for(
         images,
@@ -657,7 +658,7 @@ def to_dict(part: Any) -> dict[str, Any]:
     return to_mapping(part)
 
 
-def test_several_levels_have_weights_of_their_own(images: Path, tmp_path: Path):  # noqa: F811
+def test_several_levels_have_weights_of_their_own(images: Path, tmp_path: Path):
     config = config_for(
         images,
         train=QUICK,

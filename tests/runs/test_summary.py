@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from scipy import stats
-from tests.colours import write_colours
+from tests.worlds import write_colours
 
 from understudy.api import Teacher, distill
 from understudy.config.schema import RunConfig, parse

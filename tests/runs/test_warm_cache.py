@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.test_experiment import config_for, images  # noqa: F401 (a fixture)
+from tests.worlds import config_for
 
 from understudy.cli import main
 from understudy.config.recipe import to_yaml
@@ -24,7 +24,7 @@ from understudy.teachers.output_store import encode_rows
 
 
 @pytest.fixture(scope="module")
-def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "colours"
     train_arm(config_for(images), "teacher", 0, out, device="cpu")
     return out
@@ -110,7 +110,7 @@ class Labelling(Silent):
 
 
 def test_labelling_ahead_goes_epoch_by_epoch_through_the_seeds_that_matter(
-    images: Path,  # noqa: F811
+    images: Path,
     tmp_path: Path,
 ):
     data = {
@@ -206,7 +206,7 @@ def test_all_views_fill_the_whole_file(run: Path, tmp_path: Path):
 
 
 def test_a_method_that_reads_embeddings_has_them_labelled_ahead(
-    images: Path,  # noqa: F811
+    images: Path,
     tmp_path: Path,
     monkeypatch,
 ):
@@ -240,7 +240,7 @@ def test_only_caches_are_deleted(run: Path, tmp_path: Path):
         find_cache("feed", tmp_path)
 
 
-def test_the_cache_of_another_run_is_not_compared(run: Path, tmp_path: Path, images: Path):  # noqa: F811
+def test_the_cache_of_another_run_is_not_compared(run: Path, tmp_path: Path, images: Path):
     other = tmp_path / "other"
     train_arm(
         config_for(images, data={"source": "npz", "path": str(images), "val_fraction": 0.3}),

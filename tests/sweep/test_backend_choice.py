@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.colours import write_colours
 from tests.sweep.small_sweep import small_config
+from tests.worlds import write_colours
 
 pytest.importorskip("optuna")
 

@@ -16,8 +16,8 @@ import torch
 
 pytest.importorskip("optuna")
 
-from tests.colours import write_colours
 from tests.sweep.small_sweep import figures, small_config
+from tests.worlds import write_colours
 
 from understudy.config.recipe import from_yaml
 from understudy.config.schema import RunConfig

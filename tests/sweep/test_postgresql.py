@@ -18,13 +18,15 @@ import pytest
 
 pytest.importorskip("optuna")
 
-from tests.colours import write_colours
 from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config
+from tests.worlds import write_colours
 
 from understudy.sweep.driver import run_sweep
 from understudy.sweep.results import read_sweep
 from understudy.sweep.search import Search, make_search_spec
 from understudy.sweep.space import make_space
+
+pytestmark = pytest.mark.slow
 
 SPACE = {"method.temperature": [1, 2, 4], "method.alpha": [0.5, 0.9]}
 
@@ -124,7 +126,7 @@ import sys
 from pathlib import Path
 import understudy.execution.wave as w
 import understudy.sweep.driver as s
-from tests.colours import write_colours
+from tests.worlds import write_colours
 from tests.sweep.small_sweep import diary_method, small_config
 w.available_cores = lambda: [0]
 method = diary_method(Path({str(tmp_path / "diary")!r}))

@@ -5,9 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.colours import write_colours
 from tests.sweep.small_sweep import small_config
-from tests.tiny_data import tiny_net
+from tests.worlds import tiny_net, write_colours
 
 pytest.importorskip("optuna")
 

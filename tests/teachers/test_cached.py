@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tests.somewhere_else import only_there, there
-from tests.tiny_data import TinyNet, tiny_data, tiny_net
+from tests.worlds import TinyNet, tiny_data, tiny_net
 
 from understudy.data.loader import Batch, TrainBatches
 from understudy.data.prepare import TrainingData

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.tiny_data import MEAN, STD, tiny_config, tiny_net, tiny_split
+from tests.worlds import MEAN, STD, tiny_config, tiny_net, tiny_split
 from torch.nn import functional as F
 
 from understudy.data.loader import Batch, TrainBatches, plain_batches

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.tiny_data import tiny_net
+from tests.worlds import tiny_net
 
 from understudy.teachers.base import UNAUGMENTED
 from understudy.teachers.output_store import (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tests.tiny_data import MEAN, STD, TinyNet, tiny_net
+from tests.worlds import MEAN, STD, TinyNet, tiny_net
 from torch import Tensor, nn
 from torch.nn import functional as F
 

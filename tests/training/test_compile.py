@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.test_loop import SETTINGS, make_data, make_method, run, start
+from tests.training.small_training import SETTINGS, make_data, make_method, run, start
 
 from understudy.data.loader import Batch, TrainBatches
 from understudy.models.base import Outputs

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_data import MEAN, STD, tiny_data, tiny_net, untrained
+from tests.worlds import MEAN, STD, tiny_data, tiny_net, untrained
 from torch.nn import functional as F
 
 import understudy

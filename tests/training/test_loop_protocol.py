@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tiny_data import TinyNet, tiny_data, tiny_net
 from tests.training.plain_loop import (
     CPU,
     SETTINGS,
@@ -16,6 +15,7 @@ from tests.training.plain_loop import (
     steps_of,
     train,
 )
+from tests.worlds import TinyNet, tiny_data, tiny_net
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tiny_data import TinyNet, tiny_data, tiny_net
 from tests.training.plain_loop import (
     SETTINGS,
     assert_state,
@@ -18,6 +17,7 @@ from tests.training.plain_loop import (
     train,
     validation_loss,
 )
+from tests.worlds import TinyNet, tiny_data, tiny_net
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training.test_loop import SETTINGS, make_data, make_method
+from tests.training.small_training import SETTINGS, make_data, make_method
 from torch import nn
 
 from understudy.data.loader import TrainBatches

@@ -4,7 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
-from tests.training.test_loop import SETTINGS, make_data, make_method
+from tests.training.small_training import SETTINGS, make_data, make_method
 
 from understudy.models.base import Outputs
 from understudy.training.device import make_fabric

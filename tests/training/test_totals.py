@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tests.tiny_data import tiny_data
+from tests.worlds import tiny_data
 
 from understudy.data.loader import TrainBatches
 from understudy.errors import UnderstudyError

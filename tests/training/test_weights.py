@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_data import tiny_net
+from tests.worlds import tiny_net
 from torch import nn
 
 from understudy.errors import UnderstudyError

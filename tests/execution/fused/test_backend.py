@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.colours import write_colours
 from tests.execution.trainings import (
     alone,
     config_for,
@@ -19,6 +18,7 @@ from tests.execution.trainings import (
     weights,
 )
 from tests.sweep.small_sweep import small_config
+from tests.worlds import write_colours
 
 from understudy.execution.backend import Epoch, Failed, Finished, Stopped, Training
 from understudy.execution.fused.backend import FusedBackend
@@ -381,6 +381,7 @@ def test_training_without_its_teacher_fails(images: Path, tmp_path: Path):
     assert isinstance(event, Failed) and "no weights file" in event.reason
 
 
+@pytest.mark.slow
 def test_sweep_of_fused_students_on_any_device(images: Path, tmp_path: Path, device: torch.device):
     """From teacher to test images: on CUDA the students are stacked and their steps recorded."""
     config = small_config(images, student={"model": WITHOUT_DROPOUT}, seeds=[0])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from tests.tiny_data import tiny_data
+from tests.worlds import tiny_data
 
 from understudy.data.loader import Batch, TrainBatches
 from understudy.execution.fused.interleaved import (

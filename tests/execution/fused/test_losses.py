@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tiny_data import tiny_net
+from tests.worlds import tiny_net
 
 from understudy.data.loader import Batch
 from understudy.execution.fused.losses import StackedLosses, why_no_stacked_loss

@@ -9,8 +9,8 @@ import pytest
 import torch
 from tests.execution.fused.tape import Tape, recorded
 from tests.somewhere_else import THERE, HostTouched, only_there, there
-from tests.tiny_data import tiny_net
-from tests.training.test_loop import SETTINGS, make_data, make_method
+from tests.training.small_training import SETTINGS, make_data, make_method
+from tests.worlds import tiny_net
 from torch import Tensor
 
 from understudy.config.schema import AugmentConfig

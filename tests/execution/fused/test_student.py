@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_data import tiny_data, tiny_net
-from tests.training.test_loop import SETTINGS, make_data, make_method, start
+from tests.training.small_training import SETTINGS, make_data, make_method, start
+from tests.worlds import tiny_data, tiny_net
 
 from understudy.data.loader import TrainBatches
 from understudy.errors import UnderstudyError
