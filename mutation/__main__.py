@@ -42,7 +42,7 @@ HEAVY = (
     "PIL.Image",
     "pytest",
 )
-LONGER = 2
+LONGER = 4
 """A fault's tests may take this many times what all tests of its area take without a fault, and
 LEAST_SECONDS at least."""
 LEAST_SECONDS = 60
