@@ -1,11 +1,9 @@
 """Plant a seeded sample of small faults, one at a time, and count how many the tests notice.
 
 Every fault lives in a copy of the checkout under ``--work``, never in the checkout itself. A worker
-imports torch once and
-forks a process for each fault, in which pytest runs the tests of that file (``tests_of.toml``)
-until one fails. The results
-are lines of ``results.jsonl``: a second run goes on where the first one stopped, and starts a file
-over when its text changed.
+imports torch once and forks a process for each fault, in which pytest runs the tests of that file
+(``tests_of.toml``) until one fails. The results are lines of ``results.jsonl``: a second run goes
+on where the first one stopped, and starts a file over when its text changed.
 """
 
 import argparse
