@@ -1,11 +1,9 @@
 """Plant a seeded sample of small faults, one at a time, and count how many the tests notice.
 
 Every fault lives in a copy of the checkout under ``--work``, never in the checkout itself. A worker
-imports torch once and
-forks a process for each fault, in which pytest runs the tests of that file (``tests_of.toml``)
-until one fails. The results
-are lines of ``results.jsonl``: a second run goes on where the first one stopped, and starts a file
-over when its text changed.
+imports torch once and forks a process for each fault, in which pytest runs the tests of that file
+(``tests_of.toml``) until one fails. The results are lines of ``results.jsonl``: a second run goes
+on where the first one stopped, and starts a file over when its text changed.
 """
 
 import argparse
@@ -42,9 +40,9 @@ HEAVY = (
     "PIL.Image",
     "pytest",
 )
-LEAST_PER_FILE = 2
-LONGER = 6
-"""A fault's tests may take this many times what they take without it, at least LEAST_SECONDS."""
+LONGER = 4
+"""A fault's tests may take this many times what all tests of its area take without a fault, and
+LEAST_SECONDS at least."""
 LEAST_SECONDS = 60
 
 
@@ -78,8 +76,8 @@ def tests_of(
         if any(
             file == name or (name.endswith("/") and file.startswith(name)) for name in area["files"]
         ):
-            stem = Path(file).stem
-            patterns = [name.format(stem=stem) for name in area["tests"]]
+            stem, folder = Path(file).stem, Path(file).parent.as_posix()
+            patterns = [name.format(stem=stem, folder=folder) for name in area["tests"]]
             paths = [path for pattern in patterns for path in sorted(tree.glob(pattern))]
             found = list(dict.fromkeys(path.relative_to(tree).as_posix() for path in paths))
             keyword = ["-k", area["keyword"].format(stem=stem)] if "keyword" in area else []
@@ -87,9 +85,12 @@ def tests_of(
     return None
 
 
-def sample(tree: Path, count: int, seed: int, only: tuple[str, ...]) -> list[Fault]:
-    """About ``count`` faults, every file in proportion to the places where it can be changed; of
-    these, some files' alone."""
+def sample(tree: Path, count: int, seed: int, only: tuple[str, ...], least: int) -> list[Fault]:
+    """About ``count`` faults, each file in proportion to the places where it can be changed.
+
+    Every file has ``least`` at least; of all these, the faults of the files whose path starts with
+    one of ``only`` are returned.
+    """
     table = tomllib.loads((HERE / "tests_of.toml").read_text(encoding="utf-8"))["area"]
     spots: dict[str, list[list[Change]]] = {}
     for path in sorted((tree / PACKAGE).rglob("*.py")):
@@ -100,7 +101,7 @@ def sample(tree: Path, count: int, seed: int, only: tuple[str, ...]) -> list[Fau
     faults = []
     for file, found in spots.items():
         area, arguments = tests_of(tree, file, table) or ("", ())
-        wanted = max(LEAST_PER_FILE, round(count * len(found) / max(total, 1)))
+        wanted = max(least, round(count * len(found) / max(total, 1)))
         random.Random(f"{seed} {file}").shuffle(found)
         chosen = random.Random(f"{seed} {file} change")
         source = (tree / PACKAGE / file).read_text(encoding="utf-8")
@@ -198,22 +199,31 @@ def _end_group(leader: int) -> None:
         return
 
 
+def tests_of_area(faults: list[Fault], area: str) -> tuple[str, ...]:
+    """Pytest's arguments for all tests that faults of an area meet; a ``-k`` if they share it."""
+    found = [fault.arguments for fault in faults if fault.area == area]
+    keywords = {arguments[:2] if arguments[0] == "-k" else () for arguments in found}
+    files = {name for arguments in found for name in arguments if name.startswith("tests/")}
+    return (*(keywords.pop() if len(keywords) == 1 else ()), *sorted(files))
+
+
 def work_off(faults: list[Fault], tree: Path, results: Path) -> None:
     """Plant each fault, run its tests, write down the outcome, take the fault out again."""
     for name in HEAVY:
         importlib.import_module(name)
     log, numba, usual = tree.parent / f"{tree.name}.log", tree.parent / "numba", {}
     for number, fault in enumerate(faults, 1):
-        if fault.arguments not in usual:
-            outcome, seconds = run_tests(tree, fault.arguments, 1800, numba, log)
+        if fault.area not in usual:
+            arguments = tests_of_area(faults, fault.area)
+            outcome, seconds = run_tests(tree, arguments, 1800, numba, log)
             if outcome != "passed":
                 raise SystemExit(
-                    f"the tests fail without any fault: {' '.join(fault.arguments)}; see {log}"
+                    f"the tests fail without any fault: {' '.join(arguments)}; see {log}"
                 )
-            usual[fault.arguments] = seconds
+            usual[fault.area] = seconds
         path = tree / PACKAGE / fault.file
         source, stamp = path.read_text(encoding="utf-8"), path.stat()
-        limit = max(LEAST_SECONDS, LONGER * usual[fault.arguments])
+        limit = max(LEAST_SECONDS, LONGER * usual[fault.area])
         with tempfile.TemporaryDirectory() as own:
             compiled = Path(own) if "njit" in source else numba
             try:
@@ -287,6 +297,7 @@ def main() -> None:
         help="copies, logs and results",
     )
     parser.add_argument("--count", type=int, default=300, help="faults in the sample")
+    parser.add_argument("--least", type=int, default=2, help="at least so many faults per file")
     parser.add_argument("--seed", type=int, default=0, help="another seed is another sample")
     parser.add_argument(
         "--workers", type=int, default=1, help="faults at a time, each in a copy of its own"
@@ -307,7 +318,8 @@ def main() -> None:
     options = parser.parse_args()
     work = options.work.resolve()
     results = work / "results.jsonl"
-    faults = sample(HERE.parent, options.count, options.seed, tuple(options.only or [""]))
+    only = tuple(options.only or [""])
+    faults = sample(HERE.parent, options.count, options.seed, only, options.least)
     outcomes = read_outcomes(results)
     finished = {"failed", "timeout"} if options.again else {"failed", "timeout", "passed"}
     waiting = [fault for fault in faults if outcomes.get(fault.key) not in finished]

@@ -70,3 +70,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.worlds import write_colours  # torch waits until a test needs it
 
     return write_colours(tmp_path_factory.mktemp("images") / "colours.npz")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that looks at a page in a browser is slow."""
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

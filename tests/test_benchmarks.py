@@ -97,6 +97,7 @@ def test_every_benchmark_is_tested_and_named_in_the_documents() -> None:
         assert f"<!-- measured: {name} -->" in performance
 
 
+@pytest.mark.slow
 def test_the_script_for_a_gpu_runs_its_stages_whatever_becomes_of_one(tmp_path: Path) -> None:
     """On the CPU with tiny settings: one stage is out of time at once, the others leave what they
     should."""

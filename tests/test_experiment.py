@@ -23,7 +23,6 @@ from understudy.events import Silent
 from understudy.experiment import run_experiment, train_arm
 from understudy.files import to_json
 from understudy.models import build_model
-from understudy.runs.arm import _check_shared
 from understudy.runs.folder import load_run
 from understudy.runs.remeasure import benchmark_run, class_names, evaluate_run
 from understudy.runs.results import RunResults, read_results
@@ -165,6 +164,7 @@ def test_students_trained_together_equal_those_trained_alone(
         assert path.read_bytes() == (together / "models" / path.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_to_the_same_bits(
     finished: tuple[Path, RunResults], images: Path, tmp_path: Path
 ):
@@ -457,6 +457,7 @@ def test_misspelled_method_option_is_refused_before_any_work(images: Path, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_torchrun_trains_every_arm_on_two_ranks_and_one_reports(images: Path, tmp_path: Path):
     recipe = tmp_path / "colours.yaml"
     recipe.write_text(to_yaml(config_for(images, seeds=[0], train={"epochs": 1, "batch_size": 16})))
@@ -527,6 +528,7 @@ found = {"result": to_json(result), "written": written, "labelled": labelled}
 """
 
 
+@pytest.mark.slow
 def test_two_ranks_share_labelling_equal_one_process_and_one_writes(
     images: Path, tmp_path: Path, monkeypatch
 ):
@@ -584,27 +586,6 @@ def test_two_ranks_share_labelling_equal_one_process_and_one_writes(
     assert not torch.allclose(ours["4.weight"], start["4.weight"], atol=1e-2), "it has learnt"
     for name, value in ours.items():
         torch.testing.assert_close(theirs[name], value, rtol=1e-4, atol=1e-5)
-
-
-def test_ranks_must_share_the_run_folder(tmp_path: Path):
-    class Ranks:
-        """Two ranks, the other of which sees nothing."""
-
-        world_size, is_global_zero, device = 2, False, torch.device("cpu")
-
-        def barrier(self) -> None:
-            pass
-
-        def all_reduce(self, mine: torch.Tensor, reduce_op: str) -> torch.Tensor:
-            return mine + 1
-
-    with pytest.raises(
-        UnderstudyError,
-        match=r"^1 ranks do not see .*: give --out on storage that all nodes share$",
-    ):
-        _check_shared(tmp_path, Ranks())
-    with pytest.raises(UnderstudyError, match=r"^2 ranks"):
-        _check_shared(tmp_path / "elsewhere", Ranks())
 
 
 def test_feature_methods_and_an_adapter_that_stays_with_the_student(images: Path, tmp_path: Path):

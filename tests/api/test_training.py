@@ -213,6 +213,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_with_many_teachers_or_a_curriculum_train_what_one_process_trains(
     ranks: Path, case: str
@@ -236,6 +237,7 @@ def test_two_ranks_with_many_teachers_or_a_curriculum_train_what_one_process_tra
         assert figures == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_the_cases_of_two_ranks_differ_where_they_should(ranks: Path):
     alone = torch.load(ranks / "alone.pt", weights_only=True)
     paced, plain = alone["curriculum, live"], alone["ensemble, live"]
@@ -249,6 +251,7 @@ def test_the_cases_of_two_ranks_differ_where_they_should(ranks: Path):
     )
 
 
+@pytest.mark.slow
 def test_two_ranks_train_an_ensemble_and_its_student_from_a_recipe(ranks: Path):
     for run, names in (
         ("two", ["distilled-seed0"]),

@@ -91,6 +91,7 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "datasets").iterdir()] == ["k.lock"]
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     left = tmp_path / "datasets" / "tmp-k-0123"
     left.mkdir(parents=True)

@@ -51,6 +51,15 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert not torch.equal(orders[0], orders[2]) and not torch.equal(orders[0], orders[3])
 
 
+def test_no_more_is_drawn_than_an_epoch_needs():
+    """24 images from the 10 easiest: three rounds, the last of them cut off."""
+    drawn, expected = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    CurriculumSampler(EASY_FIRST, (10 / 24,)).order(0, drawn)
+    for _ in range(3):
+        torch.randperm(10, generator=expected)
+    assert torch.equal(drawn.get_state(), expected.get_state())
+
+
 def test_at_least_one_image_is_shown():
     for share in (1e-9, 0.0):
         assert set(

@@ -128,6 +128,11 @@ def test_an_image_of_one_colour_is_stretched_to_black() -> None:
     ).all()
 
 
+def test_two_neighbouring_values_are_stretched_to_the_full_range() -> None:
+    pixels = torch.tensor([90, 91], dtype=torch.uint8).view(1, 1, 2, 1).expand(1, 1, 2, 3)
+    assert applied("autocontrast", pixels, 1.0)[0, 0, :, 0].tolist() == [0, 255]
+
+
 def test_values_are_rounded_and_held_after_each_operation() -> None:
     """200 is brightened to 255, not to 380, and that is darkened to a tenth: 25.5, which may round
     either way."""

@@ -107,6 +107,7 @@ def causes(diagnosis: Diagnosis) -> set[str]:
     return {f.key for f in diagnosis.findings if f.severity == "cause"}
 
 
+@pytest.mark.slow
 def test_healthy_run_has_no_cause(healthy: tuple[Path, Diagnosis]):
     _, diagnosis = healthy
     assert causes(diagnosis) <= {"noise"}, (
@@ -121,6 +122,7 @@ def test_healthy_run_has_no_cause(healthy: tuple[Path, Diagnosis]):
     assert measured.gradients.num_batches == 2 * 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("planted", "severity", "options"),
     [
@@ -138,6 +140,7 @@ def test_planted_problem_is_found_in_a_real_run(
     }
 
 
+@pytest.mark.slow
 def test_broken_teacher_is_a_cause(broken_teacher: Path, tmp_path: Path):
     diagnosis = diagnose_run(run_of(config_for(broken_teacher), tmp_path / "run"), device="cpu")
     assert {"teacher_lead", "teacher_quality"} <= causes(diagnosis)

@@ -3,6 +3,7 @@
 import json
 import math
 
+import pytest
 import torch
 
 from understudy import __version__
@@ -18,6 +19,12 @@ def test_machine_is_named() -> None:
     assert machine.device == "cpu" and machine.accelerator is None
     memory = machine.memory_gb
     assert memory is None or (memory > 0 and math.isfinite(memory))
+
+
+def test_memory_is_in_gib_to_a_tenth(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 6_160_000}
+    monkeypatch.setattr("os.sysconf", sizes.__getitem__)
+    assert this_machine().memory_gb == 23.5
 
 
 def test_machine_round_trips_through_json() -> None:

@@ -91,6 +91,7 @@ def test_sequential_backend_stops_fails_and_resumes(place: Path, tmp_path: Path)
     )
 
 
+@pytest.mark.slow
 def test_killed_process_is_replaced_and_bits_stay_the_same(place: Path, tmp_path: Path):
     """One training dies twice and comes through, one dies three times and fails, one lives in
     peace, one is stopped."""
@@ -125,6 +126,7 @@ def test_killed_process_is_replaced_and_bits_stay_the_same(place: Path, tmp_path
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.slow
 def test_training_that_kills_its_process_ends_up_failing_alone(place: Path, tmp_path: Path):
     """A group of three goes down twice with the one that kills its process; then each gets a
     process of its own."""

@@ -114,6 +114,7 @@ def test_process_that_dies_while_it_sends_costs_that_message_alone(images: Path,
     assert backend.workers == [] and backend.waiting == [training], "it is started again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_killed_parent_leaves_no_process_behind(images: Path, tmp_path: Path, how: signal.Signals):
     script = tmp_path / "parent.py"

@@ -33,9 +33,12 @@ from understudy.runs.plan import resolve_plan
 
 WITHOUT_RAY = "Ray is not installed (pip install 'understudy[ray]')"
 # Ray's own modules warn about each other; ours must not.
-pytestmarker = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
+    ),
+]
 
 CONFIG = parse(
     RunConfig,

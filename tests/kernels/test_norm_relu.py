@@ -376,6 +376,7 @@ def test_repeated_step_gives_the_same_bits() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_numba_is_imported_only_when_needed() -> None:
     code = (
         "import sys, understudy.models, understudy.training.loop; sys.exit('numba' in sys.modules)"

@@ -153,8 +153,8 @@ def test_the_accuracy_moves_a_hundredth_of_the_way_to_the_share_that_is_told_apa
         def __init__(self):
             super().__init__()
             self.given = [
-                torch.tensor([[-1.0], [-2.0], [-0.5], [3.0]]),
-                torch.tensor([[-1.0], [-2.0], [-0.5], [3.0]]),
+                torch.tensor([[-1.0], [-2.0], [-0.5], [0.5]]),
+                torch.tensor([[-1.0], [-2.0], [-0.5], [0.5]]),
             ]
 
         def forward(self, values):
@@ -198,14 +198,20 @@ def test_each_half_is_averaged_on_its_own():
     torch.testing.assert_close(adversarial_loss(student, teacher), (halves[0] + halves[1]) / 2)
 
 
-def test_an_embedding_that_only_one_network_shows_cannot_be_compared(monkeypatch):
-    monkeypatch.setattr(
-        SmallNet,
-        "outputs",
-        lambda self, x, old=SmallNet.outputs: old(self, x)._replace(embedding=None),
-    )
-    with pytest.raises(
-        UnderstudyError,
-        match=r"adversarial compares embeddings.*set student\.stages.*, or method\.compare=logits",
-    ):
-        make_method("adversarial", compare="features")
+@pytest.mark.parametrize("missing_in", [(4, 6, 8), (6, 10, 12)], ids=["student", "teacher"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("adversarial", {"compare": "features"}), ("crd", {}), ("reviewkd", {})],
+    ids=lambda part: str(part),
+)
+def test_an_embedding_that_only_one_network_has_cannot_be_compared(
+    monkeypatch, name, options, missing_in
+):
+    def outputs(self, images, old=SmallNet.outputs):
+        found = old(self, images)
+        hidden = self.feature_channels == missing_in
+        return found._replace(embedding=None) if hidden else found
+
+    monkeypatch.setattr(SmallNet, "outputs", outputs)
+    with pytest.raises(UnderstudyError, match=rf"{name} .*embedding.*: set "):
+        make_method(name, **options)

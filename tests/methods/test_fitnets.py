@@ -112,6 +112,10 @@ def test_a_network_without_maps_is_refused(monkeypatch):
         ((4, 4), (8, 8), (4, 4), (2, 2), (1, 1)),
         ((4, 2), (4, 6), (1, 5), (1, 3), (0, 1)),
         ((7, 7), (4, 4), (1, 1), (1, 1), (0, 0)),
+        ((4, 4), (8, 6), (1, 1), (1, 1), (0, 0)),  # a multiple on one side is not enough
+        ((4, 4), (6, 8), (1, 1), (1, 1), (0, 0)),
+        ((8, 6), (4, 4), (1, 1), (1, 1), (0, 0)),
+        ((6, 8), (4, 4), (1, 1), (1, 1), (0, 0)),
     ],
 )
 def test_the_convolution_covers_a_stride_and_the_places_around_it(

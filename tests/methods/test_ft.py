@@ -241,3 +241,14 @@ def test_a_single_image_without_extent_is_refused_in_training_alone():
 @pytest.mark.parametrize(("epochs", "first"), [(2, 1), (10, 1), (11, 2), (20, 2), (21, 3)])
 def test_the_first_stage_is_rounded_up(epochs, first):
     assert make_method("ft", epochs=epochs)[0].paraphraser_epochs == first
+
+
+def test_an_idle_part_adds_nothing_even_if_all_its_weights_are_zero():
+    """It is in the sum for the sake of data-parallel training, with a gradient of zero."""
+    factors = Factors(3, 5, 0.5)
+    with torch.no_grad():
+        for parameter in factors.translator.parameters():
+            parameter.zero_()
+    loss = factors.reconstruction(random_map(2, 5, 4, 4))
+    loss.backward()
+    assert loss.isfinite() and all((p.grad == 0).all() for p in factors.translator.parameters())

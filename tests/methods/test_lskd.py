@@ -53,6 +53,10 @@ def test_the_deviation_is_unbiased():
     )
 
 
+def test_equal_logits_standardise_to_zeros():
+    assert torch.equal(standardise(torch.full((2, 3), 4.2)), torch.zeros(2, 3))
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, 3.3, 1e4])
 def test_equal_logits_give_zero_not_nan(value):
     equal = torch.full((3, 10), value, requires_grad=True)

@@ -292,3 +292,29 @@ def test_a_classifier_that_reads_more_than_the_pooled_features_is_refused(change
     torch.manual_seed(0)
     with pytest.raises(UnderstudyError, match="cannot separate the classifier"):
         TeacherHead(Peeking(5, (6, 10, 12)).eval(), torch.randn(2, 12))
+
+
+def test_modules_around_the_classifier_are_not_copied():
+    """A transformer's position embedding is in a module with the classifier, and is not read."""
+
+    class Body(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.position = nn.Parameter(torch.randn(100))
+            self.register_buffer("mask", torch.zeros(50))
+            self.head = nn.Linear(12, 5)
+
+    class Nested(SmallNet):
+        def __init__(self):
+            super().__init__(5, (6, 10, 12))
+            self.head = nn.Identity()
+            self.body = Body()
+
+        def classify(self, embedding):
+            return self.body.head(embedding)
+
+    teacher, embedding = Nested().eval(), torch.randn(2, 12)
+    head = TeacherHead(teacher, embedding)
+    assert set(head.state_dict()) == {"network.body.head.weight", "network.body.head.bias"}
+    torch.testing.assert_close(head(embedding), teacher.classify(embedding))
+    assert teacher.body.position is not None and teacher.body.mask is not None

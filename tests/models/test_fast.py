@@ -2,7 +2,7 @@
 
 import torch
 
-from understudy.models.fast import fast_teacher
+from understudy.models.fast import FastNet, fast_teacher
 
 
 def test_logits_are_scaled():
@@ -30,3 +30,11 @@ def test_stem_and_global_pooling():
     outputs = fast_teacher().eval().outputs(torch.randn(1, 3, 32, 32))
     assert [f.shape[2] for f in outputs.features] == [31, 15, 7, 3]
     assert torch.equal(outputs.embedding, outputs.features[-1].amax((2, 3)))
+
+
+def test_the_class_and_its_constructor_have_the_same_defaults():
+    torch.manual_seed(0)
+    one, other = FastNet(10).eval(), fast_teacher().eval()
+    other.load_state_dict(one.state_dict())
+    batch = torch.randn(2, 3, 32, 32)
+    assert torch.equal(one(batch), other(batch))

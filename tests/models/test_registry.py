@@ -1,5 +1,7 @@
 """Every network of the table: the sizes of the literature, and the contract of a Classifier."""
 
+import importlib
+import inspect
 import subprocess
 import sys
 
@@ -74,6 +76,13 @@ def test_the_tiny_family_is_as_large_as_the_founding_student():
     for name in ("tiny_wide", "tiny_res", "tiny_dw"):
         assert 0.95 * sizes["founding_student"] < sizes[name] <= sizes["founding_student"]
     assert 1.4 < sizes["tiny_large"] / sizes["founding_student"] < 1.6
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_a_network_is_for_ten_classes_and_colour_images_by_default(name):
+    module = importlib.import_module(f"understudy.models.{MODELS[name].family}")
+    given = inspect.signature(getattr(module, name)).parameters
+    assert (given["num_classes"].default, given["in_channels"].default) == (10, 3)
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

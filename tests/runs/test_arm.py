@@ -21,7 +21,7 @@ from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import metrics, predict
 from understudy.events import EpochResult
 from understudy.files import write_json
-from understudy.runs.arm import ArmOptions, run_arm
+from understudy.runs.arm import ArmOptions, _check_shared, run_arm
 from understudy.runs.finish import TrainedArm, finish_arm
 from understudy.runs.folder import RunFolder
 from understudy.runs.history import write_history
@@ -84,6 +84,21 @@ def finish(
         make_fabric("cpu", "fp32"),
         teachers=folder,
     )
+
+
+def test_an_arm_is_evaluated_in_the_precision_of_its_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precisions = []
+
+    def record(*args: Any, precision: str) -> torch.Tensor:
+        precisions.append(precision)
+        return predict(*args, precision=precision)
+
+    monkeypatch.setattr("understudy.runs.finish.predict", record)
+    train = {"epochs": 2, "batch_size": 16, "precision": "bf16"}
+    result = finish(tmp_path, [epoch(0, 0.5)], recipe(train=train))
+    assert precisions == ["bf16"] and result.precision == "bf16"
 
 
 def teacher_of(
@@ -581,3 +596,24 @@ def test_a_given_teacher_is_measured_with_its_own_normalisation(images: Path, tm
     assert wrong < 2 / 3
     with pytest.raises(UnderstudyError, match=rf"has {100 * wrong:.1f} % on validation"):
         reached(config, tmp_path / "wrong")
+
+
+def test_ranks_must_share_the_run_folder(tmp_path: Path):
+    class Ranks:
+        """Two ranks, the other of which sees nothing."""
+
+        world_size, is_global_zero, device = 2, False, torch.device("cpu")
+
+        def barrier(self) -> None:
+            pass
+
+        def all_reduce(self, mine: torch.Tensor, reduce_op: str) -> torch.Tensor:
+            return mine + 1
+
+    with pytest.raises(
+        UnderstudyError,
+        match=r"^1 ranks do not see .*: give --out on storage that all nodes share$",
+    ):
+        _check_shared(tmp_path, Ranks())
+    with pytest.raises(UnderstudyError, match=r"^2 ranks"):
+        _check_shared(tmp_path / "elsewhere", Ranks())

@@ -410,6 +410,7 @@ def test_a_chain_that_makes_no_sense_is_refused_in_one_line(overrides: list[str]
 # -----------------------
 
 
+@pytest.mark.slow
 def test_assistants_are_trained_measured_resumed_and_reported(images: Path, tmp_path: Path):
     config = config_for(
         images,

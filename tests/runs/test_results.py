@@ -110,6 +110,13 @@ def test_damage_names_file_key_and_remedy(
     assert "\n" not in message
 
 
+def test_results_that_cannot_be_opened_are_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "results.json").mkdir()
+    with pytest.raises(UnderstudyError, match=r"results\.json cannot be read \(.*\); ") as error:
+        read_results(tmp_path)
+    assert "\n" not in str(error.value)
+
+
 def test_half_a_file_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text(json.dumps(RESULT)[:100])

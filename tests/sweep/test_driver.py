@@ -232,6 +232,7 @@ def kept_weights(sweep: Path) -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_run_twice(
     whole, images: Path, tmp_path: Path
 ):
@@ -275,6 +276,7 @@ def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_run_twice(
     assert len(expected) <= len(trained) <= len(expected) + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", ["worker", "sweep"])
 def test_a_fused_sweep_killed_in_mid_epoch_ends_with_the_bits_of_one_that_was_not(
     whole, images: Path, tmp_path: Path, killed: str
@@ -318,6 +320,7 @@ def test_a_fused_sweep_killed_in_mid_epoch_ends_with_the_bits_of_one_that_was_no
     )
 
 
+@pytest.mark.slow
 def test_a_stacked_sweep_killed_between_two_checkpoints_resumes_within_rounding(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -89,6 +89,7 @@ def test_study_has_the_leader_that_created_it(storage: Any):
         study_in(storage, identity="another")
 
 
+@pytest.mark.slow
 def test_study_whose_creator_was_killed_at_once_gets_another_leader(storage: Any):
     optuna.create_study(study_name="study", storage=storage, direction="maximize")
     assert study_in(storage, driver="second").user_attrs["leader"] == "second"

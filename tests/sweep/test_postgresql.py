@@ -26,6 +26,8 @@ from understudy.sweep.results import read_sweep
 from understudy.sweep.search import Search, make_search_spec
 from understudy.sweep.space import make_space
 
+pytestmark = pytest.mark.slow
+
 SPACE = {"method.temperature": [1, 2, 4], "method.alpha": [0.5, 0.9]}
 
 

@@ -59,6 +59,7 @@ def test_a_grid_is_walked_once_in_order_and_a_finished_one_has_nothing_left(tmp_
     again.close()
 
 
+@pytest.mark.slow
 def test_what_a_killed_sweep_had_taken_it_takes_up_again_and_no_other_does(tmp_path: Path):
     program = f"""
 import os, signal

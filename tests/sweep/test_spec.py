@@ -97,6 +97,8 @@ def test_test_images_are_counted_and_stay_sealed(images: Path):
         ({"backend": "fast"}, "unknown backend 'fast': there are auto, sequential"),
         ({"search": "tpe"}, "needs a number of --trials"),
         ({"final_seeds": [1]}, "--final-seeds 1 is a seed of the search"),
+        ({"space": {"method.temperature": [1, -1]}}, "temperature"),
+        ({"space": {"seeds": [[1], [2]]}}, "seeds"),
     ],
 )
 def test_sweep_that_makes_no_sense_is_refused(images: Path, options: dict[str, Any], says: str):

@@ -57,6 +57,7 @@ def test_private_bf16_checks_of_torch_exist() -> None:
         assert isinstance(getattr(torch.cpu, name)(), bool), f"{name}, seen in torch 2.13"
 
 
+@pytest.mark.slow
 def test_without_torchrun_there_is_one_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
@@ -64,6 +65,7 @@ def test_without_torchrun_there_is_one_rank(monkeypatch: pytest.MonkeyPatch) -> 
     assert ranks().is_first and not ranks().is_distributed
 
 
+@pytest.mark.slow
 def test_ranks_are_read_from_the_environment_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "5")
     monkeypatch.setenv("WORLD_SIZE", "8")

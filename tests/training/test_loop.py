@@ -159,6 +159,7 @@ def test_bf16_trains_and_parameters_stay_fp32():
     assert all(p.dtype == torch.float32 for p in method.parameters())
 
 
+@pytest.mark.slow
 def test_two_ranks_train_like_one_process(tmp_path: Path):
     """Each rank takes every second image of a batch; the averaged gradients are one process's."""
     script = tmp_path / "ranks.py"

@@ -120,7 +120,9 @@ def test_checkpoint_with_another_fingerprint_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", ["torch", "pickle"])
-def test_nothing_is_unpickled(tmp_path: Path, write: str) -> None:
+def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str) -> None:
+    """Not even if the environment makes unpickling the default of ``torch.load``."""
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     target = tmp_path / "hacked"
     path = tmp_path / "bomb.pt"
     content = {"fingerprint": "mine", "weight": Bomb(target)}

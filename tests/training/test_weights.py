@@ -1,5 +1,6 @@
 """Weights files load with torch and safetensors alone; damaged and foreign ones are refused."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,25 @@ def test_missing_damaged_or_foreign_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnderstudyError, match=r"does not fit the network.*fc.weight") as caught:
         load_weights(tmp_path / "five.safetensors", tiny_net())
     assert "\n" not in str(caught.value)
+
+
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.target),)
+
+
+def test_weights_are_never_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even if the environment makes unpickling the default of ``torch.load``."""
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    torch.save({"weight": Bomb(tmp_path / "hacked")}, tmp_path / "bomb.pt")
+    with pytest.raises(UnderstudyError, match="cannot be read as weights"):
+        load_weights(tmp_path / "bomb.pt", nn.Linear(2, 2))
+    assert not (tmp_path / "hacked").exists()
 
 
 def test_weights_of_every_type_are_written_under_their_own_names(tmp_path: Path) -> None:

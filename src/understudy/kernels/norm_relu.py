@@ -67,11 +67,10 @@ def by_pytorch(bn: Any, x: Tensor, *, pool: bool = False, add: Tensor | None = N
 
 
 def _fits(bn: Any, x: Tensor) -> bool:
-    if (
-        x.device.type != "cpu"
-        or x.numel() < _FEWEST_ELEMENTS
-        or not (bn.training and torch.is_grad_enabled())
-    ):
+    # The mode comes first: outside of training, torch.export must not see a test of the batch size.
+    if not (bn.training and torch.is_grad_enabled()):
+        return False
+    if x.device.type != "cpu" or x.numel() < _FEWEST_ELEMENTS:
         return False
     if not (type(bn) is nn.BatchNorm2d or getattr(bn, "is_batch_norm", False)):
         return False

@@ -180,7 +180,7 @@ def test_progress_counts_images_up_to_all_of_them(
 ) -> None:
     """In tasks of 64 images, each reported when it is done."""
     monkeypatch.setattr(source, "_WORTH_THREADS", 1)
-    monkeypatch.setattr(source, "_cores", lambda: threads)
+    monkeypatch.setattr(source, "available_cores", lambda: list(range(threads)))
     seen = SeenEvents()
     items = ((f"{row}", encoded(Image.new("RGB", (2, 2), (row, 0, 0)))) for row in range(150))
     out = np.zeros((150, 2, 2, 3), np.uint8)

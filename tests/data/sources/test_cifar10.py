@@ -167,6 +167,7 @@ def test_failed_download_names_the_ways_to_give_a_copy(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     "UNDERSTUDY_DATA" not in os.environ, reason="UNDERSTUDY_DATA names no copy of CIFAR-10"
 )

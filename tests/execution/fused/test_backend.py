@@ -381,6 +381,7 @@ def test_training_without_its_teacher_fails(images: Path, tmp_path: Path):
     assert isinstance(event, Failed) and "no weights file" in event.reason
 
 
+@pytest.mark.slow
 def test_sweep_of_fused_students_on_any_device(images: Path, tmp_path: Path, device: torch.device):
     """From teacher to test images: on CUDA the students are stacked and their steps recorded."""
     config = small_config(images, student={"model": WITHOUT_DROPOUT}, seeds=[0])

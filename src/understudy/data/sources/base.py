@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from understudy.cores import available_cores
 from understudy.data.splits import stratified_rows
 from understudy.errors import UnderstudyError, one_line
 from understudy.events import SILENT, Observer, Progress
@@ -229,7 +230,7 @@ def decode_all(
     """
     chunks = _chunks(encoded)
     first = next(chunks, [])
-    workers = _cores() if _mean_size(first) >= _WORTH_THREADS else 1
+    workers = len(available_cores()) if _mean_size(first) >= _WORTH_THREADS else 1
     pending: deque[Future[int]] = deque()
     done = start = 0
     with ThreadPoolExecutor(workers) as pool:
@@ -277,7 +278,3 @@ def _mean_size(encoded: list[tuple[str, bytes | Path]]) -> float:
     """Mean number of bytes; 0 for no images."""
     sizes = [len(d) if isinstance(d, bytes) else d.stat().st_size for _, d in encoded]
     return sum(sizes) / max(len(sizes), 1)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
