@@ -1,10 +1,16 @@
 """``understudy export``: a trained network as files for devices."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from understudy.cli.checks import check_exists
-from understudy.cli.options import AsJson, CommandLine
+from understudy.cli.options import EXPORT, AsJson, CommandLine, ExportOptions
 from understudy.errors import UnderstudyError
+
+if TYPE_CHECKING:
+    from understudy.evaluation.deployment import ExportResults
+    from understudy.export.formats import Format
 
 
 def export(
@@ -13,11 +19,8 @@ def export(
     *,
     to: str,
     out: Path | None = None,
-    arm: str | None = None,
-    seed: str = "best-val",
     data: str | None = None,
-    max_drop: float = 0.5,
-    accept_unproven: bool = False,
+    options: ExportOptions = EXPORT,
     as_json: AsJson = False,
     command_line: CommandLine,
 ) -> None:
@@ -25,51 +28,80 @@ def export(
 
     Args:
         path: a run's folder, or one safetensors file in it.
-        to: formats with commas between them: onnx, onnx-int8, openvino, executorch,
-            executorch-int8, c, web, web-single, hub.
+        to: formats: onnx, onnx-int8, openvino, executorch, executorch-int8, c, web, web-single, hub.
         out: the folder to write to; deploy in the run's folder by default.
-        arm: which network of the run; distilled by default.
-        seed: of its training, or best-val for the best on validation.
         data: a local copy of the images.
-        max_drop: points of accuracy that an int8 file may lose.
-        accept_unproven: accept an int8 file although there are too few images for a proof.
         as_json: print JSON.
+    """
+    check_exists(path)
+    formats = required_formats(to)
+    if not 0 <= options.max_drop <= 100:
+        raise UnderstudyError(f"--max-drop takes points from 0 to 100, not {options.max_drop:g}")
+    run = path if path.is_dir() else path.parent.parent
+    folder = out or run / "deploy"
+    results = export_files(path, formats, folder, data=data, command=command_line, options=options)
+    if as_json:
+        from understudy.files import to_json
+        from understudy.terminal.tables import print_json
+
+        print_json(to_json(results))
+        check_accepted(results, folder)
+    else:
+        show_files(results, folder)
+
+
+def required_formats(names: str) -> "Sequence[Format]":
+    """The formats of ``--to``, their packages found.
+
+    Raises:
+        UnderstudyError: for an unknown format, or a package that is missing.
     """
     from understudy.export.formats import formats_of
 
-    check_exists(path)
-    if not 0 <= max_drop <= 100:
-        raise UnderstudyError(f"--max-drop takes points from 0 to 100, not {max_drop:g}")
-    formats = formats_of(to)
+    formats = formats_of(names)
     for entry in formats:
         entry.require()
+    return formats
 
+
+def export_files(
+    path: Path,
+    formats: "Sequence[Format]",
+    out: Path,
+    *,
+    data: str | None,
+    command: str,
+    options: ExportOptions = EXPORT,
+) -> "ExportResults":
+    """Export a training of a run, with its progress on standard error."""
     from understudy.export.driver import export_training
     from understudy.export.gate import Limits
     from understudy.export.source import open_source
-    from understudy.files import to_json
-    from understudy.runs.folder import RunFolder
-    from understudy.terminal.exporting import show_export
     from understudy.terminal.progress import RunDisplay
-    from understudy.terminal.tables import print_json
 
-    source = open_source(path, arm, seed, data)
-    folder = out or RunFolder(source.folder.path).deploy
+    source = open_source(path, options.arm, options.seed, data)
+    limits = Limits(max_drop=options.max_drop / 100, accept_unproven=options.accept_unproven)
     with RunDisplay() as display:
-        results = export_training(
-            source,
-            formats,
-            folder,
-            limits=Limits(max_drop=max_drop / 100, accept_unproven=accept_unproven),
-            command=command_line,
-            observer=display,
+        return export_training(
+            source, formats, out, limits=limits, command=command, observer=display
         )
-    if as_json:
-        print_json(to_json(results))
-    else:
-        show_export(results, folder)
-    rejected = [entry.file for entry in results.files if entry.verdict != "accepted"]
+
+
+def show_files(results: "ExportResults", out: Path) -> None:
+    """Print what was exported.
+
+    Raises:
+        UnderstudyError: if a file was not accepted.
+    """
+    from understudy.terminal.exporting import show_export
+
+    show_export(results, out)
+    check_accepted(results, out)
+
+
+def check_accepted(results: "ExportResults", out: Path) -> None:
+    """Raises UnderstudyError if a file was not accepted: scripts must not ship it unseen."""
+    rejected = [entry for entry in results.files if entry.verdict != "accepted"]
     if rejected:
-        raise UnderstudyError(
-            f"not accepted: {', '.join(rejected)} in {folder}; the table above has the reasons"
-        )
+        reasons = "; ".join(f"{entry.format} is {entry.verdict}" for entry in rejected)
+        raise UnderstudyError(f"{reasons}: look at {rejected[0].file} and export.json in {out}")
