@@ -1,4 +1,4 @@
-"""Small fixed runs of every family, recorded with two checkouts and compared: numbers must not move.
+"""Small fixed runs of every family, recorded with two checkouts: numbers must not move.
 
     python tests/golden/record.py record --source CHECKOUT --out FOLDER   # run all cases with it
     python tests/golden/record.py compare FOLDER FOLDER                   # bit for bit

@@ -28,7 +28,8 @@ def export(
 
     Args:
         path: a run's folder, or one safetensors file in it.
-        to: formats: onnx, onnx-int8, openvino, executorch, executorch-int8, c, web, web-single, hub.
+        to: onnx, onnx-int8, openvino, executorch, executorch-int8, c, web, web-single, hub; several
+            with commas between them.
         out: the folder to write to; deploy in the run's folder by default.
         data: a local copy of the images.
         as_json: print JSON.
