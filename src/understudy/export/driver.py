@@ -1,4 +1,4 @@
-"""An export: every format written beside its place, measured, and moved there or set aside."""
+"""An export: every format is written to a scratch folder, measured, and moved or set aside."""
 
 import hashlib
 import shutil
