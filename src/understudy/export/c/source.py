@@ -1,7 +1,6 @@
 """C99 for a microcontroller: written as a folder, and run here by the same integer arithmetic."""
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,9 +135,7 @@ def _border(network: IntegerNetwork, card: Card) -> str:
     padded = [
         one
         for one in network.operations
-        if isinstance(one, Convolution)
-        and first.name in one.inputs
-        and one.padding != (0, 0)
+        if isinstance(one, Convolution) and first.name in one.inputs and one.padding != (0, 0)
     ]
     if not padded:
         return "Nothing is padded there."
@@ -230,7 +227,12 @@ def open_file(path: Path, threads: int = 1) -> IntegerRuntime:
             ) from None
     card = Card.from_text(texts[CARD].decode("utf-8", "replace"), str(path / CARD))
     network = IntegerNetwork.from_bytes(texts[NETWORK], str(path / NETWORK))
-    outputs = network.output.shape[0]
+    try:
+        outputs = run(network, np.zeros((1, *network.image), np.uint8)).shape[1]
+    except (RuntimeError, IndexError, TypeError, ValueError):
+        raise UnderstudyError(
+            f"{path / NETWORK} is damaged: export it again with understudy export"
+        ) from None
     if network.image != card.image.shape or outputs != len(card.classes):
         raise UnderstudyError(
             f"{path}: {NETWORK} has {outputs} classes of images {network.image}, {CARD} has "
@@ -250,5 +252,9 @@ def _replacing_folder(out: Path) -> Iterator[Path]:
         folder.mkdir()
         yield folder
         if out.exists():
-            shutil.move(out, old)
-        folder.rename(out)
+            out.rename(old)
+        try:
+            folder.rename(out)
+        except OSError:
+            old.rename(out)
+            raise

@@ -107,6 +107,8 @@ def least_divergence(counts: np.ndarray, levels: int) -> int:
     Returns:
         the number of bins below the limit.
     """
+    # The many exact zeros behind a ReLU are quantised exactly, and would hide all else.
+    counts = np.concatenate([counts[1:2], counts[1:]])
     best, least = len(counts), np.inf
     for limit in range(levels, len(counts) + 1, 8):
         inside = counts[:limit]
@@ -168,9 +170,7 @@ class _Histograms(_Observer):
         self.counts[name] += counts
 
 
-def _observe(
-    observer: _Observer, normalisation: Normalisation, train: Split, rows: Tensor
-) -> None:
+def _observe(observer: _Observer, normalisation: Normalisation, train: Split, rows: Tensor) -> None:
     first = DeployedModule(observer, normalisation)
     with torch.no_grad():
         for images in batches(train, rows):

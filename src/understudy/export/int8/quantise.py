@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -168,7 +169,7 @@ class _Quantiser:
                     padding=padding,
                 )
         steps = self._steps(layer)
-        common = {
+        common: dict[str, Any] = {
             "name": name,
             "inputs": inputs,
             "shape": shape,
@@ -220,7 +221,7 @@ class _Quantiser:
         if reach.max() > LARGEST:
             raise UnderstudyError(f"layer {layer.name} needs sums of more than 32 bits")
         multiplier, shift = fixed_points(scale * source.scale / steps.scale)
-        geometry = {}
+        geometry: dict[str, Any] = {}
         if isinstance(layer, Conv):
             geometry = {
                 "stride": layer.stride,

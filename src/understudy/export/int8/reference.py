@@ -63,9 +63,7 @@ def apply(operation: Operation, inputs: list[Tensor], sources: list[Operation]) 
         case Convolution():
             return _convolve(operation, x)
         case MaxPool():
-            pooled = F.max_pool2d(
-                x.double(), operation.kernel, operation.stride, operation.padding
-            )
+            pooled = F.max_pool2d(x.double(), operation.kernel, operation.stride, operation.padding)
             return pooled.to(torch.int64)
         case MeanPool():
             return _average(operation, x - sources[0].zero_point)
