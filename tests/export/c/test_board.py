@@ -20,7 +20,17 @@ def needs(*programs: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
 
+def needs_newlib() -> pytest.MarkDecorator:
+    """A compiler that does not find a file prints the name alone."""
+    found = ""
+    if shutil.which("arm-none-eabi-gcc"):
+        command = ["arm-none-eabi-gcc", "-print-file-name=nano.specs"]
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return pytest.mark.skipif("/" not in found, reason="not installed: newlib for ARM")
+
+
 cortex_m = needs("make", "arm-none-eabi-gcc", "qemu-system-arm")
+newlib = needs_newlib()
 aarch64 = needs("make", "aarch64-linux-gnu-gcc", "qemu-aarch64")
 
 
@@ -46,6 +56,7 @@ def made(target: str, name: str, folder: Path) -> str:
 
 
 @cortex_m
+@newlib
 def test_founding_student_fits_a_small_board(tmp_path: Path) -> None:
     report = made("qemu", "founding_student", tmp_path)
     text, data, bss = map(int, re.search(r"\n\s*(\d+)\s+(\d+)\s+(\d+)", report).groups())
@@ -59,6 +70,7 @@ def test_founding_student_fits_a_small_board(tmp_path: Path) -> None:
 
 
 @cortex_m
+@newlib
 @pytest.mark.parametrize("name", ["squeezed", "pooled", "separable"])
 def test_other_layers_on_the_board(name: str, tmp_path: Path) -> None:
     made("qemu", name, tmp_path)

@@ -56,7 +56,7 @@ def write(
     """Write a folder with C99 sources, a board's start-up code, a card and the integers.
 
     Args:
-        deployable: the network and what its card says.
+        deployable: the network and the facts of its card.
         out: the folder; one that an earlier export wrote is replaced.
         examples: the images for the calibration.
         settings: of the calibration.

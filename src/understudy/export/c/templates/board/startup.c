@@ -37,7 +37,8 @@ uint64_t board_ticks(void)
         before = rounds;
         value = SYSTICK_VALUE;
     } while (before != rounds);
-    return (uint64_t)before * (SYSTICK_LARGEST + 1u) + (SYSTICK_LARGEST - value);
+    /* It counts from 0 over the largest value down to 0 again, where the interrupt comes. */
+    return (uint64_t)before * (SYSTICK_LARGEST + 1u) + ((0u - value) & SYSTICK_LARGEST);
 }
 
 /* The most bytes of stack that were in use so far, up to 16 kB. */
