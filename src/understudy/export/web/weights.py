@@ -67,17 +67,24 @@ def _described(layer: Layer, numbers: dict[str, int]) -> dict[str, Any]:
     return entry
 
 
-def packed(content: bytes) -> str:
-    """Bytes as text, about 8 bits of fp32 weights in 9: for a page in one file.
+def planes(content: bytes) -> bytes:
+    """fp32 numbers with all their first bytes first, then all second ones, and so on.
 
-    First all first bytes of the numbers, then all second bytes and so on: the bytes with the
-    exponents compress well, among themselves.
+    Exponents lie together in the last plane, so it can be compressed to half its size.
     """
-    planes = np.frombuffer(content, np.uint8).reshape(-1, 4).T
-    return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode()
+    return np.frombuffer(content, np.uint8).reshape(-1, 4).T.tobytes()
 
 
-def unpacked(text: str) -> bytes:
-    """The reverse of :func:`packed`."""
-    planes = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
-    return planes.reshape(4, -1).T.tobytes()
+def from_planes(content: bytes) -> bytes:
+    """The reverse of :func:`planes`."""
+    return np.frombuffer(content, np.uint8).reshape(4, -1).T.tobytes()
+
+
+def deflated(content: bytes) -> str:
+    """Compressed, as text."""
+    return base64.b64encode(zlib.compress(content, 9)).decode()
+
+
+def inflated(text: str) -> bytes:
+    """The reverse of :func:`deflated`."""
+    return zlib.decompress(base64.b64decode(text))

@@ -1,24 +1,22 @@
-/* Runs a student without a browser: node node.js FOLDER < pixels > probabilities.
+/* Runs a student without a browser: node node.js FOLDER PIXELS PROBABILITIES
 
-   FOLDER has kernels.js, model.json and weights.bin. Pixels are uint8 [N, C, H, W], probabilities
-   fp32 [N, K]. */
+   FOLDER has kernels.js, model.json and weights.bin. PIXELS is a file of uint8 [N, C, H, W],
+   PROBABILITIES becomes one of fp32 [N, K]. */
 'use strict';
 const fs = require('node:fs');
 const path = require('node:path');
-const folder = path.resolve(process.argv[2]);
+
+const [folder, input, output] = process.argv.slice(2).map((name) => path.resolve(name));
 require(path.join(folder, 'kernels.js'));
-
 const model = JSON.parse(fs.readFileSync(path.join(folder, 'model.json'), 'utf8'));
-const file = fs.readFileSync(path.join(folder, 'weights.bin'));
-const weights = file.buffer.slice(file.byteOffset, file.byteOffset + file.byteLength);
-const student = globalThis.understudyKernels.build(model, weights, Buffer.from(model.wasm, 'base64'));
+const weights = new Uint8Array(fs.readFileSync(path.join(folder, 'weights.bin'))).buffer;
+const code = Buffer.from(model.wasm, 'base64');
+const student = globalThis.understudyKernels.build(model, weights, code);
 
-const pixels = fs.readFileSync(0);
-const size = model.image[0] * model.image[1] * model.image[2];
-const count = pixels.length / size;
-const classes = model.layers[model.layers.length - 1].shape[0];
-const result = new Float32Array(count * classes);
-for (let i = 0; i < count; i++) {
-  result.set(student(pixels.subarray(i * size, (i + 1) * size)), i * classes);
+const pixels = fs.readFileSync(input);
+const size = model.image.reduce((a, b) => a * b, 1);
+const rows = [];
+for (let start = 0; start < pixels.length; start += size) {
+  rows.push(Float32Array.from(student(pixels.subarray(start, start + size))));
 }
-fs.writeSync(1, new Uint8Array(result.buffer));
+fs.writeFileSync(output, Buffer.concat(rows.map((row) => new Uint8Array(row.buffer))));
