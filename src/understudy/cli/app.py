@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from understudy.cli.cache import cache
 from understudy.cli.catalogue import methods, models, recipes
+from understudy.cli.exporting import export
 from understudy.cli.measuring import benchmark, diagnose, evaluate, report
 from understudy.cli.training import run, sweep, train
 from understudy.errors import UnderstudyError, one_line
@@ -33,6 +34,7 @@ for _command in (
     sweep,
     evaluate,
     benchmark,
+    export,
     report,
     diagnose,
     recipes,
