@@ -10,9 +10,10 @@
   const MOST_CHIPS = 20; // classes that are listed at the top
 
   const $ = (id) => document.getElementById(id);
-  const percent = (p) => `${(100 * p).toFixed(1)} %`;
+  const percent = (p, digits = 1) => // with a space that does not break
+    p > 0 && p < 0.0005 ? '<\u00a00.1\u00a0%' : `${(100 * p).toFixed(digits)}\u00a0%`;
   const number = (value) => value.toLocaleString('en');
-  const milliseconds = (value) => `${value < 10 ? value.toFixed(1) : value.toFixed(0)} ms`;
+  const milliseconds = (value) => `${value.toFixed(value < 10 ? 1 : 0)}\u00a0ms`;
 
   /* An element with a class, and text or children. */
   function element(tag, className, ...content) {
@@ -91,7 +92,9 @@
   let probabilities = null;
   let showsAll = false;
 
-  function show(problem, status) {
+  /* A problem, or what happens now; the result is in the page, so it is only read out. */
+  function show(problem, status, isResult = false) {
+    $('status').classList.toggle('unseen', isResult);
     $('problem').textContent = problem;
     $('problem').hidden = !problem;
     $('status').textContent = status;
@@ -115,7 +118,7 @@
       showClasses();
       $('time').textContent =
         `${milliseconds(times)} per image in this browser, and ${milliseconds(prepared)} to open and resize it.`;
-      show('', spoken());
+      show('', spoken(), true);
     } catch (error) {
       if (turn !== latest) return;
       if (!(error instanceof Refusal)) console.error(error);
@@ -250,15 +253,16 @@
     const { classes } = card;
     const line = (who, index, probability, label) =>
       element('span', index === label ? 'right' : '',
-        `${who}: ${classes[index]}, ${percent(probability)}${index === label ? ' ✓' : ''}`);
+        `${who}: ${classes[index]}, ${percent(probability, 0)}${index === label ? ' ✓' : ''}`);
     for (const sample of samples) {
       const picture = element('img');
       picture.src = sample.image;
       picture.alt = '';
       const button = element('button', 'sample', picture,
-        element('span', '', `Label: ${classes[sample.label]}`),
-        line('Student', sample.student, sample.student_probability, sample.label),
-        line('Teacher', sample.teacher, sample.teacher_probability, sample.label));
+        element('span', '',
+          element('span', '', `Label: ${classes[sample.label]}`),
+          line('Student', sample.student, sample.student_probability, sample.label),
+          line('Teacher', sample.teacher, sample.teacher_probability, sample.label)));
       button.type = 'button';
       button.addEventListener('click', () => {
         const [head, body] = sample.image.split(',');

@@ -56,19 +56,20 @@
     }
     if (format === 'png') return turned(await decodePng(bytes, name));
     if (!isComplete(bytes, format)) throw damaged(name);
+    const orientation = format === 'webp' ? orientationOf(takeExif(bytes)) : 1;
     let bitmap;
     try {
       bitmap = await createImageBitmap(new Blob([bytes], { type: DECODED[format] }), {
         imageOrientation: 'from-image', // upright
         colorSpaceConversion: 'none',
-        premultiplyAlpha: 'premultiply',
+        premultiplyAlpha: 'none', // the canvas below rounds as Python does; decoders truncate
       });
     } catch {
       throw damaged(name);
     }
     try {
       refuseLarge(bitmap.width, bitmap.height, name);
-      return pixelsOf(bitmap);
+      return turned({ ...pixelsOf(bitmap), orientation });
     } finally {
       bitmap.close();
     }
@@ -87,6 +88,20 @@
     }
     for (; at + 1 < bytes.length; at++) if (bytes[at] === 0xff && bytes[at + 1] === 0xd9) return true;
     return false;
+  }
+
+  /* The EXIF data of a WebP file. They are renamed there: only some browsers use them. */
+  function takeExif(bytes) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (let at = 12; at + 8 <= bytes.length; ) {
+      const length = view.getUint32(at + 4, true);
+      if (text(bytes, at, at + 4) === 'EXIF') {
+        bytes.set([0x4a, 0x55, 0x4e, 0x4b], at);
+        return bytes.subarray(at + 8, at + 8 + length);
+      }
+      at += 8 + length + (length & 1);
+    }
+    return undefined;
   }
 
   function bmpSize(view) {
@@ -120,7 +135,7 @@
     return { width, height, data };
   }
 
-  /* The stored image of a PNG file over white, and its EXIF orientation. */
+  /* The stored image of a PNG file over white: as `decode`, and its EXIF `orientation`. */
   async function decodePng(bytes, name) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const chunks = { IDAT: [] };
@@ -238,8 +253,10 @@
   /* The orientation in EXIF data; 1, upright, without. */
   function orientationOf(exif) {
     if (!exif || exif.length < 8) return 1;
+    if (text(exif, 0, 6) === 'Exif\0\0') exif = exif.subarray(6);
     const view = new DataView(exif.buffer, exif.byteOffset, exif.byteLength);
-    const little = exif[0] === 0x49;
+    const order = text(exif, 0, 2), little = order === 'II';
+    if (!little && order !== 'MM') return 1;
     try {
       const start = view.getUint32(4, little);
       for (let i = 0; i < view.getUint16(start, little); i++) {
@@ -295,7 +312,7 @@
         `${image.width} by ${image.height} pixels are too narrow to be cropped. Choose another image.`,
       );
     }
-    const left = Math.floor((wide - width) / 2), top = Math.floor((tall - height) / 2);
+    const left = Math.trunc((wide - width) / 2), top = Math.trunc((tall - height) / 2);
     const seenX = [Math.max(0, left), Math.min(wide, left + width)];
     const seenY = [Math.max(0, top), Math.min(tall, top + height)];
     const across = taps(image.width, wide, ...seenX), down = taps(image.height, tall, ...seenY);
