@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib import resources
@@ -67,8 +68,8 @@ class NodePage:
 
     def __init__(self, path: Path, card: Card, parts: dict[str, str], threads: int) -> None:
         self.card, self.path, self.threads = card, path, threads
-        self._temporary = tempfile.TemporaryDirectory()
-        self._folder = Path(self._temporary.name)
+        self._folder = Path(tempfile.mkdtemp(prefix="understudy-page-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         try:
             (self._folder / "kernels.js").write_text(parts["kernels"], "utf-8")
             (self._folder / "model.json").write_text(parts["model"], "utf-8")

@@ -102,6 +102,8 @@
 
   async function classify(blob, name) {
     const turn = ++latest;
+    const main = document.querySelector('main');
+    main.setAttribute('aria-busy', 'true');
     show('', 'Working…');
     await new Promise((resolve) => setTimeout(resolve)); // lets the browser draw that
     try {
@@ -123,6 +125,8 @@
       if (turn !== latest) return;
       if (!(error instanceof Refusal)) console.error(error);
       show(error instanceof Refusal ? error.message : `This image does not work: ${error.message}`, '');
+    } finally {
+      if (turn === latest) main.removeAttribute('aria-busy');
     }
   }
 
