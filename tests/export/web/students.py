@@ -108,4 +108,3 @@ def run_graph(graph: Graph, images: np.ndarray, folder: Path, code: str) -> np.n
     card = deployable(nn.Identity()).card("web", "fp32")
     parts = {"model": dumped(model), "kernels": asset("kernels.js")}
     return NodePage(folder, card, parts, threads=1)(images)
-

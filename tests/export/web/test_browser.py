@@ -477,7 +477,9 @@ def test_other_students_run_through_onnxruntime(
     found = np.stack([tab.probabilities(as_png(image)) for image in images])
     assert np.abs(found - expected).max() < 1e-5
     assert tab.messages == []
-    assert all(url.startswith(("blob:", "file:", "http://student.invalid/")) for url in tab.requests)
+    assert all(
+        url.startswith(("blob:", "file:", "http://student.invalid/")) for url in tab.requests
+    )
     tab.page.close()
 
 
