@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from understudy.data.preprocess import decode
 from understudy.data.sources.base import (
     Arrays,
     Decoding,
     SourceReader,
     cut_test,
-    decode,
     decode_all,
     existing,
     identity,
