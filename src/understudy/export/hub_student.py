@@ -83,8 +83,12 @@ class Student(torch.nn.Module):
             image: Image.Image = file.copy()
         exif.load(image.info.get("exif", b""))
         turned = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(exif.get(0x0112, 1))
-        if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode.startswith("I;16") or (image.mode == "I" and file.format == "PPM"):
+            deep = np.asarray(image)  # 16 bits: the upper 8, and white where it is transparent
+            clear = deep == image.info.get("transparency", -1)
+            image = Image.fromarray(np.where(clear, 255, deep >> 8).astype(np.uint8))
+        elif image.mode in ("I", "F"):
+            raise ValueError(f"{path} has neither 8 nor 16 bits a channel")
         if image.has_transparency_data:
             white = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(white, image.convert("RGBA"))
