@@ -166,7 +166,7 @@ def _config(card: Card, layers: list[dict[str, Any]]) -> dict[str, Any]:
 def _image_processor(card: Card) -> dict[str, Any]:
     """``preprocessor_config.json``: what Hugging Face's processors read, and the exact rule.
 
-    ``image_processor_type`` is left out where none of their processors has the rule.
+    ``image_processor_type`` is left out if none of their processors has the rule.
     """
     preprocessing = card.preprocessing
     height, width = preprocessing.image.size
