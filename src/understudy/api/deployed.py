@@ -33,7 +33,7 @@ def read_deployed(path: Path) -> tuple[Deployable, tuple[EpochResult, ...]]:
 def _of_run(path: Path) -> tuple[Deployable, tuple[EpochResult, ...]]:
     from understudy.export.source import open_source
 
-    source = open_source(path)
+    source = open_source(path, images=False)
     rows = read_history(source.folder.arm(source.run.name))
     return source.deployable, tuple(row.epoch for row in rows)
 
