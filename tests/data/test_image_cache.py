@@ -133,11 +133,21 @@ def test_the_key_tells_everything_apart() -> None:
     keys = {
         cache_key("npz", "a", None),
         cache_key("npz", "b", None),
-        cache_key("npz", "a", 32),
+        cache_key("npz", "a", (32, 32)),
+        cache_key("npz", "a", (32, 16)),
+        cache_key("npz", "a", (32, 32), "pad"),
         cache_key("parquet", "a", None),
     }
-    assert len(keys) == 4
-    assert cache_key("npz", "a", 32) in keys
+    assert len(keys) == 6
+    assert cache_key("npz", "a", (32, 32), "crop") in keys
+
+
+def test_pixels_of_another_version_of_the_preprocessing_are_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = cache_key("npz", "a", None)
+    monkeypatch.setattr("understudy.data.preprocess.VERSION", 0)
+    assert cache_key("npz", "a", None) != before
 
 
 def test_the_folder_is_the_argument_then_the_environment(
@@ -204,8 +214,9 @@ def test_the_fingerprint_follows_labels_names_and_splits() -> None:
 
 
 def test_the_key_is_the_one_that_entries_are_filed_under() -> None:
-    for size, written in ((32, b'[1, "npz", "abc", 32]'), (None, b'[1, "npz", "abc", null]')):
-        assert cache_key("npz", "abc", size) == "npz-" + hashlib.sha256(written).hexdigest()[:32]
+    for size, written in (((32, 48), b"[32, 48]"), (None, b"null")):
+        content = b'[2, 1, "npz", "abc", ' + written + b', "crop"]'
+        assert cache_key("npz", "abc", size) == "npz-" + hashlib.sha256(content).hexdigest()[:32]
 
 
 def test_meta_json_describes_the_entry(tmp_path: Path) -> None:
@@ -213,7 +224,7 @@ def test_meta_json_describes_the_entry(tmp_path: Path) -> None:
     folder = tmp_path / "datasets" / "k"
     meta = json.loads((folder / "meta.json").read_text())
     assert (meta["format"], meta["class_names"], meta["fingerprint"]) == (
-        1,
+        2,
         ["cat", "dog"],
         fingerprint(entry.arrays),
     )

@@ -1,13 +1,17 @@
 """The commands on a finished run: evaluate, benchmark, report, diagnose."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from understudy.cli.checks import check_exists
 from understudy.cli.options import AsJson
 from understudy.errors import UnderstudyError
+
+if TYPE_CHECKING:
+    from understudy.evaluation.results import Metrics
 
 
 def evaluate(
@@ -19,10 +23,10 @@ def evaluate(
     per_class: bool = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure trained weights on the test images.
+    """Measure trained weights, or an exported file, on the test images.
 
     Args:
-        path: a run's folder, or one safetensors file in it.
+        path: a run's folder, one safetensors file in it, or a file that understudy export wrote.
         data: a local copy of the images.
         device: auto, cpu, cuda or cuda:N.
         per_class: print the accuracy on each class as well.
@@ -30,17 +34,34 @@ def evaluate(
     """
     check_exists(path)
 
+    from understudy.export.artefact import is_artefact
     from understudy.files import to_json
-    from understudy.runs.remeasure import class_names, evaluate_run
     from understudy.terminal.tables import print_json, print_metrics, print_per_class
 
-    measured = evaluate_run(path, data=data, device=device)
+    if is_artefact(path):
+        measured, names = _evaluate_artefact(path, data)
+    else:
+        from understudy.runs.remeasure import class_names, evaluate_run
+
+        measured, names = evaluate_run(path, data=data, device=device), class_names(path)
     if as_json:
         print_json(to_json(measured))
         return
     print_metrics(measured)
     if per_class:
-        print_per_class(measured, class_names(path))
+        print_per_class(measured, names)
+
+
+def _evaluate_artefact(
+    path: Path, data: str | None
+) -> "tuple[Mapping[str, Metrics], tuple[str, ...]]":
+    """The metrics of an exported file under its name, and its classes."""
+    from understudy.export.remeasure import evaluate_artefact
+    from understudy.terminal.progress import CountDisplay
+
+    with CountDisplay("images") as display:
+        measured, classes = evaluate_artefact(path, data=data, observer=display)
+    return {path.name: measured}, classes
 
 
 def benchmark(path: Path, /, *, threads: int = 1, as_json: AsJson = False) -> None:

@@ -1,4 +1,4 @@
-"""What every exported file says about itself: enough to use it and to judge it years later."""
+"""The metadata of every exported file: enough to use it, and to judge it years later."""
 
 import json
 from dataclasses import dataclass, field
@@ -42,6 +42,7 @@ class Origin:
         model: name of the network.
         parameters: number of trained elements.
         data: name of the data set.
+        source: the data source that reads it.
         data_fingerprint: hex digest of the data set's content.
         weights_sha256: hex digest of the weights file.
         teacher_parameters: of the teacher, ``None`` without one.
@@ -54,6 +55,7 @@ class Origin:
     model: str = ""
     parameters: int = 0
     data: str = ""
+    source: str = ""
     data_fingerprint: str = ""
     weights_sha256: str = ""
     teacher_parameters: int | None = None

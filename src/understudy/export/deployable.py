@@ -1,6 +1,5 @@
 """What is exported: a trained network with all that a device must know about it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -14,7 +13,7 @@ from understudy.models.normalisation import Normalisation
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Deployable:
-    """A trained network and what its card says.
+    """A trained network and the content of its card.
 
     Attributes:
         network: in eval mode, on the CPU; normalised images ``[N, C, H, W]`` to logits ``[N, K]``.
@@ -23,6 +22,7 @@ class Deployable:
         normalisation: of [0, 1] images.
         origin: where it comes from.
         measured: its accuracy in fp32.
+        steps: what was done to keep the accuracy of an int8 file.
     """
 
     network: nn.Module
@@ -31,8 +31,9 @@ class Deployable:
     normalisation: Normalisation
     origin: Origin = field(default_factory=Origin)
     measured: tuple[Measured, ...] = ()
+    steps: tuple[str, ...] = ()
 
-    def card(self, format_name: str, dtype: str, steps: tuple[str, ...] = ()) -> Card:
+    def card(self, format_name: str, dtype: str) -> Card:
         """The card of one exported file."""
         return Card(
             format=format_name,
@@ -43,7 +44,7 @@ class Deployable:
             dtype=dtype,
             origin=self.origin,
             measured=self.measured,
-            steps=steps,
+            steps=self.steps,
         )
 
     def module(self) -> "DeployedModule":
@@ -82,13 +83,7 @@ class Examples:
     Attributes:
         train: the training images, a source of calibration images.
         val: the validation images, on which the gate measures.
-        teacher_logits: of ``train`` without augmentation, fp32 ``[N, K]``, if a teacher is known.
     """
 
     train: Split
     val: Split
-    teacher_logits: Tensor | None = None
-
-
-Notes = Mapping[str, str]
-"""What a format wants its report to show: name -> text."""

@@ -1,4 +1,4 @@
-"""A :class:`~understudy.export.graph.Graph` as a torch module: the reference of what it computes."""
+"""A graph of layers as a torch module: the reference of what the page and the C code compute."""
 
 from collections.abc import Callable, Mapping
 

@@ -136,10 +136,13 @@ class _Reader:
     ) -> None:
         sources = inputs or (node.args[0],)
         name = self._name(node)
+        shape = tuple(int(size) for size in node.meta["val"].shape[1:])
+        if all(len(self._shape_of(source)) == 1 for source in sources):
+            shape = shape[:1]  # pooled to one pixel: a vector, whatever PyTorch calls it
         self.layers[name] = layer(
             name=name,
             inputs=tuple(self.names[source] for source in sources),
-            shape=self._shape(node),
+            shape=shape,
             **values,
         )
         self.names[node] = name
@@ -148,11 +151,10 @@ class _Reader:
         """The node's value is that of its input, perhaps of another shape."""
         self.names[node] = self.names[node.args[0]]  # type: ignore[index]
 
-    def _shape(self, node: Node) -> tuple[int, ...]:
-        shape = [int(size) for size in node.meta["val"].shape[1:]]
-        while len(shape) > 1 and shape[-1] == 1 and len(shape) != 3:
-            shape.pop()
-        return tuple(shape)
+    def _shape_of(self, node: Any) -> tuple[int, ...]:
+        """Of the layer that has the node's value."""
+        name = self.names[node]
+        return self.image.shape if name == INPUT else self.layers[name].shape
 
     def _name(self, node: Node) -> str:
         """The path of the module, and the operation if the module has several."""
@@ -180,19 +182,30 @@ class _Reader:
     def conv(self, node: Node) -> None:
         weight = self.array(node.args[1])
         bias = self.argument(node, "bias")
+        bias = np.zeros(len(weight), np.float32) if bias is None else self.array(bias)
         padding = self.argument(node, "padding", (0, 0))
         if isinstance(padding, str):
             raise self._unknown(node)
+        if len(self._shape_of(node.args[0])) == 1:
+            self._pointwise(node, weight, bias)
+            return
         self._add(
             node,
             Conv,
             weight=weight,
-            bias=np.zeros(len(weight), np.float32) if bias is None else self.array(bias),
+            bias=bias,
             stride=pair(self.argument(node, "stride", (1, 1))),
             padding=pair(padding),
             dilation=pair(self.argument(node, "dilation", (1, 1))),
             groups=self.argument(node, "groups", 1),
         )
+
+    def _pointwise(self, node: Node, weight: np.ndarray, bias: np.ndarray) -> None:
+        """A 1x1 convolution of a vector (squeeze-excite) is a linear layer."""
+        count, inputs, *kernel = weight.shape
+        if kernel != [1, 1] or self.argument(node, "groups", 1) != 1:
+            raise self._unknown(node)
+        self._add(node, Linear, weight=weight.reshape(count, inputs), bias=bias)
 
     def linear(self, node: Node) -> None:
         weight = self.array(node.args[1])
@@ -284,7 +297,7 @@ class _Reader:
 
     def flatten(self, node: Node) -> None:
         """Only of ``[N, C, 1, 1]``: a linear layer on a map would depend on the order in memory."""
-        if len(self.layers[self.names[node.args[0]]].shape) != 1:  # type: ignore[index]
+        if len(self._shape_of(node.args[0])) != 1:
             raise self._unknown(node)
         self._same(node)
 
@@ -306,7 +319,7 @@ class _Reader:
             return
         if not self._are_layers(left, right):
             raise self._unknown(node)
-        if len(self.layers[self.names[left]].shape) == 1:  # type: ignore[index]
+        if len(self._shape_of(left)) == 1:
             left, right = right, left
         self._add(node, Multiply, (left, right))
 

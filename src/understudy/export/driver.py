@@ -1,0 +1,291 @@
+"""An export: every format is written to a scratch folder, measured, and moved or set aside."""
+
+import hashlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+
+from understudy.data.dataset import Split
+from understudy.errors import UnderstudyError, one_line
+from understudy.evaluation.deployment import (
+    Attempt,
+    ExportedFile,
+    ExportResults,
+    Parity,
+)
+from understudy.evaluation.environment import this_machine
+from understudy.events import SILENT, Observer
+from understudy.export import ladder
+from understudy.export.deployable import Deployable, Examples
+from understudy.export.formats import Format
+from understudy.export.gate import DEFAULT_LIMITS, Judgement, Limits, judge, measure, probabilities
+from understudy.export.ladder import Step
+from understudy.export.module import GraphModule
+from understudy.export.qat import tune
+from understudy.export.source import TorchRuntime, TrainedSource
+from understudy.export.web.samples import Sample, differing
+from understudy.files import write_json
+
+REJECTED = "REJECTED-"
+RESULTS = "export.json"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Export:
+    """What the formats of one export have in common.
+
+    Attributes:
+        source: the training.
+        examples: calibration and validation images.
+        expected: the network's probabilities in fp32 of the validation images.
+        out: the folder.
+        limits: of the gate.
+        observer: follows the work.
+    """
+
+    source: TrainedSource
+    examples: Examples
+    expected: np.ndarray
+    out: Path
+    limits: Limits
+    observer: Observer
+
+    @property
+    def val(self) -> Split:
+        return self.examples.val
+
+
+def export_training(
+    source: TrainedSource,
+    formats: Sequence[Format],
+    out: Path,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    command: str = "",
+    observer: Observer = SILENT,
+) -> ExportResults:
+    """Write a training's network in several formats, each through the parity gate.
+
+    Every package that a format needs is looked for before the first file is written.
+
+    Args:
+        source: the training, with its data.
+        formats: what to write.
+        out: the folder; ``export.json`` is written there, too.
+        limits: of the gate.
+        command: as typed.
+        observer: follows the work.
+
+    Returns:
+        What was written and measured. A file that the gate did not accept is named
+        ``REJECTED-...``.
+
+    Raises:
+        UnderstudyError: if a package is missing, or the network cannot be written in a format.
+    """
+    modules = {entry.name: entry.load() for entry in formats}
+    if out.exists() and not out.is_dir():
+        raise UnderstudyError(f"{out} is a file: choose another --out")
+    deployable = source.deployable
+    data = source.data
+    export = _Export(
+        source=source,
+        examples=Examples(train=data.train, val=data.val),
+        expected=probabilities(TorchRuntime(deployable), data.val, observer, "torch"),
+        out=out,
+        limits=limits,
+        observer=observer,
+    )
+    files: list[ExportedFile] = []
+    for entry in formats:
+        observer.message(f"{entry.name}: writing")
+        written = _write(export, entry, modules[entry.name], files)
+        observer.message(f"{entry.name}: {written.verdict}, {written.reason}")
+        files.append(written)
+    results = ExportResults(
+        network=source.run.name,
+        bound=limits.bound,
+        max_drop=limits.max_drop,
+        files=tuple(files),
+        environment=this_machine(),
+        command=command,
+    )
+    write_json(out / RESULTS, results)
+    return results
+
+
+def _write(
+    export: _Export, entry: Format, module: ModuleType, files: Sequence[ExportedFile]
+) -> ExportedFile:
+    start = time.perf_counter()
+    with _beside(export.out) as scratch:
+        if entry.dtype == "int8":
+            best, attempts = _write_int8(export, entry, module, scratch)
+        else:
+            accepted = [export.out / f.file for f in files if f.verdict == "accepted"]
+            best = _write_float(export, entry, module, scratch, accepted)
+            attempts = ()
+        name = entry.file if best.judgement.verdict == "accepted" else REJECTED + entry.file
+        _move(best.path, export.out / name)
+    for other in {entry.file, REJECTED + entry.file} - {name}:
+        _delete(export.out / other)
+    placed = export.out / name
+    return ExportedFile(
+        format=entry.name,
+        file=name,
+        dtype=entry.dtype,
+        bytes=size_of(placed),
+        sha256="" if placed.is_dir() else hashlib.sha256(placed.read_bytes()).hexdigest(),
+        seconds=time.perf_counter() - start,
+        verdict=best.judgement.verdict,
+        reason=best.judgement.reason,
+        parity=best.parity,
+        attempts=attempts,
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Tried:
+    """A file in the scratch folder and what the gate decided."""
+
+    path: Path
+    parity: Parity | None
+    judgement: Judgement
+
+
+def _write_float(
+    export: _Export,
+    entry: Format,
+    module: ModuleType,
+    scratch: Path,
+    accepted: Sequence[Path],
+) -> _Tried:
+    path = scratch / entry.file
+    deployable = export.source.deployable
+    if entry.name == "hub":
+        module.write(deployable, path, accepted)
+    elif entry.name.startswith("web"):
+        module.write(deployable, path, _samples(export))
+    else:
+        module.write(deployable, path)
+    return _measured(export, entry, path)
+
+
+def _samples(export: _Export) -> tuple[Sample, ...]:
+    """The validation images for a page: those on which student and teacher differ."""
+    if export.source.run.teacher_seed is None:
+        return ()
+    teacher = probabilities(TorchRuntime(export.source.teacher_deployable()), export.val)
+    rows = torch.arange(len(export.val))
+    images = export.val.gather(rows).permute(0, 3, 1, 2).numpy()
+    samples = differing(images, export.val.labels.numpy(), export.expected, teacher)
+    if samples:
+        export.observer.message(f"the page shows {len(samples)} validation images")
+    return samples
+
+
+def _write_int8(
+    export: _Export, entry: Format, module: ModuleType, scratch: Path
+) -> tuple[_Tried, tuple[Attempt, ...]]:
+    """Climb the ladder until a file is accepted; else the best of all attempts."""
+    tried: list[tuple[Step, _Tried, Attempt]] = []
+    best: tuple[Step, _Tried, Attempt] | None = None
+    first = export.source.deployable
+
+    def best_step() -> Step:
+        assert best is not None
+        return best[0]
+
+    for step in ladder.steps(module, first, export.examples, _tuner(export), best_step):
+        path = scratch / str(len(tried)) / entry.file
+        path.parent.mkdir()
+        texts = (*(earlier[0].text for earlier in tried), step.text)
+        module.write(ladder.carded(step.deployable, texts), path, export.examples, step.settings)
+        found = _measured(export, entry, path)
+        if found.parity is None:
+            return found, ()
+        attempt = Attempt(
+            step=step.text,
+            verdict=found.judgement.verdict,
+            change=found.parity.change,
+            agreement=found.parity.agreement.value,
+        )
+        tried.append((step, found, attempt))
+        export.observer.message(f"{entry.name}: {step.text}: {found.judgement.reason}")
+        if ladder.better(attempt, best[2] if best else None):
+            best = tried[-1]
+        few = ladder.hopeless(len(export.val), export.limits)
+        if attempt.verdict == "accepted" or (few and attempt.verdict == "unproven"):
+            best = tried[-1]
+            break
+    assert best is not None
+    return best[1], tuple(attempt for _, _, attempt in tried)
+
+
+def _measured(export: _Export, entry: Format, path: Path) -> _Tried:
+    """The gate's decision on a file."""
+    try:
+        runtime = entry.load_runtime().open_file(path)
+    except UnderstudyError as error:
+        judgement = Judgement(verdict="unproven", reason=f"not measured: {one_line(error)}")
+        if export.limits.accept_unproven:
+            judgement = replace(judgement, verdict="accepted")
+        return _Tried(path=path, parity=None, judgement=judgement)
+    parity = measure(runtime, export.expected, export.val, export.observer, entry.name)
+    return _Tried(path=path, parity=parity, judgement=judge(parity, entry.dtype, export.limits))
+
+
+def _tuner(export: _Export) -> Callable[[], Deployable]:
+    """Quantisation-aware distillation of this export's network, made at most once."""
+    source = export.source
+
+    def tuned() -> Deployable:
+        graph = tune(
+            source.deployable.network,
+            source.data,
+            source.teacher(),
+            source.run.arm.method,
+            source.run.arm.train,
+            seed=source.run.seed,
+            observer=export.observer,
+        )
+        return replace(source.deployable, network=GraphModule(graph).eval())
+
+    return tuned
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A scratch folder on the disk of ``out``, gone afterwards."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
+        yield Path(folder)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Put a finished file or folder in its place; an old one there is replaced."""
+    if target.is_dir():
+        shutil.rmtree(target)
+    source.replace(target)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
