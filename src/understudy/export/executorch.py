@@ -99,7 +99,9 @@ class ExecuTorchRuntime:
         return in_batches(self._run, images, self._most)
 
     def _run(self, images: np.ndarray) -> np.ndarray:
-        found: np.ndarray = self._method([torch.from_numpy(np.ascontiguousarray(images))])[0].numpy()
+        found: np.ndarray = self._method([torch.from_numpy(np.ascontiguousarray(images))])[
+            0
+        ].numpy()
         return found
 
 

@@ -45,9 +45,7 @@ def write(
     write_bytes(out, lower(program, deployable.card("executorch-int8", "int8")))
 
 
-def damage(
-    deployable: Deployable, examples: Examples, settings: QuantisationSettings
-) -> list[str]:
+def damage(deployable: Deployable, examples: Examples, settings: QuantisationSettings) -> list[str]:
     """The layers that can stay in floating point, those whose return helps the output most first.
 
     Measured on the calibration images, in PyTorch, which computes int8 layers in fp32 with rounded

@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 from understudy.errors import UnderstudyError, suggest
@@ -101,12 +100,3 @@ def formats_of(names: str) -> list[Format]:
     if not wanted:
         raise UnderstudyError(f"--to names no format: there are {', '.join(FORMATS)}")
     return [entry for name, entry in FORMATS.items() if name in wanted]
-
-
-def format_of(path: Path) -> Format:
-    """The format of an exported file or folder, by its name's ending.
-
-    Raises:
-        UnderstudyError: if it is none that a runtime of this package opens.
-    """
-    raise NotImplementedError(path)

@@ -44,9 +44,7 @@ def write(
     write_bytes(out, to_bytes(model, deployable.card("onnx-int8", "int8")))
 
 
-def damage(
-    deployable: Deployable, examples: Examples, settings: QuantisationSettings
-) -> list[str]:
+def damage(deployable: Deployable, examples: Examples, settings: QuantisationSettings) -> list[str]:
     """The layers that can stay in floating point, those whose return helps the output most first.
 
     Measured on the calibration images, in ONNX Runtime.

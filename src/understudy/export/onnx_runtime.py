@@ -25,8 +25,7 @@ def import_onnxruntime() -> ModuleType:
         import onnxruntime
     except ImportError as error:
         raise UnderstudyError(
-            "ONNX files need the package onnxruntime: "
-            "install it by pip install 'understudy[onnx]'"
+            "ONNX files need the package onnxruntime: install it by pip install 'understudy[onnx]'"
         ) from error
     module: ModuleType = onnxruntime
     return module

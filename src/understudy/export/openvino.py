@@ -119,7 +119,9 @@ class OpenVinoRuntime:
         return in_batches(self._run, images, LARGEST_BATCH)
 
     def _run(self, images: np.ndarray) -> np.ndarray:
-        found: np.ndarray = self._request.infer([np.ascontiguousarray(images)], share_inputs=True)[0]
+        found: np.ndarray = self._request.infer([np.ascontiguousarray(images)], share_inputs=True)[
+            0
+        ]
         return found.copy()
 
 
