@@ -30,8 +30,11 @@ def deployable(
     """A network with a card that is full of markup."""
     return Deployable(
         network=network.eval(),
-        classes=("</script><script>alert(1)</script>", "<!--<img src=x onerror=alert(2)>")
-        + tuple(f"class {number}" for number in range(2, classes)),
+        classes=(
+            "</script><script>alert(1)</script>",
+            "<!--<img src=x onerror=alert(2)>",
+            *(f"class {number}" for number in range(2, classes)),
+        ),
         preprocessing=Preprocessing(image=ImageSpec(3, size, size), resize=resize),
         normalisation=NORMALISATION,
         origin=Origin(
@@ -108,4 +111,3 @@ def run_graph(graph: Graph, images: np.ndarray, folder: Path, code: str) -> np.n
     card = deployable(nn.Identity()).card("web", "fp32")
     parts = {"model": dumped(model), "kernels": asset("kernels.js")}
     return NodePage(folder, card, parts, threads=1)(images)
-

@@ -85,9 +85,7 @@ SIZES = [(32, 32), (20, 50), (27, 11), (1, 3), (64, 64)]
 
 
 @pytest.mark.parametrize("rule", ["crop", "pad", "squash"])
-def test_resized_pixels_are_those_of_python(
-    rule, in_node, lines_first, tmp_path: Path
-) -> None:
+def test_resized_pixels_are_those_of_python(rule, in_node, lines_first, tmp_path: Path) -> None:
     jobs, expected = [], []
     for height, width in OWN:
         image = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)

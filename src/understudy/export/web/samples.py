@@ -25,7 +25,9 @@ class Sample:
     teacher_probability: float
 
     @classmethod
-    def of(cls, image: np.ndarray, label: int, student: np.ndarray, teacher: np.ndarray) -> "Sample":
+    def of(
+        cls, image: np.ndarray, label: int, student: np.ndarray, teacher: np.ndarray
+    ) -> "Sample":
         """A sample from pixels.
 
         Args:

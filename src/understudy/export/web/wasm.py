@@ -89,9 +89,7 @@ def _stores() -> list[bytes]:
             lanes = [total + _simd(31) + bytes([lane]) for lane in range(4)]
             value = lanes[0] + b"".join(lane + _F32_ADD for lane in lanes[1:])
             bias = _get("bias") + b"\x2a\x02" + _unsigned(4 * row)
-            steps.append(
-                _get("to") + value + bias + _F32_ADD + b"\x38\x02" + _unsigned(4 * column)
-            )
+            steps.append(_get("to") + value + bias + _F32_ADD + b"\x38\x02" + _unsigned(4 * column))
         steps.append(_step("to", _get("stride")))
     return steps
 
