@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.evaluation.example_deploy_results import RESULTS
 from tests.worlds import write_colours
 
 from understudy.evaluation.latency import count_macs
@@ -19,6 +20,7 @@ from understudy.models import build_model
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 RATIOS = {
     "backends": {"fused, live"},
+    "deploy": {"torch_1_over_teacher", "torch_2_over_teacher"},
     "distilled_epoch": {"cached", "live", "cached_resnet", "live_resnet", "first_over_live"},
     "end_to_end": None,
     "fused": {
@@ -240,3 +242,18 @@ def test_documents_are_filled_between_the_markers_only() -> None:
         and "between\n<!-- measured: two -->\nkept\n<!-- end -->\nafter\n" in filled
     )
     assert fill_docs.fill(filled, {"one": result}) == filled
+
+
+def test_deployed_pair_must_reach_what_is_written_down() -> None:
+    deploy = importlib.import_module("deploy")
+    exported = {"seconds": 61.0, "files": [{"format": "c", "bytes": 120_000}]}
+    found = {line["what"]: line["reached"] for line in deploy.goals(RESULTS, exported)}
+    assert found == {
+        "onnx-int8, bytes of the student": False,
+        "c, bytes of the student": True,
+        "onnx, batch 1, teacher / student": True,
+        "onnx, batch 128, teacher / student": True,
+        "onnx-int8, batch 1, teacher / student": False,
+        "onnx-int8, batch 128, teacher / student": True,
+        "export of all formats, seconds": False,
+    }

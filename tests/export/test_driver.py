@@ -9,11 +9,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.worlds import SeenEvents, config_for, write_colours
+from tests.worlds import SeenEvents
 
 from understudy.errors import UnderstudyError
 from understudy.evaluation.deployment import ExportResults
-from understudy.experiment import train_arm
 from understudy.export.deployable import Deployable, Examples
 from understudy.export.driver import REJECTED, export_training
 from understudy.export.formats import FORMATS, Format, formats_of
@@ -25,18 +24,6 @@ from understudy.runs.folder import RunFolder
 
 GENEROUS = Limits(max_drop=0.5)
 """Twelve validation images prove nothing narrower."""
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A teacher and two distilled students of the colours."""
-    folder = tmp_path_factory.mktemp("trained")
-    images = write_colours(folder / "colours.npz")
-    config = config_for(images, train={"epochs": 12, "batch_size": 16, "lr": 1e-2})
-    train_arm(config, "teacher", 0, folder / "run")
-    for seed in (0, 1):
-        train_arm(config, "distilled", seed, folder / "run")
-    return folder / "run"
 
 
 @pytest.fixture
@@ -109,14 +96,14 @@ def test_accepted_file_gets_its_name_and_its_results(
 
 
 def test_results_round_trip_through_the_run_folder(
-    run: Path, source: TrainedSource, monkeypatch: pytest.MonkeyPatch
+    source: TrainedSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = FakeFormat(lambda attempt: 1).format(monkeypatch, "bad", "fp32")
-    results = export(source, entry, RunFolder(run).deploy)
-    assert read_export(run) == results
-    RunFolder(run).export.write_text(json.dumps({"schema": 7}))
+    results = export(source, entry, RunFolder(tmp_path).deploy)
+    assert read_export(tmp_path) == results
+    RunFolder(tmp_path).export.write_text(json.dumps({"schema": 7}))
     with pytest.raises(UnderstudyError, match="has schema 7, this version reads 1"):
-        read_export(run)
+        read_export(tmp_path)
 
 
 def test_wrong_fp32_file_is_set_aside_for_people_to_look_at(

@@ -1,7 +1,8 @@
 """The result of a training: a network with all that is needed to use it; save and load it."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from understudy.api.images import logits_of
+from understudy.api.deployed import read_deployed
+from understudy.api.images import is_paths, logits_of, logits_of_files
 from understudy.config.schema import DataConfig
 from understudy.data.dataset import SealedSplit, Split
+from understudy.data.preprocess import VERSION, Preprocessing
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError, one_line
 from understudy.evaluation.metrics import evaluate
 from understudy.events import EpochResult
-from understudy.files import replacing
+from understudy.files import from_json, replacing, to_json
 from understudy.models.base import Classifier
 from understudy.models.foreign import ForeignClassifier, probe
 from understudy.models.normalisation import Normalisation, Source, record_normalisation
@@ -66,6 +69,8 @@ class Student:
         mean, std: the normalisation of [0, 1] images that it was trained with, one per channel.
         image: channels, height and width of its images.
         teachers: what was found out about its teachers before training; empty without one.
+        preprocessing: from an image file to its images, always of the shape ``image``; by default
+            the image covers that size and its centre is cut out.
     """
 
     network: Classifier
@@ -75,6 +80,11 @@ class Student:
     std: tuple[float, ...]
     image: ImageSpec
     teachers: tuple[TeacherCheck, ...] = ()
+    preprocessing: Preprocessing = None  # type: ignore[assignment]  # follows from `image`
+
+    def __post_init__(self) -> None:
+        rule = self.preprocessing or Preprocessing(image=self.image)
+        object.__setattr__(self, "preprocessing", replace(rule, image=self.image))
 
     @property
     def num_classes(self) -> int:
@@ -94,7 +104,7 @@ class Student:
 
     def predict(
         self,
-        images: Split | Tensor | np.ndarray,
+        images: Split | Tensor | np.ndarray | str | Path | Sequence[str | Path],
         *,
         probabilities: bool = False,
         device: str = "cpu",
@@ -104,7 +114,8 @@ class Student:
 
         Args:
             images: a split, or an array or tensor of images of the shape ``image``,
-                ``[N, C, H, W]`` or ``[N, H, W, C]``: uint8 in 0..255, or floats in [0, 1].
+                ``[N, C, H, W]`` or ``[N, H, W, C]``: uint8 in 0..255, or floats in [0, 1]; or image
+                files, one path or several, which are read by the rule ``preprocessing``.
             probabilities: return each class's probability instead.
             device: where to run: ``cpu``, ``cuda`` or ``cuda:N``.
             batch_size: images in a forward pass.
@@ -114,16 +125,29 @@ class Student:
             ``[N, K]``, rows summing to 1. On the CPU.
 
         Raises:
-            UnderstudyError: for images of another shape, type or range.
+            UnderstudyError: for images of another shape, type or range, or files that cannot be
+                read.
         """
-        logits = logits_of(
-            self.network,
-            images,
-            Normalisation(self.mean, self.std),
-            self.image,
-            device=device,
-            batch_size=batch_size,
-        )
+        normalisation = Normalisation(self.mean, self.std)
+        if is_paths(images):
+            paths = [images] if isinstance(images, str | Path) else images
+            logits = logits_of_files(
+                self.network,
+                paths,
+                normalisation,
+                self.preprocessing,
+                device=device,
+                batch_size=batch_size,
+            )
+        else:
+            logits = logits_of(
+                self.network,
+                images,
+                normalisation,
+                self.image,
+                device=device,
+                batch_size=batch_size,
+            )
         return logits.softmax(1) if probabilities else logits.argmax(1)
 
     def evaluate(
@@ -171,24 +195,32 @@ class Student:
             "image": asdict(self.image),
             "history": [asdict(epoch) for epoch in self.history],
             "teachers": [asdict(check) for check in self.teachers],
+            "preprocessing": to_json(self.preprocessing),
         }
 
     @classmethod
     def load(cls, path: str | Path, *, network: nn.Module | None = None) -> "Student":
-        """Read a file of :meth:`save`; runs no code of the file and downloads nothing.
+        """Read a trained student; runs no code of the file or folder and downloads nothing.
 
         Args:
-            path: the file.
-            network: the module to fill, in place, for a student that was not built by name.
+            path: a file of :meth:`save`; a folder of ``understudy export --to hub``; or the folder
+                of a run: its distilled student that was best on validation.
+            network: the module to fill, in place, for a saved student that was not built by name.
 
         Raises:
             UnderstudyError: if the file is missing, damaged, no saved student, or of another
-                network; or if it needs ``network``.
+                network; if it needs ``network``; or if the folder is of neither kind.
         """
         path = Path(path)
+        if path.is_dir():
+            return cls._of_folder(path)
         metadata, tensors = _read(path)
         try:
-            values = _Saved(**{key: metadata[key] for key in _Saved.__dataclass_fields__})
+            known = [key for key in _Saved.__dataclass_fields__ if key != "preprocessing"]
+            values = _Saved(
+                **{key: metadata[key] for key in known},
+                preprocessing=metadata.get("preprocessing"),
+            )
             student = values.student(path, network)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UnderstudyError(
@@ -202,10 +234,26 @@ class Student:
         record_normalisation(student.network, Normalisation(student.mean, student.std))
         return student
 
+    @classmethod
+    def _of_folder(cls, path: Path) -> "Student":
+        deployable, history = read_deployed(path)
+        assert isinstance(deployable.network, Classifier)
+        student = cls(
+            network=deployable.network,
+            history=history,
+            class_names=deployable.classes,
+            mean=deployable.normalisation.mean,
+            std=deployable.normalisation.std,
+            image=deployable.preprocessing.image,
+            preprocessing=deployable.preprocessing,
+        )
+        record_normalisation(student.network, deployable.normalisation)
+        return student
+
 
 @dataclass(frozen=True)
 class _Saved:
-    """The metadata of a file, as JSON has it."""
+    """The metadata of a file, as JSON has it; ``preprocessing`` is missing in older files."""
 
     architecture: dict[str, Any] | None
     network: str
@@ -215,6 +263,7 @@ class _Saved:
     image: dict[str, int]
     history: list[dict[str, Any]]
     teachers: list[dict[str, Any]]
+    preprocessing: dict[str, Any] | None
 
     def student(self, path: Path, network: nn.Module | None) -> Student:
         """The student with a network whose weights are not loaded yet."""
@@ -231,7 +280,19 @@ class _Saved:
                 TeacherCheck(**check | {"normalisation": Normalisation(**check["normalisation"])})
                 for check in self.teachers
             ),
+            preprocessing=self._rule(path, image),
         )
+
+    def _rule(self, path: Path, image: ImageSpec) -> Preprocessing:
+        if self.preprocessing is None:
+            return Preprocessing(image=image)
+        rule = from_json(Preprocessing, self.preprocessing, str(path), "save it again")
+        if rule.version != VERSION:
+            raise UnderstudyError(
+                f"{path} was saved for version {rule.version} of the preprocessing, this version "
+                f"has {VERSION}: update understudy"
+            )
+        return rule
 
     def _build(self, path: Path, image: ImageSpec) -> Classifier:
         if not self._is_known():

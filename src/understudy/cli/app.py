@@ -13,6 +13,7 @@ from understudy.cli.cache import cache
 from understudy.cli.catalogue import methods, models, recipes
 from understudy.cli.exporting import export
 from understudy.cli.measuring import benchmark, diagnose, evaluate, report
+from understudy.cli.predict import predict
 from understudy.cli.training import run, sweep, train
 from understudy.errors import UnderstudyError, one_line
 from understudy.version import __version__
@@ -35,6 +36,7 @@ for _command in (
     evaluate,
     benchmark,
     export,
+    predict,
     report,
     diagnose,
     recipes,

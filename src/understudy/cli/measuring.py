@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from understudy.cli.checks import check_exists
-from understudy.cli.options import AsJson
+from understudy.cli.options import AsJson, CommandLine
 from understudy.errors import UnderstudyError
 
 if TYPE_CHECKING:
@@ -64,23 +64,98 @@ def _evaluate_artefact(
     return {path.name: measured}, classes
 
 
-def benchmark(path: Path, /, *, threads: int = 1, as_json: AsJson = False) -> None:
+def benchmark(
+    path: Path,
+    /,
+    *,
+    runtimes: str | None = None,
+    threads: str = "1",
+    batch: str | None = None,
+    data: str | None = None,
+    as_json: AsJson = False,
+    command_line: CommandLine,
+) -> None:
     """Measure size, arithmetic and latency of a run's models, the models taking turns.
+
+    With --runtimes it measures what is deployed, the student and its teacher in each runtime:
+    bytes, start, latency, memory and energy, from uint8 images to probabilities.
 
     Args:
         path: a run's folder.
-        threads: CPU threads for each model.
+        runtimes: torch, torch-compile, onnx, onnx-int8, openvino, executorch, executorch-int8, with
+            commas between them; or all, which measures those that are installed.
+        threads: CPU threads for each model; with --runtimes also several numbers, such as 1,2.
+        batch: with --runtimes, images in a call; 1,128 by default.
+        data: with --runtimes, a local copy of the images, with which int8 files are calibrated.
         as_json: print JSON.
     """
-    if threads < 1:
-        raise UnderstudyError(f"--threads must be at least 1, not {threads}")
+    counts = _counts("--threads", threads)
+    if runtimes is not None:
+        _benchmark_runtimes(path, runtimes, counts, batch, data, as_json, command_line)
+        return
+    if batch is not None or data is not None:
+        raise UnderstudyError("--batch and --data need --runtimes, such as --runtimes all")
+    if len(counts) > 1:
+        raise UnderstudyError("several numbers of --threads need --runtimes, such as all")
     check_exists(path)
 
     from understudy.files import to_json
     from understudy.runs.remeasure import benchmark_run
     from understudy.terminal.tables import print_measures
 
-    print_measures(to_json(benchmark_run(path, threads=threads)), as_json)
+    print_measures(to_json(benchmark_run(path, threads=counts[0])), as_json)
+
+
+def _benchmark_runtimes(
+    path: Path,
+    runtimes: str,
+    threads: tuple[int, ...],
+    batch: str | None,
+    data: str | None,
+    as_json: bool,
+    command_line: str,
+) -> None:
+    from understudy.export.contenders import contenders_of
+
+    batches = _counts("--batch", batch or "1,128")
+    contenders, missing = contenders_of(runtimes)
+    check_exists(path)
+
+    from understudy.export.benchmark import BenchmarkSettings, benchmark_training
+    from understudy.export.source import open_source
+    from understudy.files import to_json
+    from understudy.terminal.deploy_benchmark import show_benchmark
+    from understudy.terminal.progress import RunDisplay
+    from understudy.terminal.tables import print_json
+
+    settings = BenchmarkSettings(threads=threads, batches=batches)
+    source = open_source(path, data=data)
+    with RunDisplay() as display:
+        results = benchmark_training(
+            source,
+            contenders,
+            missing,
+            settings=settings,
+            command=command_line,
+            observer=display,
+        )
+    if as_json:
+        print_json(to_json(results))
+    else:
+        show_benchmark(results)
+
+
+def _counts(option: str, text: str) -> tuple[int, ...]:
+    """Numbers of at least 1 with commas between them, each once."""
+    try:
+        numbers = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise UnderstudyError(
+            f"{option} takes whole numbers with commas between them, such as 1,2, not {text}"
+        ) from None
+    if min(numbers) < 1:
+        raise UnderstudyError(f"{option} must be at least 1, not {min(numbers)}")
+    return numbers
 
 
 def report(path: Path, /) -> None:

@@ -43,6 +43,11 @@ RESIZES: tuple[Resize, ...] = get_args(Resize)
 
 # Only bitmap formats: Pillow would run PostScript, which is a program, through Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm"),
+)
+"""Suffixes of the files in a folder that are read, in any case; other files are ignored."""
 MOST_PIXELS = 178_956_970
 """Of a file, and of an image that is resized before its centre is cut out: twice what Pillow warns
 of. More is an attack or a mistake, and above 0.7 GB of memory."""

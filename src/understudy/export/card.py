@@ -1,4 +1,4 @@
-"""What every exported file says about itself: enough to use it and to judge it years later."""
+"""The metadata of every exported file: enough to use it, and to judge it years later."""
 
 import json
 from dataclasses import dataclass, field

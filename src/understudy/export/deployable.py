@@ -13,7 +13,7 @@ from understudy.models.normalisation import Normalisation
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Deployable:
-    """A trained network and what its card says.
+    """A trained network and the content of its card.
 
     Attributes:
         network: in eval mode, on the CPU; normalised images ``[N, C, H, W]`` to logits ``[N, K]``.

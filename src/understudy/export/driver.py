@@ -1,4 +1,4 @@
-"""An export: every format written beside its place, measured, and moved there or set aside."""
+"""An export: every format is written to a scratch folder, measured, and moved or set aside."""
 
 import hashlib
 import shutil
@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import torch
 
 from understudy.data.dataset import Split
 from understudy.errors import UnderstudyError, one_line
@@ -30,6 +31,7 @@ from understudy.export.ladder import Step
 from understudy.export.module import GraphModule
 from understudy.export.qat import tune
 from understudy.export.source import TorchRuntime, TrainedSource
+from understudy.export.web.samples import Sample, differing
 from understudy.files import write_json
 
 REJECTED = "REJECTED-"
@@ -171,12 +173,23 @@ def _write_float(
     if entry.name == "hub":
         module.write(deployable, path, accepted)
     elif entry.name.startswith("web"):
-        from understudy.export.web.samples import samples_of
-
-        module.write(deployable, path, samples_of(export.source, export.expected))
+        module.write(deployable, path, _samples(export))
     else:
         module.write(deployable, path)
     return _measured(export, entry, path)
+
+
+def _samples(export: _Export) -> tuple[Sample, ...]:
+    """The validation images for a page: those on which student and teacher differ."""
+    if export.source.run.teacher_seed is None:
+        return ()
+    teacher = probabilities(TorchRuntime(export.source.teacher_deployable()), export.val)
+    rows = torch.arange(len(export.val))
+    images = export.val.gather(rows).permute(0, 3, 1, 2).numpy()
+    samples = differing(images, export.val.labels.numpy(), export.expected, teacher)
+    if samples:
+        export.observer.message(f"the page shows {len(samples)} validation images")
+    return samples
 
 
 def _write_int8(

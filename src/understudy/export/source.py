@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from understudy.config.schema import RunConfig
+from understudy.data.dataset import Split
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.data.preprocess import Preprocessing
 from understudy.errors import UnderstudyError, suggest
@@ -21,7 +22,7 @@ from understudy.models.normalisation import Normalisation
 from understudy.runs.folder import RunFolder, load_run, split_training_name, training_name
 from understudy.runs.networks import load_teacher, trained_network
 from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
-from understudy.runs.results import ArmResult, read_result
+from understudy.runs.results import ArmResult, RunResults, read_result, read_results
 from understudy.teachers.frozen import FrozenTeacher
 from understudy.version import __version__
 
@@ -50,8 +51,13 @@ class TrainedSource:
         return load_teacher(self.plan, self.run, self.folder, self.data, cpu)
 
     def teacher_deployable(self) -> Deployable:
-        """The run's teacher, as what is deployed in the student's place."""
-        assert self.run.teacher_seed is not None
+        """The run's teacher, as what is deployed in the student's place.
+
+        Raises:
+            UnderstudyError: if this training is the teacher's own.
+        """
+        if self.run.teacher_seed is None:
+            raise UnderstudyError(f"{self.run.name} is the teacher itself: name a student by --arm")
         run = self.plan.arm_run("teacher", self.run.teacher_seed)
         return _deployable(self.plan, run, self.folder, self.data)
 
@@ -100,13 +106,20 @@ def find_training(
 
 
 def open_source(
-    path: Path, arm: str | None = None, seed: str = "best-val", data: str | None = None
+    path: Path,
+    arm: str | None = None,
+    seed: str = "best-val",
+    data: str | None = None,
+    *,
+    images: bool = True,
 ) -> TrainedSource:
     """Load a training with its data.
 
     Args:
         path, arm, seed: as for :func:`find_training`.
         data: a local copy of the images.
+        images: ``False`` does without them if the run is finished: its ``results.json`` has classes
+            and size. ``data`` of the result then holds two black images.
 
     Raises:
         UnderstudyError: if weights or images are missing or do not fit each other.
@@ -116,10 +129,28 @@ def open_source(
     plan = resolve_plan(config)
     arm_name, number = split_training_name(name)
     run = replace(plan.arm_run(arm_name, number), seed=number)
-    training_data, _ = prepare_data(config.data)
+    if images or not folder.results.exists():
+        training_data, _ = prepare_data(config.data)
+    else:
+        training_data = _without_images(read_results(folder.path), config)
     deployable = _deployable(plan, run, folder, training_data)
     return TrainedSource(
         plan=plan, run=run, folder=folder, data=training_data, deployable=deployable
+    )
+
+
+def _without_images(results: RunResults, config: RunConfig) -> TrainingData:
+    """Classes and shape of a finished run's data, with black images in place of its own."""
+    facts = results.data
+    black = Split(torch.zeros(2, *facts.image_shape, dtype=torch.uint8), torch.arange(2))
+    return TrainingData(
+        name=facts.name,
+        train=black,
+        val=black,
+        rows=torch.arange(2),
+        class_names=facts.class_names,
+        config=config.data,
+        fingerprint=facts.fingerprint,
     )
 
 
@@ -134,7 +165,7 @@ def _deployable(plan: RunPlan, run: ArmRun, folder: RunFolder, data: TrainingDat
     return Deployable(
         network=network,
         classes=data.class_names,
-        preprocessing=Preprocessing(image=data.image),
+        preprocessing=Preprocessing(image=data.image, resize=plan.config.data.resize),
         normalisation=Normalisation(inputs.mean, inputs.std),
         origin=_origin(plan, run, folder, data, network),
         measured=_measured(folder, run.name),
@@ -239,9 +270,11 @@ def open_run(
 ) -> TorchRuntime:
     """The network of a run's folder in torch; with ``teacher`` that of its teacher.
 
+    A finished run needs no images for that.
+
     Raises:
         UnderstudyError: as :func:`open_source`.
     """
-    source = open_source(path, arm, seed)
+    source = open_source(path, arm, seed, images=False)
     deployable = source.teacher_deployable() if teacher else source.deployable
     return TorchRuntime(deployable, threads)

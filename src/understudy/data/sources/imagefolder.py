@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from understudy.data.preprocess import decode
+from understudy.data.preprocess import SUFFIXES, decode
 from understudy.data.sources.base import (
     Arrays,
     Decoding,
@@ -16,9 +16,6 @@ from understudy.data.sources.base import (
     identity,
 )
 from understudy.errors import UnderstudyError
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-"""Suffixes of the files that are read, in any case; other files are ignored."""
 
 
 class Reader(SourceReader):

@@ -1,0 +1,56 @@
+"""Known chatter of other libraries, silenced where it arises; errors stay errors."""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+
+_WARNINGS = (
+    r".*isinstance\(treespec, LeafSpec\).*",  # torch about itself, while it exports
+    r".*`torch\.jit\.\w+` is deprecated.*",  # torch about itself
+)
+_LOGGERS = (
+    "torch.onnx",  # "torchvision is not installed"
+    "torch.utils._pytree",  # about an enumeration of torchao
+    "torchao",  # its kernels for accelerators do not load on a CPU
+)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings and log lines above; not for threads that run side by side."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for message in _WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Without what native code writes to standard error.
+
+    For a few calls of ExecuTorch, which reports there on files that only an ARM board has, and
+    whose errors are exceptions as well.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as file:
+            os.dup2(file.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(saved, 2)
+    finally:
+        os.close(saved)
