@@ -30,8 +30,11 @@ def deployable(
     """A network with a card that is full of markup."""
     return Deployable(
         network=network.eval(),
-        classes=("</script><script>alert(1)</script>", "<!--<img src=x onerror=alert(2)>")
-        + tuple(f"class {number}" for number in range(2, classes)),
+        classes=(
+            "</script><script>alert(1)</script>",
+            "<!--<img src=x onerror=alert(2)>",
+            *(f"class {number}" for number in range(2, classes)),
+        ),
         preprocessing=Preprocessing(image=ImageSpec(3, size, size), resize=resize),
         normalisation=NORMALISATION,
         origin=Origin(

@@ -159,7 +159,7 @@ def test_failure_of_npm_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     npm.write_text("#!/bin/sh\necho no network >&2\necho at all >&2\nexit 1\n")
     npm.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    with pytest.raises(UnderstudyError, match="cannot fetch .*: no network at all$"):
+    with pytest.raises(UnderstudyError, match=r"cannot fetch .*: no network at all$"):
         library.fetch()
 
 
