@@ -230,6 +230,7 @@ class ExportResults:
     Attributes:
         schema: version of the layout.
         network: name of the training, such as ``distilled-seed0``.
+        weights_sha256: hex digest of its weights file.
         split: the images of the gate; always ``val``.
         bound: fp32 files give the same class where the margin is above it.
         max_drop: accuracy that an int8 file may lose, in [0, 1].
@@ -240,6 +241,7 @@ class ExportResults:
 
     schema: int = 1
     network: str
+    weights_sha256: str = ""
     split: str = "val"
     bound: float
     max_drop: float

@@ -25,7 +25,7 @@ from understudy.evaluation.environment import this_machine
 from understudy.events import SILENT, Observer
 from understudy.export import ladder
 from understudy.export.deployable import Deployable, Examples
-from understudy.export.formats import Format
+from understudy.export.formats import FORMATS, Format
 from understudy.export.gate import DEFAULT_LIMITS, Judgement, Limits, judge, measure, probabilities
 from understudy.export.ladder import Step
 from understudy.export.module import GraphModule
@@ -33,6 +33,7 @@ from understudy.export.qat import tune
 from understudy.export.source import TorchRuntime, TrainedSource
 from understudy.export.web.samples import Sample, differing
 from understudy.files import write_json
+from understudy.runs.exported import read_export_file
 
 REJECTED = "REJECTED-"
 RESULTS = "export.json"
@@ -85,7 +86,8 @@ def export_training(
         observer: follows the work.
 
     Returns:
-        What was written and measured. A file that the gate did not accept is named
+        What was written and measured, in this export and in earlier ones of the same weights into
+        the same folder. A file that the gate did not accept is named
         ``REJECTED-...``.
 
     Raises:
@@ -104,22 +106,42 @@ def export_training(
         limits=limits,
         observer=observer,
     )
-    files: list[ExportedFile] = []
+    files = _earlier(export, formats)
     for entry in formats:
         observer.message(f"{entry.name}: writing")
-        written = _write(export, entry, modules[entry.name], files)
+        written = _write(export, entry, modules[entry.name], list(files.values()))
         observer.message(f"{entry.name}: {written.verdict}, {written.reason}")
-        files.append(written)
+        files[entry.name] = written
     results = ExportResults(
         network=source.run.name,
+        weights_sha256=deployable.origin.weights_sha256,
         bound=limits.bound,
         max_drop=limits.max_drop,
-        files=tuple(files),
+        files=tuple(sorted(files.values(), key=_position)),
         environment=this_machine(),
         command=command,
     )
     write_json(out / RESULTS, results)
     return results
+
+
+def _position(file: ExportedFile) -> int:
+    """Of its format in the table."""
+    names = list(FORMATS)
+    return names.index(file.format) if file.format in names else len(names)
+
+
+def _earlier(export: _Export, formats: Sequence[Format]) -> dict[str, ExportedFile]:
+    """What earlier exports of the same weights left in the folder, in other formats: by format."""
+    before = read_export_file(export.out / RESULTS)
+    if before is None or before.weights_sha256 != export.source.deployable.origin.weights_sha256:
+        return {}
+    again = {entry.name for entry in formats}
+    return {
+        file.format: file
+        for file in before.files
+        if file.format not in again and (export.out / file.file).exists()
+    }
 
 
 def _write(

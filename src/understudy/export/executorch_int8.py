@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from understudy.export.calibration import (

@@ -17,7 +17,15 @@ def read_export(run: Path) -> ExportResults | None:
     Raises:
         UnderstudyError: if the file is damaged or of another schema.
     """
-    path = RunFolder(run).export
+    return read_export_file(RunFolder(run).export)
+
+
+def read_export_file(path: Path) -> ExportResults | None:
+    """The contents of an ``export.json``; ``None`` if there is none.
+
+    Raises:
+        UnderstudyError: if the file is damaged or of another schema.
+    """
     if not path.exists():
         return None
     advice = "run understudy export again"
