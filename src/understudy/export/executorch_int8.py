@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from understudy.export.calibration import (
@@ -140,7 +139,7 @@ def _config(calibration: Calibration) -> Any:
 def _observer() -> Any:
     from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
 
-    class RangeObserver(UniformQuantizationObserverBase):  # type: ignore[misc]
+    class RangeObserver(UniformQuantizationObserverBase):
         """Records a tensor's values; the range is chosen once all are known."""
 
         def __init__(self, calibration: Calibration, **options: Any) -> None:
