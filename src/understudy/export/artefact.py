@@ -1,6 +1,5 @@
 """Opening an exported file, whatever its format."""
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,30 +7,41 @@ from understudy.errors import UnderstudyError
 from understudy.export.formats import FORMATS, Format
 from understudy.export.runtime import Runtime
 
+
+def _has(*names: str) -> Callable[[Path], bool]:
+    """Whether a folder has all of these files."""
+    return lambda path: all((path / name).is_file() for name in names)
+
+
+def _ends(suffix: str) -> Callable[[Path], bool]:
+    """Whether a file's name ends like this."""
+    return lambda path: path.suffix == suffix and path.is_file()
+
+
 _RULES: tuple[tuple[str, Callable[[Path], bool]], ...] = (
-    ("onnx", lambda path: path.suffix == ".onnx"),
-    ("executorch", lambda path: path.suffix == ".pte"),
-    ("openvino", lambda path: path.suffix == ".xml" or (path / "model.xml").is_file()),
-    ("hub", lambda path: (path / "model.safetensors").is_file()),
+    ("onnx", _ends(".onnx")),
+    ("executorch", _ends(".pte")),
+    ("openvino", _ends(".xml")),
+    ("openvino", _has("model.xml")),
+    ("web-single", _ends(".html")),
+    ("web", _has("index.html", "model.json")),
+    ("c", _has("card.json", "student.safetensors")),
+    ("hub", _has("config.json", "model.safetensors")),
 )
 """Name of a format and how to know its files; fp32 and int8 are opened alike."""
 
 
-def format_of(path: Path) -> Format:
+def format_of(path: Path) -> Format | None:
     """The format that a file or folder is opened as; its card has the exact one.
 
-    Raises:
-        UnderstudyError: if there is none, or no runtime opens it.
+    ``None`` if it is none that understudy exports, for instance a run's folder.
     """
-    if not path.exists():
-        raise UnderstudyError(f"there is no file or folder {path}")
-    for name, fits in _RULES:
-        if fits(path):
-            return FORMATS[name]
-    raise UnderstudyError(
-        f"{path} is not an exported file: give a .onnx or .pte file, or a folder that "
-        "understudy export wrote"
-    )
+    return next((FORMATS[name] for name, fits in _RULES if fits(path)), None)
+
+
+def is_artefact(path: Path) -> bool:
+    """Whether :func:`open_artefact` is the way to open it, by names alone."""
+    return format_of(path) is not None
 
 
 def open_artefact(path: Path, threads: int = 1) -> Runtime:
@@ -44,6 +54,13 @@ def open_artefact(path: Path, threads: int = 1) -> Runtime:
     Raises:
         UnderstudyError: if it is missing, damaged, without a card, or its runtime not installed.
     """
-    module = importlib.import_module(f"understudy.export.{format_of(path).module}")
-    runtime: Runtime = module.open_file(path, threads)
+    if not path.exists():
+        raise UnderstudyError(f"there is no file or folder {path}")
+    found = format_of(path)
+    if found is None:
+        raise UnderstudyError(
+            f"{path} is not an exported file: give a .onnx or .pte file, or a folder that "
+            "understudy export wrote"
+        )
+    runtime: Runtime = found.load_runtime().open_file(path, threads)
     return runtime

@@ -1,5 +1,8 @@
 """The deployed network as ``torch.export`` captures it: where ONNX and ExecuTorch start from."""
 
+import io
+from contextlib import redirect_stderr
+
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
@@ -42,7 +45,8 @@ def export(module: nn.Module, image: ImageSpec, largest: int | None = None) -> E
     example = torch.zeros((largest or 2, *image.shape), dtype=torch.uint8)
     batch = Dim("batch", min=1, max=largest)
     try:
-        with quiet(), torch.no_grad():
+        # torch prints the code of a network that it cannot export; the message is enough.
+        with quiet(), redirect_stderr(io.StringIO()), torch.no_grad():
             return torch.export.export(
                 module, (example,), dynamic_shapes=({0: batch},), strict=False
             )
@@ -56,6 +60,38 @@ def layer_of(weight: str) -> str:
     """The layer that a weight belongs to: ``network.stage1.conv.weight`` is of ``stage1.conv``."""
     name = weight.removeprefix(WITHIN).removesuffix(_WEIGHT)
     return name.rstrip("._")
+
+
+def unsupported(program: ExportedProgram, error: BaseException, runtime: str) -> UnderstudyError:
+    """The error for an operation that a format lacks, with its layer if the tool's message has it.
+
+    Args:
+        program: what was to be written.
+        error: of the tool; its causes are read as well.
+        runtime: name of the format.
+    """
+    causes = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    text = " ".join(map(str, causes))
+    for node in program.graph.nodes:
+        if node.op == "call_function" and (f"%{node.name} :" in text or str(node.target) in text):
+            operation = str(node.target).removeprefix("aten.").partition(".")[0]
+            return UnderstudyError(
+                f"{runtime} lacks the operation {operation} of {_place(node)}: replace it, or "
+                "export to another format"
+            )
+    return UnderstudyError(
+        f"{runtime} cannot express the network: {one_line(causes[-1], first_line=True)}: "
+        "export to another format"
+    )
+
+
+def _place(node: Node) -> str:
+    """The layer of the network that a node belongs to."""
+    paths = [f"{path}." for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
+    layer = paths[-1].removeprefix(WITHIN).removesuffix(".") if paths else ""
+    return f"layer {layer}" if layer else "the network"
 
 
 def _relu_before_pool(program: ExportedProgram) -> None:

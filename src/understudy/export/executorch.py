@@ -8,7 +8,7 @@ import torch
 from torch.export import ExportedProgram
 
 from understudy.errors import UnderstudyError, one_line
-from understudy.export.capture import capture
+from understudy.export.capture import capture, unsupported
 from understudy.export.card import KEY, Card
 from understudy.export.deployable import Deployable
 from understudy.export.noise import quiet, quiet_stderr
@@ -47,10 +47,7 @@ def lower(program: ExportedProgram, card: Card) -> bytes:
                 constant_methods={KEY: card.to_text()},
             ).to_executorch()
         except Exception as error:
-            raise UnderstudyError(
-                f"ExecuTorch cannot express the network: {one_line(error, first_line=True)}: "
-                "replace this operation, or export to onnx"
-            ) from error
+            raise unsupported(program, error, "ExecuTorch") from error
     found: bytes = lowered.buffer
     return found
 

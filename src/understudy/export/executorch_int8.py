@@ -139,7 +139,7 @@ def _config(calibration: Calibration) -> Any:
 def _observer() -> Any:
     from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
 
-    class RangeObserver(UniformQuantizationObserverBase):  # type: ignore[misc]
+    class RangeObserver(UniformQuantizationObserverBase):
         """Records a tensor's values; the range is chosen once all are known."""
 
         def __init__(self, calibration: Calibration, **options: Any) -> None:

@@ -15,6 +15,7 @@ _WARNINGS = (
 _LOGGERS = (
     "torch.onnx",  # "torchvision is not installed"
     "torch.utils._pytree",  # about an enumeration of torchao
+    "torch.fx.experimental.symbolic_shapes",  # hints about a network that it cannot export
     "torchao",  # its kernels for accelerators do not load on a CPU
 )
 

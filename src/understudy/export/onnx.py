@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from understudy.errors import UnderstudyError, one_line
-from understudy.export.capture import INPUT, OUTPUT, capture, layer_of
+from understudy.export.capture import INPUT, OUTPUT, capture, layer_of, unsupported
 from understudy.export.card import KEY, Card
 from understudy.export.deployable import Deployable
 from understudy.export.noise import quiet
@@ -48,7 +47,7 @@ def onnx_graph(deployable: Deployable) -> Any:
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        raise _unsupported(error) from error
+        raise unsupported(captured, error, "ONNX") from error
     assert program is not None
     model = program.model_proto
     _name_layers(model.graph)
@@ -62,17 +61,6 @@ def to_bytes(model: Any, card: Card) -> bytes:
     model.metadata_props.add(key=KEY, value=card.to_text())
     found: bytes = model.SerializeToString(deterministic=True)
     return found
-
-
-def _unsupported(error: BaseException) -> UnderstudyError:
-    """The innermost cause has the operation, the message around it the line of the network."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    return UnderstudyError(
-        f"ONNX cannot express the network: {one_line(cause, first_line=True)}: "
-        "replace this operation, or export to executorch"
-    )
 
 
 def _name_layers(graph: Any) -> None:
