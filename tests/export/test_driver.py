@@ -185,11 +185,11 @@ def test_few_images_prove_nothing_however_much_is_tried(
 def test_second_export_adds_to_the_results_of_the_first(
     source: TrainedSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("onnx", "web", "onnx"):
+    for name in ("onnx", "openvino", "onnx"):
         entry = FakeFormat().format(monkeypatch, name, "fp32")
         results = export(source, entry, tmp_path)
-    assert [file.format for file in results.files] == ["onnx", "web"]
-    (tmp_path / "student-web.bin").unlink()
+    assert [file.format for file in results.files] == ["onnx", "openvino"]
+    (tmp_path / "student-openvino.bin").unlink()
     assert [file.format for file in export(source, entry, tmp_path).files] == ["onnx"]
 
 
@@ -198,9 +198,9 @@ def test_files_of_other_weights_are_not_among_the_results(
 ) -> None:
     entry = FakeFormat().format(monkeypatch, "onnx", "fp32")
     export(open_source(run, seed="0"), entry, tmp_path)
-    entry = FakeFormat().format(monkeypatch, "web", "fp32")
+    entry = FakeFormat().format(monkeypatch, "openvino", "fp32")
     results = export(open_source(run, seed="1"), entry, tmp_path)
-    assert [file.format for file in results.files] == ["web"]
+    assert [file.format for file in results.files] == ["openvino"]
 
 
 def test_nothing_is_left_behind_if_a_format_fails(
