@@ -8,8 +8,8 @@ from tests.export.c.networks import deployable, examples
 
 from understudy.errors import UnderstudyError
 from understudy.export.graph import INPUT, Graph
-from understudy.export.int8.calibration import BINS, Range, calibrate, clipped, least_divergence
-from understudy.export.settings import QuantisationSettings
+from understudy.export.int8.calibration import calibrate
+from understudy.export.settings import Calibration, QuantisationSettings
 from understudy.export.tracing import trace
 
 
@@ -54,23 +54,17 @@ def test_seed_chooses_the_images() -> None:
     assert found[0] == found[1] != found[2]
 
 
-def test_percentile_cuts_the_tail_and_leaves_zero() -> None:
-    counts = np.zeros(BINS, np.int64)
-    counts[:100], counts[-1] = 10_000, 50
-    found = clipped(Range(0.0, float(BINS)), counts, "percentile")
-    assert (found.low, found.high) == (0.0, 100.0)
-    assert clipped(Range(-1.0, 1.0), np.eye(1, BINS)[0].astype(int), "percentile").high == 0.0
-
-
-def test_entropy_cuts_a_few_far_values_and_nothing_of_a_uniform_distribution() -> None:
-    values = np.abs(np.random.default_rng(0).normal(size=200_000))
-    counts, _ = np.histogram(np.append(values, 40.0), BINS, (0, 40))
-    assert 3 < clipped(Range(0.0, 40.0), counts, "entropy").high < 20
-    assert least_divergence(np.full(BINS, 100), 255) > 0.98 * BINS
-
-
-def test_empty_range_stays() -> None:
-    assert clipped(Range(0.0, 0.0), np.zeros(BINS, int), "entropy") == Range(0.0, 0.0)
+@pytest.mark.parametrize("rule", ["percentile", "entropy"])
+def test_rule_narrows_the_range_of_minmax(rule: Calibration) -> None:
+    subject, images = deployable("uneven"), examples("uneven").train
+    graph = traced("uneven")
+    full, narrow = (
+        calibrate(graph, subject.normalisation, images, QuantisationSettings(calibration=one))
+        for one in ("minmax", rule)
+    )
+    assert all(full[name].low <= one.low <= 0 for name, one in narrow.items())
+    assert all(full[name].high >= one.high >= 0 for name, one in narrow.items())
+    assert full != narrow
 
 
 def test_layer_that_is_not_finite_is_named() -> None:
