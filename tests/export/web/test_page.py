@@ -4,13 +4,14 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tests.export.web.students import deployable, samples, student
+from tests.export.web.students import deployable, in_torch, samples, student
 from torch import Tensor, nn
 
 from understudy.errors import UnderstudyError
@@ -191,14 +192,37 @@ def test_without_node_and_browser_the_page_cannot_be_checked(
 
 @pytest.mark.slow
 def test_folder_file_and_threads_give_the_same_numbers(page: Path, files: Path) -> None:
-    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32)).astype(np.uint8)
     found = headless.open_file(files)(images)
     assert found.shape == (5, 10)
     assert found.dtype == np.float32
     assert np.array_equal(headless.open_file(page)(images), found)
     assert np.array_equal(headless.open_file(files, threads=2)(images), found)
-    if headless.CHROMIUM.exists():
-        browser = headless.BrowserPage(files, headless.open_file(files).card)
-        assert np.array_equal(browser(images), found)
+
+
+@pytest.mark.slow
+def test_the_whole_page_in_chromium_is_a_runtime_too(page: Path, files: Path) -> None:
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not headless.CHROMIUM.exists():
+        pytest.skip(f"{headless.CHROMIUM} is not installed")
+    images = np.random.default_rng(0).integers(0, 256, (300, 3, 32, 32)).astype(np.uint8)
+    reference = in_torch(student(), images)
+    for path in (files, page):
+        browser = headless.BrowserPage(path, student().card("web", "fp32"))
+        found = browser(images)
+        assert found.dtype == np.float32
+        assert np.abs(found - reference).max() < 1e-4
         browser.close()
+
+
+@pytest.mark.slow
+def test_page_that_does_not_start_in_chromium_is_an_error(files: Path, tmp_path: Path) -> None:
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not headless.CHROMIUM.exists():
+        pytest.skip(f"{headless.CHROMIUM} is not installed")
+    shutil.copytree(files, tmp_path / "page")
+    (tmp_path / "page" / "weights.bin").unlink()
+    with pytest.raises(UnderstudyError, match=r"does not run in Chromium.*weights.bin is missing"):
+        headless.BrowserPage(tmp_path / "page", student().card("web", "fp32"))

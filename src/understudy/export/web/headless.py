@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib import resources
 from importlib.util import find_spec
@@ -105,31 +106,22 @@ class NodePage:
 
 
 class BrowserPage:
-    """The whole page in Chromium, until :meth:`close` or the end of the program."""
+    """The whole page in Chromium, until :meth:`close` or until nobody refers to it.
+
+    Playwright's calls have a thread of their own: it refuses to run where an event loop does, as in
+    a notebook.
+    """
 
     def __init__(self, path: Path, card: Card) -> None:
-        from playwright.sync_api import Error, sync_playwright
-
         self.card, self.path = card, path
-        with ExitStack() as stack:
-            driver = stack.enter_context(sync_playwright())
-            browser = driver.chromium.launch(
-                executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
-            )
-            stack.callback(browser.close)
-            self._page = browser.new_page()
-            serve(self._page, path)
-            try:
-                self._page.goto(address(path))
-                self._page.evaluate("understudy.ready.then(() => null)")
-            except Error as error:
-                reason = error.message.splitlines()[0]
-                raise UnderstudyError(f"{path} does not run in Chromium: {reason}") from None
-            self._open = stack.pop_all()
+        self._thread = ThreadPoolExecutor(1)
+        self._page, browser = self._thread.submit(_open_in_chromium, path).result()
+        self._end = weakref.finalize(self, _close, self._thread, browser)
+        self._end.atexit = False  # without its program Chromium ends by itself
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
-        return np.concatenate([self._run(batch) for batch in batches])
+        return np.concatenate([self._thread.submit(self._run, b).result() for b in batches])
 
     def _run(self, images: np.ndarray) -> np.ndarray:
         pixels = base64.b64encode(np.ascontiguousarray(images, np.uint8).tobytes()).decode()
@@ -138,7 +130,33 @@ class BrowserPage:
 
     def close(self) -> None:
         """End the browser."""
-        self._open.close()
+        self._end()
+
+
+def _open_in_chromium(path: Path) -> tuple[Any, ExitStack]:
+    """A tab with the page, ready, and what ends its browser."""
+    from playwright.sync_api import Error, sync_playwright
+
+    with ExitStack() as stack:
+        driver = stack.enter_context(sync_playwright())
+        try:
+            browser = driver.chromium.launch(
+                executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
+            )
+            stack.callback(browser.close)
+            page = browser.new_page()
+            serve(page, path)
+            page.goto(address(path))
+            page.evaluate("understudy.ready.then(() => null)")
+        except Error as error:
+            reason = error.message.splitlines()[0]
+            raise UnderstudyError(f"{path} does not run in Chromium: {reason}") from None
+        return page, stack.pop_all()
+
+
+def _close(thread: ThreadPoolExecutor, browser: ExitStack) -> None:
+    thread.submit(browser.close).result()
+    thread.shutdown()
 
 
 _RUN = """async ([text, size]) => {

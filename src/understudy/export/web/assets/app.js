@@ -176,7 +176,7 @@
 
   function showClasses() {
     const order = ranked();
-    $('answer').textContent = card.classes[order[0]];
+    $('top-class').textContent = card.classes[order[0]];
     const shown = showsAll ? order : order.slice(0, TOP);
     $('bars').replaceChildren(...shown.map((k, place) =>
       bar(card.classes[k], percent(probabilities[k]), probabilities[k], place === 0)));
