@@ -145,9 +145,7 @@ def headline(results: DeployBenchmark) -> dict[str, float]:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print, write."""
-    args = harness.arguments(
-        "deploy", __doc__, argv, run="a trained run instead of random weights"
-    )
+    args = harness.arguments("deploy", __doc__, argv, run="a trained run instead of random weights")
     exported: dict[str, Any] = {}
     if args.run:
         source = open_source(Path(args.run), data=args.data)

@@ -61,7 +61,9 @@ def pooled(seed: int = 0) -> Deployable:
 
 def pixels(count: int, seed: int = 0) -> np.ndarray:
     """uint8 ``[count, 3, 8, 8]``, like the training images."""
-    rows = torch.randint(len(EXAMPLES.train), (count,), generator=torch.Generator().manual_seed(seed))
+    rows = torch.randint(
+        len(EXAMPLES.train), (count,), generator=torch.Generator().manual_seed(seed)
+    )
     return EXAMPLES.train.gather(rows).permute(0, 3, 1, 2).contiguous().numpy()
 
 

@@ -12,9 +12,7 @@ from tests.export.c.networks import deployable, examples, images_of
 from understudy.errors import UnderstudyError
 from understudy.export.c.source import CARD, NETWORK, expected, open_file, write
 from understudy.export.card import Origin
-from understudy.export.graph import Conv
 from understudy.export.settings import QuantisationSettings
-from understudy.export.tracing import trace
 
 SETTINGS = QuantisationSettings(images=32)
 
@@ -78,17 +76,6 @@ def test_names_of_the_origin_are_text_in_the_readme(tmp_path: Path) -> None:
     lines = (tmp_path / "c" / "README.md").read_text().splitlines()
     for line in ('    0 "<b>"', '    1 "a\\nb"', '    2 "`c`"', '    run: "# x\\n<script>"'):
         assert line in lines, "an indented line is shown word for word"
-
-
-def test_other_weights_of_the_same_layers_are_taken(folder: Path, tmp_path: Path) -> None:
-    subject = deployable("separable")
-    graph = trace(subject.network, subject.preprocessing.image)
-    last = graph.of(Conv)[-1]
-    turned = graph.with_weights({last.name: (-last.weight, -last.bias)})
-    write(subject, tmp_path / "turned", examples("separable"), SETTINGS, turned)
-    images = images_of("separable", 16)
-    plain, found = (open_file(path).logits(images) for path in (folder, tmp_path / "turned"))
-    assert np.corrcoef(plain.ravel(), found.ravel())[0, 1] < -0.99
 
 
 def test_layers_in_floating_point_are_refused(tmp_path: Path) -> None:

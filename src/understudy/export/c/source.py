@@ -17,7 +17,6 @@ from understudy.export.c.emit import Program, emit
 from understudy.export.c.names import c_string, plain
 from understudy.export.card import Card
 from understudy.export.deployable import Deployable, Examples
-from understudy.export.graph import Graph
 from understudy.export.int8.calibration import calibrate
 from understudy.export.int8.network import Convolution, IntegerNetwork
 from understudy.export.int8.quantise import quantise
@@ -51,7 +50,6 @@ def write(
     out: Path,
     examples: Examples,
     settings: QuantisationSettings,
-    graph: Graph | None = None,
 ) -> None:
     """Write a folder with C99 sources, a board's start-up code, a card and the integers.
 
@@ -60,7 +58,6 @@ def write(
         out: the folder; one that an earlier export wrote is replaced.
         examples: the images for the calibration.
         settings: of the calibration.
-        graph: the network's layers with other weights, after a fine-tuning for int8.
 
     Raises:
         UnderstudyError: for a network or settings that C cannot have, or a folder that holds
@@ -68,7 +65,7 @@ def write(
     """
     if settings.float_layers:
         raise UnderstudyError("the C code has no layers in floating point: leave float_layers out")
-    graph = graph or trace(deployable.network, deployable.preprocessing.image)
+    graph = trace(deployable.network, deployable.preprocessing.image)
     ranges = calibrate(graph, deployable.normalisation, examples.train, settings)
     network = quantise(graph, deployable.normalisation, ranges)
     files = folder_files(network, deployable.card("c", "int8"))
