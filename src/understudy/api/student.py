@@ -26,6 +26,7 @@ from understudy.models.normalisation import Normalisation, Source, record_normal
 from understudy.models.registry import MODELS, build_model, deployed
 
 if TYPE_CHECKING:
+    from understudy.evaluation.deployment import ExportResults
     from understudy.evaluation.results import Metrics
 
 SCHEMA = 1
@@ -175,6 +176,40 @@ class Student:
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}
         with replacing(Path(path)) as file:
             file.write(save(tensors, metadata={_KEY: json.dumps(self._metadata())}))
+
+    def export(
+        self,
+        to: str | Sequence[str],
+        out: str | Path,
+        data: TrainingData | Dataset,
+        *,
+        max_drop: float = 0.5,
+        accept_unproven: bool = False,
+    ) -> "ExportResults":
+        """Write files for devices; each is measured on the validation images first.
+
+        The same as ``understudy export`` does with a run. Quantisation-aware fine-tuning, the last
+        resort of int8, reads the labels here, since no teacher is at hand.
+
+        Args:
+            to: names of formats, such as ``"onnx-int8"`` or ``["onnx", "web-single"]``.
+            out: the folder to write to.
+            data: what it was trained on, for calibration and measuring; no test image is read.
+            max_drop: points of accuracy that an int8 file may lose.
+            accept_unproven: accept an int8 file although there are too few images for a proof.
+
+        Returns:
+            What was written and measured; files that were not accepted are ``REJECTED-...``.
+
+        Raises:
+            UnderstudyError: for an unknown format, a package that is missing, or data of other
+                classes or another size.
+        """
+        from understudy.api.exporting import export_student
+
+        return export_student(
+            self, to, Path(out), data, max_drop=max_drop, accept_unproven=accept_unproven
+        )
 
     def _metadata(self) -> dict[str, Any]:
         architecture = self.network.architecture

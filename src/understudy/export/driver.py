@@ -1,5 +1,6 @@
 """An export: every format is written to a scratch folder, measured, and moved or set aside."""
 
+import functools
 import hashlib
 import shutil
 import tempfile
@@ -40,28 +41,48 @@ RESULTS = "export.json"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class ExportRequest:
+    """A trained network with what its export needs.
+
+    Attributes:
+        name: of the training, such as ``distilled-seed0``.
+        deployable: the network.
+        examples: calibration and validation images.
+        tune: quantisation-aware distillation, used if int8 loses too much; ``None`` for none.
+        teacher: the network that is compared with on a page; ``None`` without one.
+    """
+
+    name: str
+    deployable: Deployable
+    examples: Examples
+    tune: Callable[[Observer], Deployable] | None = None
+    teacher: Callable[[], Deployable] | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Export:
     """What the formats of one export have in common.
 
     Attributes:
-        source: the training.
-        examples: calibration and validation images.
+        request: what is exported.
         expected: the network's probabilities in fp32 of the validation images.
+        tuned: the network after quantisation-aware distillation, made once for all formats;
+            ``None`` if that is not possible.
         out: the folder.
         limits: of the gate.
         observer: follows the work.
     """
 
-    source: TrainedSource
-    examples: Examples
+    request: ExportRequest
     expected: np.ndarray
+    tuned: Callable[[], Deployable | None]
     out: Path
     limits: Limits
     observer: Observer
 
     @property
     def val(self) -> Split:
-        return self.examples.val
+        return self.request.examples.val
 
 
 def export_training(
@@ -73,12 +94,35 @@ def export_training(
     command: str = "",
     observer: Observer = SILENT,
 ) -> ExportResults:
-    """Write a training's network in several formats, each through the parity gate.
+    """Write the network of a run's training; arguments, result and errors as for
+    :func:`export_network`."""
+    request = ExportRequest(
+        name=source.run.name,
+        deployable=source.deployable,
+        examples=Examples(train=source.data.train, val=source.data.val),
+        tune=lambda follower: _tuned(source, follower),
+        teacher=None if source.run.teacher_seed is None else source.teacher_deployable,
+    )
+    return export_network(
+        request, formats, out, limits=limits, command=command, observer=observer
+    )
+
+
+def export_network(
+    request: ExportRequest,
+    formats: Sequence[Format],
+    out: Path,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    command: str = "",
+    observer: Observer = SILENT,
+) -> ExportResults:
+    """Write a network in several formats, each through the parity gate.
 
     Every package that a format needs is looked for before the first file is written.
 
     Args:
-        source: the training, with its data.
+        request: the network and its images.
         formats: what to write.
         out: the folder; ``export.json`` is written there, too.
         limits: of the gate.
@@ -87,8 +131,7 @@ def export_training(
 
     Returns:
         What was written and measured, in this export and in earlier ones of the same weights into
-        the same folder. A file that the gate did not accept is named
-        ``REJECTED-...``.
+        the same folder. A file that the gate did not accept is named ``REJECTED-...``.
 
     Raises:
         UnderstudyError: if a package is missing, or the network cannot be written in a format.
@@ -96,12 +139,11 @@ def export_training(
     modules = {entry.name: entry.load() for entry in formats}
     if out.exists() and not out.is_dir():
         raise UnderstudyError(f"{out} is a file: choose another --out")
-    deployable = source.deployable
-    data = source.data
+    runtime = TorchRuntime(request.deployable)
     export = _Export(
-        source=source,
-        examples=Examples(train=data.train, val=data.val),
-        expected=probabilities(TorchRuntime(deployable), data.val, observer, "torch"),
+        request=request,
+        expected=probabilities(runtime, request.examples.val, observer, "torch"),
+        tuned=functools.cache(lambda: _fine_tuned(request, observer)),
         out=out,
         limits=limits,
         observer=observer,
@@ -113,8 +155,8 @@ def export_training(
         observer.message(f"{entry.name}: {written.verdict}, {written.reason}")
         files[entry.name] = written
     results = ExportResults(
-        network=source.run.name,
-        weights_sha256=deployable.origin.weights_sha256,
+        network=request.name,
+        weights_sha256=request.deployable.origin.weights_sha256,
         bound=limits.bound,
         max_drop=limits.max_drop,
         files=tuple(sorted(files.values(), key=_position)),
@@ -134,7 +176,7 @@ def _position(file: ExportedFile) -> int:
 def _earlier(export: _Export, formats: Sequence[Format]) -> dict[str, ExportedFile]:
     """What earlier exports of the same weights left in the folder, in other formats: by format."""
     before = read_export_file(export.out / RESULTS)
-    if before is None or before.weights_sha256 != export.source.deployable.origin.weights_sha256:
+    if before is None or before.weights_sha256 != export.request.deployable.origin.weights_sha256:
         return {}
     again = {entry.name for entry in formats}
     return {
@@ -191,7 +233,7 @@ def _write_float(
     accepted: Sequence[Path],
 ) -> _Tried:
     path = scratch / entry.file
-    deployable = export.source.deployable
+    deployable = export.request.deployable
     if entry.name == "hub":
         module.write(deployable, path, accepted)
     elif entry.name.startswith("web"):
@@ -203,9 +245,9 @@ def _write_float(
 
 def _samples(export: _Export) -> tuple[Sample, ...]:
     """The validation images for a page: those on which student and teacher differ."""
-    if export.source.run.teacher_seed is None:
+    if export.request.teacher is None:
         return ()
-    teacher = probabilities(TorchRuntime(export.source.teacher_deployable()), export.val)
+    teacher = probabilities(TorchRuntime(export.request.teacher()), export.val)
     rows = torch.arange(len(export.val))
     images = export.val.gather(rows).permute(0, 3, 1, 2).numpy()
     samples = differing(images, export.val.labels.numpy(), export.expected, teacher)
@@ -220,17 +262,18 @@ def _write_int8(
     """Climb the ladder until a file is accepted; else the best of all attempts."""
     tried: list[tuple[Step, _Tried, Attempt]] = []
     best: tuple[Step, _Tried, Attempt] | None = None
-    first = export.source.deployable
+    request = export.request
 
     def best_step() -> Step:
         assert best is not None
         return best[0]
 
-    for step in ladder.steps(module, first, export.examples, _tuner(export), best_step):
+    examples = request.examples
+    for step in ladder.steps(module, request.deployable, examples, export.tuned, best_step):
         path = scratch / str(len(tried)) / entry.file
         path.parent.mkdir()
         texts = (*(earlier[0].text for earlier in tried), step.text)
-        module.write(ladder.carded(step.deployable, texts), path, export.examples, step.settings)
+        module.write(ladder.carded(step.deployable, texts), path, examples, step.settings)
         found = _measured(export, entry, path)
         if found.parity is None:
             return found, ()
@@ -265,23 +308,30 @@ def _measured(export: _Export, entry: Format, path: Path) -> _Tried:
     return _Tried(path=path, parity=parity, judgement=judge(parity, entry.dtype, export.limits))
 
 
-def _tuner(export: _Export) -> Callable[[], Deployable]:
-    """Quantisation-aware distillation of this export's network, made at most once."""
-    source = export.source
+def _tuned(source: TrainedSource, observer: Observer) -> Deployable:
+    """The network of a run's training after quantisation-aware distillation."""
+    graph = tune(
+        source.deployable.network,
+        source.data,
+        source.teacher(),
+        source.run.arm.method,
+        source.run.arm.train,
+        seed=source.run.seed,
+        observer=observer,
+    )
+    return replace(source.deployable, network=GraphModule(graph).eval())
 
-    def tuned() -> Deployable:
-        graph = tune(
-            source.deployable.network,
-            source.data,
-            source.teacher(),
-            source.run.arm.method,
-            source.run.arm.train,
-            seed=source.run.seed,
-            observer=export.observer,
-        )
-        return replace(source.deployable, network=GraphModule(graph).eval())
 
-    return tuned
+def _fine_tuned(request: ExportRequest, observer: Observer) -> Deployable | None:
+    """The network after the request's fine-tuning; ``None``, with a line, if it cannot have one."""
+    if request.tune is None:
+        return None
+    observer.message("quantisation-aware distillation: training")
+    try:
+        return request.tune(observer)
+    except UnderstudyError as error:
+        observer.message(f"no quantisation-aware distillation: {one_line(error)}")
+        return None
 
 
 @contextmanager

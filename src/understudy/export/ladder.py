@@ -38,7 +38,7 @@ def steps(
     module: ModuleType,
     deployable: Deployable,
     examples: Examples,
-    tune: Callable[[], Deployable] | None,
+    tune: Callable[[], Deployable | None],
     best: Callable[[], Step],
 ) -> Iterator[Step]:
     """The attempts in order; each one after the first is made only if those before it failed.
@@ -47,7 +47,7 @@ def steps(
         module: of the format; a format with ``damage`` can keep single layers in floating point.
         deployable: the network.
         examples: calibration and validation images.
-        tune: quantisation-aware distillation; ``None`` if the network cannot be fine-tuned.
+        tune: quantisation-aware distillation; returns ``None`` if the network cannot have it.
         best: the best step so far, on which the later ones build.
     """
     yield Step(text=_text(FIRST), deployable=deployable, settings=FIRST)
@@ -62,8 +62,8 @@ def steps(
             if number < len(worst):
                 settings = chosen.settings.but(float_layers=tuple(worst[:number]))
                 yield Step(text=_text(settings), deployable=deployable, settings=settings)
-    if tune is not None:
-        tuned = tune()
+    tuned = tune()
+    if tuned is not None:
         text = "quantisation-aware distillation"
         chosen = best()
         plain = chosen.settings.but(float_layers=())
