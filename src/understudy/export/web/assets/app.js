@@ -257,7 +257,7 @@
     const { classes } = card;
     const line = (who, index, probability, label) =>
       element('span', index === label ? 'right' : '',
-        `${who}: ${classes[index]}, ${percent(probability, 0)}${index === label ? ' ✓' : ''}`);
+        `${who}: ${classes[index]}, ${percent(probability, 0)}${index === label ? '\u00a0✓' : ''}`);
     for (const sample of samples) {
       const picture = element('img');
       picture.src = sample.image;
