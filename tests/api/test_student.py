@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.awkward_images import awkward_images
+from tests.export.test_driver import FakeFormat
 from tests.worlds import MEAN, STD, tiny_data, tiny_net, untrained
 from torch import nn
 
@@ -253,3 +254,20 @@ def test_repr_is_one_line_for_people() -> None:
     assert text == (
         "Student(ResNet, 77,587 parameters, 3 classes, 3x16x16, 60.0 % on validation after 1 epoch)"
     )
+
+
+def test_export_writes_what_the_command_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tiny_data()
+    student = understudy.train(tiny_net(), data, **QUICK)
+    fake = FakeFormat()
+    entry = fake.format(monkeypatch, "onnx", "fp32")
+    monkeypatch.setattr("understudy.export.formats.FORMATS", {"onnx": entry})
+    results = student.export("onnx", tmp_path, data)
+    assert [(file.format, file.verdict) for file in results.files] == [("onnx", "accepted")]
+    card = fake.networks[0].card("onnx", "fp32")
+    assert (card.classes, card.mean) == (student.class_names, student.mean)
+    assert card.origin.parameters == sum(p.numel() for p in student.network.parameters())
+    with pytest.raises(UnderstudyError, match="give the data that it was trained on"):
+        student.export("onnx", tmp_path, tiny_data(size=10))

@@ -1,8 +1,11 @@
 """The export of a :class:`~understudy.api.student.Student` from Python."""
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from torch import nn
 
 from understudy.api.inputs import training_data
 from understudy.config.schema import TrainConfig
@@ -18,68 +21,74 @@ from understudy.export.formats import formats_of
 from understudy.export.gate import Limits
 from understudy.export.module import GraphModule
 from understudy.export.qat import tune
-from understudy.export.source import parameters_of, weights_digest
+from understudy.export.source import parameters_of
 from understudy.methods import method_config
 from understudy.models import deployed
-from understudy.models.normalisation import Normalisation
+from understudy.models.base import Classifier
 from understudy.version import __version__
 
-if TYPE_CHECKING:
-    from understudy.api.student import Student
 
-
-def export_student(
-    student: "Student",
+def export_deployable(
+    deployable: Deployable,
     to: str | Sequence[str],
     out: Path,
     data: TrainingData | Dataset,
-    *,
-    max_drop: float,
-    accept_unproven: bool,
+    limits: Limits,
 ) -> ExportResults:
-    """See :meth:`understudy.Student.export`."""
+    """See :meth:`understudy.Student.export`.
+
+    Args:
+        deployable: the student; where it comes from is filled in here.
+        to, out, data: as given.
+        limits: of the gate.
+    """
     formats = formats_of(to if isinstance(to, str) else ",".join(to))
     prepared = training_data(data)
-    if prepared.class_names != student.class_names or prepared.image != student.image:
+    image = deployable.preprocessing.image
+    if prepared.class_names != deployable.classes or prepared.image != image:
         raise UnderstudyError(
             f"{prepared.name} has {prepared.num_classes} classes and images of {prepared.image}, "
-            f"the student {student.num_classes} and {student.image}: give the data that it was "
-            "trained on"
+            f"the student {len(deployable.classes)} and {image}: give the data that it was trained "
+            "on"
         )
-    deployable = _deployable(student, prepared)
+    subject = replace(deployable, origin=_origin(deployable.network, prepared))
 
     def tuned(observer: Observer) -> Deployable:
         graph = tune(
-            student.network, prepared, None, method_config({"name": "ce"}), TrainConfig(),
+            subject.network,
+            prepared,
+            None,
+            method_config({"name": "ce"}),
+            TrainConfig(),
             observer=observer,
         )
-        return Deployable(**{**vars(deployable), "network": GraphModule(graph).eval()})
+        return replace(subject, network=GraphModule(graph).eval())
 
     request = ExportRequest(
-        name=deployable.origin.model,
-        deployable=deployable,
+        name=subject.origin.model,
+        deployable=subject,
         examples=Examples(train=prepared.train, val=prepared.val),
         tune=tuned,
     )
-    limits = Limits(max_drop=max_drop / 100, accept_unproven=accept_unproven)
     return export_network(request, formats, out, limits=limits)
 
 
-def _deployable(student: "Student", data: TrainingData) -> Deployable:
-    architecture = student.network.architecture
-    network = deployed(student.network)
-    name = type(network).__name__ if architecture is None else architecture.name
-    return Deployable(
-        network=student.network,
-        classes=student.class_names,
-        preprocessing=student.preprocessing,
-        normalisation=Normalisation(student.mean, student.std),
-        origin=Origin(
-            model=name,
-            parameters=parameters_of(student.network),
-            data=data.name,
-            data_fingerprint=data.fingerprint,
-            weights_sha256=weights_digest(network),
-            understudy=__version__,
-        ),
+def _origin(network: nn.Module, data: TrainingData) -> Origin:
+    architecture = getattr(network, "architecture", None)
+    bare = deployed(network) if isinstance(network, Classifier) else network
+    return Origin(
+        model=type(bare).__name__ if architecture is None else architecture.name,
+        parameters=parameters_of(network),
+        data=data.name,
+        data_fingerprint=data.fingerprint,
+        weights_sha256=_digest(bare),
+        understudy=__version__,
     )
+
+
+def _digest(network: nn.Module) -> str:
+    """Of the weights, so that a second export knows the files of the first."""
+    from safetensors.torch import save
+
+    tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    return hashlib.sha256(save(tensors)).hexdigest()

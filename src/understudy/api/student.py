@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from understudy.api.deployed import read_deployed
 from understudy.api.images import is_paths, logits_of, logits_of_files
 from understudy.config.schema import DataConfig
-from understudy.data.dataset import SealedSplit, Split
+from understudy.data.dataset import Dataset, SealedSplit, Split
+from understudy.data.prepare import TrainingData
 from understudy.data.preprocess import VERSION, Preprocessing
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError, one_line
@@ -22,8 +23,9 @@ from understudy.events import EpochResult
 from understudy.files import from_json, replacing, to_json
 from understudy.models.base import Classifier
 from understudy.models.foreign import ForeignClassifier, probe
-from understudy.models.normalisation import Normalisation, Source, record_normalisation
+from understudy.models.normalisation import Normalisation, record_normalisation
 from understudy.models.registry import MODELS, build_model, deployed
+from understudy.teachers.acceptance import TeacherCheck
 
 if TYPE_CHECKING:
     from understudy.evaluation.deployment import ExportResults
@@ -32,30 +34,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Of the file's metadata."""
 _KEY = "understudy"
-
-
-@dataclass(frozen=True)
-class TeacherCheck:
-    """What ``distill`` found out about a teacher before training.
-
-    Attributes:
-        name: class of the network.
-        accuracy: on the validation images, in [0, 1].
-        normalisation: with which it is fed.
-        source: where that comes from: ``given``, ``recorded``, ``pretrained_cfg`` or ``assumed``.
-    """
-
-    name: str
-    accuracy: float
-    normalisation: Normalisation
-    source: Source
-
-    def __str__(self) -> str:
-        mean, std = self.normalisation.mean, self.normalisation.std
-        return (
-            f"teacher {self.name}: {100 * self.accuracy:.1f} % on validation, "
-            f"mean {mean} and std {std} ({self.source})"
-        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -205,11 +183,18 @@ class Student:
             UnderstudyError: for an unknown format, a package that is missing, or data of other
                 classes or another size.
         """
-        from understudy.api.exporting import export_student
+        from understudy.api.exporting import export_deployable
+        from understudy.export.deployable import Deployable
+        from understudy.export.gate import Limits
 
-        return export_student(
-            self, to, Path(out), data, max_drop=max_drop, accept_unproven=accept_unproven
+        deployable = Deployable(
+            network=self.network,
+            classes=self.class_names,
+            preprocessing=self.preprocessing,
+            normalisation=Normalisation(self.mean, self.std),
         )
+        limits = Limits(max_drop=max_drop / 100, accept_unproven=accept_unproven)
+        return export_deployable(deployable, to, Path(out), data, limits)
 
     def _metadata(self) -> dict[str, Any]:
         architecture = self.network.architecture

@@ -146,20 +146,27 @@ def fit(image: Image.Image, size: tuple[int, int], resize: Resize = "crop") -> I
     if image.size == (width, height):
         return image
     if resize == "squash":
-        return image.resize((width, height), Image.Resampling.BILINEAR)
+        return _resized(image, width, height)
     wide, tall = _proportional(image.size, size, covers=resize == "crop")
     if wide * tall > MOST_PIXELS:
         raise UnderstudyError(
             f"{image.width}x{image.height} pixels are too narrow to be cropped to {width}x{height}"
             ": set data.resize to pad or squash"
         )
-    resized = image.resize((wide, tall), Image.Resampling.BILINEAR)
+    resized = _resized(image, wide, tall)
     if resize == "crop":
         left, top = (wide - width) // 2, (tall - height) // 2
         return resized.crop((left, top, left + width, top + height))
     canvas = Image.new("RGB", (width, height))
     canvas.paste(resized, ((width - wide) // 2, (height - tall) // 2))
     return canvas
+
+
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Along the lines, then along the columns: on its own Pillow takes the cheaper order, which
+    depends on the size and on Pillow's version, and moves a pixel by one level."""
+    wide = image.resize((width, image.height), Image.Resampling.BILINEAR)
+    return wide.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _proportional(own: tuple[int, int], size: tuple[int, int], *, covers: bool) -> tuple[int, int]:

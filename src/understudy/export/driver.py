@@ -103,9 +103,7 @@ def export_training(
         tune=lambda follower: _tuned(source, follower),
         teacher=None if source.run.teacher_seed is None else source.teacher_deployable,
     )
-    return export_network(
-        request, formats, out, limits=limits, command=command, observer=observer
-    )
+    return export_network(request, formats, out, limits=limits, command=command, observer=observer)
 
 
 def export_network(

@@ -189,7 +189,7 @@ def _origin(
     if run.arm.name != "teacher" and run.teacher_seed is not None:
         teacher_run = plan.arm_run("teacher", run.teacher_seed)
         if folder.weights(teacher_run.name).exists() or teacher_run.arm.members:
-            teacher = _parameters(trained_network(plan, teacher_run, folder, data))
+            teacher = parameters_of(trained_network(plan, teacher_run, folder, data))
     weights = folder.weights(run.name)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
     return Origin(
@@ -197,7 +197,7 @@ def _origin(
         arm=run.arm.name,
         seed=run.seed,
         model=run.arm.model.name,
-        parameters=_parameters(network),
+        parameters=parameters_of(network),
         data=data.name,
         source=plan.config.data.source,
         data_fingerprint=data.fingerprint,
@@ -207,7 +207,8 @@ def _origin(
     )
 
 
-def _parameters(network: nn.Module) -> int:
+def parameters_of(network: nn.Module) -> int:
+    """How many trained elements a network has, without what wraps it."""
     return sum(p.numel() for p in deployed(network).parameters())
 
 
