@@ -92,6 +92,11 @@ def test_low_confidence_over_many_classes_is_counted_in_the_first_bin() -> None:
     assert bins.confidence[1:] == bins.accuracy[1:] == (None,) * 14
 
 
+def test_logits_that_are_not_numbers_leave_the_diagram_its_size() -> None:
+    bins = reliability(torch.full((2, 3), math.nan), torch.tensor([0, 1]), num_bins=4)
+    assert sum(bins.count) == 2 and len(bins.count) == len(bins.accuracy) == 4
+
+
 def test_ece_weighs_each_bin_by_its_images_and_takes_gaps_of_either_sign() -> None:
     # Three at confidence 0.9, one of them right: gap 0.9 - 1/3. One at 0.6, right: gap 1 - 0.6.
     probabilities = torch.tensor(

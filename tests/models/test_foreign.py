@@ -174,6 +174,20 @@ def test_mistakes_are_named(name, arguments, message):
         build_model(name, 5, **arguments)
 
 
+def test_a_long_module_is_not_listed_to_its_end():
+    with pytest.raises(UnderstudyError, match=r"there are (\w+, ){12}\.\.\.$"):
+        build_model("torch.nn:qqqq", 5)
+
+
+def test_only_the_first_line_of_a_networks_error_is_shown():
+    class Failing(nn.Module):
+        def forward(self, images):
+            raise RuntimeError("too small\nat line 1\nat line 2")
+
+    with pytest.raises(UnderstudyError, match=r"images: too small$"):
+        ForeignClassifier(Failing(), 5, name="net")
+
+
 def test_a_wrong_number_of_logits_is_refused():
     with pytest.raises(
         UnderstudyError, match=r"logits of shape \[2, 4\] for 2 images of 5 classes"

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("optuna")
 
 from understudy.errors import UnderstudyError
-from understudy.sweep.optuna_study import Heartbeats, quiet
+from understudy.sweep.optuna_study import Heartbeats, quiet, trial_id
 from understudy.sweep.search import (
     Search,
     SearchSpec,
@@ -122,6 +122,14 @@ def test_a_trial_whose_machine_died_before_its_first_sign_of_life_is_queued_agai
         sorted(v["method.temperature"] for v in drain(other)) == [1, 1, 2, 2] and other.left() == 0
     )
     silent.close(), other.close()
+
+
+def test_an_ended_trial_gives_no_more_signs_of_life(tmp_path: Path):
+    search = join(tmp_path)
+    ended, running = search.take(), search.take()
+    search.complete(ended, [], 0.5)
+    assert search.heartbeats.ids() == [trial_id(running.trial)]
+    search.close()
 
 
 def test_random_draws_differ_from_each_other_and_are_the_same_every_time(tmp_path: Path):
