@@ -232,7 +232,7 @@ def test_resumed_run_trains_only_added_seeds(images: Path, tmp_path: Path):
     assert load_run(tmp_path / "run").seeds == (0, 1)
 
 
-def test_missing_teacher_weights_are_refused_and_rebuilt_from_the_checkpoint(
+def test_missing_teacher_weights_are_refused_and_rebuilt(
     finished: tuple[Path, RunResults], images: Path, tmp_path: Path
 ):
     out, whole = finished

@@ -263,7 +263,7 @@ def test_the_whole_disk_may_be_filled_and_no_more(
                 open_or_build(tmp_path / str(free), "k", Builder())
 
 
-def test_data_that_cannot_be_read_is_not_reported_as_a_cache_that_cannot_be_written(
+def test_unreadable_data_is_not_called_an_unwritable_cache(
     tmp_path: Path,
 ) -> None:
     def fail(new_array: NewArray) -> Arrays:

@@ -56,7 +56,7 @@ def test_given_backend_is_opened_without_a_measurement(
     backend.close()
 
 
-def test_fastest_backend_is_chosen_with_the_method_that_reads_most_of_its_teacher(
+def test_fastest_backend_is_chosen_with_the_costliest_method(
     images: Path, tmp_path: Path, measured: list[tuple[str, int]]
 ):
     spec = made(images, tmp_path, "auto")

@@ -98,7 +98,7 @@ def whole(
     return folder, results, counted
 
 
-def test_results_hold_every_trial_with_its_gain_and_a_final_comparison(whole):
+def test_results_hold_all_trials_and_a_final_comparison(whole):
     folder, results, _ = whole
     assert json.loads((folder / "sweep" / "results.json").read_text()) == to_json(results)
     assert read_sweep(folder / "sweep") == results
@@ -233,9 +233,7 @@ def kept_weights(sweep: Path) -> dict[str, dict[str, torch.Tensor]]:
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_run_twice(
-    whole, images: Path, tmp_path: Path
-):
+def test_a_killed_sweep_loses_nothing_and_repeats_nothing(whole, images: Path, tmp_path: Path):
     """SIGKILL in the middle, with worker processes; then --resume, one after the other: the same
     figures."""
     folder, results, _ = whole
@@ -278,7 +276,7 @@ def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_run_twice(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", ["worker", "sweep"])
-def test_a_fused_sweep_killed_in_mid_epoch_ends_with_the_bits_of_one_that_was_not(
+def test_a_killed_fused_sweep_ends_with_the_same_bits(
     whole, images: Path, tmp_path: Path, killed: str
 ):
     """SIGKILL once the trainings of the first seed have ended, with those of the second in the
@@ -321,7 +319,7 @@ def test_a_fused_sweep_killed_in_mid_epoch_ends_with_the_bits_of_one_that_was_no
 
 
 @pytest.mark.slow
-def test_a_stacked_sweep_killed_between_two_checkpoints_resumes_within_rounding(
+def test_a_killed_stacked_sweep_resumes_within_rounding(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """SIGKILL with the first epoch of two of six students kept: the others catch up, then all go on
@@ -523,7 +521,7 @@ def test_pruning_stops_a_bad_trial_early(
     assert [line for line in seen if "0003" in line] == ["Epoch 0003-seed0", "Stopped 0003-seed0"]
 
 
-def test_tpe_draws_no_more_than_ten_trials_before_it_knows_how_one_ended(
+def test_tpe_draws_ten_trials_at_most_before_one_ends(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """However many a backend has room for: what is drawn before anything has ended is drawn
@@ -567,9 +565,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
     assert not (tmp_path / "sweep").exists()
 
 
-def test_a_student_that_cannot_be_built_is_refused_before_the_teacher_is_trained(
-    images: Path, tmp_path: Path
-):
+def test_a_student_that_cannot_be_built_is_refused_first(images: Path, tmp_path: Path):
     space = {
         "student.model.name": ["founding_student", "founding_pupil"],
         "train.lr": "log:1e-4..1e-2",

@@ -266,7 +266,7 @@ def test_memory_for_no_images_is_refused() -> None:
         ((6, 5), (20, 17), (0, 3)),  # enlarged until 20 wide
     ],
 )
-def test_a_size_of_other_proportions_is_covered_and_the_centre_cut_out(
+def test_a_size_of_other_proportions_is_covered_and_cut_out(
     own: tuple[int, int], resized: tuple[int, int], corner: tuple[int, int]
 ) -> None:
     image, (left, top) = stripes(*own), corner
