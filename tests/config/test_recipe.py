@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.config.parse import parse
+from understudy.config.parse import parse, shorten
 from understudy.config.recipe import (
     apply_override,
     from_yaml,
@@ -71,11 +71,16 @@ def test_members_and_assistants_are_overridden_by_their_number() -> None:
         {"model": {"name": "resnet8"}, "seed": 4},
     ]
     assert values["teacher"]["members"][0] == {"seed": 0, "model": {"name": "resnet14"}}
-    for key in ("assistants.2.model.name", "assistants.last.model.name"):
+    for number in ("2", "last", "000000005"):
         with pytest.raises(UnderstudyError, match="the list has 2 entries, from 0"):
-            overridden(f"{key}=x", assistants=[{}, {}])
+            overridden(f"assistants.{number}.model.name=x", assistants=[{}, {}])
     with pytest.raises(UnderstudyError, match=r"assistants\.0 is an entry of a list"):
         overridden("assistants.0=x", assistants=[{}])
+
+
+def test_long_texts_are_shortened_to_their_start_and_end() -> None:
+    assert shorten("0123456789", 10) == "0123456789"
+    assert shorten("0123456789x", 10) == "012...89x"
 
 
 def test_networks_are_swept_by_name() -> None:

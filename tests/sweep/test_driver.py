@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from safetensors.torch import load_file
 pytest.importorskip("optuna")
 
 from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config
-from tests.worlds import write_colours
+from tests.worlds import SeenEvents, write_colours
 
 import understudy.execution.one_training as one_training
 import understudy.execution.wave as wave
@@ -33,7 +34,7 @@ from understudy.execution.sequential import SequentialBackend
 from understudy.files import to_json
 from understudy.runs.folder import RunFolder
 from understudy.runs.plan import ArmRun, RunPlan
-from understudy.sweep import backend_choice, teachers
+from understudy.sweep import backend_choice, driver, teachers
 from understudy.sweep.driver import Sweep, run_sweep
 from understudy.sweep.results import read_sweep
 from understudy.sweep.space import Choice
@@ -56,13 +57,22 @@ def one_core():
         yield
 
 
+class Expecting(SeenEvents):
+    """Adds up the epochs that are announced."""
+
+    expected = 0
+
+    def expect(self, epochs: int, training: str = "") -> None:
+        self.expected += epochs
+
+
 @pytest.fixture(scope="module")
 def whole(
     images: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """A grid of four trials, two seeds, that nothing disturbed; and what was counted on the way."""
     folder = tmp_path_factory.mktemp("whole")
-    counted: dict[str, Any] = {"opened": [], "arms": [], "labelled": 0}
+    counted: dict[str, Any] = {"opened": [], "arms": [], "labelled": 0, "observer": Expecting()}
     open_it, run, label = (
         SealedSplit.open_for_final_evaluation,
         one_training.run_arm,
@@ -93,6 +103,7 @@ def whole(
             folder / "sweep",
             backend="sequential",
             cache=str(folder / "cache"),
+            observer=counted["observer"],
             **QUIET,
         )
     return folder, results, counted
@@ -136,6 +147,11 @@ def test_the_teacher_is_trained_once_and_asked_once_about_each_view(whole):
     # Views are the same for all seeds here, so all trainings together ask about no more than one of
     # them shows.
     assert 0 < counted["labelled"] <= 2 * results.data.num_train
+
+
+def test_as_many_epochs_are_announced_as_are_trained(whole):
+    observer = whole[2]["observer"]
+    assert observer.expected == len(observer.epochs) > 0
 
 
 def test_the_swept_values_reach_the_loss(whole):
@@ -543,6 +559,24 @@ def test_tpe_draws_ten_trials_at_most_before_one_ends(
     )
     assert max(under_way) == 10
     assert [trial.state for trial in results.trials] == ["complete"] * 12
+
+
+def test_every_seed_counts_for_the_trials_that_tpe_may_draw():
+    spec = SimpleNamespace(
+        search=SimpleNamespace(search="tpe", trials=80), config=SimpleNamespace(seeds=(0, 1))
+    )
+    sweep = SimpleNamespace(spec=spec, backend=SimpleNamespace(capacity=64))
+    assert Sweep._most_running(sweep) == 40
+
+
+def test_lost_trials_are_queued_again_once_per_heartbeat(monkeypatch: pytest.MonkeyPatch):
+    clock, calls = [0.0], []
+    search = SimpleNamespace(heartbeat=10, requeue_lost=lambda: calls.append(clock[0]))
+    sweep = SimpleNamespace(search=search, pending=[], groups={}, last_requeue=0.0)
+    monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    for clock[0] in (5.0, 11.0, 12.0, 20.0, 22.0):
+        Sweep._handle_events(sweep)
+    assert calls == [11.0, 22.0]
 
 
 @pytest.mark.parametrize(

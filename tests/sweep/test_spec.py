@@ -104,3 +104,10 @@ def test_test_images_are_counted_and_stay_sealed(images: Path):
 def test_sweep_that_makes_no_sense_is_refused(images: Path, options: dict[str, Any], says: str):
     with pytest.raises(UnderstudyError, match=says):
         made(images, **options)
+
+
+@pytest.mark.parametrize("part", ["teacher", "student"])
+def test_networks_that_cannot_be_built_are_refused(images: Path, part: str):
+    config = small_config(images, **{part: {"model": {"name": "founding_pupil"}}})
+    with pytest.raises(UnderstudyError, match="founding_pupil"):
+        made(images, config=config)

@@ -112,6 +112,10 @@ def test_nothing_is_decoded_any_more_after_a_bad_image(monkeypatch: pytest.Monke
     assert not out[128:].any()
 
 
+def test_no_images_are_decoded_into_no_rows() -> None:
+    decode_all([], np.empty((0, 4, 4, 3), np.uint8), Decoding(), "")
+
+
 def test_images_of_unequal_size_ask_for_image_size() -> None:
     items = [("a", encoded(Image.new("RGB", (4, 4)))), ("b", encoded(Image.new("RGB", (6, 5))))]
     with pytest.raises(
