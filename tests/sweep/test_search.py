@@ -128,6 +128,26 @@ def test_an_ended_trial_gives_no_more_signs_of_life(tmp_path: Path):
     search.close()
 
 
+def test_a_trial_that_was_lost_meanwhile_is_left_to_others(tmp_path: Path, monkeypatch):
+    """A machine that slept for too long goes on; its trial has been queued again by then."""
+    monkeypatch.setattr(Heartbeats, "_loop", lambda self: None)
+    slept = join(tmp_path, driver="slept", heartbeat=1)
+    trials = [slept.take() for _ in range(2)]
+    with sqlite3.connect(tmp_path / "study.db") as database:  # long ago
+        database.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
+    other = join(tmp_path, driver="elsewhere", heartbeat=1)
+    other.requeue_lost()
+    slept.report(trials[0], 0, 0.5)
+    slept.complete(trials[0], [], 0.5)
+    slept.give_up(trials[1], "failed", "no luck", [])
+    assert slept.heartbeats.ids() == [] and other.left() == 4
+    drain(other)
+    assert [(r.number, r.state, r.value) for r in slept.records()] == [
+        (n, "complete", float(n)) for n in range(4)
+    ]
+    slept.close(), other.close()
+
+
 def test_random_draws_are_distinct_and_repeatable(tmp_path: Path):
     space = make_space(
         {"train.lr": "log:1e-4..1e-2", "train.epochs": "1..9", "method.temperature": [1, 2]}
