@@ -71,7 +71,7 @@ def test_members_and_assistants_are_overridden_by_their_number() -> None:
         {"model": {"name": "resnet8"}, "seed": 4},
     ]
     assert values["teacher"]["members"][0] == {"seed": 0, "model": {"name": "resnet14"}}
-    for number in ("2", "last", "000000005"):
+    for number in ("2", "last", "000000005", "0000000005", "9" * 5000):
         with pytest.raises(UnderstudyError, match="the list has 2 entries, from 0"):
             overridden(f"assistants.{number}.model.name=x", assistants=[{}, {}])
     with pytest.raises(UnderstudyError, match=r"assistants\.0 is an entry of a list"):
