@@ -100,7 +100,7 @@ def test_every_benchmark_is_tested_and_named_in_the_documents() -> None:
 
 
 @pytest.mark.slow
-def test_the_script_for_a_gpu_runs_its_stages_whatever_becomes_of_one(tmp_path: Path) -> None:
+def test_script_for_a_gpu_goes_on_after_a_failed_stage(tmp_path: Path) -> None:
     """On the CPU with tiny settings: one stage is out of time at once, the others leave what they
     should."""
     on_gpu, out, work = importlib.import_module("on_gpu"), tmp_path / "out", tmp_path / "work"

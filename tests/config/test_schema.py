@@ -345,7 +345,7 @@ def test_the_teacher_trains_as_the_student_but_for_its_own_fields() -> None:
     assert config.train.epochs == 8, "and the student is not touched"
 
 
-def test_members_lie_over_the_teacher_and_the_teacher_over_the_student() -> None:
+def test_members_override_the_teacher_and_it_the_student() -> None:
     config = load_config(
         EXAMPLE,
         [
@@ -445,7 +445,7 @@ def test_every_field_is_written_out() -> None:
     assert from_yaml(text, "the text") == RunConfig()
 
 
-def test_configurations_cannot_be_changed_and_parse_from_plain_values() -> None:
+def test_configurations_are_frozen_and_parsed_from_plain_values() -> None:
     config = parse(TrainConfig, {"epochs": 2, "step_milestones": [1]})
     assert config == TrainConfig(epochs=2, step_milestones=(1,))
     with pytest.raises(AttributeError):

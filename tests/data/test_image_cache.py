@@ -1,6 +1,8 @@
 import hashlib
 import json
+import mmap
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from understudy.data import image_cache
 from understudy.data.image_cache import Entry, cache_key, cache_root, fingerprint, open_or_build
 from understudy.data.sources.base import Arrays, NewArray
 from understudy.errors import UnderstudyError
@@ -47,6 +50,23 @@ def test_an_entry_is_built_once(tmp_path: Path) -> None:
 def test_writing_to_the_arrays_never_reaches_the_file(tmp_path: Path) -> None:
     open_or_build(tmp_path, "k", Builder()).arrays.train_images[:] = 77
     assert_whole(open_or_build(tmp_path, "k", Builder()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems reserve no memory for mappings")
+def test_no_memory_is_reserved_for_mapped_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else Linux refuses files that are larger than its memory."""
+    flags, mapped = [], mmap.mmap
+
+    def recorded(file: int, length: int, **options: int) -> mmap.mmap:
+        flags.append(options.get("flags", 0))
+        return mapped(file, length, **options)
+
+    open_or_build(tmp_path, "k", Builder())
+    monkeypatch.setattr(mmap, "mmap", recorded)
+    assert_whole(open_or_build(tmp_path, "k", Builder()))
+    assert sum(bool(flag & image_cache._MAP_NORESERVE) for flag in flags) == 4
 
 
 def truncate(folder: Path) -> None:
@@ -274,7 +294,7 @@ def test_the_whole_disk_may_be_filled_and_no_more(
                 open_or_build(tmp_path / str(free), "k", Builder())
 
 
-def test_data_that_cannot_be_read_is_not_reported_as_a_cache_that_cannot_be_written(
+def test_unreadable_data_is_not_called_an_unwritable_cache(
     tmp_path: Path,
 ) -> None:
     def fail(new_array: NewArray) -> Arrays:

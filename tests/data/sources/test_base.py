@@ -1,5 +1,7 @@
 import io
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,34 @@ def test_the_first_bad_image_in_order_is_named() -> None:
     items = [(f"image {row}", b"broken" if row in (90, 150) else good) for row in range(200)]
     with pytest.raises(UnderstudyError, match="image 90:"):
         decode_all(items, np.empty((200, 4, 4, 3), np.uint8), Decoding(), "")
+
+
+def test_nothing_is_decoded_any_more_after_a_bad_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread has three tasks: the first fails, and the last has not begun by then."""
+    ending = threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            ending.set()
+            super().shutdown(wait=wait)
+
+    def read(data: bytes, where: str, size: None) -> np.ndarray:
+        if where == "0":
+            raise UnderstudyError("bad")
+        ending.wait(10)
+        return np.full((1, 1, 3), 7, np.uint8)
+
+    monkeypatch.setattr(source, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(source, "decode", read)
+    out = np.zeros((192, 1, 1, 3), np.uint8)
+    with pytest.raises(UnderstudyError, match="bad"):
+        decode_all(((str(row), b"") for row in range(192)), out, Decoding(), "")
+    assert not out[128:].any()
+
+
+def test_no_images_are_decoded_into_no_rows() -> None:
+    decode_all([], np.empty((0, 4, 4, 3), np.uint8), Decoding(), "")
 
 
 def test_images_of_unequal_size_ask_for_image_size() -> None:
