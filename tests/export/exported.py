@@ -46,6 +46,32 @@ class Pooled(nn.Module):
         return logits
 
 
+@torch.library.custom_op("understudy_tests::odd", mutates_args=())
+def odd(x: Tensor) -> Tensor:
+    """An operation that no runtime has."""
+    return x + 1
+
+
+@odd.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+class OddLayer(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return odd(x)
+
+
+class WithOddLayer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.middle, self.fc = OddLayer(), nn.Linear(3, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.middle(images).mean((2, 3)))
+        return logits
+
+
 def pooled(seed: int = 0) -> Deployable:
     """Random weights; its classes depend on the image."""
     with torch.random.fork_rng(devices=[]):

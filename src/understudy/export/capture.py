@@ -1,8 +1,5 @@
 """The deployed network as ``torch.export`` captures it: where ONNX and ExecuTorch start from."""
 
-import io
-from contextlib import redirect_stderr
-
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
@@ -11,7 +8,7 @@ from torch.fx import Node
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError, one_line
 from understudy.export.deployable import Deployable
-from understudy.export.noise import quiet
+from understudy.export.noise import quiet, quiet_stderr
 
 INPUT, OUTPUT = "images", "probabilities"
 """Names of what goes in and comes out, in formats that name them."""
@@ -46,7 +43,7 @@ def export(module: nn.Module, image: ImageSpec, largest: int | None = None) -> E
     batch = Dim("batch", min=1, max=largest)
     try:
         # torch prints the code of a network that it cannot export; the message is enough.
-        with quiet(), redirect_stderr(io.StringIO()), torch.no_grad():
+        with quiet(), quiet_stderr(), torch.no_grad():
             return torch.export.export(
                 module, (example,), dynamic_shapes=({0: batch},), strict=False
             )
@@ -75,8 +72,9 @@ def unsupported(program: ExportedProgram, error: BaseException, runtime: str) ->
         causes.append(causes[-1].__cause__)
     text = " ".join(map(str, causes))
     for node in program.graph.nodes:
-        if node.op == "call_function" and (f"%{node.name} :" in text or str(node.target) in text):
-            operation = str(node.target).removeprefix("aten.").partition(".")[0]
+        names = (f"%{node.name} :", str(node.target), f"'{_operation(node, '::')}'")
+        if node.op == "call_function" and any(name in text for name in names):
+            operation = _operation(node, ".").removeprefix("aten.")
             return UnderstudyError(
                 f"{runtime} lacks the operation {operation} of {_place(node)}: replace it, or "
                 "export to another format"
@@ -85,6 +83,11 @@ def unsupported(program: ExportedProgram, error: BaseException, runtime: str) ->
         f"{runtime} cannot express the network: {one_line(causes[-1], first_line=True)}: "
         "export to another format"
     )
+
+
+def _operation(node: Node, separator: str) -> str:
+    """Library and name of a node's operation, without its overload."""
+    return separator.join(str(node.target).split(".")[:2])
 
 
 def _place(node: Node) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from understudy.errors import UnderstudyError, one_line
+from understudy.errors import UnderstudyError
 from understudy.export.capture import capture, unsupported
 from understudy.export.card import KEY, Card
 from understudy.export.deployable import Deployable
@@ -80,8 +80,7 @@ class ExecuTorchRuntime:
                 self._method = self._program.load_method("forward")
         except RuntimeError as error:
             raise UnderstudyError(
-                f"{path} is not a program that ExecuTorch can load ({one_line(error)}): "
-                "export it again"
+                f"{path} is damaged, or no program of this version of ExecuTorch: export it again"
             ) from error
         about = self._program.method_meta("forward")
         images, probabilities = about.input_tensor_meta(0), about.output_tensor_meta(0)

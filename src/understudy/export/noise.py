@@ -1,16 +1,15 @@
 """Known chatter of other libraries, silenced where it arises; errors stay errors."""
 
 import contextlib
+import io
 import logging
-import os
-import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 
 _WARNINGS = (
     r".*isinstance\(treespec, LeafSpec\).*",  # torch about itself, while it exports
     r".*`torch\.jit\.\w+` is deprecated.*",  # torch about itself
+    r".*is deprecated\. Use files\(\) instead.*",  # ExecuTorch reads its own tables
 )
 _LOGGERS = (
     "torch.onnx",  # "torchvision is not installed"
@@ -39,19 +38,10 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Without what native code writes to standard error.
+    """Without what is written to standard error.
 
-    For a few calls of ExecuTorch, which reports there on files that only an ARM board has, and
-    whose errors are exceptions as well.
+    For a few calls of torch and ExecuTorch, which print there what they raise as well, or that they
+    miss files that only an ARM board has.
     """
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as file:
-            os.dup2(file.fileno(), 2)
-            try:
-                yield
-            finally:
-                os.dup2(saved, 2)
-    finally:
-        os.close(saved)
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
