@@ -40,8 +40,12 @@ def test_levels_return_after_an_exception():
 
 
 def test_standard_error_returns_after_an_exception(capsys):
-    with pytest.raises(ValueError, match="inside"), quiet_stderr():
-        print("[tensor_impl.cpp:1] chatter", file=sys.stderr)
-        raise ValueError("inside")
+    def fail() -> None:
+        with quiet_stderr():
+            print("[tensor_impl.cpp:1] chatter", file=sys.stderr)
+            raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        fail()
     print("after", file=sys.stderr)
     assert capsys.readouterr().err == "after\n"
