@@ -40,12 +40,11 @@ def test_levels_return_after_an_exception():
 
 
 def test_standard_error_returns_after_an_exception(capsys):
-    def fail() -> None:
-        with quiet_stderr():
-            print("[tensor_impl.cpp:1] chatter", file=sys.stderr)
-            raise ValueError("inside")
+    def fails():
+        print("[tensor_impl.cpp:1] chatter", file=sys.stderr)
+        raise ValueError("inside")
 
-    with pytest.raises(ValueError, match="inside"):
-        fail()
+    with pytest.raises(ValueError, match="inside"), quiet_stderr():
+        fails()
     print("after", file=sys.stderr)
     assert capsys.readouterr().err == "after\n"

@@ -16,6 +16,8 @@ import torch
 
 from understudy.data.dataset import Split
 from understudy.errors import UnderstudyError, one_line
+from understudy.evaluation.deploy_results import FILE as BENCHMARK_FILE
+from understudy.evaluation.deploy_results import read_benchmark
 from understudy.evaluation.deployment import (
     Attempt,
     ExportedFile,
@@ -233,7 +235,8 @@ def _write_float(
     path = scratch / entry.file
     deployable = export.request.deployable
     if entry.name == "hub":
-        module.write(deployable, path, accepted)
+        benchmark = read_benchmark(export.out / BENCHMARK_FILE)
+        module.write(deployable, path, accepted, benchmark=benchmark)
     elif entry.name.startswith("web"):
         module.write(deployable, path, _samples(export))
     else:

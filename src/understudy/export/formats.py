@@ -65,8 +65,17 @@ _ET = ("executorch",)
 _HEADLESS = "web.headless"
 _XNNPACK = "ExecuTorch, XNNPACK"
 _TABLE = (
-    Format("onnx", "onnx", "student.onnx", "fp32", "ONNX", "onnx", _ONNX),
-    Format("onnx-int8", "onnx_int8", "student-int8.onnx", "int8", "ONNX (QDQ)", "onnx", _ONNX),
+    Format("onnx", "onnx", "student.onnx", "fp32", "ONNX", "onnx", _ONNX, "onnx_runtime"),
+    Format(
+        "onnx-int8",
+        "onnx_int8",
+        "student-int8.onnx",
+        "int8",
+        "ONNX (QDQ)",
+        "onnx",
+        _ONNX,
+        "onnx_runtime",
+    ),
     Format("openvino", "openvino", "student-openvino", "fp32", "OpenVINO", "openvino", _OPENVINO),
     Format("executorch", "executorch", "student.pte", "fp32", _XNNPACK, "executorch", _ET),
     Format(

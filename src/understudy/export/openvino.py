@@ -30,7 +30,7 @@ def import_openvino() -> ModuleType:
     Raises:
         UnderstudyError: if it is not installed.
     """
-    if "openvino" not in sys.modules:
+    if sys.modules.get("openvino") is None:
         telemetry = sys.modules.get(_TELEMETRY)
         sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # Python's mark of "absent"
         try:
