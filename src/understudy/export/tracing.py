@@ -173,8 +173,8 @@ class _Reader:
     def _unknown(self, node: Node) -> UnderstudyError:
         operation = str(node.target).removeprefix("aten.").rpartition(".")[0] or str(node.target)
         return UnderstudyError(
-            f"layer {self._name(node)} uses the operation {operation}, which the page and the C "
-            "code do not have: export to onnx, openvino or executorch instead"
+            f"layer {self._name(node)} uses the operation {operation}, which the formats "
+            "c and hub do not have: export to onnx, openvino or executorch instead"
         )
 
     # -- one method per operation --------------------------------------------------------------
