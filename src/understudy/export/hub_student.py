@@ -103,7 +103,8 @@ class Student(torch.nn.Module):
             else:
                 wide = max(1, round(image.width * height / image.height))
         canvas = Image.new("RGB", (width, height))
-        resized = image.resize((wide, tall), Image.Resampling.BILINEAR)
+        lines = image.resize((wide, image.height), Image.Resampling.BILINEAR)  # lines come first
+        resized = lines.resize((wide, tall), Image.Resampling.BILINEAR)
         canvas.paste(resized, (int((width - wide) / 2), int((height - tall) / 2)))
         return torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
 

@@ -62,7 +62,7 @@ def test_nothing_is_decoded_any_more_after_a_bad_image(monkeypatch: pytest.Monke
             ending.set()
             super().shutdown(wait=wait)
 
-    def read(data: bytes, where: str, size: None) -> np.ndarray:
+    def read(data: bytes, where: str, size: None, resize: str) -> np.ndarray:
         if where == "0":
             raise UnderstudyError("bad")
         ending.wait(10)
