@@ -96,6 +96,8 @@ def test_a_value_that_does_not_fit_gets_one_line_with_its_path(
         ("data.val_fraction", "1e-6", "0"),
         ("data.val_fraction", "0.999999", "1"),
         ("data.train_images", "2", "1"),
+        ("data.image_size", "1", "0"),
+        ("data.image_size", "[1, 2]", "[2, 0]"),
         ("data.std", "[1e-6, 1, 1]", "[1, 1, 0]"),
         ("data.mean", "[0, 0, 0]", "[0, 0]"),
         ("train.epochs", "8", "0"),

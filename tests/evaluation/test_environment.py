@@ -33,12 +33,18 @@ def test_memory_is_in_gib_to_a_tenth(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("processor : 0\nmodel name :\nmodel name : Fast 9000\nmodel name : B\n", "Fast 9000"),
         ("processor : 0\n", "what the platform says"),
+        (None, "what the platform says"),
     ],
 )
 def test_processor_is_the_first_that_is_named(
-    monkeypatch: pytest.MonkeyPatch, lines: str, name: str
+    monkeypatch: pytest.MonkeyPatch, lines: str | None, name: str
 ) -> None:
-    monkeypatch.setattr("builtins.open", lambda *args, **options: io.StringIO(lines))
+    def cpuinfo(*args: object, **options: object) -> io.StringIO:
+        if lines is None:
+            raise FileNotFoundError
+        return io.StringIO(lines)
+
+    monkeypatch.setattr("builtins.open", cpuinfo)
     monkeypatch.setattr("platform.processor", lambda: "what the platform says")
     assert _cpu_name() == name
 

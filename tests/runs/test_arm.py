@@ -584,7 +584,7 @@ def test_a_given_teacher_is_measured_with_its_own_normalisation(images: Path, tm
         reached(config, tmp_path / "wrong")
 
 
-def test_ranks_must_share_the_run_folder(tmp_path: Path):
+def test_machines_must_share_the_run_folder(tmp_path: Path):
     class Ranks:
         """Two ranks, the other of which sees nothing."""
 
