@@ -218,6 +218,18 @@ def test_nothing_is_left_behind_if_a_format_fails(
     assert list((tmp_path / "new").iterdir()) == []
 
 
+def test_folder_of_somebody_else_is_not_replaced(
+    source: TrainedSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = FakeFormat().format(monkeypatch, "f", "fp32")
+    theirs = tmp_path / entry.file / "thesis.txt"
+    theirs.parent.mkdir()
+    theirs.write_text("years of work")
+    with pytest.raises(UnderstudyError, match="holds something else than an export"):
+        export(source, entry, tmp_path)
+    assert theirs.read_text() == "years of work"
+
+
 def test_missing_package_is_named_before_anything_is_written(
     source: TrainedSource, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ from understudy.evaluation.deployment import (
 from understudy.evaluation.environment import this_machine
 from understudy.events import SILENT, Observer
 from understudy.export import ladder
+from understudy.export.artefact import is_artefact
 from understudy.export.deployable import Deployable, Examples
 from understudy.export.formats import FORMATS, Format
 from understudy.export.gate import DEFAULT_LIMITS, Judgement, Limits, judge, measure, probabilities
@@ -134,11 +135,11 @@ def export_network(
         the same folder. A file that the gate did not accept is named ``REJECTED-...``.
 
     Raises:
-        UnderstudyError: if a package is missing, or the network cannot be written in a format.
+        UnderstudyError: if a package is missing, the network cannot be written in a format, or
+            something else than an earlier export is in the way.
     """
     modules = {entry.name: entry.load() for entry in formats}
-    if out.exists() and not out.is_dir():
-        raise UnderstudyError(f"{out} is a file: choose another --out")
+    _check_free(out, formats)
     runtime = TorchRuntime(request.deployable)
     export = _Export(
         request=request,
@@ -165,6 +166,22 @@ def export_network(
     )
     write_json(out / RESULTS, results)
     return results
+
+
+def _check_free(out: Path, formats: Sequence[Format]) -> None:
+    """Earlier exports are replaced, nothing else is.
+
+    Raises:
+        UnderstudyError: naming what is in the way.
+    """
+    if out.exists() and not out.is_dir():
+        raise UnderstudyError(f"{out} is a file: choose another --out")
+    for entry in formats:
+        place = out / entry.file
+        if place.is_dir() and any(place.iterdir()) and not is_artefact(place):
+            raise UnderstudyError(
+                f"{place} holds something else than an export: move it, or choose another --out"
+            )
 
 
 def _position(file: ExportedFile) -> int:
