@@ -1,11 +1,14 @@
-"""The section "On the device": the exported files of a run and what the gate measured."""
+"""The section "On the device": the exported files of a run, what the gate measured, latencies."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from understudy.evaluation.deploy_results import FILE as BENCHMARK_FILE
+from understudy.evaluation.deploy_results import DeployBenchmark, read_benchmark
 from understudy.evaluation.deployment import ExportedFile, ExportResults, PairedChange
-from understudy.report.format import ABSENT, number, percent, points
+from understudy.report.format import ABSENT, number, percent, points, significant, times
 from understudy.runs.exported import read_export
+from understudy.runs.folder import RunFolder
 
 HEADINGS = (
     "file",
@@ -40,6 +43,61 @@ class DeviceSection:
     rows: tuple[tuple[str, tuple[str, ...]], ...]
     remarks: tuple[str, ...]
     differing: tuple[tuple[str, str, str, str, str], ...]
+
+
+LATENCY_HEADINGS = ("threads", "batch", "teacher ms", "student ms", "times faster", "student kB")
+
+
+@dataclass(frozen=True)
+class LatencySection:
+    """Student and teacher in each runtime.
+
+    Attributes:
+        headings: of the table's columns, after the runtime's.
+        rows: runtime -> cells, one row for each number of threads and batch size.
+        remarks: where int8 does not pay.
+    """
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    remarks: tuple[str, ...]
+
+
+def latency_section(run: Path) -> LatencySection | None:
+    """The latencies of ``deploy/benchmark.json``; ``None`` if nothing was measured.
+
+    Raises:
+        UnderstudyError: if the file is damaged.
+    """
+    results = read_benchmark(RunFolder(run).deploy / BENCHMARK_FILE)
+    return None if results is None else latencies_of(results)
+
+
+def latencies_of(results: DeployBenchmark) -> LatencySection:
+    """The section of these results."""
+    rows = []
+    for runtime in results.runtimes:
+        student, teacher = results.cost("student", runtime), results.cost("teacher", runtime)
+        if student is None:
+            continue
+        for threads, batch in results.settings:
+            slow = None if teacher is None else teacher.timing(threads, batch).median_ms
+            cells = (
+                str(threads),
+                str(batch),
+                significant(slow),
+                significant(student.timing(threads, batch).median_ms),
+                times(results.speedup(runtime, threads, batch).over_teacher),
+                number(student.bytes / 1000, 1),
+            )
+            rows.append((runtime, cells))
+    remarks = tuple(
+        f"{slow.runtime} of the {slow.network} is slower than fp32 at batch {slow.batch} on "
+        f"{slow.threads} thread{'s' if slow.threads > 1 else ''}: "
+        f"{significant(slow.int8_ms)} against {significant(slow.fp32_ms)} ms."
+        for slow in results.slow_int8()
+    )
+    return LatencySection(LATENCY_HEADINGS, tuple(rows), remarks)
 
 
 def device_section(run: Path) -> DeviceSection | None:
