@@ -71,6 +71,7 @@ class _Export:
         expected: the network's probabilities in fp32 of the validation images.
         tuned: the network after quantisation-aware distillation, made once for all formats;
             ``None`` if that is not possible.
+        samples: validation images for a page, chosen once for all pages.
         out: the folder.
         limits: of the gate.
         observer: follows the work.
@@ -79,6 +80,7 @@ class _Export:
     request: ExportRequest
     expected: np.ndarray
     tuned: Callable[[], Deployable | None]
+    samples: Callable[[], tuple[Sample, ...]]
     out: Path
     limits: Limits
     observer: Observer
@@ -141,10 +143,12 @@ def export_network(
     modules = {entry.name: entry.load() for entry in formats}
     _check_free(out, formats)
     runtime = TorchRuntime(request.deployable)
+    expected = probabilities(runtime, request.examples.val, observer, "torch")
     export = _Export(
         request=request,
-        expected=probabilities(runtime, request.examples.val, observer, "torch"),
+        expected=expected,
         tuned=functools.cache(lambda: _fine_tuned(request, observer)),
+        samples=functools.cache(lambda: _samples(request, expected, observer)),
         out=out,
         limits=limits,
         observer=observer,
@@ -255,22 +259,24 @@ def _write_float(
         benchmark = read_benchmark(export.out / BENCHMARK_FILE)
         module.write(deployable, path, accepted, benchmark=benchmark)
     elif entry.name.startswith("web"):
-        module.write(deployable, path, _samples(export))
+        module.write(deployable, path, export.samples())
     else:
         module.write(deployable, path)
     return _measured(export, entry, path)
 
 
-def _samples(export: _Export) -> tuple[Sample, ...]:
+def _samples(
+    request: ExportRequest, expected: np.ndarray, observer: Observer
+) -> tuple[Sample, ...]:
     """The validation images for a page: those on which student and teacher differ."""
-    if export.request.teacher is None:
+    if request.teacher is None:
         return ()
-    teacher = probabilities(TorchRuntime(export.request.teacher()), export.val)
-    rows = torch.arange(len(export.val))
-    images = export.val.gather(rows).permute(0, 3, 1, 2).numpy()
-    samples = differing(images, export.val.labels.numpy(), export.expected, teacher)
+    val = request.examples.val
+    teacher = probabilities(TorchRuntime(request.teacher()), val)
+    images = val.gather(torch.arange(len(val))).permute(0, 3, 1, 2).numpy()
+    samples = differing(images, val.labels.numpy(), expected, teacher)
     if samples:
-        export.observer.message(f"the page shows {len(samples)} validation images")
+        observer.message(f"the page shows {len(samples)} validation images")
     return samples
 
 
