@@ -148,6 +148,21 @@ def test_a_trial_that_was_lost_meanwhile_is_left_to_others(tmp_path: Path, monke
     slept.close(), other.close()
 
 
+def test_a_trial_that_ends_between_two_writes_is_left_alone(tmp_path: Path, monkeypatch):
+    search, other = join(tmp_path), join(tmp_path, driver="elsewhere")
+    late = search.take()
+    write = late.trial.set_user_attr
+
+    def write_and_lose(key: str, value: Any) -> None:
+        write(key, value)
+        other.study.tell(late.trial.number, 0.25)
+
+    monkeypatch.setattr(late.trial, "set_user_attr", write_and_lose)
+    search.complete(late, [], 0.75)
+    assert search.records()[0].value == 0.25
+    search.close(), other.close()
+
+
 def test_random_draws_are_distinct_and_repeatable(tmp_path: Path):
     space = make_space(
         {"train.lr": "log:1e-4..1e-2", "train.epochs": "1..9", "method.temperature": [1, 2]}
