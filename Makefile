@@ -10,11 +10,12 @@ SHELL := /bin/bash
 CORES := $(shell nproc 2>/dev/null || echo 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test mutants lint format types check clean
+.PHONY: help run test ort-web mutants lint format types check clean
 
 help:
 	@echo "make run     install, then run the whole founding experiment on a small embedded data set (minutes)"
 	@echo "make test    install with the development tools, then run the test suite"
+	@echo "make ort-web  fetch onnxruntime-web into the cache, for pages of students that our own kernels cannot run; needs npm"
 	@echo "make mutants   plant 300 small faults, one at a time, and count those that the tests notice (an hour on two cores)"
 	@echo "make lint    ruff: mistakes and formatting        make format   mend what ruff can"
 	@echo "make types   mypy over src                        make check    lint, types and test"
@@ -25,6 +26,10 @@ run: $(VENV)/.installed
 # One process per core with one thread each: two threads that share a core can be many times slower than one.
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n $(CORES)
+
+# Once for a user: two files of the npm package, pinned and checksummed. No export or page downloads anything.
+ort-web: $(VENV)/.installed
+	$(VENV)/bin/python -m understudy.export.web.library
 
 # Goes on where it stopped; `rm -rf build/mutants` starts over. Options by MUTANTS="--seed 1 --only methods/".
 mutants: $(VENV)/.installed-dev

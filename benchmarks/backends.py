@@ -2,9 +2,8 @@
 students in each process.
 
 What ``--backend auto`` measures, several times over: students of the recipe ``cifar10`` on three
-seeds, with kept outputs of
-the teacher (``kd``) and with a live teacher whose maps are read (``at``). Without start-up,
-labelling and first epoch.
+seeds, with kept outputs of the teacher (``kd``) and with a live teacher whose maps are read
+(``at``). Without start-up, labelling and first epoch.
 """
 
 import tempfile

@@ -2,10 +2,8 @@
 epoch (one thread).
 
 ``first`` is an epoch of a first run, bulk labelling and training together: its views are drawn
-afresh in every epoch, and no
-one has labelled them but the run's own earlier epochs. ``first_over_live`` compares the sums over
-all epochs, a run of
-15 as in the founding recipe.
+afresh in every epoch, and no one has labelled them but the run's own earlier epochs.
+``first_over_live`` compares the sums over all epochs, a run of 15 as in the founding recipe.
 """
 
 import tempfile

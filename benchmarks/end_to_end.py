@@ -1,9 +1,8 @@
 """From nothing to the finished founding experiment: seconds by stage, one run with all cores.
 
 The founding recipe on the digits, or with ``--data`` on CIFAR-10; nothing is decoded or labelled
-before. The ratio is the
-whole time over the time in training steps alone (the teacher's, plus the students' divided by the
-processes side by side).
+before. The ratio is the whole time over the time in training steps alone (the teacher's, plus the
+students' divided by the processes side by side).
 """
 
 import os

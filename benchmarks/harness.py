@@ -18,8 +18,17 @@ Samples = dict[str, list[float]]
 T = TypeVar("T")
 
 
-def arguments(name: str, description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options every benchmark has; ``name`` and the command as typed are for the record."""
+def arguments(
+    name: str, description: str, argv: Sequence[str] | None = None, **options: str
+) -> argparse.Namespace:
+    """The options every benchmark has; ``name`` and the command as typed are for the record.
+
+    Args:
+        name: of the benchmark.
+        description: its first line is shown.
+        argv: the words after the program's name.
+        options: further options that take a path: name -> help.
+    """
     import sys
 
     words = list(sys.argv[1:] if argv is None else argv)
@@ -36,6 +45,8 @@ def arguments(name: str, description: str, argv: Sequence[str] | None = None) ->
     parser.add_argument(
         "--tiny", action="store_true", help=argparse.SUPPRESS
     )  # for the tests: no figure of it means anything
+    for option, text in options.items():
+        parser.add_argument(f"--{option}", metavar="PATH", help=text)
     parsed = parser.parse_args(words)
     parsed.name, parsed.title = name, description.splitlines()[0]
     parsed.command = shlex.join(["python", f"benchmarks/{name}.py", *words])

@@ -2,11 +2,9 @@
 MB, one thread).
 
 A step is the loop's: teacher, student, losses, backward, optimizer, on one ready batch. Methods
-that read logits find them
-kept, as they do in a run from its second use on; for those that read features the teacher runs in
-every step. ``--package``
-writes the ratios, with the hardware, to where ``understudy methods`` reads them:
-``src/understudy/methods/costs.json``.
+that read logits find them kept, as they do in a run from its second use on; for those that read
+features the teacher runs in every step. ``--package`` writes the ratios, with the hardware, to
+where ``understudy methods`` reads them: ``src/understudy/methods/costs.json``.
 """
 
 import json

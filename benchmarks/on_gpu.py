@@ -2,10 +2,9 @@
 founding grid.
 
 Stages run one after the other, each in a process of its own with a time limit; one that fails or
-runs out of time does not stop
-the next. Each leaves what it has in the output folder as it ends: NAME.log, and ``on_gpu.json``
-with how all of them ended. The
-same command goes on with a sweep that ran out of time.
+runs out of time does not stop the next. Each leaves what it has in the output folder as it ends:
+NAME.log, and ``on_gpu.json`` with how all of them ended. The same command goes on with a sweep that
+ran out of time.
 """
 
 import argparse

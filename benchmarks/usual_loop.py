@@ -1,8 +1,7 @@
 """The usual PyTorch training loop, as tutorials write it: the yardstick of ``plain_epoch.py``.
 
 PIL transforms for each image in ``__getitem__``, a DataLoader, fp32, NCHW, ReLU before the max-
-pool, plain Adam,
-``loss.item()`` in every step, and the teacher live on every batch.
+pool, plain Adam, ``loss.item()`` in every step, and the teacher live on every batch.
 """
 
 import time

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.evaluation.example_deploy_results import RESULTS
 from tests.worlds import write_colours
 
 from understudy.evaluation.latency import count_macs
@@ -19,6 +20,7 @@ from understudy.models import build_model
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 RATIOS = {
     "backends": {"fused, live"},
+    "deploy": {"torch_1_over_teacher", "torch_2_over_teacher"},
     "distilled_epoch": {"cached", "live", "cached_resnet", "live_resnet", "first_over_live"},
     "end_to_end": None,
     "fused": {
@@ -98,7 +100,7 @@ def test_every_benchmark_is_tested_and_named_in_the_documents() -> None:
 
 
 @pytest.mark.slow
-def test_the_script_for_a_gpu_runs_its_stages_whatever_becomes_of_one(tmp_path: Path) -> None:
+def test_script_for_a_gpu_goes_on_after_a_failed_stage(tmp_path: Path) -> None:
     """On the CPU with tiny settings: one stage is out of time at once, the others leave what they
     should."""
     on_gpu, out, work = importlib.import_module("on_gpu"), tmp_path / "out", tmp_path / "work"
@@ -240,3 +242,19 @@ def test_documents_are_filled_between_the_markers_only() -> None:
         and "between\n<!-- measured: two -->\nkept\n<!-- end -->\nafter\n" in filled
     )
     assert fill_docs.fill(filled, {"one": result}) == filled
+
+
+def test_deployed_pair_must_reach_what_is_written_down() -> None:
+    deploy = importlib.import_module("deploy")
+    files = [{"format": "c", "bytes": 500_000}]  # a folder of text: its constants count
+    exported = {"seconds": 61.0, "files": files, "c": {"constant_bytes": 120_000}}
+    found = {line["what"]: line["reached"] for line in deploy.goals(RESULTS, exported)}
+    assert found == {
+        "onnx-int8, bytes of the student": False,
+        "c, bytes of the student": True,
+        "onnx, batch 1, teacher / student": True,
+        "onnx, batch 128, teacher / student": True,
+        "onnx-int8, batch 1, teacher / student": False,
+        "onnx-int8, batch 128, teacher / student": True,
+        "export of all formats, seconds": False,
+    }

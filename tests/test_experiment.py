@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from tests.worlds import config_for, numbers
 
+from understudy import experiment
 from understudy.cli import main
 from understudy.config.recipe import to_yaml
 from understudy.errors import UnderstudyError
@@ -232,7 +233,7 @@ def test_resumed_run_trains_only_added_seeds(images: Path, tmp_path: Path):
     assert load_run(tmp_path / "run").seeds == (0, 1)
 
 
-def test_missing_teacher_weights_are_refused_and_rebuilt_from_the_checkpoint(
+def test_missing_teacher_weights_are_refused_and_rebuilt(
     finished: tuple[Path, RunResults], images: Path, tmp_path: Path
 ):
     out, whole = finished
@@ -354,6 +355,19 @@ def test_given_teacher_is_not_trained_but_measured_first(
             device="cpu",
             workers=1,
         )
+
+
+@pytest.mark.parametrize(("given", "processes"), [(None, 3), (2, 2), (1, 0)])
+def test_every_core_trains_unless_a_number_is_given(
+    images: Path, tmp_path: Path, monkeypatch, given: int | None, processes: int
+):
+    def stop(trainings: Any, placement: Any, observer: Any) -> None:
+        raise UnderstudyError(f"{placement.processes} processes")
+
+    monkeypatch.setattr(experiment, "available_cores", lambda: [0, 1, 2])
+    monkeypatch.setattr(experiment, "_carry_out", stop)
+    with pytest.raises(UnderstudyError, match=f"^{processes} processes"):
+        run_experiment(config_for(images), tmp_path / "run", device="cpu", workers=given)
 
 
 def test_refused_run_leaves_no_folder(images: Path, tmp_path: Path):

@@ -16,6 +16,10 @@ HEAVY = [
     "ray",
     "onnx",
     "onnxruntime",
+    "onnxscript",
+    "openvino",
+    "executorch",
+    "torchao",
     "lightning_fabric",
     "pyarrow",
 ]
@@ -58,6 +62,8 @@ def test_import_is_light() -> None:
         ["recipes"],
         ["run", "digits", "train.epocs=3"],
         ["sweep", "--help"],
+        ["export", "--help"],
+        ["predict", "--help"],
         ["sweep", "digits", "a=1"],
     ],
 )

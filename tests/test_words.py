@@ -37,6 +37,8 @@ BANNED = {
 """A pattern -> what to write instead."""
 ALLOWED = {
     ("src/understudy/sweep/folder.py", "asked"): "a key of sweep.json, which is on users' disks",
+    ("src/understudy/cli/predict.py", "beside"): "the name of an option",
+    ("docs/deployment.md", "beside"): "the name of an option",
     ("docs/performance.md", "kept"): "rows of tables of recorded measurements",
     ("docs/diagnosis.md", "answers"): "a page that answers a question for its reader",
 }

@@ -94,7 +94,7 @@ def test_other_images_are_refused_in_one_line(images: Any, message: str) -> None
         assert "\n" not in str(caught.value)
 
 
-def test_module_is_used_with_the_normalisation_that_is_given_or_recorded() -> None:
+def test_module_has_the_given_or_the_recorded_normalisation() -> None:
     network = tiny_net(1)
     with pytest.raises(UnderstudyError, match=r"normalisation of TinyNet is not known: give"):
         understudy.predict(network, tiny_split(10))
@@ -139,7 +139,7 @@ def test_student_is_evaluated_in_its_own_normalisation() -> None:
     assert understudy.evaluate(tiny_net(1), tiny_split(10), tiny_config()) == expected
 
 
-def test_module_is_evaluated_in_the_recorded_or_the_default_normalisation() -> None:
+def test_evaluation_uses_the_recorded_or_default_normalisation() -> None:
     network = tiny_net(1)
     default = understudy.evaluate(network, tiny_split(10))
     config = tiny_config()

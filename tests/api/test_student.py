@@ -5,14 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.awkward_images import awkward_images
+from tests.export.test_driver import FakeFormat
 from tests.worlds import MEAN, STD, tiny_data, tiny_net, untrained
 from torch import nn
 
 import understudy
 from understudy.api import Student
+from understudy.data.preprocess import Preprocessing
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
 from understudy.events import EpochResult
@@ -53,7 +57,8 @@ def test_training_is_saved_and_loaded_whole(tmp_path: Path) -> None:
     torch.manual_seed(5)
     loaded = Student.load(str(tmp_path / "student.safetensors"))
     assert torch.equal(torch.rand(1), expected_draw), "loading draws no random numbers"
-    for field in ("history", "class_names", "mean", "std", "image", "teachers"):
+    fields = ("history", "class_names", "mean", "std", "image", "teachers", "preprocessing")
+    for field in fields:
         assert getattr(loaded, field) == getattr(student, field), field
     assert not loaded.network.training
     expected = student.network.state_dict()
@@ -72,6 +77,49 @@ def test_images_of_any_height_and_width_are_kept(tmp_path: Path) -> None:
     student = replace(student_of(build_model("tiny_dw", 3)), image=ImageSpec(3, 16, 40))
     student.save(tmp_path / "a")
     assert Student.load(tmp_path / "a").image == ImageSpec(3, 16, 40)
+
+
+def test_rule_for_image_files_is_saved_and_follows_the_size(tmp_path: Path) -> None:
+    student = student_of(build_model("tiny_dw", 3))
+    assert student.preprocessing == Preprocessing(image=student.image, resize="crop")
+    padded = replace(student, preprocessing=Preprocessing(image=student.image, resize="pad"))
+    padded.save(tmp_path / "a")
+    assert Student.load(tmp_path / "a").preprocessing == padded.preprocessing
+    larger = replace(padded, image=ImageSpec(3, 20, 40))
+    assert larger.preprocessing == Preprocessing(image=ImageSpec(3, 20, 40), resize="pad")
+
+
+def test_file_without_a_rule_gets_the_default(tmp_path: Path) -> None:
+    student_of(build_model("resnet8", 3)).save(tmp_path / "a")
+    loaded = Student.load(rewritten(tmp_path / "a", preprocessing=None))
+    assert loaded.preprocessing == Preprocessing(image=ImageSpec(3, 16, 16), resize="crop")
+
+
+def test_image_files_are_read_by_the_rule(tmp_path: Path) -> None:
+    files = awkward_images(tmp_path)
+    rule = Preprocessing(image=ImageSpec(3, 16, 16), resize="squash")
+    student = replace(student_of(build_model("resnet8", 3)), preprocessing=rule)
+    paths = [files["turned-6"], str(files["palette-alpha"]), files["deep-grey-png"]]
+    pixels = np.stack([rule.read(Path(path), "image") for path in paths])
+    expected = student.predict(pixels, probabilities=True)
+    for batch_size in (1, 2, 512):
+        found = student.predict(paths, probabilities=True, batch_size=batch_size)
+        assert torch.allclose(found, expected, atol=1e-6)
+    assert student.predict(paths[0]).tolist() == student.predict(pixels[:1]).tolist()
+
+
+def test_files_that_are_no_images_are_named(tmp_path: Path) -> None:
+    student = student_of(build_model("resnet8", 3))
+    (tmp_path / "text.jpg").write_text("no image")
+    for bad in ("text.jpg", "absent.png"):
+        with pytest.raises(UnderstudyError, match=bad):
+            student.predict([str(tmp_path / bad)])
+    with pytest.raises(UnderstudyError, match="or paths of image files, not list"):
+        student.predict([])
+    with pytest.raises(UnderstudyError, match="or paths of image files, not list"):
+        student.predict([1, 2])  # type: ignore[list-item]
+    with pytest.raises(UnderstudyError, match="batch_size must be at least 1"):
+        student.predict(["a.png"], batch_size=0)
 
 
 def test_module_of_the_user_is_loaded_into_a_module_of_the_user(tmp_path: Path) -> None:
@@ -170,6 +218,11 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, write: Any, message
         ({"history": [{"epoch": 0}]}, "is damaged"),
         ({"image": {"depth": 3}}, "is damaged"),
         ({"std": [0.5, 0.5, 0.0]}, "std must be above 0"),
+        ({"preprocessing": {"resize": "stretch"}}, "is incomplete"),
+        (
+            {"preprocessing": {"image": {"channels": 3}, "version": 99}},
+            "for version 99 of the preprocessing",
+        ),
         ({"class_names": ["a", "b"]}, "does not fit the network"),
     ],
 )
@@ -201,3 +254,20 @@ def test_repr_is_one_line_for_people() -> None:
     assert text == (
         "Student(ResNet, 77,587 parameters, 3 classes, 3x16x16, 60.0 % on validation after 1 epoch)"
     )
+
+
+def test_export_writes_what_the_command_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tiny_data()
+    student = understudy.train(tiny_net(), data, **QUICK)
+    fake = FakeFormat()
+    entry = fake.format(monkeypatch, "onnx", "fp32")
+    monkeypatch.setattr("understudy.export.formats.FORMATS", {"onnx": entry})
+    results = student.export("onnx", tmp_path, data)
+    assert [(file.format, file.verdict) for file in results.files] == [("onnx", "accepted")]
+    card = fake.networks[0].card("onnx", "fp32")
+    assert (card.classes, card.mean) == (student.class_names, student.mean)
+    assert card.origin.parameters == sum(p.numel() for p in student.network.parameters())
+    with pytest.raises(UnderstudyError, match="give the data that it was trained on"):
+        student.export("onnx", tmp_path, tiny_data(size=10))

@@ -112,7 +112,7 @@ class Scaled(nn.Module):
         return self.factor * self.inner(images)
 
 
-def test_teachers_of_equal_weights_and_other_structure_share_no_outputs(
+def test_teachers_of_other_structure_share_no_outputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path))
@@ -215,9 +215,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_two_ranks_with_many_teachers_or_a_curriculum_train_what_one_process_trains(
-    ranks: Path, case: str
-):
+def test_two_ranks_train_what_one_process_trains(ranks: Path, case: str):
     alone, first, second = (
         torch.load(ranks / f"{name}.pt", weights_only=True)[case]
         for name in ("alone", "rank0", "rank1")

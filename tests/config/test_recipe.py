@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.config.parse import parse
+from understudy.config.parse import parse, shorten
 from understudy.config.recipe import (
     apply_override,
     from_yaml,
@@ -30,14 +30,14 @@ def overridden(*overrides: str, **sections: object) -> dict:
     return values
 
 
-def test_another_networks_name_drops_the_options_of_the_recipes_network() -> None:
+def test_another_network_drops_the_recipes_network_options() -> None:
     assert load_config(EXAMPLE).student.model.options == {"dropout1": 0.0, "dropout2": 0.0}
     student = load_config(EXAMPLE, ["student.model.name=resnet20"]).student
     assert (student.model.name, student.model.options) == ("resnet20", {})
     build_model(student.model.name, 10, options=student.model.options)
 
 
-def test_the_same_name_keeps_its_options_and_later_options_are_the_new_networks() -> None:
+def test_options_stay_with_the_name_or_go_to_the_new_network() -> None:
     same = load_config(EXAMPLE, ["student.model.name=founding_student"]).student.model
     assert same.options == {"dropout1": 0.0, "dropout2": 0.0}
     other = load_config(
@@ -71,11 +71,16 @@ def test_members_and_assistants_are_overridden_by_their_number() -> None:
         {"model": {"name": "resnet8"}, "seed": 4},
     ]
     assert values["teacher"]["members"][0] == {"seed": 0, "model": {"name": "resnet14"}}
-    for key in ("assistants.2.model.name", "assistants.last.model.name"):
+    for number in ("2", "last", "000000005", "0000000005", "9" * 5000):
         with pytest.raises(UnderstudyError, match="the list has 2 entries, from 0"):
-            overridden(f"{key}=x", assistants=[{}, {}])
+            overridden(f"assistants.{number}.model.name=x", assistants=[{}, {}])
     with pytest.raises(UnderstudyError, match=r"assistants\.0 is an entry of a list"):
         overridden("assistants.0=x", assistants=[{}])
+
+
+def test_long_texts_are_shortened_to_their_start_and_end() -> None:
+    assert shorten("0123456789", 10) == "0123456789"
+    assert shorten("0123456789x", 10) == "012...89x"
 
 
 def test_networks_are_swept_by_name() -> None:
@@ -86,7 +91,7 @@ def test_networks_are_swept_by_name() -> None:
     assert (model.name, model.options) == ("resnet14", {})
 
 
-def test_a_sweep_over_names_and_options_gives_the_options_to_the_new_network() -> None:
+def test_a_sweep_gives_options_to_the_network_it_names() -> None:
     values = {"student.model.options.dropout": 0.25, "student.model.name": "tiny_wide"}
     model = configured(load_config(EXAMPLE), values).student.model
     assert (model.name, model.options) == ("tiny_wide", {"dropout": 0.25})
@@ -105,7 +110,7 @@ def test_former_names_of_the_photometric_keys_are_read() -> None:
     assert written["photometric"] == 2 and "randaugment" not in written
 
 
-def test_former_names_override_what_a_recipe_has_under_the_current_name() -> None:
+def test_former_names_override_the_current_ones_of_a_recipe() -> None:
     config = load_config(EXAMPLE, ["data.augment.photometric=1", "data.augment.randaugment=3"])
     assert config.data.augment.photometric == 3
     assert configured(config, {"data.augment.randaugment": 2}).data.augment.photometric == 2

@@ -67,6 +67,7 @@ def test_a_key_like_no_other_gets_the_list() -> None:
         ("train.lr=.nan", "train.lr", "above 0"),
         ("train.optimizer=lion", "train.optimizer", "'sgd', 'adam' or 'adamw'"),
         ("data.val_fraction=1", "data.val_fraction", "between 0 and 1"),
+        ("data.resize=stretch", "data.resize", "'crop', 'pad' or 'squash'"),
         ("data.std=[0.5, 0, 0.5]", "data.std", "above 0"),
         ("data.mean=[0.5]", "data.mean", "same length"),
         ("data.augment.photometric_magnitude=2", "augment.photometric_magnitude", r"\[0, 1\]"),
@@ -95,6 +96,8 @@ def test_a_value_that_does_not_fit_gets_one_line_with_its_path(
         ("data.val_fraction", "1e-6", "0"),
         ("data.val_fraction", "0.999999", "1"),
         ("data.train_images", "2", "1"),
+        ("data.image_size", "1", "0"),
+        ("data.image_size", "[1, 2]", "[2, 0]"),
         ("data.std", "[1e-6, 1, 1]", "[1, 1, 0]"),
         ("data.mean", "[0, 0, 0]", "[0, 0]"),
         ("train.epochs", "8", "0"),
@@ -170,6 +173,7 @@ def test_the_defaults_are_what_recipes_that_leave_them_out_rely_on() -> None:
         "source": "digits",
         "path": None,
         "image_size": None,
+        "resize": "crop",
         "val_fraction": 0.1,
         "train_images": None,
         "split_seed": 0,
@@ -343,7 +347,7 @@ def test_the_teacher_trains_as_the_student_but_for_its_own_fields() -> None:
     assert config.train.epochs == 8, "and the student is not touched"
 
 
-def test_members_lie_over_the_teacher_and_the_teacher_over_the_student() -> None:
+def test_members_override_the_teacher_and_it_the_student() -> None:
     config = load_config(
         EXAMPLE,
         [
@@ -443,7 +447,7 @@ def test_every_field_is_written_out() -> None:
     assert from_yaml(text, "the text") == RunConfig()
 
 
-def test_configurations_cannot_be_changed_and_parse_from_plain_values() -> None:
+def test_configurations_are_frozen_and_parsed_from_plain_values() -> None:
     config = parse(TrainConfig, {"epochs": 2, "step_milestones": [1]})
     assert config == TrainConfig(epochs=2, step_milestones=(1,))
     with pytest.raises(AttributeError):

@@ -1,6 +1,8 @@
 import hashlib
 import json
+import mmap
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from understudy.data import image_cache
 from understudy.data.image_cache import Entry, cache_key, cache_root, fingerprint, open_or_build
 from understudy.data.sources.base import Arrays, NewArray
 from understudy.errors import UnderstudyError
@@ -47,6 +50,23 @@ def test_an_entry_is_built_once(tmp_path: Path) -> None:
 def test_writing_to_the_arrays_never_reaches_the_file(tmp_path: Path) -> None:
     open_or_build(tmp_path, "k", Builder()).arrays.train_images[:] = 77
     assert_whole(open_or_build(tmp_path, "k", Builder()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems reserve no memory for mappings")
+def test_no_memory_is_reserved_for_mapped_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else Linux refuses files that are larger than its memory."""
+    flags, mapped = [], mmap.mmap
+
+    def recorded(file: int, length: int, **options: int) -> mmap.mmap:
+        flags.append(options.get("flags", 0))
+        return mapped(file, length, **options)
+
+    open_or_build(tmp_path, "k", Builder())
+    monkeypatch.setattr(mmap, "mmap", recorded)
+    assert_whole(open_or_build(tmp_path, "k", Builder()))
+    assert sum(bool(flag & image_cache._MAP_NORESERVE) for flag in flags) == 4
 
 
 def truncate(folder: Path) -> None:
@@ -133,11 +153,21 @@ def test_the_key_tells_everything_apart() -> None:
     keys = {
         cache_key("npz", "a", None),
         cache_key("npz", "b", None),
-        cache_key("npz", "a", 32),
+        cache_key("npz", "a", (32, 32)),
+        cache_key("npz", "a", (32, 16)),
+        cache_key("npz", "a", (32, 32), "pad"),
         cache_key("parquet", "a", None),
     }
-    assert len(keys) == 4
-    assert cache_key("npz", "a", 32) in keys
+    assert len(keys) == 6
+    assert cache_key("npz", "a", (32, 32), "crop") in keys
+
+
+def test_pixels_of_another_version_of_the_preprocessing_are_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = cache_key("npz", "a", None)
+    monkeypatch.setattr("understudy.data.preprocess.VERSION", 0)
+    assert cache_key("npz", "a", None) != before
 
 
 def test_the_folder_is_the_argument_then_the_environment(
@@ -204,8 +234,9 @@ def test_the_fingerprint_follows_labels_names_and_splits() -> None:
 
 
 def test_the_key_is_the_one_that_entries_are_filed_under() -> None:
-    for size, written in ((32, b'[1, "npz", "abc", 32]'), (None, b'[1, "npz", "abc", null]')):
-        assert cache_key("npz", "abc", size) == "npz-" + hashlib.sha256(written).hexdigest()[:32]
+    for size, written in (((32, 48), b"[32, 48]"), (None, b"null")):
+        content = b'[2, 1, "npz", "abc", ' + written + b', "crop"]'
+        assert cache_key("npz", "abc", size) == "npz-" + hashlib.sha256(content).hexdigest()[:32]
 
 
 def test_meta_json_describes_the_entry(tmp_path: Path) -> None:
@@ -213,7 +244,7 @@ def test_meta_json_describes_the_entry(tmp_path: Path) -> None:
     folder = tmp_path / "datasets" / "k"
     meta = json.loads((folder / "meta.json").read_text())
     assert (meta["format"], meta["class_names"], meta["fingerprint"]) == (
-        1,
+        2,
         ["cat", "dog"],
         fingerprint(entry.arrays),
     )
@@ -263,7 +294,7 @@ def test_the_whole_disk_may_be_filled_and_no_more(
                 open_or_build(tmp_path / str(free), "k", Builder())
 
 
-def test_data_that_cannot_be_read_is_not_reported_as_a_cache_that_cannot_be_written(
+def test_unreadable_data_is_not_called_an_unwritable_cache(
     tmp_path: Path,
 ) -> None:
     def fail(new_array: NewArray) -> Arrays:

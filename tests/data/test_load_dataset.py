@@ -114,6 +114,18 @@ def test_changed_files_give_another_data_set(tmp_path: Path) -> None:
     assert resized.image_shape == (3, 8, 8) and resized.fingerprint != after.fingerprint
 
 
+def test_each_rule_of_resizing_is_decoded_and_cached_apart(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 3), np.uint8)
+    path, cache = save(tmp_path / "toy.npz", x_train=noise), tmp_path / "cache"
+    found = {
+        rule: load_dataset("npz", path, image_size=(8, 4), resize=rule, cache_dir=cache).fingerprint
+        for rule in ("crop", "pad", "squash")
+    }
+    assert len(set(found.values())) == 3
+    again = load_dataset("npz", path, image_size=(8, 4), resize="pad", cache_dir=cache)
+    assert again.fingerprint == found["pad"]
+
+
 def test_the_fingerprint_is_of_the_content_and_not_of_the_file(tmp_path: Path) -> None:
     one = load_dataset("npz", save(tmp_path / "one.npz"), cache_dir=tmp_path / "a")
     held = np.load(tmp_path / "one.npz")
@@ -189,6 +201,8 @@ def test_wrong_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         load_dataset("cifar")
     with pytest.raises(UnderstudyError, match="image_size must be at least 1"):
         load_dataset("digits", image_size=0)
+    with pytest.raises(UnderstudyError, match="unknown resize rule 'padd': did you mean pad"):
+        load_dataset("digits", resize="padd")
     for source in set(SOURCES) - {"digits", "cifar10"}:
         with pytest.raises(UnderstudyError, match="UNDERSTUDY_DATA"):
             load_dataset(source, cache_dir=tmp_path)

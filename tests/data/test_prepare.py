@@ -23,7 +23,7 @@ def make_dataset(fingerprint: str = "f") -> Dataset:
 CONFIG = replace(tiny_config(), val_fraction=0.2)
 
 
-def test_training_and_validation_share_no_image_and_the_test_split_stays_sealed() -> None:
+def test_no_image_is_shared_and_the_test_split_stays_sealed() -> None:
     dataset = make_dataset()
     data, test = split_dataset(dataset, CONFIG)
     assert (len(data.train), len(data.val)) == (24, 6)

@@ -13,7 +13,7 @@ def a_split(labels: list[int]) -> Split:
     return Split.from_arrays(np.tile(rows[:, None, None, None], (1, 2, 2, 3)), np.array(labels))
 
 
-def test_the_parts_are_disjoint_and_complete_and_hold_the_rows_they_name() -> None:
+def test_parts_are_disjoint_and_complete_and_hold_their_rows() -> None:
     whole = a_split([0, 1, 2] * 20)
     train, val, train_rows, val_rows = split_train_val(whole, 0.25, seed=3)
     assert torch.equal(torch.cat([train_rows, val_rows]).sort().values, torch.arange(60))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from understudy.data.transforms import PHOTOMETRIC, cutmix, mixup, photometric
+from understudy.data.transforms import PHOTOMETRIC, crop, cutmix, mixup, photometric
 
 NUMBER = {operation.__name__: number for number, operation in enumerate(PHOTOMETRIC)}
 
@@ -21,6 +21,16 @@ def applied(name: str, pixels: torch.Tensor, strength: float) -> torch.Tensor:
     return photometric(
         pixels, torch.full((count, 1), NUMBER[name]), torch.full((count, 1), strength)
     )
+
+
+def test_crops_are_cut_from_each_image_with_zeros_around() -> None:
+    pixels = some_pixels(3)
+    top, left = torch.tensor([0, 1, 4]), torch.tensor([3, 2, 0])
+    cut = crop(pixels, top, left, padding=2)
+    for row in range(3):
+        padded = np.pad(pixels[row].numpy(), ((2, 2), (2, 2), (0, 0)))
+        y, x = int(top[row]), int(left[row])
+        assert np.array_equal(cut[row].numpy(), padded[y : y + 6, x : x + 5])
 
 
 @pytest.mark.parametrize("name", sorted(set(NUMBER) - {"posterise"}))

@@ -197,7 +197,7 @@ def test_mixup_adds_image_and_partner_in_the_labels_shares() -> None:
     torch.testing.assert_close(raw_render(policy, images, torch.arange(24), views), expected)
 
 
-def test_cutmix_takes_a_patch_from_the_partner_and_its_area_from_the_label() -> None:
+def test_cutmix_takes_the_patchs_area_from_the_label() -> None:
     # Image i is all of brightness i, so that a pixel says where it came from.
     images = (
         torch.arange(24, dtype=torch.uint8)
@@ -220,7 +220,7 @@ def test_cutmix_takes_a_patch_from_the_partner_and_its_area_from_the_label() -> 
     assert 0 < views.lam.mean() < 1
 
 
-def test_the_partner_shows_the_crop_and_flip_of_the_image_it_is_mixed_into() -> None:
+def test_the_partner_is_cropped_and_flipped_like_its_image() -> None:
     images, policy = tiny_split().images, make_policy(POLICIES["mixup"])
     views, rows = policy.epoch(0), torch.arange(24)
     assert views.partner is not None and views.lam is not None
@@ -268,7 +268,7 @@ def generator(key: str) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_crops_and_flips_are_drawn_in_this_order_from_the_stream_of_seed_and_epoch() -> None:
+def test_crops_and_flips_are_drawn_from_seed_and_epoch_in_order() -> None:
     views, rng = (
         make_policy(AugmentConfig(padding=3), seed=11, num_images=500).epoch(5),
         generator("views/11/5"),
@@ -279,7 +279,7 @@ def test_crops_and_flips_are_drawn_in_this_order_from_the_stream_of_seed_and_epo
     assert views.partner is views.lam is views.box is views.operations is views.strengths is None
 
 
-def test_operations_are_drawn_next_with_strengths_up_to_the_magnitude() -> None:
+def test_operations_are_drawn_with_strengths_up_to_the_magnitude() -> None:
     config = AugmentConfig(padding=0, flip=False, photometric=3, photometric_magnitude=0.4)
     views, rng = make_policy(config, seed=2, num_images=500).epoch(1), generator("views/2/1")
     assert torch.equal(views.operations, torch.randint(0, 8, (500, 3), generator=rng))
@@ -318,7 +318,7 @@ def test_mixups_partner_is_a_permutation_and_its_share_a_beta_draw(alpha: float)
     )
 
 
-def test_cutmixs_box_has_the_area_of_the_other_share_around_a_drawn_centre() -> None:
+def test_cutmixs_box_has_the_other_share_around_a_drawn_centre() -> None:
     """On images of 6 lines and 10 columns, so that the two sides cannot stand in for each other."""
     policy = ViewPolicy(
         AugmentConfig(padding=0, flip=False, mix="cutmix", mix_alpha=0.7),
@@ -426,7 +426,7 @@ def test_an_image_is_cropped_then_flipped_then_varied() -> None:
     assert (shown[0, :2] == 0).all() and (shown[0, :, -2:] == 0).all()
 
 
-def test_the_partner_is_varied_by_the_operations_of_the_image_it_is_mixed_into() -> None:
+def test_the_partner_is_varied_by_the_operations_of_its_image() -> None:
     images, policy = (
         tiny_split().images,
         make_policy(AugmentConfig(padding=0, flip=False, mix="mixup", photometric=1)),

@@ -69,7 +69,7 @@ def test_every_loss_term_has_its_share_and_long_names_are_cut():
     assert "%" in figure.axes[0].get_xlabel()
 
 
-def test_targets_are_drawn_at_both_temperatures_with_the_uniform_line():
+def test_targets_are_drawn_at_both_temperatures():
     figure = figures.draw_targets(TARGETS, 4)
     plain, soft = figure.axes[0].containers
     assert [bar.get_height() for bar in plain] == pytest.approx(
@@ -86,7 +86,7 @@ def test_targets_are_drawn_at_both_temperatures_with_the_uniform_line():
     }
 
 
-def test_targets_at_temperature_one_are_drawn_once_for_the_first_classes():
+def test_targets_at_temperature_one_are_drawn_once():
     many = tuple([0.01] * 100)
     (only,) = (
         figures.draw_targets(replace(TARGETS, profile=many, profile_at_1=many), 1)

@@ -67,7 +67,7 @@ def test_teacher_that_knows_every_label_is_right_on_mixed_images(mix: str):
     assert measure.measure_targets(plan, Oracle(), data, 0, CPU).accuracy == 1
 
 
-def test_class_with_the_smaller_share_counts_by_the_ratio_of_the_shares():
+def test_the_smaller_share_counts_by_the_ratio_of_shares():
     labels, partners, share = (
         torch.tensor([0, 0, 0, 1]),
         torch.tensor([1, 1, 1, 1]),
@@ -99,7 +99,7 @@ def test_dropout_accuracy_is_of_the_same_images_with_dropout():
     assert not network.drop.training and torch.equal(before, torch.get_rng_state())
 
 
-def test_without_dropout_both_accuracies_are_equal_and_batch_norm_is_unchanged():
+def test_without_dropout_both_accuracies_are_equal():
     split, network = tiny_split(24), tiny_net().eval()
     before = network.bn.running_mean.clone()
     found = measure.measure_fit(network, split, split, tiny_config(), 0, CPU)

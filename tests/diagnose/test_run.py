@@ -272,7 +272,7 @@ def test_unfinished_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "results.json does not exist" in refused(run, capsys)
 
 
-def test_sweep_folder_is_refused_with_the_command_that_runs_its_winner(
+def test_a_sweep_folder_is_refused_and_its_winners_command_given(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     folder = tmp_path / "sweep"

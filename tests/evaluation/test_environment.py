@@ -1,5 +1,6 @@
 """The machine that is written into every result."""
 
+import io
 import json
 import math
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from understudy import __version__
-from understudy.evaluation.environment import Machine, this_machine
+from understudy.evaluation.environment import Machine, _cpu_name, this_machine
 from understudy.files import from_json, to_json
 
 
@@ -25,6 +26,27 @@ def test_memory_is_in_gib_to_a_tenth(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 6_160_000}
     monkeypatch.setattr("os.sysconf", sizes.__getitem__)
     assert this_machine().memory_gb == 23.5
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ("processor : 0\nmodel name :\nmodel name : Fast 9000\nmodel name : B\n", "Fast 9000"),
+        ("processor : 0\n", "what the platform says"),
+        (None, "what the platform says"),
+    ],
+)
+def test_processor_is_the_first_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, lines: str | None, name: str
+) -> None:
+    def cpuinfo(*args: object, **options: object) -> io.StringIO:
+        if lines is None:
+            raise FileNotFoundError
+        return io.StringIO(lines)
+
+    monkeypatch.setattr("builtins.open", cpuinfo)
+    monkeypatch.setattr("platform.processor", lambda: "what the platform says")
+    assert _cpu_name() == name
 
 
 def test_machine_round_trips_through_json() -> None:

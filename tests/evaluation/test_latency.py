@@ -160,7 +160,7 @@ def test_percentile_is_the_nearest_rank(monkeypatch):
     assert to_json(result) == {"net": {"1": {"median_ms": 50.5, "p95_ms": 95.0}}}
 
 
-def test_the_second_call_of_each_round_after_the_warmup_is_the_timing(monkeypatch):
+def test_second_call_of_each_round_after_warmup_is_timed(monkeypatch):
     """Calls take 0, 1, 2, ... ms: per round an untimed and a timed one of a, then of b."""
     ticks = iter(range(100))
     monkeypatch.setattr(benchmark, "_time_call", lambda model, images: float(next(ticks)))
@@ -187,9 +187,7 @@ def test_a_timing_is_in_milliseconds_and_of_the_call_alone(monkeypatch):
 @pytest.mark.parametrize(
     ("count", "rank"), [(1, 1), (2, 2), (10, 10), (19, 19), (20, 19), (21, 20), (40, 38)]
 )
-def test_the_95th_percentile_is_the_smallest_that_95_percent_do_not_exceed(
-    count, rank, monkeypatch
-):
+def test_95_percent_do_not_exceed_the_95th_percentile(count, rank, monkeypatch):
     ticks = iter([time for turn in range(count, 0, -1) for time in (0.0, float(turn))])
     monkeypatch.setattr(benchmark, "_time_call", lambda model, images: next(ticks))
     result = measure_latency(

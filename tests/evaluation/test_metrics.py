@@ -82,7 +82,7 @@ def test_bins_are_open_below_and_closed_above() -> None:
     assert all(type(count) is int for count in bins.count)
 
 
-def test_low_confidence_over_many_classes_is_counted_in_the_first_bin() -> None:
+def test_low_confidence_is_counted_in_the_first_bin() -> None:
     bins = reliability(torch.zeros(2, 2000), torch.tensor([0, 1]), num_bins=15)
     assert (
         bins.count == (2,) + (0,) * 14
@@ -92,7 +92,12 @@ def test_low_confidence_over_many_classes_is_counted_in_the_first_bin() -> None:
     assert bins.confidence[1:] == bins.accuracy[1:] == (None,) * 14
 
 
-def test_ece_weighs_each_bin_by_its_images_and_takes_gaps_of_either_sign() -> None:
+def test_logits_that_are_not_numbers_leave_the_diagram_its_size() -> None:
+    bins = reliability(torch.full((2, 3), math.nan), torch.tensor([0, 1]), num_bins=4)
+    assert sum(bins.count) == 2 and len(bins.count) == len(bins.accuracy) == 4
+
+
+def test_ece_weighs_bins_by_images_and_takes_gaps_of_either_sign() -> None:
     # Three at confidence 0.9, one of them right: gap 0.9 - 1/3. One at 0.6, right: gap 1 - 0.6.
     probabilities = torch.tensor(
         [[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.6, 0.4]], dtype=torch.float64
@@ -227,7 +232,7 @@ def solid_split() -> Split:
     )
 
 
-def test_evaluate_shows_images_with_mean_a_half_and_std_a_quarter_by_default() -> None:
+def test_evaluate_normalises_by_a_half_and_a_quarter_by_default() -> None:
     means = torch.tensor([[1.0, 0.2, 0.4], [0.0, 0.8, 0.2], [0.4, 0.4, 0.6]], dtype=torch.float64)
     logits = ((means - 0.5) / 0.25).square()
     found = evaluate(Brightness(), solid_split())

@@ -70,7 +70,7 @@ def test_the_seeds_must_match() -> None:
         paired_gain([0.7, 0.8], [0.7])
 
 
-def test_the_verdict_says_helped_or_hurt_only_with_the_whole_interval() -> None:
+def test_verdict_is_helped_or_hurt_only_by_the_whole_interval() -> None:
     helped = paired_gain(BETTER, BASELINE)
     assert (
         verdict("distilled", helped) == "distillation helped by +1.9 points [1.1, 2.6] over 4 seeds"

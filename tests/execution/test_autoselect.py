@@ -91,7 +91,7 @@ def test_rates_of_trainings_side_by_side_add_up(rates: Any):
     }
 
 
-def test_a_first_round_shows_what_the_second_shows_and_no_more_is_trained_than_planned(rates: Any):
+def test_both_rounds_show_the_same_and_no_more_than_planned(rates: Any):
     _, made = rates(planned=5, many={"capacity": 64, "group": 64})
     first, second = made["many"].rounds
     assert first == ["measure-first0 7", "measure-first1 8", "measure-first2 9"]
@@ -100,7 +100,7 @@ def test_a_first_round_shows_what_the_second_shows_and_no_more_is_trained_than_p
     )
 
 
-def test_a_backend_that_fails_is_left_out_and_with_no_other_one_it_is_said(rates: Any):
+def test_a_failing_backend_is_left_out_and_the_only_one_refused(rates: Any):
     bad, good = {"capacity": 1, "group": 1, "fails": True}, {"capacity": 1, "group": 1}
     assert list(rates(bad=bad, good=good)[0]) == ["good"]
     with pytest.raises(UnderstudyError, match="choose one by --backend"):

@@ -186,9 +186,7 @@ def test_training_that_kills_its_process_ends_up_failing_alone(place: Path, tmp_
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_trainings_of_a_seed_share_a_process_while_all_processes_are_busy(
-    tmp_path: Path, monkeypatch
-):
+def test_trainings_of_a_seed_share_a_process_if_all_are_busy(tmp_path: Path, monkeypatch):
     assigned: dict[int, list[str]] = {0: [], 1: []}
 
     class Pipe:

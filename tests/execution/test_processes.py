@@ -69,7 +69,7 @@ def run(backend: ProcessBackend, trainings: list[Training]) -> list[Event]:
     return events
 
 
-def test_process_has_a_core_and_one_thread_of_its_own_and_sends_its_progress(
+def test_process_has_one_core_and_thread_and_sends_progress(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("WITNESS", str(tmp_path / "witness"))

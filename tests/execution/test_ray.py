@@ -298,7 +298,7 @@ def test_node_that_joins_without_the_folder_fails_the_training(taught: Path, mon
     assert not (taught / "trials" / "late").exists()
 
 
-def test_training_held_by_another_process_is_waited_for_and_then_named(taught: Path, monkeypatch):
+def test_training_held_elsewhere_is_waited_for_and_then_named(taught: Path, monkeypatch):
     monkeypatch.setattr(ray_backend, "_TAKEOVER_SECONDS", 0.05)
     held = training(taught, "held")
     first, second = ray_backend._exclusive(held), ray_backend._exclusive(held)

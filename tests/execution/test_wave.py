@@ -58,7 +58,7 @@ def pair(tmp_path: Path) -> list[Training]:
     return [Training(name, plan, run, home, home) for name in ("a", "b")]
 
 
-def test_results_are_in_the_order_of_the_trainings_and_epochs_reach_the_observer(
+def test_results_keep_their_order_and_epochs_are_observed(
     pair: list[Training],
 ):
     seen: list[str] = []

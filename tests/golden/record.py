@@ -1,16 +1,11 @@
-"""Small fixed runs of every family, recorded at one commit and compared with another: numbers must
-not move.
+"""Small fixed runs of every family, recorded with two checkouts: numbers must not move.
 
-    python tests/golden/record.py record --source CHECKOUT --out FOLDER     # run all cases with
-    that checkout's code
-    python tests/golden/record.py compare FOLDER FOLDER                      # bit for bit, value
-    for value
+    python tests/golden/record.py record --source CHECKOUT --out FOLDER   # run all cases with it
+    python tests/golden/record.py compare FOLDER FOLDER                   # bit for bit
 
 Both recordings must be made on the same machine with the same torch: rounding differs between
-    processors. The cases go
-through the command line, which stays the same while modules move; only the stacked engine, which
-the command line uses on
-a GPU alone, is called from Python.
+processors. The cases go through the command line, which stays the same while modules move; only the
+stacked engine, which the command line uses on a GPU alone, is called from Python.
 """
 
 import argparse

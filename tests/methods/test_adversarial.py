@@ -32,7 +32,7 @@ def test_is_the_binary_cross_entropy_of_both_halves():
     torch.testing.assert_close(adversarial_loss(student, teacher), expected)
 
 
-def test_a_discriminator_that_cannot_tell_pays_log_two_and_a_perfect_one_nothing():
+def test_a_blind_discriminator_pays_log_two_a_sure_one_nothing():
     assert adversarial_loss(torch.zeros(4), torch.zeros(4)).item() == pytest.approx(math.log(2))
     assert adversarial_loss(torch.full((4,), -1e4), torch.full((4,), 1e4)) == 0
 
@@ -141,7 +141,7 @@ def test_the_discriminators_accuracy_is_in_every_epochs_result(tmp_path: Path):
     assert [float(row["discriminator_accuracy"]) for row in rows] == values
 
 
-def test_the_accuracy_moves_a_hundredth_of_the_way_to_the_share_that_is_told_apart():
+def test_the_accuracy_moves_a_hundredth_of_the_way():
     method, teacher = make_method("adversarial")
     batch = make_batch(4, 5)
     answer = ask(teacher, batch)

@@ -55,9 +55,7 @@ def test_the_cross_entropy_is_the_mean_over_images(logits, smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_a_mixed_image_has_its_own_label_for_its_share_and_its_partners_for_the_rest(
-    logits, smoothing
-):
+def test_a_mixed_image_has_both_labels_by_their_shares(logits, smoothing):
     batch = Batch(torch.zeros(4), LABELS, LABELS, PARTNERS, SHARE)
     share = SHARE.double().numpy()[:, None]
     targets = share * one_hot(LABELS, smoothing) + (1 - share) * one_hot(PARTNERS, smoothing)
@@ -65,7 +63,7 @@ def test_a_mixed_image_has_its_own_label_for_its_share_and_its_partners_for_the_
     assert cross_entropy(logits, batch, smoothing).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_share_of_one_is_the_images_own_label_and_a_share_of_zero_its_partners(logits):
+def test_shares_of_one_and_zero_are_own_and_partners_label(logits):
     own, partners = (Batch(torch.zeros(4), labels, labels) for labels in (LABELS, PARTNERS))
     all_own = Batch(torch.zeros(4), LABELS, LABELS, PARTNERS, torch.ones(4))
     all_partners = Batch(torch.zeros(4), LABELS, LABELS, PARTNERS, torch.zeros(4))
@@ -236,7 +234,7 @@ class ChildConfig(ParentConfig):
     """Weight of the term."""
 
 
-def test_options_have_their_type_default_and_the_docstring_under_them():
+def test_options_have_their_type_default_and_docstring():
     parent = {option["name"]: option for option in describe_fields(ParentConfig)}
     assert "name" not in parent and next(iter(parent)) == "temperature"
     assert parent["width"] == {
@@ -285,7 +283,7 @@ def test_a_card_is_the_files_docstring():
     ]
 
 
-def test_what_is_deployed_is_the_student_and_features_are_needed_only_where_said():
+def test_the_student_is_deployed_and_needs_are_as_listed():
     method, _ = make_method("kd")
     assert method.deployed() is method.student and isinstance(method.student, SmallNet)
     assert Method.needs == "logits" and Method.keeps_adapter is False

@@ -84,7 +84,7 @@ def test_the_founding_loss_has_the_options_of_its_own():
     )
 
 
-def test_a_chain_of_calls_ends_with_the_bits_of_its_generations_trained_one_by_one():
+def test_a_chain_of_calls_equals_generations_trained_one_by_one():
     """Generation k learns from generation k - 1; only the first learns from the teacher that is
     given."""
     options = {"name": "born_again", "alpha": 0.8}

@@ -22,7 +22,7 @@ def test_a_sum_has_the_terms_of_its_parts_and_the_founding_loss_once():
     assert both["kd"] == kd["kd"] and both["ce"] == kd["ce"] and both["at"] == at["at"]
 
 
-def test_each_part_takes_its_own_options_and_the_founding_loss_the_others():
+def test_each_part_takes_its_options_and_the_loss_the_others():
     both = losses_of("at+kd", alpha=0.5, temperature=2.0, at={"weight": 10.0})
     kd, at = losses_of("kd", alpha=0.5, temperature=2.0), losses_of("at", weight=10.0)
     assert both["kd"] == kd["kd"] and both["at"] == at["at"]
@@ -88,7 +88,7 @@ def test_the_founding_loss_has_the_largest_alpha_of_the_parts():
     assert method_config({"name": "kd+at", "alpha": 0.2}).alpha == 0.2
 
 
-def test_the_founding_loss_has_the_first_weight_of_the_cross_entropy_that_a_part_sets():
+def test_founding_loss_has_the_first_cross_entropy_weight_set():
     assert method_config({"name": "at+kd"}).ce_weight is None
     assert method_config({"name": "at+lskd+dkd"}).ce_weight == 0.1
     assert method_config({"name": "at+dkd+lskd"}).ce_weight == 1.0

@@ -219,7 +219,7 @@ def test_data_parallel_wrapping_finds_every_parameter_used(name: str, process_gr
 
 
 @pytest.mark.parametrize("card", describe_methods(), ids=lambda card: card["name"])
-def test_every_card_has_every_section_and_every_option_its_explanation(card: dict):
+def test_every_card_is_complete_and_every_option_explained(card: dict):
     for section in ("What it does:", "When to use it:", "Cost:", "Options:", "Reference:"):
         assert f"\n{section}" in card["card"], section
     assert card["reference"] and card["needs"] in ("nothing", "logits", "embedding", "features")

@@ -40,7 +40,7 @@ def test_counting_leaves_the_generator_where_it_was():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_pair_is_the_founding_student_and_a_resnet44_on_ten_classes():
+def test_the_pair_is_the_founding_student_and_a_resnet44():
     method, context = example_of(METHODS["kd"], "kd")
     assert (STUDENT, TEACHER) == ("founding_student", "resnet44")
     assert (context.num_classes, context.epochs, context.label_smoothing) == (10, 40, 0.0)

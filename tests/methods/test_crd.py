@@ -120,7 +120,7 @@ def test_gradients_see_the_banks_as_they_were_before_the_update():
     assert not torch.equal(method.student_bank, frozen.student_bank)
 
 
-def test_banks_and_normalisers_are_in_the_checkpoint_and_the_class_lists_are_not():
+def test_checkpoint_holds_banks_and_normalisers_but_no_lists():
     method, _ = make_method("crd")
     buffers = {
         name for name in method.state_dict() if not name.startswith(("student.", "project_"))

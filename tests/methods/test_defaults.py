@@ -93,7 +93,7 @@ def test_an_option_is_taken_up_to_its_limit_and_no_further(
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if "weight" in DEFAULTS[name]])
-def test_what_every_method_checks_is_checked_where_a_method_has_checks_of_its_own(name: str):
+def test_own_checks_of_a_method_do_not_replace_the_common_ones(name: str):
     for option, value in (("weight", -1.0), ("temperature", 0.0), ("alpha", 1.5)):
         with pytest.raises(UnderstudyError, match=rf"method\.{option}"):
             method_config({"name": name, option: value})

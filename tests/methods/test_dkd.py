@@ -44,7 +44,7 @@ def test_agrees_with_the_definition(shape):
     )
 
 
-def test_kd_is_dkd_with_the_second_part_weighted_by_the_teachers_doubt():
+def test_kd_is_dkd_weighted_by_the_teachers_doubt():
     student, teacher, labels = random_case(6, 10)
     doubt = 1 - (teacher / 4).softmax(1).gather(1, labels[:, None]).squeeze(1)
     for i in range(6):

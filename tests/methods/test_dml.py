@@ -120,7 +120,7 @@ def test_one_peer_or_a_teachers_share_is_refused(option, value):
         make_method("dml", **{option: value})
 
 
-def test_the_losses_are_each_peers_own_cross_entropy_and_the_weighted_mutual_term():
+def test_losses_are_each_peers_cross_entropy_and_a_mutual_term():
     method, _ = make_method("dml", peers=3, weight=2.5, temperature=3.0, ce_weight=0.4)
     method.label_smoothing = 0.1
     batch = make_batch(8, 5)
@@ -166,7 +166,7 @@ def test_mixed_images_count_both_labels_for_every_peer():
     )
 
 
-def test_a_student_of_which_only_some_layers_draw_new_weights_is_taken():
+def test_a_student_that_draws_some_new_weights_is_taken():
     class Part(nn.Module):
         def __init__(self):
             super().__init__()

@@ -127,7 +127,7 @@ def test_the_convolution_covers_a_stride_and_the_places_around_it(
     assert (conv.in_channels, conv.out_channels, regressor.bn.num_features) == (3, 5, 5)
 
 
-def test_a_map_of_an_unrelated_size_is_averaged_before_the_convolution():
+def test_a_map_of_an_unrelated_size_is_averaged_first():
     regressor = Regressor(random_map(2, 3, 6, 6), random_map(2, 5, 4, 9)).eval()
     assert regressor.size == (4, 6)
     maps = random_map(2, 3, 6, 6)

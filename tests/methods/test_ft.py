@@ -57,7 +57,7 @@ def test_first_the_paraphraser_then_the_translator():
     assert size["encoder"] == 0 and size["decoder"] == 0 and size["translator"] > 0
 
 
-def test_the_paraphraser_learns_and_then_stands_still_under_decay_and_momentum():
+def test_the_paraphraser_stands_still_after_it_has_learnt():
     method, teacher = make_method("ft", paraphraser_epochs=1, ce_weight=0.0)
     trained = [p for p in method.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, 0.05, momentum=0.9, weight_decay=0.1)
@@ -108,7 +108,7 @@ def test_the_first_stage_is_a_tenth_of_the_run_and_never_all_of_it():
         make_method("ft", paraphraser_epochs=0)
 
 
-def test_the_copy_that_is_read_follows_what_the_optimizer_learns_until_the_first_stage_ends():
+def test_the_copy_follows_the_optimizer_until_the_stage_ends():
     """Else the student would imitate the random factors of a paraphraser that never learnt."""
     method, teacher = make_method("ft", paraphraser_epochs=1)
     factors = method.factors[0]
@@ -150,7 +150,7 @@ def test_validation_leaves_the_copy_alone():
     )
 
 
-def test_the_reconstruction_is_a_mean_squared_error_summed_over_stages():
+def test_reconstruction_errors_are_summed_over_stages():
     method, teacher = make_method(
         "ft", paraphraser_epochs=2, stages=(-2, -1), stage_weights=(5.0, 0.0), weight=7.0
     )

@@ -38,14 +38,14 @@ def test_agrees_with_the_definition(shape, temperature):
     )
 
 
-def test_the_divergence_is_from_the_teacher_and_not_the_other_way_round():
+def test_the_divergence_is_taken_from_the_teacher():
     student, teacher = random_logits(6, 10)
     assert kd_loss(student, teacher, 2.0).item() != pytest.approx(
         kd_loss(teacher, student, 2.0).item(), rel=0.01
     )
 
 
-def test_the_gradient_is_the_difference_of_the_softened_probabilities():
+def test_gradient_is_the_difference_of_softened_probabilities():
     """d/dz_s = T * (p_s - p_t) / B: about the same size at every temperature."""
     student, teacher = random_logits(5, 7)
     student.requires_grad_()
@@ -54,7 +54,7 @@ def test_the_gradient_is_the_difference_of_the_softened_probabilities():
     torch.testing.assert_close(student.grad, expected)
 
 
-def test_zero_with_zero_gradient_when_both_agree_up_to_a_constant_for_each_image():
+def test_zero_with_zero_gradient_when_both_agree_but_for_a_shift():
     teacher = random_logits(4, 10)[1]
     student = (teacher + torch.tensor([[0.0], [3.0], [-7.0], [100.0]])).requires_grad_()
     loss = kd_loss(student, teacher, 2.0)
@@ -112,7 +112,7 @@ def test_a_weight_of_the_cross_entropy_takes_the_place_of_the_rest(weight):
     assert list(without) == ["kd"]
 
 
-def test_a_schedule_of_alpha_does_not_bring_back_a_cross_entropy_of_weight_zero():
+def test_a_schedule_does_not_bring_back_a_term_of_weight_zero():
     method, teacher = make_method("kd", alpha={"start": 0.2, "end": 0.8}, ce_weight=0.0)
     batch = make_batch(8, 5)
     assert list(method(batch, ask(teacher, batch))[0]) == ["kd"]
@@ -126,7 +126,7 @@ def test_without_a_teacher_only_the_labels_count():
     torch.testing.assert_close(losses["ce"], 0.75 * nn.functional.cross_entropy(student, labels))
 
 
-def test_label_smoothing_reaches_the_cross_entropy_and_not_the_soft_term():
+def test_label_smoothing_reaches_the_cross_entropy_only():
     student, teacher = random_logits(4, 10)
     labels = torch.tensor([0, 3, 9, 3])
     batch = Batch(torch.zeros(4), labels, labels)
@@ -138,7 +138,7 @@ def test_label_smoothing_reaches_the_cross_entropy_and_not_the_soft_term():
     assert not torch.allclose(smooth["ce"], plain["ce"]) and torch.equal(smooth["kd"], plain["kd"])
 
 
-def test_the_forward_pass_returns_the_students_logits_and_the_same_losses():
+def test_forward_returns_the_logits_and_the_same_losses():
     method, teacher = make_method("kd")
     batch = make_batch(8, 5)
     losses, logits = method.eval()(batch, ask(teacher, batch))
@@ -150,7 +150,7 @@ def test_the_forward_pass_returns_the_students_logits_and_the_same_losses():
     )
 
 
-def test_the_defaults_are_temperature_four_and_most_weight_on_the_teacher():
+def test_defaults_are_temperature_four_and_most_weight_on_kd():
     config = method_config({"name": "kd"})
     assert (config.alpha, config.temperature, config.ce_weight, config.curriculum) == (
         0.7,

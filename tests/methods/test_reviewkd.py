@@ -58,7 +58,7 @@ def test_context_counts_more_than_detail():
     assert hcl_loss(torch.ones(1, 1, 8, 8), teacher).item() == pytest.approx(1)
 
 
-def test_fusion_weighs_both_maps_place_by_place_and_enlarges_by_nearest():
+def test_fusion_weighs_places_and_enlarges_by_nearest():
     fusion = Fusion(3, 2, 5, fuse=True).eval()
     student_map, deeper = random_map(2, 3, 4, 4), random_map(2, 2, 2, 2, seed=1)
     reviewed, fused = fusion(student_map, deeper, torch.Size((8, 8)))
@@ -115,7 +115,7 @@ def test_one_image_is_refused_where_the_embedding_is_reviewed():
     assert method(batch, ask(teacher, batch))[0]["reviewkd"].isfinite()
 
 
-def test_the_term_is_the_weighted_sum_over_levels_from_deep_to_shallow():
+def test_the_term_is_the_weighted_sum_over_levels():
     method, teacher = make_method(
         "reviewkd", weight=3.0, warmup_epochs=4, stages=(0, -1), stage_weights=(0.5, 2.0)
     )
@@ -135,7 +135,7 @@ def test_the_term_is_the_weighted_sum_over_levels_from_deep_to_shallow():
     torch.testing.assert_close(losses["reviewkd"], 3 * 0.5 * expected)
 
 
-def test_the_fused_maps_have_the_width_of_the_deepest_level_and_512_at_most():
+def test_fused_maps_are_as_wide_as_the_deepest_and_512_at_most():
     method, _ = make_method("reviewkd")  # the student's embedding has 8 numbers
     assert [(f.narrow[0].in_channels, f.narrow[0].out_channels) for f in method.fusions] == [
         (8, 8),

@@ -169,7 +169,7 @@ def test_one_image_with_a_map_of_one_place_is_refused():
     assert network.eval()(images[:1]).isfinite().all()
 
 
-def test_the_term_is_weighted_and_the_predictions_have_their_own_weight():
+def test_term_and_predictions_have_weights_of_their_own():
     method, teacher = make_method("simkd", weight=4.0, ce_weight=0.3)
     batch = make_batch(8, 5)
     answer = ask(teacher, batch)
@@ -184,7 +184,7 @@ def test_the_term_is_weighted_and_the_predictions_have_their_own_weight():
 
 
 @pytest.mark.parametrize(("reduction", "inner"), [(1, 12), (2, 6), (5, 2), (100, 1)])
-def test_the_projector_narrows_to_the_teachers_width_over_the_reduction(reduction, inner):
+def test_the_projector_narrows_by_the_reduction(reduction, inner):
     method, _ = make_method("simkd", reduction=reduction)
     layers = [m for m in method.student.projector if isinstance(m, nn.Conv2d)]
     assert [(m.in_channels, m.out_channels) for m in layers] == [
@@ -251,7 +251,7 @@ def test_how_the_teacher_pools_is_recognised_through_bf16(by, largest):
         _pools_by_maximum(feature_map, exact[:, :5])
 
 
-def test_looking_for_the_classifier_leaves_modes_and_hooks_as_they_were():
+def test_looking_for_the_classifier_leaves_no_trace():
     teacher = make_teacher(5).train()
     teacher.stages[1].eval()
     modes = {name: module.training for name, module in teacher.named_modules()}
@@ -260,7 +260,7 @@ def test_looking_for_the_classifier_leaves_modes_and_hooks_as_they_were():
     assert not any(module._forward_hooks for module in teacher.modules())
 
 
-def test_layers_with_weights_leave_the_students_classifier_and_others_stay():
+def test_layers_with_weights_leave_and_the_others_stay():
     student = founding_student(5)
     with torch.no_grad():
         embedding = student.eval().outputs(torch.randn(2, 3, 32, 32)).embedding
@@ -281,7 +281,7 @@ def test_a_run_without_one_live_teacher_is_refused():
 @pytest.mark.parametrize(
     "change", [lambda logits: logits + 7, lambda logits: 1.01 * logits], ids=["shift", "scale"]
 )
-def test_a_classifier_that_reads_more_than_the_pooled_features_is_refused(change):
+def test_a_classifier_that_reads_more_than_features_is_refused(change):
     class Peeking(SmallNet):
         """Its classifier looks at the backbone, which the copy leaves out."""
 

@@ -55,7 +55,7 @@ def test_a_wrong_option_is_refused_with_the_nearest_one():
         method_config({"name": "kd", "temperatur": 2})
 
 
-def test_one_name_builds_the_method_several_their_sum_and_several_teachers_their_mean():
+def test_one_name_builds_a_method_several_their_sum():
     assert type(make_method("kd")[0]) is KD and isinstance(make_method("at+kd")[0], Combined)
     student, teacher = (
         SmallNet(5, (4, 6, 8)).eval(),

@@ -36,7 +36,7 @@ def test_the_variance_starts_where_it_should(variance):
     )
 
 
-def test_a_perfect_prediction_leaves_half_the_log_variance_and_may_be_negative():
+def test_a_perfect_prediction_leaves_half_the_log_variance():
     teacher = random_map(2, 3, 4, 4)
     assert vid_loss(teacher, teacher, Predictor(2, 3, 5.0).rho).item() == pytest.approx(
         0.5 * math.log(5), rel=1e-6

@@ -27,7 +27,7 @@ def test_the_mean_is_that_of_the_probabilities(
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_the_mean_of_the_members_kl_terms_has_the_gradient_of_the_mean_of_their_probabilities(
+def test_mean_kl_has_the_gradient_of_the_mean_probabilities(
     temperature: float,
 ) -> None:
     """The identity that lets one cache of the members' logits serve every temperature."""

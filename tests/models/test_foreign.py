@@ -13,6 +13,7 @@ from torch import nn
 from understudy.errors import UnderstudyError
 from understudy.models import build_model, deployed
 from understudy.models.foreign import ForeignClassifier
+from understudy.models.normalisation import Normalisation, known_normalisation
 
 
 def small_net(num_classes, in_channels=3, width=8):
@@ -174,6 +175,20 @@ def test_mistakes_are_named(name, arguments, message):
         build_model(name, 5, **arguments)
 
 
+def test_a_long_module_is_not_listed_to_its_end():
+    with pytest.raises(UnderstudyError, match=r"there are (\w+, ){12}\.\.\.$"):
+        build_model("torch.nn:qqqq", 5)
+
+
+def test_only_the_first_line_of_a_networks_error_is_shown():
+    class Failing(nn.Module):
+        def forward(self, images):
+            raise RuntimeError("too small\nat line 1\nat line 2")
+
+    with pytest.raises(UnderstudyError, match=r"images: too small$"):
+        ForeignClassifier(Failing(), 5, name="net")
+
+
 def test_a_wrong_number_of_logits_is_refused():
     with pytest.raises(
         UnderstudyError, match=r"logits of shape \[2, 4\] for 2 images of 5 classes"
@@ -238,6 +253,35 @@ def test_hugging_face_models_start_from_their_configuration(monkeypatch, tmp_pat
     model = build_model(f"hf:{tmp_path}", 5, in_channels=1, stages=("top",))
     assert calls == {"config": (str(tmp_path), {"num_labels": 5}), "channels": 1}
     assert model(torch.randn(1, 1, 32, 32)).shape == (1, 5)
+
+
+def test_pretrained_weights_are_checked_and_get_a_head_for_the_classes(monkeypatch):
+    """A stand-in for torchvision: what is requested of it, without a download."""
+    trained, requested = small_net(7), {}
+
+    class Weights:
+        meta = types.MappingProxyType({"categories": ["a"] * 7})
+
+        def get_state_dict(self, **options):
+            requested.update(options)
+            return trained.state_dict()
+
+        def transforms(self):
+            return types.SimpleNamespace(mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6])
+
+    models = types.SimpleNamespace(
+        list_models=lambda module: ["net"],
+        get_model_builder=lambda name: lambda weights, num_classes: small_net(num_classes),
+        get_model_weights=lambda name: types.SimpleNamespace(DEFAULT=Weights()),
+    )
+    fake = types.ModuleType("torchvision")
+    fake.models = models
+    monkeypatch.setitem(sys.modules, "torchvision", fake)
+    model = build_model("torchvision:net", 5, options={"pretrained": True})
+    assert requested == {"progress": False, "check_hash": True, "weights_only": True}
+    assert torch.equal(model.model.top[0].weight, trained.top[0].weight)
+    assert model(torch.randn(2, 3, 32, 32)).shape == (2, 5)
+    assert known_normalisation(model)[0] == Normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ def half_frozen() -> nn.Sequential:
     return network
 
 
-def test_body_runs_in_eval_mode_and_each_submodule_gets_its_mode_back() -> None:
+def test_each_submodule_gets_its_mode_back_after_eval_mode() -> None:
     network = half_frozen()
     with evaluating(network):
         assert not any(module.training for module in network.modules())

@@ -117,7 +117,7 @@ def test_assistants_of_any_number_stand_between():
     assert arms["direct"].method == method_config({"name": "kd"})
 
 
-def test_generations_follow_each_other_in_the_network_of_their_teacher():
+def test_generations_follow_each_other_in_their_teachers_network():
     config = load_config(
         "digits", ["method=born_again", "method.generations=3", "teacher.train.stop_epoch=2"]
     )
@@ -163,7 +163,7 @@ def test_members_take_from_the_teacher_what_they_do_not_say():
     assert resolve_plan(from_yaml(to_yaml(config), "copy")) == plan
 
 
-def test_members_and_students_train_side_by_side_each_after_what_they_need():
+def test_arms_train_side_by_side_each_after_what_it_needs():
     config = load_config(
         "digits",
         [
@@ -282,7 +282,7 @@ def test_members_may_have_stages_and_normalisation_of_their_own():
     ]
 
 
-def test_a_chain_has_two_generations_unless_its_method_says_otherwise():
+def test_a_chain_has_two_generations_unless_set_otherwise():
     assert generations("born_again") == 2 == generations("at+born_again")
     assert generations("born_again", generations=1) == 1
     assert generations("at+born_again", born_again={"generations": 5}) == 5
@@ -336,7 +336,7 @@ def test_born_again_is_like_the_arm_it_is_taught_by():
         ),
     ],
 )
-def test_what_is_born_again_is_compared_with_plain_training_of_the_same_network_for_as_many_seeds(
+def test_born_again_is_compared_with_its_network_trained_plainly(
     images: Path,
     tmp_path: Path,
     changes: dict[str, Any],
@@ -590,7 +590,7 @@ def test_born_again_runs_generation_after_generation(images: Path, tmp_path: Pat
     )
 
 
-def test_born_again_beside_a_student_of_the_same_network_is_compared_with_the_baseline(
+def test_a_baseline_of_the_born_again_network_is_its_reference(
     images: Path,
     tmp_path: Path,
 ):

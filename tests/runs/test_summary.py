@@ -155,7 +155,7 @@ def test_summaries_are_mean_and_sample_deviation_over_the_seeds(done):
             assert summary["std"] == pytest.approx(np.std(values, ddof=1))
 
 
-def test_comparisons_are_paired_by_seed_with_the_baseline_on_the_test_images(done):
+def test_comparisons_with_the_baseline_are_paired_by_seed(done):
     out, results = done
     assert [(c["arm"], c["reference"], c["metric"]) for c in results["comparisons"]] == [
         ("distilled", "baseline", "accuracy"),
@@ -178,7 +178,7 @@ def test_comparisons_are_paired_by_seed_with_the_baseline_on_the_test_images(don
         assert subject in comparison["verdict"] and "(against" not in comparison["verdict"]
 
 
-def test_size_compression_and_efficiency_follow_from_the_weights_and_the_latency(done):
+def test_size_and_efficiency_follow_from_weights_and_latency(done):
     out, results = done
     sizes = {}
     for arm, entry in results["arms"].items():
@@ -321,7 +321,7 @@ def test_measuring_again_may_read_the_images_from_elsewhere(done, images: Path, 
     assert again["soft-seed3"].accuracy == done[1]["arms"]["soft"]["runs"][0]["test"]["accuracy"]
 
 
-def test_a_new_benchmark_replaces_the_old_figures_and_leaves_the_others(done, tmp_path: Path):
+def test_a_new_benchmark_replaces_its_own_old_figures_only(done, tmp_path: Path):
     out, results = done
     shutil.copytree(out, tmp_path / "run")
     stale = json.loads((out / "results.json").read_text())
@@ -383,7 +383,7 @@ def test_another_run_is_not_resumed(tmp_path: Path, changes: dict[str, Any], dif
     assert (tmp_path / "config.yaml").read_text() == before
 
 
-def test_further_seeds_and_another_place_of_the_data_are_the_same_run(tmp_path: Path):
+def test_more_seeds_and_moved_data_are_the_same_run(tmp_path: Path):
     record_config(recipe("a.npz"), RunFolder(tmp_path), resume=False)
     record_config(recipe("b.npz", seeds=[3, 1, 7]), RunFolder(tmp_path), resume=True)
     text = (tmp_path / "config.yaml").read_text()

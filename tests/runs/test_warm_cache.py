@@ -109,7 +109,7 @@ class Labelling(Silent):
         self.last[progress.detail] = (progress.done, progress.total)
 
 
-def test_labelling_ahead_goes_epoch_by_epoch_through_the_seeds_that_matter(
+def test_labelling_ahead_goes_epoch_by_epoch_through_the_seeds(
     images: Path,
     tmp_path: Path,
 ):
@@ -174,9 +174,7 @@ def test_a_cache_whose_rows_are_sound_but_wrong_is_found_out(run: Path, tmp_path
     )
 
 
-def test_a_cache_is_found_by_the_beginning_of_its_name_where_no_other_begins_so(
-    run: Path, tmp_path: Path
-):
+def test_a_cache_is_found_by_the_unique_start_of_its_name(run: Path, tmp_path: Path):
     (folder,) = (Path(f) for f in build_cache(run, epochs=1, cache=tmp_path)["folders"])
     twin = tmp_path / (folder.name[:6] + "-twin")
     shutil.copytree(folder, twin)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.sweep.small_sweep import small_config
-from tests.worlds import write_colours
+from tests.worlds import SeenEvents, write_colours
 
 pytest.importorskip("optuna")
 
@@ -56,7 +56,7 @@ def test_given_backend_is_opened_without_a_measurement(
     backend.close()
 
 
-def test_fastest_backend_is_chosen_with_the_method_that_reads_most_of_its_teacher(
+def test_fastest_backend_is_chosen_with_the_costliest_method(
     images: Path, tmp_path: Path, measured: list[tuple[str, int]]
 ):
     spec = made(images, tmp_path, "auto")
@@ -65,6 +65,16 @@ def test_fastest_backend_is_chosen_with_the_method_that_reads_most_of_its_teache
     assert measured == [("at", 3)]
     assert (backend.choice.name, backend.choice.chosen) == ("sequential", "measured")
     assert backend.choice.measured["sequential"] == 20.0
+    backend.close()
+
+
+def test_figures_and_choice_of_a_measurement_are_shown(
+    images: Path, tmp_path: Path, measured: list[tuple[str, int]]
+):
+    spec, seen = made(images, tmp_path, "auto"), SeenEvents()
+    backend = SweepBackend(spec, seen, None)
+    backend.open(spec.plan, 3)
+    assert "processes 10, sequential 20, fused 5; taking sequential" in seen.lines[-1]
     backend.close()
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from safetensors.torch import load_file
 pytest.importorskip("optuna")
 
 from tests.sweep.small_sweep import diary_method, epochs_of, figures, small_config
-from tests.worlds import write_colours
+from tests.worlds import SeenEvents, write_colours
 
 import understudy.execution.one_training as one_training
 import understudy.execution.wave as wave
@@ -33,7 +34,7 @@ from understudy.execution.sequential import SequentialBackend
 from understudy.files import to_json
 from understudy.runs.folder import RunFolder
 from understudy.runs.plan import ArmRun, RunPlan
-from understudy.sweep import backend_choice, teachers
+from understudy.sweep import backend_choice, driver, teachers
 from understudy.sweep.driver import Sweep, run_sweep
 from understudy.sweep.results import read_sweep
 from understudy.sweep.space import Choice
@@ -56,13 +57,22 @@ def one_core():
         yield
 
 
+class Expecting(SeenEvents):
+    """Adds up the epochs that are announced."""
+
+    expected = 0
+
+    def expect(self, epochs: int, training: str = "") -> None:
+        self.expected += epochs
+
+
 @pytest.fixture(scope="module")
 def whole(
     images: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """A grid of four trials, two seeds, that nothing disturbed; and what was counted on the way."""
     folder = tmp_path_factory.mktemp("whole")
-    counted: dict[str, Any] = {"opened": [], "arms": [], "labelled": 0}
+    counted: dict[str, Any] = {"opened": [], "arms": [], "labelled": 0, "observer": Expecting()}
     open_it, run, label = (
         SealedSplit.open_for_final_evaluation,
         one_training.run_arm,
@@ -93,12 +103,13 @@ def whole(
             folder / "sweep",
             backend="sequential",
             cache=str(folder / "cache"),
+            observer=counted["observer"],
             **QUIET,
         )
     return folder, results, counted
 
 
-def test_results_hold_every_trial_with_its_gain_and_a_final_comparison(whole):
+def test_results_hold_all_trials_and_a_final_comparison(whole):
     folder, results, _ = whole
     assert json.loads((folder / "sweep" / "results.json").read_text()) == to_json(results)
     assert read_sweep(folder / "sweep") == results
@@ -136,6 +147,11 @@ def test_the_teacher_is_trained_once_and_asked_once_about_each_view(whole):
     # Views are the same for all seeds here, so all trainings together ask about no more than one of
     # them shows.
     assert 0 < counted["labelled"] <= 2 * results.data.num_train
+
+
+def test_as_many_epochs_are_announced_as_are_trained(whole):
+    observer = whole[2]["observer"]
+    assert observer.expected == len(observer.epochs) > 0
 
 
 def test_the_swept_values_reach_the_loss(whole):
@@ -233,9 +249,7 @@ def kept_weights(sweep: Path) -> dict[str, dict[str, torch.Tensor]]:
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_run_twice(
-    whole, images: Path, tmp_path: Path
-):
+def test_a_killed_sweep_loses_nothing_and_repeats_nothing(whole, images: Path, tmp_path: Path):
     """SIGKILL in the middle, with worker processes; then --resume, one after the other: the same
     figures."""
     folder, results, _ = whole
@@ -278,7 +292,7 @@ def test_a_killed_sweep_resumes_with_nothing_lost_and_nothing_run_twice(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", ["worker", "sweep"])
-def test_a_fused_sweep_killed_in_mid_epoch_ends_with_the_bits_of_one_that_was_not(
+def test_a_killed_fused_sweep_ends_with_the_same_bits(
     whole, images: Path, tmp_path: Path, killed: str
 ):
     """SIGKILL once the trainings of the first seed have ended, with those of the second in the
@@ -321,7 +335,7 @@ def test_a_fused_sweep_killed_in_mid_epoch_ends_with_the_bits_of_one_that_was_no
 
 
 @pytest.mark.slow
-def test_a_stacked_sweep_killed_between_two_checkpoints_resumes_within_rounding(
+def test_a_killed_stacked_sweep_resumes_within_rounding(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """SIGKILL with the first epoch of two of six students kept: the others catch up, then all go on
@@ -523,7 +537,7 @@ def test_pruning_stops_a_bad_trial_early(
     assert [line for line in seen if "0003" in line] == ["Epoch 0003-seed0", "Stopped 0003-seed0"]
 
 
-def test_tpe_draws_no_more_than_ten_trials_before_it_knows_how_one_ended(
+def test_tpe_draws_ten_trials_at_most_before_one_ends(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """However many a backend has room for: what is drawn before anything has ended is drawn
@@ -547,6 +561,24 @@ def test_tpe_draws_no_more_than_ten_trials_before_it_knows_how_one_ended(
     assert [trial.state for trial in results.trials] == ["complete"] * 12
 
 
+def test_every_seed_counts_for_the_trials_that_tpe_may_draw():
+    spec = SimpleNamespace(
+        search=SimpleNamespace(search="tpe", trials=80), config=SimpleNamespace(seeds=(0, 1))
+    )
+    sweep = SimpleNamespace(spec=spec, backend=SimpleNamespace(capacity=64))
+    assert Sweep._most_running(sweep) == 40
+
+
+def test_lost_trials_are_queued_again_once_per_heartbeat(monkeypatch: pytest.MonkeyPatch):
+    clock, calls = [0.0], []
+    search = SimpleNamespace(heartbeat=10, requeue_lost=lambda: calls.append(clock[0]))
+    sweep = SimpleNamespace(search=search, pending=[], groups={}, last_requeue=0.0)
+    monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    for clock[0] in (5.0, 11.0, 12.0, 20.0, 22.0):
+        Sweep._handle_events(sweep)
+    assert calls == [11.0, 22.0]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -567,9 +599,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
     assert not (tmp_path / "sweep").exists()
 
 
-def test_a_student_that_cannot_be_built_is_refused_before_the_teacher_is_trained(
-    images: Path, tmp_path: Path
-):
+def test_a_student_that_cannot_be_built_is_refused_first(images: Path, tmp_path: Path):
     space = {
         "student.model.name": ["founding_student", "founding_pupil"],
         "train.lr": "log:1e-4..1e-2",

@@ -75,7 +75,7 @@ def plain_accuracy(out: Path, lr: float, seed: int) -> float:
     return float(accuracy)
 
 
-def test_the_final_trainings_are_on_the_next_seeds_and_differ_in_the_method_alone(swept):
+def test_final_trainings_have_next_seeds_and_differ_by_method(swept):
     out, results = swept
     assert results["final"]["seeds"] == [5, 6]
     assert sorted(p.name for p in out.glob("trials/final-*")) == [
@@ -135,7 +135,7 @@ def test_the_final_gain_is_the_seeds_difference_in_test_accuracy(swept):
         )
 
 
-def test_the_winner_has_the_highest_mean_validation_accuracy_over_the_seeds(swept):
+def test_winner_has_the_highest_mean_validation_accuracy(swept):
     out, results = swept
     means = [np.mean([validated(out, f"{n:04d}-seed{s}") for s in (4, 1)]) for n in range(4)]
     assert len(set(means)) > 1, "else any trial would win"
@@ -143,7 +143,7 @@ def test_the_winner_has_the_highest_mean_validation_accuracy_over_the_seeds(swep
     assert [trial["summary"]["mean"] for trial in results["trials"]] == pytest.approx(means)
 
 
-def test_each_trial_is_compared_seed_by_seed_with_the_plain_student_of_its_own_learning_rate(swept):
+def test_trials_are_compared_at_their_own_learning_rate(swept):
     out, results = swept
     assert [b["values"] for b in results["baselines"]] == [{"train.lr": 5e-3}, {"train.lr": 2e-2}]
     for baseline in results["baselines"]:
@@ -284,9 +284,7 @@ def test_final_seeds_must_be_fresh_and_differ(
     assert not (tmp_path / "sweep").exists()
 
 
-def test_with_a_teacher_for_each_seed_the_final_students_have_those_of_their_own(
-    images: Path, tmp_path: Path
-):
+def test_final_students_have_the_teachers_of_their_seeds(images: Path, tmp_path: Path):
     teacher = {
         "model": {"name": "fast_teacher", "options": {"widths": [4, 4, 4], "stem_width": 4}},
         "per_seed": True,

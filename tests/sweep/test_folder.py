@@ -92,7 +92,7 @@ def test_directory_of_a_run_holds_no_sweep(tmp_path: Path):
         record_sweep(CONFIG, SweepFolder(tmp_path), {}, resume=False)
 
 
-def test_training_is_continued_where_its_configuration_is_but_for_the_images(tmp_path: Path):
+def test_a_training_goes_on_if_only_its_images_have_moved(tmp_path: Path):
     folder = SweepFolder(tmp_path).training("0000-seed0")
     claim_folder(folder, CONFIG)
     moved = replace(CONFIG, data=replace(CONFIG.data, path="elsewhere.npz"))

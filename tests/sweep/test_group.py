@@ -41,7 +41,7 @@ def result(seed: int, **changes: Any) -> ArmResult:
     return ArmResult(**values | changes)
 
 
-def test_training_is_in_a_directory_of_its_own_with_the_sweeps_teacher():
+def test_a_training_has_its_own_folder_and_the_sweeps_teacher():
     plan = trial_plan(PLAN, {"method.temperature": 9})
     group = Group("0003", plan, "distilled", (4, 1), {"method.temperature": 9}, final=True)
     training = group.training(1, SweepFolder(Path("sweep")), "outputs")

@@ -59,7 +59,7 @@ def interval(values: list[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def test_the_final_gain_is_that_of_the_test_accuracies_paired_by_seed():
+def test_the_final_gain_pairs_test_accuracies_by_seed():
     baseline = [run(5, 0.90, 0.50), run(6, 0.80, 0.65), run(7, 0.70, 0.60)]
     best = [
         run(7, 0.10, 0.66),
@@ -90,7 +90,7 @@ def test_a_final_loss_is_called_a_loss():
     assert final.verdict.startswith("distillation hurt by -38.0 points")
 
 
-def test_the_final_gain_does_not_depend_on_how_many_trials_were_tried():
+def test_the_final_gain_does_not_depend_on_the_number_of_trials():
     """No correction for many comparisons: the winner is compared once, on fresh seeds. So p is that
     of one paired t test."""
     baseline, best = [0.50, 0.65, 0.60], [0.53, 0.66, 0.65]
@@ -100,7 +100,7 @@ def test_the_final_gain_does_not_depend_on_how_many_trials_were_tried():
     assert final.gain.p == pytest.approx(float(stats.ttest_rel(best, baseline).pvalue))
 
 
-def test_a_gain_pairs_the_seeds_whatever_their_order_and_needs_both_sides_complete():
+def test_a_gain_pairs_seeds_and_needs_both_sides_complete():
     ours, plain = [run(3, 0.9, 0.1), run(1, 0.6, 0.2)], [run(1, 0.5, 0.7), run(3, 0.7, 0.9)]
     gain = gain_over(ours, plain)
     assert gain is not None and gain.gains == pytest.approx([0.1, 0.2]), (
@@ -135,7 +135,7 @@ def test_an_accuracy_has_its_mean_deviation_and_interval():
     assert accuracy_of([]) is None
 
 
-def test_the_winner_has_the_highest_validation_accuracy_and_of_equals_the_lowest_number():
+def test_winner_is_the_first_of_the_highest_accuracy():
     def trial(number: int, value: float | None, state: str = "complete") -> Record:
         return Record(number, {"train.lr": number}, state, None, [], value)
 
@@ -148,7 +148,7 @@ def test_the_winner_has_the_highest_validation_accuracy_and_of_equals_the_lowest
     assert best_of([trial(0, None, "running")]) is None and best_of([]) is None
 
 
-def test_of_a_training_its_validation_figures_are_kept_and_only_of_a_final_one_the_test_figures():
+def test_only_a_final_training_keeps_test_figures():
     half = Metrics(accuracy=0.5)
     result = ArmResult(
         val=half,
@@ -186,7 +186,7 @@ PLAIN = {
 }
 
 
-def test_a_trial_is_compared_with_the_plain_student_of_its_own_values():
+def test_a_trial_is_compared_with_plain_training_of_its_values():
     records = [
         record(0, KD[0], [run(1, 0.8), run(0, 0.6)]),
         record(1, KD[1], [run(0, 0.7), run(1, 0.9)]),
@@ -221,7 +221,7 @@ def test_a_trial_is_compared_with_the_plain_student_of_its_own_values():
     assert [one.seed for one in backwards[0].runs] == [1, 0]
 
 
-def test_trials_that_differ_in_the_method_alone_share_a_plain_student():
+def test_trials_that_differ_in_the_method_share_a_plain_student():
     both = {"train.lr": 0.1, "student.model.name": "resnet8"}
     assert baseline_key({"method.alpha": 0.3, **both}) == baseline_key(
         {**dict(reversed(both.items())), "method": {"name": "at"}}

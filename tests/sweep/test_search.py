@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("optuna")
 
 from understudy.errors import UnderstudyError
-from understudy.sweep.optuna_study import Heartbeats, quiet
+from understudy.sweep.optuna_study import Heartbeats, quiet, trial_id
 from understudy.sweep.search import (
     Search,
     SearchSpec,
@@ -44,7 +44,7 @@ def drain(search: Search) -> list[dict[str, Any]]:
     return seen
 
 
-def test_a_grid_is_walked_once_in_order_and_a_finished_one_has_nothing_left(tmp_path: Path):
+def test_a_grid_is_walked_once_in_order(tmp_path: Path):
     search = join(tmp_path)
     assert drain(search) == [
         {"method.temperature": t, "train.step_milestones": m} for t in (1, 2) for m in ([1], [2])
@@ -60,7 +60,7 @@ def test_a_grid_is_walked_once_in_order_and_a_finished_one_has_nothing_left(tmp_
 
 
 @pytest.mark.slow
-def test_what_a_killed_sweep_had_taken_it_takes_up_again_and_no_other_does(tmp_path: Path):
+def test_only_a_killed_sweep_takes_its_own_trials_up_again(tmp_path: Path):
     program = f"""
 import os, signal
 from pathlib import Path
@@ -86,9 +86,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     mine.close(), other.close()
 
 
-def test_a_trial_of_a_machine_that_has_fallen_silent_is_queued_again_under_its_number(
-    tmp_path: Path, monkeypatch
-):
+def test_a_trial_of_a_silent_machine_is_queued_again(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(Heartbeats, "_loop", lambda self: None)
     silent = join(tmp_path, driver="gone", heartbeat=1)
     assert silent.take().number == 0
@@ -102,9 +100,7 @@ def test_a_trial_of_a_machine_that_has_fallen_silent_is_queued_again_under_its_n
     silent.close(), other.close()
 
 
-def test_a_trial_whose_machine_died_before_its_first_sign_of_life_is_queued_again_too(
-    tmp_path: Path, monkeypatch
-):
+def test_a_trial_without_any_sign_of_life_is_queued_again(tmp_path: Path, monkeypatch):
     """Optuna leaves out of account whoever has never been heard of: such a trial would be waited
     for without end."""
     monkeypatch.setattr(Heartbeats, "_loop", lambda self: None)
@@ -124,7 +120,50 @@ def test_a_trial_whose_machine_died_before_its_first_sign_of_life_is_queued_agai
     silent.close(), other.close()
 
 
-def test_random_draws_differ_from_each_other_and_are_the_same_every_time(tmp_path: Path):
+def test_an_ended_trial_gives_no_more_signs_of_life(tmp_path: Path):
+    search = join(tmp_path)
+    ended, running = search.take(), search.take()
+    search.complete(ended, [], 0.5)
+    assert search.heartbeats.ids() == [trial_id(running.trial)]
+    search.close()
+
+
+def test_a_trial_that_was_lost_meanwhile_is_left_to_others(tmp_path: Path, monkeypatch):
+    """A machine that slept for too long goes on; its trial has been queued again by then."""
+    monkeypatch.setattr(Heartbeats, "_loop", lambda self: None)
+    slept = join(tmp_path, driver="slept", heartbeat=1)
+    trials = [slept.take() for _ in range(2)]
+    with sqlite3.connect(tmp_path / "study.db") as database:  # long ago
+        database.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
+    other = join(tmp_path, driver="elsewhere", heartbeat=1)
+    other.requeue_lost()
+    slept.report(trials[0], 0, 0.5)
+    slept.complete(trials[0], [], 0.5)
+    slept.give_up(trials[1], "failed", "no luck", [])
+    assert slept.heartbeats.ids() == [] and other.left() == 4
+    drain(other)
+    assert [(r.number, r.state, r.value) for r in slept.records()] == [
+        (n, "complete", float(n)) for n in range(4)
+    ]
+    slept.close(), other.close()
+
+
+def test_a_trial_that_ends_between_two_writes_is_left_alone(tmp_path: Path, monkeypatch):
+    search, other = join(tmp_path), join(tmp_path, driver="elsewhere")
+    late = search.take()
+    write = late.trial.set_user_attr
+
+    def write_and_lose(key: str, value: Any) -> None:
+        write(key, value)
+        other.study.tell(late.trial.number, 0.25)
+
+    monkeypatch.setattr(late.trial, "set_user_attr", write_and_lose)
+    search.complete(late, [], 0.75)
+    assert search.records()[0].value == 0.25
+    search.close(), other.close()
+
+
+def test_random_draws_are_distinct_and_repeatable(tmp_path: Path):
     space = make_space(
         {"train.lr": "log:1e-4..1e-2", "train.epochs": "1..9", "method.temperature": [1, 2]}
     )
@@ -204,7 +243,7 @@ def test_a_logarithmic_range_is_drawn_by_ratios(tmp_path: Path):
     search.close()
 
 
-def test_the_median_pruner_lets_three_trials_come_through_and_a_fifth_of_the_epochs_pass(
+def test_the_median_pruner_waits_for_trials_and_epochs(
     tmp_path: Path,
 ):
     plan = make_search_spec(make_space({"train.lr": "0.1..0.9"}), "random", "median", 5, 10)
@@ -296,7 +335,7 @@ def test_a_study_of_another_sweep_is_refused(tmp_path: Path):
         "postgresql+psycopg://a:secret@127.0.0.1:1/x",
     ],
 )
-def test_a_database_that_cannot_be_used_gets_one_line_without_its_password(url: str):
+def test_an_unusable_database_gets_one_line_and_no_password(url: str):
     with pytest.raises(UnderstudyError, match="cannot use the database") as caught:
         Search(GRID, url, "study", {}, "here")
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
@@ -326,7 +365,7 @@ def test_plans_that_make_no_sense_are_refused(
         make_search_spec(GRID.space, search, pruner, trials, 3)
 
 
-def test_a_plan_has_as_many_trials_as_there_are_cells_or_were_asked_for():
+def test_a_plan_has_as_many_trials_as_cells_or_as_requested():
     assert (
         make_search_spec(GRID.space, "grid", "none", None, 3)
         == make_search_spec(GRID.space, "grid", "none", 4, 3)

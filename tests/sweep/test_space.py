@@ -112,9 +112,7 @@ def test_malformed_dimensions_are_refused(text: str, says: str):
         ({}, "nothing to sweep"),
     ],
 )
-def test_what_the_trials_share_and_what_the_recipe_refuses_cannot_be_swept(
-    space: dict[str, Any], says: str
-):
+def test_shared_and_refused_options_cannot_be_swept(space: dict[str, Any], says: str):
     with pytest.raises(UnderstudyError, match=says):
         check_space(CONFIG, make_space(space))
 
@@ -212,14 +210,14 @@ def test_views_may_be_swept_as_a_whole_and_a_key_in_them_beside():
         check_space(CONFIG, make_space({"data.augment": [1, 2]}))
 
 
-def test_a_trial_is_the_recipe_with_its_values_and_the_recipes_teacher():
+def test_a_trial_has_its_own_values_and_the_recipes_teacher():
     changed = configured(CONFIG, {"train.epochs": 7, "train.lr": 1e-5, "method.temperature": 2})
     assert (changed.train.epochs, changed.train.lr, changed.method["temperature"]) == (7, 1e-5, 2)
     assert changed.teacher_train == CONFIG.teacher_train
     assert changed.student == CONFIG.student
 
 
-def test_the_assistants_and_the_teacher_train_as_in_the_recipe_whatever_is_swept():
+def test_assistants_and_teacher_train_as_in_the_recipe():
     """``train`` is their default as well, but they are trained once for all trials."""
     own = {"model": {"name": "resnet8"}, "train": {"batch_size": 5}}
     config = small_config(Path("nowhere.npz"), assistants=[own, {"model": {"name": "resnet8"}}])
@@ -249,7 +247,7 @@ def test_values_keep_their_kind_on_their_way_into_the_recipe():
     assert configured(CONFIG, {}).train == CONFIG.train
 
 
-def test_another_method_drops_the_recipes_options_whatever_the_order_of_the_values():
+def test_another_method_drops_the_recipes_options():
     config = small_config(Path("nowhere.npz"), method={"name": "kd", "alpha": 0.5})
     changed = configured(config, {"method.temperature": 2, "method.name": "dkd"})
     assert changed.method == {"name": "dkd", "temperature": 2}

@@ -13,7 +13,7 @@ def test_threshold_is_twice_chance_or_halfway_to_one(num_classes: int, least: fl
     assert least_teacher_accuracy(num_classes) == pytest.approx(least)
 
 
-def test_teacher_of_two_classes_passes_with_95_percent_and_fails_at_chance() -> None:
+def test_teacher_of_two_classes_passes_95_percent_not_chance() -> None:
     require_accuracy("the teacher", 0.95, least_teacher_accuracy(2), "check it")
     with pytest.raises(UnderstudyError) as caught:
         require_accuracy("the teacher", 0.5, least_teacher_accuracy(2), "check it")

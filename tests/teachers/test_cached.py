@@ -473,6 +473,13 @@ def test_unaugmented_images_are_labelled_outside_any_epoch(tmp_path: Path) -> No
     assert data_file(cached).name == "plain.bin"
 
 
+def test_no_epoch_reads_the_outputs_for_unaugmented_images(tmp_path: Path) -> None:
+    cached = make_cached(tmp_path, tiny_data(mix="mixup"))
+    cached.prepare(UNAUGMENTED, cached.batches.policy.identity_views())
+    for epoch in (0, 1):
+        compare_with_live(cached, epoch)
+
+
 @pytest.mark.parametrize("name", ["crop-flip", "mixup"])
 def test_two_processes_share_the_labelling_and_get_the_same_bits(
     tmp_path: Path, small_chunks: None, name: str

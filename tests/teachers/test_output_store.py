@@ -134,6 +134,16 @@ def test_file_of_an_epoch_is_named_by_its_number(tmp_path: Path) -> None:
     assert (finite.folder / "views.bin").stat().st_size == 35 * 4 * 2
 
 
+def test_a_file_has_its_length_before_it_is_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """numpy lengthens a short file by writing its last byte, which may be another process's row."""
+    lengths = []
+    monkeypatch.setattr(np, "memmap", lambda path, **_: lengths.append(path.stat().st_size))
+    OutputStore(tmp_path, {"teacher": "t"}, 5, 3, 7).open(0)
+    assert lengths == [35 * 4 * 2]
+
+
 def test_default_folder_is_in_the_users_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,7 +62,7 @@ def test_run_draws_bars_on_a_terminal():
     assert "a line" in text.getvalue()
 
 
-def test_sweep_prints_messages_with_the_time_left_and_the_epochs_of_teachers():
+def test_sweep_prints_messages_time_left_and_teachers_epochs():
     console, text = log()
     with SweepDisplay(console, clock=lambda: 0.0) as display:
         display.expect(1, "teacher-seed0")

@@ -67,7 +67,7 @@ def test_per_class_table_has_a_row_for_each_class(capsys: pytest.CaptureFixture[
     assert ["emu", "1"] in rows, "a class without images has an empty cell"
 
 
-def test_per_class_tables_hold_every_training_once_and_fit_eighty_columns(
+def test_per_class_tables_are_complete_and_fit_eighty_columns(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     names = [f"distilled-seed{seed}" for seed in range(10)]
@@ -82,7 +82,7 @@ def test_per_class_tables_hold_every_training_once_and_fit_eighty_columns(
     ] * len(headings), "without names of classes their numbers stand in the first column"
 
 
-def test_per_class_falls_back_to_numbers_if_the_names_are_of_other_classes(
+def test_per_class_shows_numbers_if_the_names_do_not_fit(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_per_class({"kd-seed0": metrics_of(3)}, ["only", "two"])

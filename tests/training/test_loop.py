@@ -125,7 +125,7 @@ def test_checkpoint_of_another_training_is_refused(tmp_path: Path):
         run(data, replace(SETTINGS, lr=0.2), files=TrainingFiles(tmp_path / "c.pt", resume=True))
 
 
-def test_loss_that_is_not_finite_stops_training_and_leaves_the_last_good_checkpoint(tmp_path: Path):
+def test_an_infinite_loss_leaves_the_last_good_checkpoint(tmp_path: Path):
     data = make_data()
     method = make_method(data)
     epochs = start(method, data, files=TrainingFiles(tmp_path / "c.pt"))

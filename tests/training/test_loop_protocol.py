@@ -97,7 +97,7 @@ class Reader(CE):
         return super().losses(student, None, batch)
 
 
-def test_teacher_is_prepared_for_each_epoch_and_called_for_each_batch() -> None:
+def test_teacher_is_prepared_per_epoch_and_called_per_batch() -> None:
     data, teacher, log = tiny_data(), Watched(), Log()
     method = method_of(data, kind=Reader)
     train(data, method=method, teacher=teacher, observer=log, seed=5)
@@ -265,7 +265,7 @@ def test_precision_is_the_given_one_or_that_of_the_hardware(
 
 @pytest.mark.parametrize("world_size", [2, 3])
 @pytest.mark.parametrize("batch_size", [10, 9, 24])
-def test_rank_weights_make_the_mean_over_ranks_the_mean_over_the_batch(
+def test_mean_over_weighted_ranks_is_the_mean_over_the_batch(
     world_size: int, batch_size: int
 ) -> None:
     """DDP averages the means of ranks, of which the last ones may have fewer images."""

@@ -2,9 +2,10 @@
 
 from understudy.api.inference import create_model, evaluate, predict
 from understudy.api.inputs import RunOptions
-from understudy.api.student import Student, TeacherCheck
+from understudy.api.student import Student
 from understudy.api.teacher import Teacher
 from understudy.api.training import distill, train
+from understudy.teachers.acceptance import TeacherCheck
 
 __all__ = [
     "RunOptions",

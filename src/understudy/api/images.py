@@ -1,7 +1,8 @@
 """Images as users have them: arrays in either order, bytes or floats, or a split."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,12 +11,16 @@ from torch import Tensor, nn
 from understudy.config.schema import DataConfig
 from understudy.data.dataset import SealedSplit, Split
 from understudy.data.loader import plain_batches
+from understudy.data.preprocess import Preprocessing
 from understudy.data.spec import ImageSpec
 from understudy.data.views import Normalise
 from understudy.errors import UnderstudyError
 from understudy.models.modes import evaluating
 from understudy.models.normalisation import Normalisation
 from understudy.training.device import resolve_device
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 @torch.no_grad()
@@ -51,6 +56,51 @@ def logits_of(
         for batch in batches:
             result = network(batch)
             logits.append(getattr(result, "logits", result).float().cpu())
+    return torch.cat(logits)
+
+
+def is_paths(images: Any) -> "TypeIs[str | Path | Sequence[str | Path]]":
+    """Whether images are given as one file or as a list or tuple of files."""
+    if isinstance(images, list | tuple):
+        return bool(images) and all(isinstance(image, str | Path) for image in images)
+    return isinstance(images, str | Path)
+
+
+def logits_of_files(
+    network: nn.Module,
+    paths: Sequence[str | Path],
+    normalisation: Normalisation,
+    preprocessing: Preprocessing,
+    *,
+    device: str = "cpu",
+    batch_size: int = 512,
+) -> Tensor:
+    """Logits of image files in eval mode: fp32 ``[N, K]``, on the CPU; one batch is in memory.
+
+    Args:
+        network, normalisation, device, batch_size: as for :func:`logits_of`.
+        paths: the files, at least one.
+        preprocessing: how they are read.
+
+    Raises:
+        UnderstudyError: naming the file that cannot be read.
+    """
+    if batch_size < 1:
+        raise UnderstudyError(f"batch_size must be at least 1, not {batch_size}")
+    logits = []
+    for start in range(0, len(paths), batch_size):
+        files = paths[start : start + batch_size]
+        pixels = np.stack([preprocessing.read(Path(file), str(file)) for file in files])
+        logits.append(
+            logits_of(
+                network,
+                pixels,
+                normalisation,
+                preprocessing.image,
+                device=device,
+                batch_size=batch_size,
+            )
+        )
     return torch.cat(logits)
 
 
@@ -127,8 +177,8 @@ def _check_type(images: Any) -> None:
     numbers = isinstance(images, np.ndarray) and images.dtype.kind in "uf"
     if not numbers and not isinstance(images, Tensor | Split):
         raise UnderstudyError(
-            "images must be a Split, or a numpy array or torch tensor of uint8 or floats, "
-            f"not {_kind(images)}"
+            "images must be a Split, a numpy array or torch tensor of uint8 or floats, or paths of "
+            f"image files, not {_kind(images)}"
         )
 
 

@@ -1,7 +1,8 @@
 """The result of a training: a network with all that is needed to use it; save and load it."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,49 +10,30 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from understudy.api.images import logits_of
+from understudy.api.deployed import read_deployed
+from understudy.api.images import is_paths, logits_of, logits_of_files
 from understudy.config.schema import DataConfig
-from understudy.data.dataset import SealedSplit, Split
+from understudy.data.dataset import Dataset, SealedSplit, Split
+from understudy.data.prepare import TrainingData
+from understudy.data.preprocess import VERSION, Preprocessing
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError, one_line
 from understudy.evaluation.metrics import evaluate
 from understudy.events import EpochResult
-from understudy.files import replacing
+from understudy.files import from_json, replacing, to_json
 from understudy.models.base import Classifier
 from understudy.models.foreign import ForeignClassifier, probe
-from understudy.models.normalisation import Normalisation, Source, record_normalisation
+from understudy.models.normalisation import Normalisation, record_normalisation
 from understudy.models.registry import MODELS, build_model, deployed
+from understudy.teachers.acceptance import TeacherCheck
 
 if TYPE_CHECKING:
+    from understudy.evaluation.deployment import ExportResults
     from understudy.evaluation.results import Metrics
 
 SCHEMA = 1
 """Of the file's metadata."""
 _KEY = "understudy"
-
-
-@dataclass(frozen=True)
-class TeacherCheck:
-    """What ``distill`` found out about a teacher before training.
-
-    Attributes:
-        name: class of the network.
-        accuracy: on the validation images, in [0, 1].
-        normalisation: with which it is fed.
-        source: where that comes from: ``given``, ``recorded``, ``pretrained_cfg`` or ``assumed``.
-    """
-
-    name: str
-    accuracy: float
-    normalisation: Normalisation
-    source: Source
-
-    def __str__(self) -> str:
-        mean, std = self.normalisation.mean, self.normalisation.std
-        return (
-            f"teacher {self.name}: {100 * self.accuracy:.1f} % on validation, "
-            f"mean {mean} and std {std} ({self.source})"
-        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,6 +48,8 @@ class Student:
         mean, std: the normalisation of [0, 1] images that it was trained with, one per channel.
         image: channels, height and width of its images.
         teachers: what was found out about its teachers before training; empty without one.
+        preprocessing: from an image file to its images, always of the shape ``image``; by default
+            the image covers that size and its centre is cut out.
     """
 
     network: Classifier
@@ -75,6 +59,11 @@ class Student:
     std: tuple[float, ...]
     image: ImageSpec
     teachers: tuple[TeacherCheck, ...] = ()
+    preprocessing: Preprocessing = None  # type: ignore[assignment]  # follows from `image`
+
+    def __post_init__(self) -> None:
+        rule = self.preprocessing or Preprocessing(image=self.image)
+        object.__setattr__(self, "preprocessing", replace(rule, image=self.image))
 
     @property
     def num_classes(self) -> int:
@@ -94,7 +83,7 @@ class Student:
 
     def predict(
         self,
-        images: Split | Tensor | np.ndarray,
+        images: Split | Tensor | np.ndarray | str | Path | Sequence[str | Path],
         *,
         probabilities: bool = False,
         device: str = "cpu",
@@ -104,7 +93,8 @@ class Student:
 
         Args:
             images: a split, or an array or tensor of images of the shape ``image``,
-                ``[N, C, H, W]`` or ``[N, H, W, C]``: uint8 in 0..255, or floats in [0, 1].
+                ``[N, C, H, W]`` or ``[N, H, W, C]``: uint8 in 0..255, or floats in [0, 1]; or image
+                files, one path or several, which are read by the rule ``preprocessing``.
             probabilities: return each class's probability instead.
             device: where to run: ``cpu``, ``cuda`` or ``cuda:N``.
             batch_size: images in a forward pass.
@@ -114,16 +104,29 @@ class Student:
             ``[N, K]``, rows summing to 1. On the CPU.
 
         Raises:
-            UnderstudyError: for images of another shape, type or range.
+            UnderstudyError: for images of another shape, type or range, or files that cannot be
+                read.
         """
-        logits = logits_of(
-            self.network,
-            images,
-            Normalisation(self.mean, self.std),
-            self.image,
-            device=device,
-            batch_size=batch_size,
-        )
+        normalisation = Normalisation(self.mean, self.std)
+        if is_paths(images):
+            paths = [images] if isinstance(images, str | Path) else images
+            logits = logits_of_files(
+                self.network,
+                paths,
+                normalisation,
+                self.preprocessing,
+                device=device,
+                batch_size=batch_size,
+            )
+        else:
+            logits = logits_of(
+                self.network,
+                images,
+                normalisation,
+                self.image,
+                device=device,
+                batch_size=batch_size,
+            )
         return logits.softmax(1) if probabilities else logits.argmax(1)
 
     def evaluate(
@@ -152,6 +155,47 @@ class Student:
         with replacing(Path(path)) as file:
             file.write(save(tensors, metadata={_KEY: json.dumps(self._metadata())}))
 
+    def export(
+        self,
+        to: str | Sequence[str],
+        out: str | Path,
+        data: TrainingData | Dataset,
+        *,
+        max_drop: float = 0.5,
+        accept_unproven: bool = False,
+    ) -> "ExportResults":
+        """Write files for devices; each is measured on the validation images first.
+
+        The same as ``understudy export`` does with a run. Quantisation-aware fine-tuning, the last
+        resort of int8, reads the labels here, since no teacher is at hand.
+
+        Args:
+            to: names of formats, such as ``"onnx-int8"`` or ``["onnx", "web-single"]``.
+            out: the folder to write to.
+            data: what it was trained on, for calibration and measuring; no test image is read.
+            max_drop: points of accuracy that an int8 file may lose.
+            accept_unproven: accept an int8 file although there are too few images for a proof.
+
+        Returns:
+            What was written and measured; files that were not accepted are ``REJECTED-...``.
+
+        Raises:
+            UnderstudyError: for an unknown format, a package that is missing, or data of other
+                classes or another size.
+        """
+        from understudy.api.exporting import export_deployable
+        from understudy.export.deployable import Deployable
+        from understudy.export.gate import Limits
+
+        deployable = Deployable(
+            network=self.network,
+            classes=self.class_names,
+            preprocessing=self.preprocessing,
+            normalisation=Normalisation(self.mean, self.std),
+        )
+        limits = Limits(max_drop=max_drop / 100, accept_unproven=accept_unproven)
+        return export_deployable(deployable, to, Path(out), data, limits)
+
     def _metadata(self) -> dict[str, Any]:
         architecture = self.network.architecture
         if architecture is not None:
@@ -171,24 +215,32 @@ class Student:
             "image": asdict(self.image),
             "history": [asdict(epoch) for epoch in self.history],
             "teachers": [asdict(check) for check in self.teachers],
+            "preprocessing": to_json(self.preprocessing),
         }
 
     @classmethod
     def load(cls, path: str | Path, *, network: nn.Module | None = None) -> "Student":
-        """Read a file of :meth:`save`; runs no code of the file and downloads nothing.
+        """Read a trained student; runs no code of the file or folder and downloads nothing.
 
         Args:
-            path: the file.
-            network: the module to fill, in place, for a student that was not built by name.
+            path: a file of :meth:`save`; a folder of ``understudy export --to hub``; or the folder
+                of a run: its distilled student that was best on validation.
+            network: the module to fill, in place, for a saved student that was not built by name.
 
         Raises:
             UnderstudyError: if the file is missing, damaged, no saved student, or of another
-                network; or if it needs ``network``.
+                network; if it needs ``network``; or if the folder is of neither kind.
         """
         path = Path(path)
+        if path.is_dir():
+            return cls._of_folder(path)
         metadata, tensors = _read(path)
         try:
-            values = _Saved(**{key: metadata[key] for key in _Saved.__dataclass_fields__})
+            known = [key for key in _Saved.__dataclass_fields__ if key != "preprocessing"]
+            values = _Saved(
+                **{key: metadata[key] for key in known},
+                preprocessing=metadata.get("preprocessing"),
+            )
             student = values.student(path, network)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UnderstudyError(
@@ -202,10 +254,26 @@ class Student:
         record_normalisation(student.network, Normalisation(student.mean, student.std))
         return student
 
+    @classmethod
+    def _of_folder(cls, path: Path) -> "Student":
+        deployable, history = read_deployed(path)
+        assert isinstance(deployable.network, Classifier)
+        student = cls(
+            network=deployable.network,
+            history=history,
+            class_names=deployable.classes,
+            mean=deployable.normalisation.mean,
+            std=deployable.normalisation.std,
+            image=deployable.preprocessing.image,
+            preprocessing=deployable.preprocessing,
+        )
+        record_normalisation(student.network, deployable.normalisation)
+        return student
+
 
 @dataclass(frozen=True)
 class _Saved:
-    """The metadata of a file, as JSON has it."""
+    """The metadata of a file, as JSON has it; ``preprocessing`` is missing in older files."""
 
     architecture: dict[str, Any] | None
     network: str
@@ -215,6 +283,7 @@ class _Saved:
     image: dict[str, int]
     history: list[dict[str, Any]]
     teachers: list[dict[str, Any]]
+    preprocessing: dict[str, Any] | None
 
     def student(self, path: Path, network: nn.Module | None) -> Student:
         """The student with a network whose weights are not loaded yet."""
@@ -231,7 +300,19 @@ class _Saved:
                 TeacherCheck(**check | {"normalisation": Normalisation(**check["normalisation"])})
                 for check in self.teachers
             ),
+            preprocessing=self._rule(path, image),
         )
+
+    def _rule(self, path: Path, image: ImageSpec) -> Preprocessing:
+        if self.preprocessing is None:
+            return Preprocessing(image=image)
+        rule = from_json(Preprocessing, self.preprocessing, str(path), "save it again")
+        if rule.version != VERSION:
+            raise UnderstudyError(
+                f"{path} was saved for version {rule.version} of the preprocessing, this version "
+                f"has {VERSION}: update understudy"
+            )
+        return rule
 
     def _build(self, path: Path, image: ImageSpec) -> Classifier:
         if not self._is_known():

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from understudy.api.inputs import checked_module, classifier
-from understudy.api.student import Student, TeacherCheck
+from understudy.api.student import Student
 from understudy.data.prepare import TrainingData
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
@@ -23,7 +23,7 @@ from understudy.models.normalisation import (
     known_normalisation,
     pretrained_config,
 )
-from understudy.teachers.acceptance import least_teacher_accuracy, require_accuracy
+from understudy.teachers.acceptance import TeacherCheck, least_teacher_accuracy, require_accuracy
 from understudy.teachers.frozen import FrozenTeacher, renormalisation
 
 

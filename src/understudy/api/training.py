@@ -17,7 +17,7 @@ from understudy.api.inputs import (
     split_options,
     training_data,
 )
-from understudy.api.student import Student, TeacherCheck
+from understudy.api.student import Student
 from understudy.api.teacher import Teacher, as_teachers, check_separate, described, freeze
 from understudy.config.schema import TrainConfig
 from understudy.data.dataset import Dataset
@@ -28,6 +28,7 @@ from understudy.methods.born_again import BornAgainConfig, generation_seed
 from understudy.methods.dml import fresh_copy
 from understudy.models.base import Classifier
 from understudy.models.normalisation import Normalisation, record_normalisation
+from understudy.teachers.acceptance import TeacherCheck
 from understudy.teachers.frozen import FrozenTeacher
 from understudy.training.device import make_fabric, resolve_precision
 from understudy.training.setup import Teaching, Trained, fit

@@ -11,7 +11,9 @@ from cyclopts import App, CycloptsError, Parameter
 
 from understudy.cli.cache import cache
 from understudy.cli.catalogue import methods, models, recipes
+from understudy.cli.exporting import export
 from understudy.cli.measuring import benchmark, diagnose, evaluate, report
+from understudy.cli.predict import predict
 from understudy.cli.training import run, sweep, train
 from understudy.errors import UnderstudyError, one_line
 from understudy.version import __version__
@@ -33,6 +35,8 @@ for _command in (
     sweep,
     evaluate,
     benchmark,
+    export,
+    predict,
     report,
     diagnose,
     recipes,

@@ -1,13 +1,17 @@
 """The commands on a finished run: evaluate, benchmark, report, diagnose."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from understudy.cli.checks import check_exists
-from understudy.cli.options import AsJson
+from understudy.cli.options import AsJson, CommandLine
 from understudy.errors import UnderstudyError
+
+if TYPE_CHECKING:
+    from understudy.evaluation.results import Metrics
 
 
 def evaluate(
@@ -19,10 +23,10 @@ def evaluate(
     per_class: bool = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure trained weights on the test images.
+    """Measure trained weights, or an exported file, on the test images.
 
     Args:
-        path: a run's folder, or one safetensors file in it.
+        path: a run's folder, one safetensors file in it, or a file that understudy export wrote.
         data: a local copy of the images.
         device: auto, cpu, cuda or cuda:N.
         per_class: print the accuracy on each class as well.
@@ -30,36 +34,128 @@ def evaluate(
     """
     check_exists(path)
 
+    from understudy.export.artefact import is_artefact
     from understudy.files import to_json
-    from understudy.runs.remeasure import class_names, evaluate_run
     from understudy.terminal.tables import print_json, print_metrics, print_per_class
 
-    measured = evaluate_run(path, data=data, device=device)
+    if is_artefact(path):
+        measured, names = _evaluate_artefact(path, data)
+    else:
+        from understudy.runs.remeasure import class_names, evaluate_run
+
+        measured, names = evaluate_run(path, data=data, device=device), class_names(path)
     if as_json:
         print_json(to_json(measured))
         return
     print_metrics(measured)
     if per_class:
-        print_per_class(measured, class_names(path))
+        print_per_class(measured, names)
 
 
-def benchmark(path: Path, /, *, threads: int = 1, as_json: AsJson = False) -> None:
+def _evaluate_artefact(
+    path: Path, data: str | None
+) -> "tuple[Mapping[str, Metrics], tuple[str, ...]]":
+    """The metrics of an exported file under its name, and its classes."""
+    from understudy.export.remeasure import evaluate_artefact
+    from understudy.terminal.progress import CountDisplay
+
+    with CountDisplay("images") as display:
+        measured, classes = evaluate_artefact(path, data=data, observer=display)
+    return {path.name: measured}, classes
+
+
+def benchmark(
+    path: Path,
+    /,
+    *,
+    runtimes: str | None = None,
+    threads: str = "1",
+    batch: str | None = None,
+    data: str | None = None,
+    as_json: AsJson = False,
+    command_line: CommandLine,
+) -> None:
     """Measure size, arithmetic and latency of a run's models, the models taking turns.
+
+    With --runtimes it measures what is deployed, the student and its teacher in each runtime:
+    bytes, start, latency, memory and energy, from uint8 images to probabilities.
 
     Args:
         path: a run's folder.
-        threads: CPU threads for each model.
+        runtimes: torch, torch-compile, onnx, onnx-int8, openvino, executorch, executorch-int8, with
+            commas between them; or all, which measures those that are installed.
+        threads: CPU threads for each model; with --runtimes also several numbers, such as 1,2.
+        batch: with --runtimes, images in a call; 1,128 by default.
+        data: with --runtimes, a local copy of the images, with which int8 files are calibrated.
         as_json: print JSON.
     """
-    if threads < 1:
-        raise UnderstudyError(f"--threads must be at least 1, not {threads}")
+    counts = _counts("--threads", threads)
+    if runtimes is not None:
+        _benchmark_runtimes(path, runtimes, counts, batch, data, as_json, command_line)
+        return
+    if batch is not None or data is not None:
+        raise UnderstudyError("--batch and --data need --runtimes, such as --runtimes all")
+    if len(counts) > 1:
+        raise UnderstudyError("several numbers of --threads need --runtimes, such as all")
     check_exists(path)
 
     from understudy.files import to_json
     from understudy.runs.remeasure import benchmark_run
     from understudy.terminal.tables import print_measures
 
-    print_measures(to_json(benchmark_run(path, threads=threads)), as_json)
+    print_measures(to_json(benchmark_run(path, threads=counts[0])), as_json)
+
+
+def _benchmark_runtimes(
+    path: Path,
+    runtimes: str,
+    threads: tuple[int, ...],
+    batch: str | None,
+    data: str | None,
+    as_json: bool,
+    command_line: str,
+) -> None:
+    from understudy.export.contenders import contenders_of
+
+    batches = _counts("--batch", batch or "1,128")
+    contenders, missing = contenders_of(runtimes)
+    check_exists(path)
+
+    from understudy.export.benchmark import BenchmarkSettings, benchmark_training
+    from understudy.export.source import open_source
+    from understudy.files import to_json
+    from understudy.terminal.deploy_benchmark import show_benchmark
+    from understudy.terminal.progress import RunDisplay
+    from understudy.terminal.tables import print_json
+
+    settings = BenchmarkSettings(threads=threads, batches=batches)
+    source = open_source(path, data=data)
+    with RunDisplay() as display:
+        results = benchmark_training(
+            source,
+            contenders,
+            missing,
+            settings=settings,
+            command=command_line,
+            observer=display,
+        )
+    if as_json:
+        print_json(to_json(results))
+    else:
+        show_benchmark(results)
+
+
+def _counts(option: str, text: str) -> tuple[int, ...]:
+    """Numbers of at least 1 with commas between them, each once."""
+    try:
+        numbers = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise UnderstudyError(
+            f"{option} takes whole numbers with commas between them, such as 1,2, not {text}"
+        ) from None
+    if min(numbers) < 1:
+        raise UnderstudyError(f"{option} must be at least 1, not {min(numbers)}")
+    return numbers
 
 
 def report(path: Path, /) -> None:

@@ -109,6 +109,25 @@ class SearchOptions:
             ) from error
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ExportOptions:
+    """Which network is exported, and how much a file may lose.
+
+    Attributes:
+        arm: which network of the run; distilled by default.
+        seed: of its training, or best-val for the best on validation.
+        max_drop: points of accuracy that an int8 file may lose.
+        accept_unproven: accept an int8 file although there are too few images for a proof.
+    """
+
+    arm: str | None = None
+    seed: str = "best-val"
+    max_drop: float = 0.5
+    accept_unproven: bool = False
+
+
+EXPORT = ExportOptions()
 RUN_EXECUTION = RunExecution()
 SWEEP_EXECUTION = SweepExecution()
 SEARCH = SearchOptions()

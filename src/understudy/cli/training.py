@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from understudy.cli.checks import all_overrides, check_free, is_first_rank
+from understudy.cli.exporting import export_files, required_formats, show_files
 from understudy.cli.options import (
     RUN_EXECUTION,
     SEARCH,
@@ -28,6 +29,7 @@ def run(
     out: Path | None = None,
     data: str | None = None,
     seeds: str | None = None,
+    export: str | None = None,
     execution: RunExecution = RUN_EXECUTION,
     command_line: CommandLine,
 ) -> None:
@@ -39,10 +41,12 @@ def run(
         out: the run's folder; runs/NAME by default.
         data: a local copy of the images.
         seeds: the seeds to train with, such as 0,1,2.
+        export: formats to write the best distilled student in, as in understudy export --to.
     """
     from understudy.config.recipe import load_config
 
     workers = execution.most_workers
+    formats = () if export is None else required_formats(export)
     config = load_config(recipe, all_overrides(overrides, data, seeds))
     folder = out or Path("runs", config.name)
     check_free(folder, folder, execution.resume)
@@ -66,9 +70,14 @@ def run(
     from understudy.report import write_report
     from understudy.terminal.results import show_run
 
+    exported = None
+    if formats:
+        exported = export_files(folder, formats, folder / "deploy", data=data, command=command_line)
     page = write_report(folder)
     show_run(results)
     print(f"Report: {page}")
+    if exported is not None:
+        show_files(exported, folder / "deploy")
 
 
 def train(

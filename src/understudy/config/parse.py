@@ -11,8 +11,16 @@ from understudy.errors import UnderstudyError, suggest
 
 Config = TypeVar("Config")
 
+STRICT = {"extra": "forbid"}
+"""``__pydantic_config__`` of every configuration: an unknown key is an error."""
 _LONGEST_VALUE = 80
 """Characters of a refused value that a message shows."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises ValueError, which :func:`parse` shows with its key, unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
 
 
 def parse(kind: type[Config], values: Mapping[str, Any], where: str = "") -> Config:

@@ -176,7 +176,7 @@ def _section(parent: Any, name: str, path: str) -> Any:
     """The section (or list) of this name in a mapping, made if it is missing, or in a list."""
     if isinstance(parent, dict):
         section = parent.setdefault(name, {})
-    elif name.isascii() and name.isdigit() and int(name[:9]) < len(parent):
+    elif len(name) < 10 and name.isascii() and name.isdigit() and int(name) < len(parent):
         section = parent[int(name)]
     else:
         raise UnderstudyError(

@@ -3,100 +3,18 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from understudy.config.parse import parse
-
-_STRICT = {"extra": "forbid"}
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """How training images are augmented. Every view is replayable from (seed, epoch, index)."""
-
-    __pydantic_config__ = _STRICT
-    RENAMED: ClassVar[Mapping[str, str]] = {
-        "randaugment": "photometric",
-        "randaugment_magnitude": "photometric_magnitude",
-    }
-    """Former name of a key -> its name; recipes and runs that use the former one are still read."""
-
-    padding: int = 4
-    """Zero padding in pixels on each side before the random crop; 0 for no crop."""
-    flip: bool = True
-    """Mirror horizontally with probability one half."""
-    mix: Literal["none", "mixup", "cutmix"] = "none"
-    """Mix each image with a partner of the same epoch (Zhang 2018, Yun 2019)."""
-    mix_alpha: float = 1.0
-    """Both parameters of the Beta distribution that lambda is drawn from."""
-    photometric: int = 0
-    """Random photometric operations for each image (brightness, contrast, saturation, posterise,
-    solarise, autocontrast; the photometric part of RandAugment, Cubuk 2020); 0 for none. Formerly
-    ``randaugment``."""
-    photometric_magnitude: float = 0.5
-    """Strength of those operations, 0 to 1. Formerly ``randaugment_magnitude``."""
-    view_seed: int | None = None
-    """Seed of the views; none uses the run's own seed. With a fixed number all seeds of a run share
-    one set of cached teacher outputs."""
-
-    def __post_init__(self) -> None:
-        _require(self.padding >= 0, "augment.padding must be at least 0")
-        _require(self.mix_alpha > 0, "augment.mix_alpha must be above 0")
-        _require(self.photometric >= 0, "augment.photometric must be at least 0")
-        _require(
-            0 <= self.photometric_magnitude <= 1, "augment.photometric_magnitude must lie in [0, 1]"
-        )
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which images, how they are split and normalised."""
-
-    __pydantic_config__ = _STRICT
-
-    source: str = "digits"
-    """One of the data sources (``understudy.data.SOURCES``)."""
-    path: str | None = None
-    """A local copy, set by ``--data``; without it, sources that need files read UNDERSTUDY_DATA."""
-    image_size: int | tuple[int, int] | None = None
-    """Size in pixels to bring every image to when decoding: a number for squares, or
-    ``[height, width]``. None keeps the images' own size, which must then be the same for all."""
-    val_fraction: float = 0.1
-    """Share of the training images held out for validation, stratified."""
-    train_images: int | None = None
-    """Train on this many of the remaining images only, stratified; none for all. Validation and
-    test images are not affected."""
-    split_seed: int = 0
-    """Seed of that cut: the same for every seed of a run, so that all models are selected on the
-    same images."""
-    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    """Per-channel mean of the [0, 1] images, subtracted."""
-    std: tuple[float, ...] = (0.25, 0.25, 0.25)
-    """Per-channel standard deviation of the [0, 1] images, divided by."""
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """Augmentation of the training images."""
-
-    def __post_init__(self) -> None:
-        _require(0 < self.val_fraction < 1, "data.val_fraction must lie between 0 and 1")
-        _require(
-            self.train_images is None or self.train_images >= 2,
-            "data.train_images must be at least 2",
-        )
-        sizes = self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)
-        _require(
-            all(size is None or size >= 1 for size in sizes), "data.image_size must be at least 1"
-        )
-        _require(all(s > 0 for s in self.std), "data.std must be above 0")
-        _require(
-            len(self.mean) == len(self.std), "data.mean and data.std must have the same length"
-        )
+from understudy.config.images import AugmentConfig as AugmentConfig
+from understudy.config.images import DataConfig as DataConfig
+from understudy.config.parse import STRICT, parse, require
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """A network by name, with the options of its constructor."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     name: str
     """A name from ``understudy models``, or ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``, or a
@@ -109,7 +27,7 @@ class ModelConfig:
 class TrainConfig:
     """How one network is trained: optimizer, schedule, length."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     epochs: int = 15
     """Passes over the training images."""
@@ -163,19 +81,19 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.schedule == "onecycle":
             object.__setattr__(self, "schedule", "cosine")  # one schedule, one name everywhere
-        _require(self.epochs >= 1, "train.epochs must be at least 1")
-        _require(
+        require(self.epochs >= 1, "train.epochs must be at least 1")
+        require(
             self.stop_epoch is None or 1 <= self.stop_epoch <= self.epochs,
             "stop_epoch must lie between 1 and epochs",
         )
-        _require(self.batch_size >= 1, "train.batch_size must be at least 1")
-        _require(self.lr > 0, "train.lr must be above 0")
-        _require(self.weight_decay >= 0, "train.weight_decay must be at least 0")
-        _require(0 <= self.warmup_fraction < 1, "train.warmup_fraction must lie in [0, 1)")
-        _require(self.step_epochs >= 1, "train.step_epochs must be at least 1")
-        _require(0 <= self.label_smoothing < 1, "train.label_smoothing must lie in [0, 1)")
-        _require(0 <= self.ema_decay < 1, "train.ema_decay must lie in [0, 1)")
-        _require(self.grad_clip >= 0, "train.grad_clip must be at least 0")
+        require(self.batch_size >= 1, "train.batch_size must be at least 1")
+        require(self.lr > 0, "train.lr must be above 0")
+        require(self.weight_decay >= 0, "train.weight_decay must be at least 0")
+        require(0 <= self.warmup_fraction < 1, "train.warmup_fraction must lie in [0, 1)")
+        require(self.step_epochs >= 1, "train.step_epochs must be at least 1")
+        require(0 <= self.label_smoothing < 1, "train.label_smoothing must lie in [0, 1)")
+        require(0 <= self.ema_decay < 1, "train.ema_decay must lie in [0, 1)")
+        require(self.grad_clip >= 0, "train.grad_clip must be at least 0")
 
     def changed(self, changes: Mapping[str, Any], where: str = "train") -> "TrainConfig":
         """The same with some fields changed; ``where`` is the section named in messages."""
@@ -191,7 +109,7 @@ class TrainConfig:
 class MemberConfig:
     """One of several teachers. Fields that are not given are those of ``teacher``."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     model: ModelConfig | None = None
     """The network."""
@@ -211,7 +129,7 @@ class MemberConfig:
     """Module paths of its stages, for feature-based methods."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.weight < float("inf"), "teacher.members: weight must be at least 0")
+        require(0 <= self.weight < float("inf"), "teacher.members: weight must be at least 0")
         _require_normalisation("teacher.members", self.mean, self.std)
 
 
@@ -219,7 +137,7 @@ class MemberConfig:
 class TeacherConfig:
     """The large network, and how its outputs reach the student."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     model: ModelConfig = field(default_factory=lambda: ModelConfig("founding_teacher"))
     """The network."""
@@ -251,16 +169,16 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         _require_normalisation("teacher", self.mean, self.std)
         if self.members:
-            _require(len(self.members) > 1, "teacher.members must be at least two")
-            _require(
+            require(len(self.members) > 1, "teacher.members must be at least two")
+            require(
                 sum(member.weight for member in self.members) > 0,
                 "teacher.members: the weights must not all be 0",
             )
-            _require(
+            require(
                 self.path is None,
                 "teacher.path is for one teacher: give each of teacher.members its own path",
             )
-            _require(
+            require(
                 not self.per_seed,
                 "teacher.per_seed trains one teacher for each seed: "
                 "it cannot be combined with teacher.members",
@@ -271,7 +189,7 @@ class TeacherConfig:
 class AssistantConfig:
     """A network between teacher and student: it learns from the one before and teaches the next."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     model: ModelConfig
     """The network; its size usually lies between the teacher's and the student's."""
@@ -283,7 +201,7 @@ class AssistantConfig:
     """Module paths of a foreign assistant's stages, shallow to deep, for feature-based methods."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             not self.method or "name" in self.method,
             "assistants: method.name is missing: see `understudy methods`",
         )
@@ -293,7 +211,7 @@ class AssistantConfig:
 class StudentConfig:
     """The small network."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     model: ModelConfig = field(default_factory=lambda: ModelConfig("founding_student"))
     """The network."""
@@ -305,7 +223,7 @@ class StudentConfig:
 class BenchmarkConfig:
     """How models are timed."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     batch_sizes: tuple[int, ...] = (1, 128)
     """Batch sizes of the latency measurement."""
@@ -325,7 +243,7 @@ LARGEST_SEED = 2**62
 class RunConfig:
     """Everything that determines a run's numbers."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     name: str = "run"
     """Name of the run, and of its folder."""
@@ -353,20 +271,20 @@ class RunConfig:
     """Published figures to show next to the measured ones: arm -> {accuracy, latency_ms, ...}."""
 
     def __post_init__(self) -> None:
-        _require(len(self.seeds) >= 1, "seeds must name at least one seed")
-        _require(len(set(self.seeds)) == len(self.seeds), "seeds must differ from each other")
+        require(len(self.seeds) >= 1, "seeds must name at least one seed")
+        require(len(set(self.seeds)) == len(self.seeds), "seeds must differ from each other")
         small = all(abs(seed) < LARGEST_SEED for seed in self.seeds)
-        _require(small, f"seeds must lie between -{LARGEST_SEED} and {LARGEST_SEED}")
-        _require("name" in self.method, "method.name is missing: see `understudy methods`")
+        require(small, f"seeds must lie between -{LARGEST_SEED} and {LARGEST_SEED}")
+        require("name" in self.method, "method.name is missing: see `understudy methods`")
         taken = {"teacher", "baseline", "distilled"} & set(self.arms)
-        _require(not taken, f"arms.{next(iter(taken), '')} is a reserved name")
+        require(not taken, f"arms.{next(iter(taken), '')} is a reserved name")
         for number in range(len(self.teacher.members)):
             self.member_train(number)
         for number in range(len(self.assistants)):
             self.assistant_train(number)
         _ = self.teacher_train
         for arm, method in self.arms.items():
-            _require("name" in method, f"arms.{arm}.name is missing: see `understudy methods`")
+            require("name" in method, f"arms.{arm}.name is missing: see `understudy methods`")
 
     @property
     def teacher_train(self) -> TrainConfig:
@@ -387,14 +305,7 @@ class RunConfig:
 def _require_normalisation(
     where: str, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
 ) -> None:
-    _require(
-        (mean is None) == (std is None), f"{where}.mean and {where}.std must be given together"
-    )
+    require((mean is None) == (std is None), f"{where}.mean and {where}.std must be given together")
     if mean is not None and std is not None:
-        _require(len(mean) == len(std), f"{where}.mean and {where}.std must have the same length")
-        _require(all(s > 0 for s in std), f"{where}.std must be above 0")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
+        require(len(mean) == len(std), f"{where}.mean and {where}.std must have the same length")
+        require(all(s > 0 for s in std), f"{where}.std must be above 0")

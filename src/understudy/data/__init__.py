@@ -12,6 +12,7 @@ from understudy.events import SILENT, Observer
 
 if TYPE_CHECKING:
     from understudy.data.dataset import Dataset
+    from understudy.data.preprocess import Resize
     from understudy.data.sources.base import Arrays, NewArray, SourceReader
 
 SOURCES: dict[str, str] = {
@@ -35,6 +36,7 @@ def load_dataset(
     path: str | Path | None = None,
     *,
     image_size: int | tuple[int, int] | None = None,
+    resize: "Resize" = "crop",
     cache_dir: Path | None = None,
     observer: Observer = SILENT,
 ) -> "Dataset":
@@ -46,6 +48,9 @@ def load_dataset(
             ``cifar10`` with neither is downloaded.
         image_size: pixels to bring all images to, one number for squares or (height, width); None
             keeps their own size (32 for digits).
+        resize: how an image of other proportions is brought to it: ``crop`` covers the size and
+            cuts out the centre, ``pad`` fits inside and pads with black, ``squash`` changes its
+            proportions.
         cache_dir: folder for decoded images and downloads; None takes UNDERSTUDY_CACHE, else the
             user's cache folder.
         observer: gets progress while images are downloaded and decoded.
@@ -54,26 +59,27 @@ def load_dataset(
         The data set, its images mapped from the cache: uint8 ``[N, 3, H, W]``.
 
     Raises:
-        UnderstudyError: for an unknown source, missing or corrupt files, labels out of range, an
-            empty split, a single class.
+        UnderstudyError: for an unknown source or resize rule, missing or corrupt files, labels out
+            of range, an empty split, a single class.
     """
     from understudy.data.dataset import Dataset, SealedSplit, Split
     from understudy.data.image_cache import cache_key, cache_root, open_or_build
+    from understudy.data.preprocess import RESIZES
     from understudy.data.sources.base import Decoding
     from understudy.data.spec import size_of
 
     size = size_of(image_size)
+    if resize not in RESIZES:
+        raise UnderstudyError(f"unknown resize rule {resize!r}: {suggest(str(resize), RESIZES)}")
     root = cache_root(cache_dir)
     reader = _find(source, path, root)
 
     def build(new_array: "NewArray") -> "Arrays":
-        arrays = reader.read(Decoding(size, new_array, observer))
+        arrays = reader.read(Decoding(size, new_array, observer, resize))
         _check(arrays)  # before the cache publishes it
         return arrays
 
-    # A square's key is its one number, as in the caches that exist.
-    key_size = size[0] if size is not None and size[0] == size[1] else size
-    entry = open_or_build(root, cache_key(source, reader.identity, key_size), build)
+    entry = open_or_build(root, cache_key(source, reader.identity, size, resize), build)
     arrays = entry.arrays
     return Dataset(
         name=reader.name,

@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from understudy.data import preprocess
+from understudy.data.preprocess import Resize
 from understudy.data.sources.base import Arrays, NewArray, refuse_empty
 from understudy.errors import UnderstudyError
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the files of an entry, or what the sources decode, change."""
 
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
@@ -51,9 +53,11 @@ def cache_root(cache_dir: Path | None = None) -> Path:
     ).expanduser()
 
 
-def cache_key(source: str, identity: str, image_size: int | tuple[int, int] | None) -> str:
-    """The name of an entry: the same files, source, size and format give the same one."""
-    content = json.dumps([FORMAT, source, identity, image_size])
+def cache_key(
+    source: str, identity: str, size: tuple[int, int] | None, resize: Resize = "crop"
+) -> str:
+    """The name of an entry: the same files, source, size, preprocessing and format share one."""
+    content = json.dumps([FORMAT, preprocess.VERSION, source, identity, size, resize])
     digest = hashlib.sha256(content.encode()).hexdigest()
     return f"{source}-{digest[:32]}"
 

@@ -69,6 +69,7 @@ def prepare_data(
         config.source,
         config.path,
         image_size=config.image_size,
+        resize=config.resize,
         cache_dir=cache_dir,
         observer=observer,
     )

@@ -8,7 +8,18 @@ from dataclasses import dataclass, field
 from understudy.cores import available_cores
 from understudy.version import __version__
 
-_PACKAGES = ("numpy", "safetensors", "lightning-fabric", "timm", "torchvision", "transformers")
+_PACKAGES = (
+    "numpy",
+    "safetensors",
+    "lightning-fabric",
+    "timm",
+    "torchvision",
+    "transformers",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "executorch",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,6 +79,16 @@ class RunFolder:
         """The report, HTML."""
         return self.path / "report.html"
 
+    @property
+    def deploy(self) -> Path:
+        """Folder of the exported files, where ``export`` writes by default."""
+        return self.path / "deploy"
+
+    @property
+    def export(self) -> Path:
+        """What the exports measured, JSON."""
+        return self.deploy / "export.json"
+
     def arm(self, name: str) -> Path:
         """Folder of one training: checkpoint, history, predictions and result."""
         return self.path / "arms" / name

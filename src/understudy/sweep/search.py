@@ -10,6 +10,7 @@ the id of its ``driver``). The trials of a machine that never comes back are not
 missing heartbeat and queued again.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,21 +225,20 @@ class Search:
         here."""
         known = self.storage.get_trial(trial_id(claimed.trial)).intermediate_values
         if epoch not in known:
-            claimed.trial.report(accuracy, epoch)
+            with self._unless_lost():
+                claimed.trial.report(accuracy, epoch)
         return bool(claimed.trial.should_prune())
 
     def complete(self, claimed: ClaimedTrial, runs: list[dict[str, Any]], value: float) -> None:
         """Record a trial with all its trainings, and the value it is compared by."""
-        claimed.trial.set_user_attr("runs", runs)
-        self._end(claimed, "COMPLETE", value)
+        self._end(claimed, "COMPLETE", value, runs=runs)
 
     def give_up(
         self, claimed: ClaimedTrial, state: str, reason: str, runs: list[dict[str, Any]]
     ) -> None:
         """Record a trial that has ended early: ``pruned`` or ``failed``."""
-        claimed.trial.set_user_attr("runs", runs)
-        claimed.trial.set_user_attr("reason", reason)
-        self._end(claimed, {"pruned": "PRUNED", "failed": "FAIL"}[state], None)
+        end = {"pruned": "PRUNED", "failed": "FAIL"}[state]
+        self._end(claimed, end, None, runs=runs, reason=reason)
 
     def records(self) -> list[Record]:
         """All trials that have been started, by number; of one that was queued again, the last
@@ -323,12 +323,20 @@ class Search:
         self.heartbeats.add(number, trial_id(trial))
         return ClaimedTrial(number, values, trial)
 
-    def _end(self, claimed: ClaimedTrial, state: str, value: float | None) -> None:
-        self.heartbeats.remove(claimed.number)
-        # Finished already if this machine gave no sign of life for so long that another got the
-        # trial.
+    def _end(
+        self, claimed: ClaimedTrial, state: str, value: float | None, **attributes: Any
+    ) -> None:
         end = self.optuna.trial.TrialState[state]
-        self.study.tell(claimed.trial, value, state=end, skip_if_finished=True)
+        with self._unless_lost():
+            for key, attribute in attributes.items():
+                claimed.trial.set_user_attr(key, attribute)
+            self.study.tell(claimed.trial, value, state=end, skip_if_finished=True)
+        self.heartbeats.remove(claimed.number)
+
+    def _unless_lost(self) -> contextlib.AbstractContextManager[None]:
+        """Writes nothing to a trial that has ended: this machine gave no sign of life for so long
+        that the trial was queued again."""
+        return contextlib.suppress(self.optuna.exceptions.UpdateFinishedTrialError)
 
     def _trials(self, *states: str) -> list[Any]:
         wanted = tuple(self.optuna.trial.TrialState[state] for state in states)

@@ -1,6 +1,9 @@
 """When a given teacher is good enough to teach, by its accuracy on validation images."""
 
+from dataclasses import dataclass
+
 from understudy.errors import UnderstudyError
+from understudy.models.normalisation import Normalisation, Source
 
 
 def least_teacher_accuracy(num_classes: int) -> float:
@@ -28,4 +31,28 @@ def require_accuracy(name: str, accuracy: float, least: float, remedy: str) -> N
     if accuracy < least:
         raise UnderstudyError(
             f"{name} has {100 * accuracy:.1f} % on validation, below {100 * least:.1f} %: {remedy}"
+        )
+
+
+@dataclass(frozen=True)
+class TeacherCheck:
+    """What ``distill`` found out about a teacher before training.
+
+    Attributes:
+        name: class of the network.
+        accuracy: on the validation images, in [0, 1].
+        normalisation: with which it is fed.
+        source: where that comes from: ``given``, ``recorded``, ``pretrained_cfg`` or ``assumed``.
+    """
+
+    name: str
+    accuracy: float
+    normalisation: Normalisation
+    source: Source
+
+    def __str__(self) -> str:
+        mean, std = self.normalisation.mean, self.normalisation.std
+        return (
+            f"teacher {self.name}: {100 * self.accuracy:.1f} % on validation, "
+            f"mean {mean} and std {std} ({self.source})"
         )

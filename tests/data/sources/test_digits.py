@@ -32,7 +32,7 @@ def test_the_digits_are_grey_rgb_of_full_range_in_stratified_splits() -> None:
     assert arrays.class_names == tuple("0123456789")
 
 
-def test_at_their_own_size_the_values_are_those_of_scikit_learn_times_255_over_16() -> None:
+def test_values_are_those_of_scikit_learn_times_255_over_16() -> None:
     arrays = load(image_size=8)
     ours = np.sort(
         np.concatenate([arrays.train_images, arrays.test_images])[..., 0]

@@ -128,7 +128,7 @@ def test_without_a_test_folder_a_fifth_is_cut(root: Path) -> None:
     assert sorted(both) == [10, 11, 12, 13, 14, 20, 21, 22, 23, 24]
 
 
-def test_other_files_and_hidden_ones_are_passed_over_and_folders_inside_are_read(
+def test_other_and_hidden_files_are_passed_over(
     root: Path,
 ) -> None:
     (root / "train" / "cat" / "notes.txt").write_text("no image")

@@ -119,7 +119,7 @@ def test_the_file_must_be_one(tmp_path: Path) -> None:
         load(tmp_path / "one.npy")
 
 
-def test_without_a_test_split_a_stratified_fifth_is_cut_and_labels_stay_with_their_images(
+def test_a_stratified_fifth_is_cut_where_no_test_split_is(
     tmp_path: Path,
 ) -> None:
     labels = np.array([2, 0, 1, 0] * 5)

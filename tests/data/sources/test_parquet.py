@@ -88,7 +88,7 @@ def test_columns_and_names_come_from_the_features(tmp_path: Path) -> None:
     assert values(arrays.test_images) == list(range(10))
 
 
-def test_without_features_they_are_found_by_name_and_strings_become_classes(tmp_path: Path) -> None:
+def test_features_are_found_by_name_and_strings_become_classes(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", TEN, ["dog"] * 5 + ["cat"] * 5, ("image", "fine_label"))
     write(tmp_path / "test.parquet", TEN[:2], ["cat", "dog"], ("image", "fine_label"))
     arrays = load(tmp_path)

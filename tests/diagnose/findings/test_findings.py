@@ -42,7 +42,7 @@ def test_finding_that_needs_weights_is_missing_without_them():
     assert set(NEED_WEIGHTS) <= {rule.key for rule, _ in RULES}
 
 
-def test_causes_come_first_and_are_contributing_if_distillation_helped():
+def test_causes_come_first_and_contribute_if_a_student_gained():
     no_gain = paired_gain([0.75, 0.76, 0.74], [0.75, 0.75, 0.75])
     ill = measured(targets=replace(TARGETS, entropy_share=0.99))
     order = [

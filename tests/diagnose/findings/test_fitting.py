@@ -60,7 +60,7 @@ def test_planted_problem_is_found(
     assert_found(check, outcome, severity, evidence)
 
 
-def test_without_weights_dropout_shows_when_validation_exceeds_training_batches():
+def test_without_weights_dropout_shows_by_higher_validation():
     behind = replace(CURVE, train_accuracy=(0.5, 0.7), val_accuracy=(0.5, 0.72))
     evidence = without_weights(
         recorded_=recorded(dropout={"d": 0.5}, dropout_options=("p",), curves={"distilled": behind})

@@ -42,6 +42,6 @@ def test_planted_problem_is_found(
     assert_found(check, outcome, severity, evidence)
 
 
-def test_rise_while_the_learning_rate_falls_to_zero_is_not_an_early_stop():
+def test_a_rise_as_the_rate_falls_to_zero_is_no_early_stop():
     found = check_length(healthy(recorded_=recorded(curves={"distilled": RISING_TO_REST})))
     assert found is not None and found.severity == "fine"

@@ -83,7 +83,7 @@ def group_of(data: TrainingData, *rates: float) -> dict[str, StackedStudent]:
     }
 
 
-def test_stack_is_reused_for_the_same_group_and_leaving_students_change_nothing():
+def test_stack_is_reused_and_leaving_students_change_nothing():
     data = make_data()
     staying, left = group_of(data, 0.1, 0.01), group_of(data, 0.1, 0.2, 0.01)
     for students in (staying, left):
@@ -188,7 +188,7 @@ def test_host_sync_in_a_step_is_detected(slip: Any):
         slip(torch.ones(4, device=THERE))
 
 
-def test_launches_outside_the_recording_do_not_grow_with_the_students():
+def test_launches_outside_the_recording_do_not_grow():
     def launches(times: int) -> int:
         shows = StepInputs(list(logit_students("sgd", "mixup").values()) * times, 3, CPU)
         batches = [next(source.epoch(0, source.policy.epoch(0))) for source in shows.sources]

@@ -49,7 +49,7 @@ def test_nothing_timed_nothing_drawn(tmp_path: Path) -> None:
     assert sweep_figures.draw_cost(view_of(results)) is None
 
 
-def test_accuracies_have_a_figure_of_their_own_where_plain_students_differ(
+def test_accuracies_have_a_figure_where_plain_students_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep_figures, "save", lambda figure, name, title, caption, folder: name)

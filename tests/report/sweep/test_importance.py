@@ -50,7 +50,7 @@ def test_what_the_sweep_recorded_comes_first(tmp_path: Path) -> None:
     assert by_importance(sweep, found) == ["method.alpha", "method.temperature"]
 
 
-def test_sampled_trials_have_no_shares_unless_the_sweep_recorded_them(tmp_path: Path) -> None:
+def test_sampled_trials_have_shares_only_if_recorded(tmp_path: Path) -> None:
     kinds = {"key": "student.name", "kind": "choice", "values": ["one", "two"]}
     view = view_of(write_example_sweep(tmp_path, space=[kinds, LOG], sampled=30))
     assert importance(view) is None

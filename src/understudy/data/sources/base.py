@@ -1,7 +1,6 @@
 """What every source has in common: a reader, one shape of arrays, decoding, identity of files."""
 
 import hashlib
-import io
 import itertools
 import os
 from abc import ABC, abstractmethod
@@ -15,8 +14,9 @@ import numpy as np
 from PIL import Image
 
 from understudy.cores import available_cores
+from understudy.data.preprocess import Resize, decode, fit
 from understudy.data.splits import stratified_rows
-from understudy.errors import UnderstudyError, one_line
+from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer, Progress
 
 NewArray = Callable[[str, tuple[int, int, int, int]], np.ndarray]
@@ -28,8 +28,6 @@ TEST_FRACTION = 0.2
 TEST_SEED = 0
 """Seed of that cut; fixed, so that everybody tests on the same images."""
 
-# Only bitmap formats: Pillow would run PostScript, which is a program, through Ghostscript.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _SMALL = 64 * 2**20
 """Bytes: files up to this sum are identified by their content, larger ones by size and time."""
 _CHUNK = 64
@@ -62,6 +60,7 @@ class Decoding:
 
     Attributes:
         size: (height, width) in pixels to bring all images to; None keeps their own size.
+        resize: the rule by which they are brought to it.
         new_array: allocates the arrays to fill.
         observer: gets :class:`~understudy.events.Progress` of phase ``decode`` or ``download``,
             always from the thread that called the reader.
@@ -70,6 +69,7 @@ class Decoding:
     size: tuple[int, int] | None = None
     new_array: NewArray = in_memory
     observer: Observer = SILENT
+    resize: Resize = "crop"
 
     def allocate(self, split: str, count: int, own_size: tuple[int, int]) -> np.ndarray:
         """uint8 ``[count, H, W, 3]`` for a split's images, whose own (height, width) are given."""
@@ -153,61 +153,14 @@ def identity(root: Path, files: Sequence[Path], by_content: bool = True) -> str:
     return digest.hexdigest()
 
 
-def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resize (bilinear, antialiased) until the image covers ``size``, and cut out the centre.
-
-    Args:
-        image: of any size.
-        size: (height, width) in pixels.
-    """
-    height, width = size
-    own_width, own_height = image.size
-    if (own_width, own_height) == (width, height):
-        return image
-    if own_width * height <= own_height * width:  # its width is what limits the enlargement
-        wide, tall = width, max(height, round(own_height * width / own_width))
-    else:
-        wide, tall = max(width, round(own_width * height / own_height)), height
-    left, top = (wide - width) // 2, (tall - height) // 2
-    resized = image.resize((wide, tall), Image.Resampling.BILINEAR)
-    return resized.crop((left, top, left + width, top + height))
-
-
-def fit_arrays(images: np.ndarray, out: np.ndarray) -> None:
-    """Copy uint8 ``[N, H, W, 3]`` into ``out``, resized by :func:`fit` if its size differs."""
+def fit_arrays(images: np.ndarray, out: np.ndarray, resize: Resize = "crop") -> None:
+    """Copy uint8 ``[N, H, W, 3]`` into ``out``, brought to its size by the rule."""
     if images.shape == out.shape:
         out[:] = images
         return
     size = (out.shape[1], out.shape[2])
     for row, image in enumerate(images):
-        out[row] = np.asarray(fit(Image.fromarray(np.ascontiguousarray(image)), size))
-
-
-def decode(data: bytes | Path, where: str, size: tuple[int, int] | None) -> np.ndarray:
-    """One encoded image as uint8 ``[H, W, 3]``: grey is repeated, an alpha channel dropped.
-
-    Args:
-        data: the encoded bytes, or a file.
-        where: what to call the image in messages.
-        size: (height, width) to resize to; None keeps its own.
-
-    Raises:
-        UnderstudyError: naming the image if it cannot be read or has more than 8 bits a channel.
-    """
-    try:
-        with Image.open(
-            io.BytesIO(data) if isinstance(data, bytes) else data, formats=_FORMATS
-        ) as image:
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"its pixels are of mode {image.mode}, not 8 bits a channel")
-            # Pillow warns when the transparency of a palette is dropped other than through RGBA.
-            full = image.convert("RGBA") if "transparency" in image.info else image
-            rgb = full.convert("RGB")
-            return np.asarray(rgb if size is None else fit(rgb, size))
-    except Exception as error:  # Pillow's decoders raise a dozen unrelated types on broken bytes
-        raise UnderstudyError(
-            f"cannot decode {where}: {one_line(error)}; replace or remove this image"
-        ) from error
+        out[row] = np.asarray(fit(Image.fromarray(np.ascontiguousarray(image)), size, resize))
 
 
 def decode_all(
@@ -237,7 +190,7 @@ def decode_all(
         try:
             for chunk in itertools.chain([first], chunks):
                 target = out[start : start + len(chunk)]
-                pending.append(pool.submit(_decode_chunk, chunk, target, decoding.size))
+                pending.append(pool.submit(_decode_chunk, chunk, target, decoding))
                 start += len(chunk)
                 if len(pending) > 2 * workers:
                     done += pending.popleft().result()
@@ -252,10 +205,10 @@ def decode_all(
 
 
 def _decode_chunk(
-    chunk: list[tuple[str, bytes | Path]], out: np.ndarray, size: tuple[int, int] | None
+    chunk: list[tuple[str, bytes | Path]], out: np.ndarray, decoding: Decoding
 ) -> int:
     for (where, data), target in zip(chunk, out, strict=True):
-        image = decode(data, where, size)
+        image = decode(data, where, decoding.size, decoding.resize)
         if image.shape != target.shape:
             raise UnderstudyError(
                 f"{where} is {image.shape[1]}x{image.shape[0]} pixels but the first image is "

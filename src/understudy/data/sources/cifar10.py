@@ -81,8 +81,8 @@ class Reader(SourceReader):
         refuse_empty("test", len(test))
         train_images = decoding.allocate("train", len(train), (32, 32))
         test_images = decoding.allocate("test", len(test), (32, 32))
-        fit_arrays(train, train_images)
-        fit_arrays(test, test_images)
+        fit_arrays(train, train_images, decoding.resize)
+        fit_arrays(test, test_images, decoding.resize)
         decoding.report("cifar10", len(train) + len(test), len(train) + len(test))
         return Arrays(train_images, train_labels, test_images, test_labels, CLASS_NAMES)
 

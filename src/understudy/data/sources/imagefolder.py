@@ -5,20 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
+from understudy.data.preprocess import SUFFIXES, decode
 from understudy.data.sources.base import (
     Arrays,
     Decoding,
     SourceReader,
     cut_test,
-    decode,
     decode_all,
     existing,
     identity,
 )
 from understudy.errors import UnderstudyError
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-"""Suffixes of the files that are read, in any case; other files are ignored."""
 
 
 class Reader(SourceReader):

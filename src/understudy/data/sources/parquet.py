@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from understudy.data.preprocess import decode
 from understudy.data.sources.base import (
     Arrays,
     Decoding,
     SourceReader,
     cut_test,
-    decode,
     decode_all,
     existing,
     identity,

@@ -19,6 +19,7 @@ from understudy.report.facts import (
 from understudy.report.format import ABSENT, number, percent, points, significant
 from understudy.report.render import render
 from understudy.report.run.csv_file import write_csv
+from understudy.report.run.device import device_section, latency_section
 from understudy.report.run.outcomes import Outcomes, outcomes
 from understudy.report.run.table import COLUMNS, latency_ms, paired_per_class
 from understudy.runs.history import read_history
@@ -63,7 +64,8 @@ def write_run_report(run: Path, *, figures: bool = True) -> Path:
     """Write ``results.csv``, ``figures/*.png``, ``figures/*.svg`` and ``report.html``.
 
     Reads ``results.json`` and, if they are there, ``history.csv``, ``config.yaml``,
-    ``diagnosis.json`` and ``arms/*/predictions.npz``. The same run directory gives the same bytes.
+    ``diagnosis.json``, ``deploy/export.json`` and ``arms/*/predictions.npz``. The same run
+    directory gives the same bytes.
 
     Args:
         run: its directory.
@@ -96,6 +98,8 @@ def write_run_report(run: Path, *, figures: bool = True) -> Path:
         per_class=_per_class_table(results),
         outcomes=found and {key: _outcome_cells(group) for key, group in found.items()},
         diagnosis=read_diagnosis(run),
+        device=device_section(run),
+        latency=latency_section(run),
         facts=_facts(results),
         command=results.command,
         config=config_text(run, results.config),

@@ -1,0 +1,1 @@
+"""A network in 8-bit integers: its ranges, its layers, and what they compute bit for bit."""
