@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from understudy.errors import UnderstudyError
+from understudy.errors import UnderstudyError, one_line
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -104,6 +104,30 @@ def from_json(kind: type[Record], content: Any, where: str, advice: str) -> Reco
             f"{where} is incomplete: {_problem(error.errors()[0])}; {advice}"
         ) from None
     return record
+
+
+def read_record(kind: type[Record], path: Path, schema: int, advice: str) -> Record | None:
+    """The record in a JSON file with a schema number; ``None`` if there is no such file.
+
+    Args:
+        kind: a frozen dataclass.
+        path: the file.
+        schema: the number that this version reads.
+        advice: what to do about a damaged file, for the message.
+
+    Raises:
+        UnderstudyError: if the file is damaged or of another schema.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UnderstudyError(f"{path} cannot be read ({one_line(error)}): {advice}") from None
+    found = content.get("schema") if isinstance(content, dict) else None
+    if found != schema:
+        raise UnderstudyError(f"{path} has schema {found!r}, this version reads {schema}: {advice}")
+    return from_json(kind, content, str(path), advice)
 
 
 def _problem(error: "ErrorDetails") -> str:

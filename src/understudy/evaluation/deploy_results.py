@@ -3,7 +3,6 @@
 Plain records. Importing this loads no torch: a report needs none.
 """
 
-import json
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -11,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from understudy.errors import UnderstudyError, one_line
 from understudy.evaluation.environment import Machine
-from understudy.files import LEFT_OUT_IF_NONE, from_json
+from understudy.files import LEFT_OUT_IF_NONE, read_record
 
 SCHEMA = 1
 FILE = "benchmark.json"
@@ -229,16 +227,4 @@ def read_benchmark(path: Path) -> DeployBenchmark | None:
     Raises:
         UnderstudyError: if the file is damaged or of another schema.
     """
-    if not path.exists():
-        return None
-    advice = "run understudy benchmark --runtimes again"
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UnderstudyError(f"{path} cannot be read ({one_line(error)}): {advice}") from None
-    schema = content.get("schema") if isinstance(content, dict) else None
-    if schema != SCHEMA:
-        raise UnderstudyError(
-            f"{path} has schema {schema!r}, this version reads {SCHEMA}: {advice}"
-        )
-    return from_json(DeployBenchmark, content, str(path), advice)
+    return read_record(DeployBenchmark, path, SCHEMA, "run understudy benchmark --runtimes again")
