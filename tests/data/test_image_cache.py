@@ -235,7 +235,7 @@ def test_the_fingerprint_follows_labels_names_and_splits() -> None:
 
 def test_the_key_is_the_one_that_entries_are_filed_under() -> None:
     for size, written in (((32, 48), b"[32, 48]"), (None, b"null")):
-        content = b'[2, 1, "npz", "abc", ' + written + b', "crop"]'
+        content = b'[3, "npz", "abc", 1, ' + written + b', "crop", ""]'
         assert cache_key("npz", "abc", size) == "npz-" + hashlib.sha256(content).hexdigest()[:32]
 
 

@@ -116,3 +116,36 @@ def test_the_cut_is_that_of_each_class_shuffled_in_its_turn() -> None:
             random.permutation(rows)[: min(max(int(0.2 * len(rows) + 0.5), 1), len(rows) - 1)]
         )
     assert stratified_rows(labels, 0.2, seed=4)[1].tolist() == sorted(np.concatenate(cut).tolist())
+
+
+def test_a_group_is_never_on_both_sides() -> None:
+    random = np.random.default_rng(1)
+    groups = random.integers(0, 60, 600)
+    labels = (groups + random.integers(0, 2, 600)) % 3
+    kept, cut = stratified_rows(labels, 0.2, seed=4, groups=groups)
+    assert not set(groups[kept]) & set(groups[cut])
+    assert np.array_equal(np.sort(np.concatenate([kept, cut])), np.arange(600))
+    share = np.bincount(labels[cut], minlength=3) / np.bincount(labels)
+    assert np.abs(share - 0.2).max() < 0.05
+    again = stratified_rows(labels, 0.2, seed=4, groups=groups)
+    other = stratified_rows(labels, 0.2, seed=5, groups=groups)
+    assert np.array_equal(cut, again[1]) and not np.array_equal(cut, other[1])
+
+
+def test_a_class_of_two_large_groups_has_one_on_either_side() -> None:
+    labels = np.repeat([0, 1, 0, 1], [50, 50, 40, 2])
+    groups = np.repeat([7, 8, 9, 10], [50, 50, 40, 2])
+    kept, cut = stratified_rows(labels, 0.1, seed=0, groups=groups)
+    assert set(groups[cut]) == {9, 10} and set(groups[kept]) == {7, 8}
+
+
+def test_a_class_of_one_group_is_named() -> None:
+    labels, groups = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 2, 2, 2])
+    with pytest.raises(UnderstudyError, match="class bee has images of a single group"):
+        stratified_rows(labels, 0.5, seed=0, groups=groups, class_names=("ant", "bee"))
+
+
+def test_all_classes_too_small_to_be_split_are_named() -> None:
+    labels = np.array([0, 0, 0, 1, 2])
+    with pytest.raises(UnderstudyError, match="classes bee, cat have a single image"):
+        stratified_rows(labels, 0.5, seed=0, class_names=("ant", "bee", "cat"))

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from understudy.config.parse import STRICT, require
+from understudy.config.parse import STRICT, require, require_pattern
+
+COLUMN_ROLES = (
+    *("image", "label", "split", "group"),
+    *("train_images", "train_labels", "val_images", "val_labels"),
+    *("test_images", "test_labels", "images", "labels"),
+)
+"""The keys of ``data.columns``."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,17 @@ class DataConfig:
     resize: Literal["crop", "pad", "squash"] = "crop"
     """How an image of other proportions is brought to that size: ``crop`` covers it and cuts out
     the centre, ``pad`` fits inside and pads with black, ``squash`` changes the proportions."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Where a table or an .npz file holds what: role -> name, such as ``{image: file, label:
+    species}``. Roles of a table: image, label, split, group. Of an .npz file: train_images,
+    train_labels, val_images, val_labels, test_images, test_labels, images, labels."""
+    group_by: str | None = None
+    """Regular expression on the path of an image inside the data set. Images with the same match
+    (of its first group in parentheses) are never on both sides of a cut: frames of one clip."""
+    report_by: str | None = None
+    """The same for parts of the data set by which results are reported."""
+    skip_bad: bool = False
+    """Go on without images that cannot be read; they are counted in the report."""
     val_fraction: float = 0.1
     """Share of the training images held out for validation, stratified."""
     train_images: int | None = None
@@ -86,5 +104,13 @@ class DataConfig:
         require(
             all(size is None or size >= 1 for size in sizes), "data.image_size must be at least 1"
         )
+        unknown = set(self.columns) - set(COLUMN_ROLES)
+        require(
+            not unknown,
+            f"data.columns.{min(unknown, default='')} is unknown: its keys are "
+            f"{', '.join(COLUMN_ROLES)}",
+        )
+        for name in ("group_by", "report_by"):
+            require_pattern(f"data.{name}", getattr(self, name))
         require(all(s > 0 for s in self.std), "data.std must be above 0")
         require(len(self.mean) == len(self.std), "data.mean and data.std must have the same length")

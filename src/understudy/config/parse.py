@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,14 @@ def require(condition: bool, message: str) -> None:
     """Raises ValueError, which :func:`parse` shows with its key, unless the condition holds."""
     if not condition:
         raise ValueError(message)
+
+
+def require_pattern(where: str, pattern: str | None) -> None:
+    """Raises ValueError unless the pattern is a regular expression, or None."""
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ValueError(f"{where} is not a regular expression: {error}") from None
 
 
 def parse(kind: type[Config], values: Mapping[str, Any], where: str = "") -> Config:

@@ -13,7 +13,7 @@ from understudy.events import SILENT, Observer
 if TYPE_CHECKING:
     from understudy.data.dataset import Dataset
     from understudy.data.preprocess import Resize
-    from understudy.data.sources.base import Arrays, NewArray, SourceReader
+    from understudy.data.sources.base import Arrays, NewArray, SourceOptions, SourceReader
 
 SOURCES: dict[str, str] = {
     "digits": "1,797 handwritten digits from scikit-learn, as 32x32 RGB; needs no files",
@@ -37,6 +37,7 @@ def load_dataset(
     *,
     image_size: int | tuple[int, int] | None = None,
     resize: "Resize" = "crop",
+    options: "SourceOptions | None" = None,
     cache_dir: Path | None = None,
     observer: Observer = SILENT,
 ) -> "Dataset":
@@ -65,21 +66,22 @@ def load_dataset(
     from understudy.data.dataset import Dataset, SealedSplit, Split
     from understudy.data.image_cache import cache_key, cache_root, open_or_build
     from understudy.data.preprocess import RESIZES
-    from understudy.data.sources.base import Decoding
+    from understudy.data.sources.base import NO_OPTIONS, Decoding
     from understudy.data.spec import size_of
 
     size = size_of(image_size)
     if resize not in RESIZES:
         raise UnderstudyError(f"unknown resize rule {resize!r}: {suggest(str(resize), RESIZES)}")
     root = cache_root(cache_dir)
-    reader = _find(source, path, root)
+    options = options or NO_OPTIONS
+    reader = _find(source, path, root, options)
 
     def build(new_array: "NewArray") -> "Arrays":
         arrays = reader.read(Decoding(size, new_array, observer, resize))
         _check(arrays)  # before the cache publishes it
         return arrays
 
-    entry = open_or_build(root, cache_key(source, reader.identity, size, resize), build)
+    entry = open_or_build(root, cache_key(source, reader.identity, size, resize, options), build)
     arrays = entry.arrays
     return Dataset(
         name=reader.name,
@@ -87,10 +89,14 @@ def load_dataset(
         test=SealedSplit(Split.from_arrays(arrays.test_images, arrays.test_labels)),
         class_names=arrays.class_names,
         fingerprint=entry.fingerprint,
+        annotations=arrays.annotations,
+        inspection=arrays.inspection,
     )
 
 
-def _find(source: str, path: str | Path | None, root: Path) -> "SourceReader":
+def _find(
+    source: str, path: str | Path | None, root: Path, options: "SourceOptions"
+) -> "SourceReader":
     """The reader of a source for the files at ``path``."""
     import importlib
 
@@ -102,7 +108,7 @@ def _find(source: str, path: str | Path | None, root: Path) -> "SourceReader":
     place = None if path is None else Path(path).expanduser()
     module = importlib.import_module(f"understudy.data.sources.{source}")
     try:
-        reader: SourceReader = module.Reader.find(place, root)
+        reader: SourceReader = module.Reader.find(place, root, options)
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         raise UnderstudyError(f"cannot read {str(place)!r}: {error}") from error
     return reader

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from understudy.data.annotations import NO_ANNOTATIONS, Annotations
+from understudy.data.inspection import Inspection
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
 
@@ -103,10 +105,13 @@ class Dataset(LabelledImages):
 
     Attributes:
         name: what to write next to every number (``cifar10``, ``cifar10-jpeg``, ``digits``).
-        train: everything but the test images; ``splits.split_train_val`` cuts validation from it.
+        train: everything but the test images; ``prepare.split_dataset`` takes validation from it.
         test: sealed.
         class_names: one per class, index = label.
         fingerprint: hex digest of the content of both splits.
+        annotations: own validation images, groups and slices.
+        inspection: what was found while the files were read; ``None`` for sources without image
+            files.
     """
 
     name: str
@@ -114,6 +119,8 @@ class Dataset(LabelledImages):
     test: SealedSplit
     class_names: tuple[str, ...]
     fingerprint: str
+    annotations: Annotations = NO_ANNOTATIONS
+    inspection: Inspection | None = None
 
 
 def check_split(name: str, split: Split, num_classes: int) -> None:

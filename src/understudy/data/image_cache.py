@@ -18,11 +18,20 @@ import numpy as np
 from filelock import FileLock
 
 from understudy.data import preprocess
+from understudy.data.annotations import Annotations
+from understudy.data.inspection import Inspection
 from understudy.data.preprocess import Resize
-from understudy.data.sources.base import Arrays, NewArray, refuse_empty
+from understudy.data.sources.base import (
+    NO_OPTIONS,
+    Arrays,
+    NewArray,
+    SourceOptions,
+    refuse_empty,
+)
 from understudy.errors import UnderstudyError
+from understudy.files import from_json, to_json
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when the files of an entry, or what the sources decode, change."""
 
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
@@ -54,10 +63,15 @@ def cache_root(cache_dir: Path | None = None) -> Path:
 
 
 def cache_key(
-    source: str, identity: str, size: tuple[int, int] | None, resize: Resize = "crop"
+    source: str,
+    identity: str,
+    size: tuple[int, int] | None,
+    resize: Resize = "crop",
+    options: SourceOptions = NO_OPTIONS,
 ) -> str:
-    """The name of an entry: the same files, source, size, preprocessing and format share one."""
-    content = json.dumps([FORMAT, preprocess.VERSION, source, identity, size, resize])
+    """The name of an entry: the same files, source, size, rules and format share one."""
+    rules = [preprocess.VERSION, size, resize, options.key()]
+    content = json.dumps([FORMAT, source, identity, *rules])
     digest = hashlib.sha256(content.encode()).hexdigest()
     return f"{source}-{digest[:32]}"
 
@@ -112,6 +126,10 @@ def _write_entry(folder: Path, arrays: Arrays) -> None:
     for images in (arrays.train_images, arrays.test_images):
         assert isinstance(images, np.memmap), "a source must fill the arrays that new_array gives"
         images.flush()
+    (folder / "annotations.npz").write_bytes(arrays.annotations.to_bytes())
+    if arrays.inspection is not None:
+        content = json.dumps(to_json(arrays.inspection))
+        (folder / "inspection.json").write_text(content, encoding="utf-8")
     meta = {
         "format": FORMAT,
         "class_names": list(arrays.class_names),
@@ -181,11 +199,24 @@ def _open(folder: Path) -> Entry | None:
             _map(folder / f"{name}.npy") for name in _FILES
         )
         arrays = Arrays(
-            train_images, train_labels, test_images, test_labels, tuple(meta["class_names"])
+            train_images,
+            train_labels,
+            test_images,
+            test_labels,
+            tuple(meta["class_names"]),
+            Annotations.from_bytes((folder / "annotations.npz").read_bytes()),
+            _inspection(folder / "inspection.json"),
         )
         return Entry(arrays, str(meta["fingerprint"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, UnderstudyError):
         return None
+
+
+def _inspection(path: Path) -> Inspection | None:
+    if not path.exists():
+        return None
+    content = json.loads(path.read_bytes())
+    return from_json(Inspection, content, str(path), "it is made again")
 
 
 def _map(path: Path) -> np.ndarray:

@@ -4,11 +4,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from understudy.config.schema import DataConfig
 from understudy.data import load_dataset
 from understudy.data.dataset import Dataset, LabelledImages, SealedSplit, Split
+from understudy.data.sources.base import SourceOptions
 from understudy.data.splits import split_train_val, take_fewer
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer
@@ -49,7 +51,7 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
             f"data.mean has {len(config.mean)} values, but the images of {dataset.name} "
             f"have {channels} channels"
         )
-    train, val, rows, _ = split_train_val(dataset.train, config.val_fraction, config.split_seed)
+    train, val, rows = _train_and_val(dataset, config)
     if config.train_images is not None:
         train, fewer = take_fewer(train, config.train_images, config.split_seed)
         rows = rows[fewer]
@@ -61,6 +63,25 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
     return data, dataset.test
 
 
+def _train_and_val(dataset: Dataset, config: DataConfig) -> tuple[Split, Split, Tensor]:
+    """Training images, validation images, and the rows of the former: the data set's own
+    validation images where it names some, else a cut that keeps groups together."""
+    own = dataset.annotations.own_val
+    if own is not None:
+        is_val = torch.from_numpy(own)
+        rows = torch.nonzero(~is_val).flatten()
+        val_rows = torch.nonzero(is_val).flatten()
+        return dataset.train.take(rows), dataset.train.take(val_rows), rows
+    train, val, rows, _ = split_train_val(
+        dataset.train,
+        config.val_fraction,
+        config.split_seed,
+        groups=dataset.annotations.train_groups,
+        class_names=dataset.class_names,
+    )
+    return train, val, rows
+
+
 def prepare_data(
     config: DataConfig, cache_dir: Path | None = None, observer: Observer = SILENT
 ) -> tuple[TrainingData, SealedSplit]:
@@ -70,6 +91,12 @@ def prepare_data(
         config.path,
         image_size=config.image_size,
         resize=config.resize,
+        options=SourceOptions(
+            columns=config.columns,
+            group_by=config.group_by,
+            report_by=config.report_by,
+            skip_bad=config.skip_bad,
+        ),
         cache_dir=cache_dir,
         observer=observer,
     )

@@ -1,5 +1,7 @@
 """Stratified cuts: validation from train, and a test split if the files have none."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,7 +11,12 @@ from understudy.errors import UnderstudyError
 
 
 def stratified_rows(
-    labels: np.ndarray, fraction: float, seed: int
+    labels: np.ndarray,
+    fraction: float,
+    seed: int,
+    *,
+    groups: np.ndarray | None = None,
+    class_names: Sequence[str] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cut rows in two, class by class.
 
@@ -18,12 +25,16 @@ def stratified_rows(
         fraction: share of each class that is cut off, in (0, 1), rounded to whole images; at least
             one image of each class stays on either side.
         seed: the same labels, fraction and seed give the same cut.
+        groups: integers ``[N]``; images of one group stay together, so the shares are met as well
+            as whole groups allow.
+        class_names: for messages; without them classes are named by their numbers.
 
     Returns:
         Rows that stay and rows cut off: int64, ascending, disjoint, together all of ``range(N)``.
 
     Raises:
-        UnderstudyError: if there are fewer than two classes, or a class has a single image.
+        UnderstudyError: if there are fewer than two classes, or a class has a single image (a
+            single group) or cannot be on both sides.
     """
     if not 0 < fraction < 1:
         raise UnderstudyError(
@@ -33,13 +44,16 @@ def stratified_rows(
     if len(classes) < 2:
         held = f"of class {classes[0]} alone" if len(classes) else "missing"
         raise UnderstudyError(f"the images to split are {held}: at least two classes are needed")
+    names = [str(class_names[label]) if class_names else str(label) for label in classes]
     if counts.min() < 2:
-        lonely = classes[counts.argmin()]
+        lonely = [name for name, count in zip(names, counts, strict=True) if count < 2]
         raise UnderstudyError(
-            f"class {lonely} has a single image, which cannot be in both parts of a split: "
+            f"{_listed(lonely)} a single image, which cannot be in both parts of a split: "
             "add images or drop the class"
         )
     random = np.random.default_rng(seed)
+    if groups is not None:
+        return _whole_groups(kinds, groups, fraction, random, names)
     # The rows of every class by one sort (of small numbers, which numpy sorts in linear time), not
     # by a pass for each class.
     by_class = np.argsort(kinds.astype(np.min_scalar_type(len(classes))), kind="stable")
@@ -52,8 +66,66 @@ def stratified_rows(
     return np.flatnonzero(~is_cut), np.flatnonzero(is_cut)
 
 
+def _whole_groups(
+    kinds: np.ndarray,
+    groups: np.ndarray,
+    fraction: float,
+    random: np.random.Generator,
+    names: Sequence[str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """The cut of :func:`stratified_rows` by whole groups.
+
+    Groups are tried from the largest to the smallest, equal ones in random order. Each is cut off
+    if that brings the number of images of the classes closer to what is wanted (least squares).
+    """
+    _, group_of = np.unique(groups, return_inverse=True)
+    held = np.zeros((group_of.max() + 1, len(names)), np.int64)  # images of each group and class
+    np.add.at(held, (group_of, kinds), 1)
+    single = [name for name, column in zip(names, held.T, strict=True) if (column > 0).sum() < 2]
+    if single:
+        raise UnderstudyError(
+            f"{_listed(single)} images of a single group, which cannot be in both parts of a "
+            "split: add groups, drop the class, or choose another data.group_by"
+        )
+    shuffled = random.permutation(len(held))
+    order = shuffled[np.argsort(-held[shuffled].sum(1), kind="stable")]
+    total = held.sum(0)
+    wanted, cut = fraction * total, np.zeros(len(names))
+    is_cut = np.zeros(len(held), bool)
+    for group in order:
+        after = cut + held[group]
+        closer = ((wanted - after) ** 2).sum() < ((wanted - cut) ** 2).sum()
+        if closer and (after[held[group] > 0] < total[held[group] > 0]).all():
+            is_cut[group], cut = True, after
+    # A class of few, large groups may still be on one side alone: its smallest group changes over.
+    for kind in np.flatnonzero(cut == 0):
+        holders = np.flatnonzero((held[:, kind] > 0) & ~is_cut)
+        is_cut[holders[held[holders].sum(1).argmin()]] = True
+    empty = [n for n, column in zip(names, held[~is_cut].T, strict=True) if not column.any()]
+    if empty:
+        raise UnderstudyError(
+            f"{_listed(empty)} no images left after whole groups were cut off: "
+            "choose another data.group_by, or add groups"
+        )
+    rows = is_cut[group_of]
+    return np.flatnonzero(~rows), np.flatnonzero(rows)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``class a has``, or ``classes a, b, c and 4 more have``."""
+    if len(names) == 1:
+        return f"class {names[0]} has"
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"classes {shown} have"
+
+
 def split_train_val(
-    train: Split, val_fraction: float, seed: int
+    train: Split,
+    val_fraction: float,
+    seed: int,
+    *,
+    groups: np.ndarray | None = None,
+    class_names: Sequence[str] = (),
 ) -> tuple[Split, Split, Tensor, Tensor]:
     """Cut a stratified validation split from the training images.
 
@@ -62,6 +134,7 @@ def split_train_val(
         val_fraction: share of each class, in (0, 1).
         seed: of the cut; use one for all seeds of a run, so that all models are selected on the
             same images.
+        groups, class_names: as for :func:`stratified_rows`.
 
     Returns:
         Training split, validation split, and their rows in ``train``: int64 ``[M]``, ascending.
@@ -69,9 +142,9 @@ def split_train_val(
     Raises:
         UnderstudyError: if there are fewer than two classes, or a class has a single image.
     """
-    kept, cut = (
-        torch.from_numpy(rows) for rows in stratified_rows(train.labels.numpy(), val_fraction, seed)
-    )
+    labels = train.labels.numpy()
+    parts = stratified_rows(labels, val_fraction, seed, groups=groups, class_names=class_names)
+    kept, cut = (torch.from_numpy(rows) for rows in parts)
     return train.take(kept), train.take(cut), kept, cut
 
 

@@ -2,18 +2,21 @@
 
 import hashlib
 import itertools
+import json
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from understudy.cores import available_cores
+from understudy.data.annotations import NO_ANNOTATIONS, Annotations
+from understudy.data.inspection import Inspection
 from understudy.data.preprocess import Resize, decode, fit
 from understudy.data.splits import stratified_rows
 from understudy.errors import UnderstudyError
@@ -39,13 +42,48 @@ than they save (measured)."""
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """Both splits: images uint8 ``[N, H, W, 3]``, labels int64 ``[N]`` in ``[0, K)``, K names."""
+    """Both splits: images uint8 ``[N, H, W, 3]``, labels int64 ``[N]`` in ``[0, K)``, K names.
+
+    Attributes:
+        annotations: facts for each image beyond its class.
+        inspection: what was found while the files were read; ``None`` for sources without image
+            files.
+    """
 
     train_images: np.ndarray
     train_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
     class_names: tuple[str, ...]
+    annotations: Annotations = NO_ANNOTATIONS
+    inspection: Inspection | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """How a source reads its files; each source takes those that it can use and refuses others.
+
+    Attributes:
+        columns: role -> name in the files: of a table ``image``, ``label``, ``split``, ``group``,
+            of an .npz file ``train_images``, ``train_labels``, ``test_images``, ...
+        group_by: regular expression on an image's path: images with the same match (of the first
+            group in parentheses, if there is one) are one group.
+        report_by: the same for slices, by which results are reported.
+        skip_bad: go on without images that cannot be read.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    group_by: str | None = None
+    report_by: str | None = None
+    skip_bad: bool = False
+
+    def key(self) -> str:
+        """What of the options changes the arrays, for the name of a cache entry."""
+        return json.dumps(asdict(self), sort_keys=True) if self != NO_OPTIONS else ""
+
+
+NO_OPTIONS = SourceOptions()
+"""The usual columns, no groups, no slices, and every image must be readable."""
 
 
 def in_memory(split: str, shape: tuple[int, int, int, int]) -> np.ndarray:
@@ -94,11 +132,13 @@ class SourceReader(ABC):
 
     @classmethod
     @abstractmethod
-    def find(cls, path: Path | None, cache: Path) -> "SourceReader":
+    def find(
+        cls, path: Path | None, cache: Path, options: SourceOptions = NO_OPTIONS
+    ) -> "SourceReader":
         """The data set at ``path``; ``cache`` is the folder for downloads.
 
         Raises:
-            UnderstudyError: if nothing of this kind is there.
+            UnderstudyError: if nothing of this kind is there, or the source cannot use an option.
         """
 
     @abstractmethod
@@ -113,6 +153,22 @@ class SourceReader(ABC):
 def cut_test(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows to train on and a stratified fifth to test on, for files without a test split."""
     return stratified_rows(labels, TEST_FRACTION, TEST_SEED)
+
+
+def refuse_options(source: str, options: SourceOptions, *used: str) -> None:
+    """Raises UnderstudyError if an option is set that the source does not use.
+
+    Args:
+        source: its name.
+        options: as given.
+        used: names of the options that it uses.
+    """
+    for part in fields(options):
+        if part.name not in used and getattr(options, part.name) != getattr(NO_OPTIONS, part.name):
+            raise UnderstudyError(
+                f"data.{part.name} is not for the source {source}: leave it out, or choose another "
+                "data.source"
+            )
 
 
 def refuse_empty(split: str, count: int) -> None:

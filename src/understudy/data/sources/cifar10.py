@@ -9,13 +9,16 @@ import numpy as np
 from understudy.data.download import download
 from understudy.data.sources import parquet
 from understudy.data.sources.base import (
+    NO_OPTIONS,
     Arrays,
     Decoding,
+    SourceOptions,
     SourceReader,
     existing,
     fit_arrays,
     identity,
     refuse_empty,
+    refuse_options,
 )
 from understudy.errors import UnderstudyError
 
@@ -54,8 +57,11 @@ class Reader(SourceReader):
         self.path, self.identity = path, identity
 
     @classmethod
-    def find(cls, path: Path | None, cache: Path) -> SourceReader:
+    def find(
+        cls, path: Path | None, cache: Path, options: SourceOptions = NO_OPTIONS
+    ) -> SourceReader:
         """The archive, the extracted folder or the Parquet files at ``path``, else the download."""
+        refuse_options("cifar10", options)
         if path is None:
             return Download(cache / "downloads" / ARCHIVE)
         place = existing(path)

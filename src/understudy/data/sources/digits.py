@@ -4,7 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
-from understudy.data.sources.base import Arrays, Decoding, SourceReader, cut_test, fit_arrays
+from understudy.data.annotations import Annotations
+from understudy.data.sources.base import (
+    NO_OPTIONS,
+    Arrays,
+    Decoding,
+    SourceOptions,
+    SourceReader,
+    cut_test,
+    fit_arrays,
+    refuse_options,
+)
 from understudy.errors import UnderstudyError
 
 _SIZE = (32, 32)
@@ -22,13 +32,14 @@ class Reader(SourceReader):
     identity = "scikit-learn load_digits"
 
     @classmethod
-    def find(cls, path: Path | None, cache: Path) -> "Reader":
+    def find(cls, path: Path | None, cache: Path, options: SourceOptions = NO_OPTIONS) -> "Reader":
         """The digits; a path is refused, since nothing would be read from it."""
         if path is not None:
             raise UnderstudyError(
                 "the digits come with scikit-learn and read no files: "
                 f"leave out --data {path}, or choose another data.source"
             )
+        refuse_options("digits", options)
         return cls()
 
     def read(self, decoding: Decoding) -> Arrays:
@@ -45,4 +56,5 @@ class Reader(SourceReader):
         fit_arrays(rgb[test], test_images, decoding.resize)
         decoding.report("digits", len(labels), len(labels))
         names = tuple(str(name) for name in bunch.target_names)
-        return Arrays(train_images, labels[train], test_images, labels[test], names)
+        cut_by_us = Annotations(has_own_test=False)
+        return Arrays(train_images, labels[train], test_images, labels[test], names, cut_by_us)

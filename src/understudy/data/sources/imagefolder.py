@@ -7,8 +7,10 @@ import numpy as np
 
 from understudy.data.preprocess import SUFFIXES, decode
 from understudy.data.sources.base import (
+    NO_OPTIONS,
     Arrays,
     Decoding,
+    SourceOptions,
     SourceReader,
     cut_test,
     decode_all,
@@ -32,7 +34,7 @@ class Reader(SourceReader):
         self.name, self.identity = path.name, identity
 
     @classmethod
-    def find(cls, path: Path | None, cache: Path) -> "Reader":
+    def find(cls, path: Path | None, cache: Path, options: SourceOptions = NO_OPTIONS) -> "Reader":
         """The folder at ``path``."""
         if path is None:
             raise UnderstudyError(

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from understudy.data.sources.base import (
+    NO_OPTIONS,
     Arrays,
     Decoding,
+    SourceOptions,
     SourceReader,
     cut_test,
     existing,
@@ -32,7 +34,7 @@ class Reader(SourceReader):
         self.name, self.identity = path.stem, identity
 
     @classmethod
-    def find(cls, path: Path | None, cache: Path) -> "Reader":
+    def find(cls, path: Path | None, cache: Path, options: SourceOptions = NO_OPTIONS) -> "Reader":
         """The .npz file at ``path``."""
         if path is None:
             raise UnderstudyError(

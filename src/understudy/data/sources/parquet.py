@@ -9,8 +9,10 @@ import numpy as np
 
 from understudy.data.preprocess import decode
 from understudy.data.sources.base import (
+    NO_OPTIONS,
     Arrays,
     Decoding,
+    SourceOptions,
     SourceReader,
     cut_test,
     decode_all,
@@ -44,7 +46,7 @@ class Reader(SourceReader):
         self.name, self.identity = path.name if path.is_dir() else path.stem, identity
 
     @classmethod
-    def find(cls, path: Path | None, cache: Path) -> "Reader":
+    def find(cls, path: Path | None, cache: Path, options: SourceOptions = NO_OPTIONS) -> "Reader":
         """The Parquet file at ``path``, or all in the folder there."""
         if path is None:
             raise UnderstudyError(

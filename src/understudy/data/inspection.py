@@ -1,0 +1,132 @@
+"""What a scan of a data set found, as plain records that round-trip through JSON.
+
+Importing this loads no torch: reports read it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from understudy.data.listing import PassedOver
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """One image file, as it was opened.
+
+    Attributes:
+        width, height: in pixels, as stored: before the orientation is applied.
+        mode: Pillow's name of its pixels, for instance ``RGB``, ``L``, ``I;16``.
+        format: ``JPEG``, ``PNG``, ...
+        orientation: of its EXIF data, 1 (upright) to 8.
+        frames: 1, or more for an animated image, of which the first is read.
+        digest: 16 bytes that two files share if their bytes are equal.
+        difference_hash: 64 bits that near duplicates share but for a few (Krawetz 2013).
+    """
+
+    width: int
+    height: int
+    mode: str
+    format: str
+    orientation: int
+    frames: int
+    digest: bytes
+    difference_hash: int
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """An image that cannot be read.
+
+    Attributes:
+        row: its position in the listing.
+        name: its path inside the data set.
+        reason: why, in one line.
+    """
+
+    row: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """How many images of a class are in each split; unreadable ones are not counted."""
+
+    name: str
+    train: int
+    val: int
+    test: int
+
+
+@dataclass(frozen=True)
+class SizeRange:
+    """Sizes of the images in pixels, upright.
+
+    Attributes:
+        smallest, median, largest: (width, height), each side on its own.
+        distinct: how many different sizes there are.
+    """
+
+    smallest: tuple[int, int]
+    median: tuple[int, int]
+    largest: tuple[int, int]
+    distinct: int
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Images that show the same.
+
+    Attributes:
+        kind: ``exact`` (equal bytes) or ``near`` (equal but for size, compression, small edits).
+        names: of the images, the first few.
+        count: how many there are.
+        splits: the splits that they are in.
+        classes: their classes; more than one is a contradiction in the labels.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    count: int
+    splits: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """A data set as a scan found it, as in ``data.json`` of a run.
+
+    Attributes:
+        name: of the data set.
+        notes: what was read as what.
+        classes: images of each class in each split.
+        sizes: of the images; ``None`` if none is readable.
+        modes, formats: name -> number of images.
+        turned: images whose EXIF orientation is applied.
+        animated: images of which the first of several frames is read.
+        unreadable: all images that cannot be read.
+        skipped_bad: whether the data set is used without them.
+        passed_over: files that were not read, and why.
+        duplicates: across splits first, then the largest.
+        num_duplicates: pairs of kind and place, ``exact across splits``, ``near within train``, ...
+            -> number of images that have a duplicate there.
+        clip: a regular expression for ``data.group_by`` if names look like frames of clips;
+            ``None`` if they do not.
+        warnings: sentences on what to repair or know before training.
+    """
+
+    name: str
+    notes: tuple[str, ...] = ()
+    classes: tuple[ClassCounts, ...]
+    sizes: SizeRange | None
+    modes: Mapping[str, int]
+    formats: Mapping[str, int]
+    turned: int = 0
+    animated: int = 0
+    unreadable: tuple[BadImage, ...] = ()
+    skipped_bad: bool = False
+    passed_over: tuple[PassedOver, ...] = ()
+    duplicates: tuple[Duplicates, ...] = ()
+    num_duplicates: Mapping[str, int]
+    clip: str | None = None
+    warnings: tuple[str, ...] = ()
