@@ -244,7 +244,7 @@ def test_meta_json_describes_the_entry(tmp_path: Path) -> None:
     folder = tmp_path / "datasets" / "k"
     meta = json.loads((folder / "meta.json").read_text())
     assert (meta["format"], meta["class_names"], meta["fingerprint"]) == (
-        2,
+        3,
         ["cat", "dog"],
         fingerprint(entry.arrays),
     )
