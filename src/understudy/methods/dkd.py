@@ -104,7 +104,7 @@ class DKD(Method):
     config_class = DKDConfig
     config: DKDConfig
     reference = "Zhao et al. 2022, Decoupled Knowledge Distillation"
-    min_classes = 3  # with two there is one class besides the label, and nothing to rank
+    min_classes = 3  # with two, one class is left without the label: nothing to rank
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         config, target = self.config, teacher.logits.float()

@@ -187,7 +187,7 @@ class Precheck:
 
 
 class _HeldTeacher(FrozenTeacher):
-    """Answers every batch with its outputs for the first one: their shapes are what counts."""
+    """Its outputs for the first batch serve every other: only their shapes count here."""
 
     held: Outputs | None = None
 
