@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import ttest_1samp
 
 from understudy.files import from_json
 from understudy.report.sweep.view import SweepView
@@ -208,7 +209,7 @@ def _interval(values: Sequence[float]) -> dict[str, Any]:
         "std": std,
         "low": low,
         "high": high,
-        "p": None,
+        "p": float(ttest_1samp(values, 0).pvalue) if n > 1 else None,
         "n": n,
     }
 
