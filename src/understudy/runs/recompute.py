@@ -2,7 +2,7 @@
 
 Their ``results.json`` does not record which images were right, so its intervals are over seeds
 alone. Where a run still has its predictions, the interval over seeds and images follows from them;
-where it has not, the sentence says that the interval is over seeds alone.
+where it has not, the verdict is one over "seeds alone".
 """
 
 from collections.abc import Mapping
