@@ -164,7 +164,7 @@ def _variance(differences: "np.ndarray") -> tuple[float, float]:
     """Variance of the mean over seeds and images, and its degrees of freedom (Satterthwaite)."""
     num_seeds, num_images = differences.shape
     of_seeds, of_images = differences.mean(axis=1), differences.mean(axis=0)
-    mean = of_seeds.mean()
+    mean = float(of_seeds.mean())
     spread = float(((of_images - mean) ** 2).sum())
     images = num_seeds * (spread + UNSEEN) / num_images
     if num_seeds == 1:
@@ -179,7 +179,7 @@ def _variance(differences: "np.ndarray") -> tuple[float, float]:
     seeds, images = max(seeds, rest), max(images, rest)
     total = seeds + images - rest
     df = total**2 / (seeds**2 / df_seeds + images**2 / num_images)
-    return total / (num_seeds * num_images), max(df, 1.0)
+    return total / (num_seeds * num_images), max(float(df), 1.0)
 
 
 def gain_over_seeds(

@@ -14,6 +14,7 @@ import numpy as np
 from understudy.errors import UnderstudyError
 from understudy.evaluation.correctness import gain_between, pack
 from understudy.evaluation.gain import corrected
+from understudy.evaluation.results import Metrics
 from understudy.runs.comparison import Comparison
 from understudy.runs.folder import RunFolder, training_name
 from understudy.runs.results import ArmSummary, RunResults, SeedResult
@@ -57,15 +58,24 @@ def _compared(
 
 
 def _with_correct(folder: RunFolder, arm: str, result: SeedResult) -> SeedResult:
-    """One seed with which test images were right, if its predictions are there and agree."""
     path = folder.predictions(training_name(arm, result.seed), "test")
-    if result.test.correct is not None or not path.exists():
-        return result
-    correct = correct_in(path)
+    return replace(result, test=with_correct(result.test, path))
+
+
+def with_correct(metrics: Metrics, predictions: Path) -> Metrics:
+    """Metrics with which images were right, if the predictions are there and agree with them.
+
+    Args:
+        metrics: of one training on one split.
+        predictions: the file of the same training and split; it may be missing.
+    """
+    if metrics.correct is not None or not predictions.exists():
+        return metrics
+    correct = correct_in(predictions)
     # Logits are stored in half precision: a tie may hide the class that was predicted.
-    if float(correct.mean()) != result.test.accuracy:
-        return result
-    return replace(result, test=replace(result.test, correct=pack(correct)))
+    if float(correct.mean()) != metrics.accuracy:
+        return metrics
+    return replace(metrics, correct=pack(correct))
 
 
 def correct_in(path: Path) -> np.ndarray:

@@ -4,6 +4,7 @@ Trials are compared on validation images; only the winner and its baseline are t
 are the keys in the file, accuracies are in [0, 1].
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -317,6 +318,12 @@ def baseline_key(values: Mapping[str, Any]) -> str:
     return json.dumps(baseline_values(values), sort_keys=True)
 
 
+def baseline_name(values: Mapping[str, Any]) -> str:
+    """``plain``, or ``plain-DIGEST`` if swept values change the baseline: its trainings' name."""
+    digest = hashlib.sha256(baseline_key(values).encode()).hexdigest()[:8]
+    return f"plain-{digest}" if baseline_values(values) else "plain"
+
+
 def trial_entries(
     records: Sequence[Record], plain: Mapping[str, Sequence[TrialRun]], seeds: Sequence[int]
 ) -> tuple[Trial, ...]:
@@ -339,10 +346,10 @@ def trial_entries(
             gain=gain_over(runs, baseline) if done else None,
         )
         trials.append(trial)
-    return _corrected(trials)
+    return with_holm(trials)
 
 
-def _corrected(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+def with_holm(trials: Sequence[Trial]) -> tuple[Trial, ...]:
     """The trials, their gains corrected for how many there are."""
     gains = corrected([trial.gain for trial in trials if trial.gain is not None])
     rest = iter(gains)

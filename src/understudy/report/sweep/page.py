@@ -29,6 +29,7 @@ from understudy.report.sweep.table import (
     with_interval,
 )
 from understudy.report.sweep.view import SweepView, described, written
+from understudy.sweep.recompute import recomputed
 from understudy.sweep.results import SweepResults, Trial, read_sweep
 from understudy.sweep.space import Choice, Dimension
 
@@ -74,7 +75,7 @@ def write_sweep_report(folder: Path, *, figures: bool = True) -> Path:
     Raises:
         UnderstudyError: if ``results.json`` is missing or damaged.
     """
-    view = SweepView.of(read_sweep(folder))
+    view = SweepView.of(recomputed(folder, read_sweep(folder)))
     found = importance(view)
     drawings: Sequence[Drawing] = ()
     if figures:
