@@ -12,6 +12,7 @@ from torch import nn
 
 from understudy.config.schema import DataConfig
 from understudy.data.dataset import SealedSplit, Split
+from understudy.evaluation.correctness import unpack
 from understudy.evaluation.metrics import (
     Metrics,
     accuracy,
@@ -189,7 +190,9 @@ def test_metrics_are_the_single_figures_under_their_names() -> None:
         "agreement",
         "teacher_kl",
         "reliability",
+        "correct",
     }
+    assert unpack(found.correct).tolist() == (LOGITS.argmax(1) == LABELS).tolist()
 
 
 def test_the_divergence_in_metrics_is_not_the_other_way_round() -> None:

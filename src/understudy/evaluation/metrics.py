@@ -9,6 +9,7 @@ from understudy.config.schema import DataConfig
 from understudy.data.dataset import SealedSplit, Split
 from understudy.data.loader import plain_batches
 from understudy.evaluation.calibration import ece, reliability
+from understudy.evaluation.correctness import pack
 from understudy.evaluation.results import Metrics
 from understudy.models.modes import evaluating
 
@@ -126,6 +127,7 @@ def metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
         agreement=same,
         teacher_kl=None if kl is None else _number(kl),
         reliability=reliability(logits, labels),
+        correct=pack((logits.argmax(1) == labels).numpy()),
     )
 
 

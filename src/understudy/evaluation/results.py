@@ -1,6 +1,8 @@
 """Results of an evaluation as plain records. Importing this loads no torch: a report needs none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from understudy.files import LEFT_OUT_IF_NONE
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Metrics:
         teacher_kl: mean KL divergence from the teacher's probabilities to the model's, in nats;
             ``None`` without a teacher.
         reliability: mean confidence and accuracy in 15 bins of confidence.
+        correct: which images are classified correctly, in the order of the split, as text (see
+            :mod:`understudy.evaluation.correctness`); ``None`` in files of earlier versions.
     """
 
     accuracy: float
@@ -41,6 +45,7 @@ class Metrics:
     agreement: float | None = None
     teacher_kl: float | None = None
     reliability: Reliability | None = None
+    correct: str | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
     def __repr__(self) -> str:
         names = ("accuracy", "nll", "ece", "agreement", "teacher_kl")

@@ -15,8 +15,9 @@ from understudy.errors import UnderstudyError, one_line
 from understudy.evaluation.environment import Machine
 from understudy.evaluation.latency import Efficiency, Latency, ModelSize
 from understudy.evaluation.results import Metrics
-from understudy.evaluation.statistics import PairedGain, Summary
+from understudy.evaluation.statistics import Summary
 from understudy.files import LEFT_OUT_IF_NONE, from_json
+from understudy.runs.comparison import Comparison
 from understudy.runs.folder import RunFolder
 
 SCHEMA = 1
@@ -233,35 +234,6 @@ class LatencyConditions:
     runtime: str = "torch eager"
     precision: str = "fp32"
     memory_format: str = "channels_last"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Paired gain of an arm over another, seed by seed.
-
-    Attributes:
-        arm, reference: gain of ``arm`` over ``reference``.
-        metric: of the test split; always ``accuracy`` so far.
-        gains, mean, low, high, p, n: as in :class:`~understudy.evaluation.statistics.PairedGain`.
-        verdict: the same as one sentence.
-    """
-
-    arm: str
-    reference: str
-    metric: str
-    gains: tuple[float, ...]
-    mean: float
-    low: float | None
-    high: float | None
-    p: float | None
-    n: int
-    verdict: str
-
-    @classmethod
-    def of(cls, arm: str, reference: str, gain: PairedGain, verdict: str) -> "Comparison":
-        """A comparison of accuracies."""
-        numbers = {part.name: getattr(gain, part.name) for part in dataclasses.fields(gain)}
-        return cls(arm=arm, reference=reference, metric="accuracy", verdict=verdict, **numbers)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 from understudy.config.recipe import to_mapping
 from understudy.data.prepare import TrainingData
+from understudy.evaluation.correctness import gain_between
+from understudy.evaluation.gain import corrected
 from understudy.evaluation.latency import (
     LatencySettings,
     count_macs,
@@ -12,8 +14,10 @@ from understudy.evaluation.latency import (
     measure_latency,
     model_size,
 )
-from understudy.evaluation.statistics import Summary, paired_gain, summarise, verdict
+from understudy.evaluation.results import Metrics
+from understudy.evaluation.statistics import Summary, summarise
 from understudy.models import deployed
+from understudy.runs.comparison import Comparison
 from understudy.runs.folder import RunFolder, training_name
 from understudy.runs.history import gather_history
 from understudy.runs.networks import trained_network
@@ -23,7 +27,6 @@ from understudy.runs.results import (
     ArmCost,
     ArmResult,
     ArmSummary,
-    Comparison,
     DataFacts,
     LatencyConditions,
     MetricSummaries,
@@ -154,21 +157,18 @@ def _over_seeds(runs: Sequence[SeedResult], metric: str) -> Summary | None:
 def _comparisons(
     plan: RunPlan, by_arm: Mapping[str, Sequence[ArmResult]]
 ) -> tuple[Comparison, ...]:
-    found = []
-    for name, arm in plan.arms.items():
-        reference = _compared_with(arm, plan)
-        if reference is None:
-            continue
-        gain = paired_gain(_accuracies(by_arm[name]), _accuracies(by_arm[reference]))
-        sentence = verdict(name, gain)
-        if reference != "baseline":
-            sentence += f" (against {reference})"
-        found.append(Comparison.of(name, reference, gain, sentence))
-    return tuple(found)
+    """The gain of every taught arm, with Holm's correction for their number."""
+    references = {name: _compared_with(arm, plan) for name, arm in plan.arms.items()}
+    pairs = [(name, reference) for name, reference in references.items() if reference]
+    gains = [gain_between(_tested(by_arm[a]), _tested(by_arm[b])) for a, b in pairs]
+    return tuple(
+        Comparison.of(name, reference, gain)
+        for (name, reference), gain in zip(pairs, corrected(gains), strict=True)
+    )
 
 
-def _accuracies(results: Sequence[ArmResult]) -> list[float]:
-    return [result.test.accuracy for result in results if result.test is not None]
+def _tested(results: Sequence[ArmResult]) -> list[Metrics]:
+    return [result.test for result in results if result.test is not None]
 
 
 def _compared_with(arm: Arm, plan: RunPlan) -> str | None:

@@ -13,7 +13,9 @@ from tests.report.example_run import many_methods, write_example_run
 from tests.report.page_checks import Elements, check_on_a_phone
 
 from understudy.errors import UnderstudyError
+from understudy.evaluation.gain import corrected
 from understudy.report import read_results, write_report
+from understudy.runs.recompute import recomputed
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -100,11 +102,12 @@ def test_writing_twice_gives_the_same_bytes(run: Path) -> None:
 
 
 def test_many_verdicts_are_counted_first(tmp_path: Path) -> None:
-    results = write_example_run(tmp_path, named_arms=many_methods(20), num_test=100, epochs=1)
+    write_example_run(tmp_path, named_arms=many_methods(20), num_test=100, epochs=1)
     text = write_report(tmp_path, figures=False).read_text()
-    better = sum(comparison["low"] > 0 for comparison in results["comparisons"])
-    worse = sum(comparison["high"] < 0 for comparison in results["comparisons"])
-    assert f"Of 21 comparisons, {better} have their 95 % interval above zero, {worse} below" in text
+    gains = [each.gain for each in recomputed(tmp_path, read_results(tmp_path)).comparisons]
+    signs = [gain.sign for gain in corrected(gains)]
+    assert f"Of 21 comparisons, {signs.count(1)} show a gain, {signs.count(-1)} a loss" in text
+    assert "Holm" in text and len(gains) == 21
     assert len(re.findall(r"<li[ >]", text)) == 1 + 21
     assert "<details><summary>67 trainings" in text, "1 teacher and 22 students of 3 seeds, folded"
     Elements(text)

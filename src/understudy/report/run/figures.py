@@ -67,7 +67,8 @@ CAPTIONS = {
     "gain": Caption(
         "Paired gain",
         "Dot: one seed, its accuracy minus that of the reference arm with the same seed. Diamond: "
-        "mean, with its 95 % interval. An interval right of zero is evidence of a gain.",
+        "mean, with its 95 % interval over seeds and test images (over seeds alone, if it is not "
+        "recorded which images were right). An interval right of zero is evidence of a gain.",
     ),
     "curves": Caption(
         "Training curves",
@@ -98,7 +99,7 @@ CAPTIONS = {
     "per_class": Caption(
         "Change by class",
         "Test accuracy of the distilled student minus the baseline, class by class, paired by "
-        "seed. Right of zero is better; lines are 95 % intervals.",
+        "seed. Right of zero is better; lines are 95 % intervals over seeds alone.",
     ),
     "reliability": Caption(
         "Reliability",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from understudy.errors import UnderstudyError
+from understudy.evaluation.gain import corrected
 from understudy.evaluation.statistics import estimate
 from understudy.files import from_json, write_bytes
 from understudy.report.facts import (
@@ -22,8 +23,10 @@ from understudy.report.run.csv_file import write_csv
 from understudy.report.run.device import device_section, latency_section
 from understudy.report.run.outcomes import Outcomes, outcomes
 from understudy.report.run.table import COLUMNS, latency_ms, paired_per_class
+from understudy.runs.comparison import Comparison
 from understudy.runs.history import read_history
-from understudy.runs.results import ArmSummary, Comparison, RunResults, SeedResult, read_results
+from understudy.runs.recompute import recomputed
+from understudy.runs.results import ArmSummary, RunResults, SeedResult, read_results
 
 if TYPE_CHECKING:
     from understudy.report.drawing import Drawing
@@ -53,8 +56,12 @@ GLOSSARY = {
     "Accuracy / (ms·MB)": "accuracy in percent divided by that latency and by the size.",
     "Seed": "the number that fixes initial weights and data order; arms with one seed share both, "
     "so their difference is paired.",
-    "95 % interval": "range that holds the true mean in 95 of 100 repetitions (Student's t over "
-    "seeds); one seed gives none.",
+    "95 % interval": "range that holds the true mean in 95 of 100 repetitions: of an accuracy over "
+    "seeds (Student's t), of a gain over seeds and test images; one seed gives none.",
+    "Over seeds alone": "the interval takes the test images as given, because it "
+    "is not recorded which of them were right.",
+    "Holm's correction": "gains that are looked at together are claimed more strictly, the more "
+    "there are: without any effect, one wrong claim in twenty reports.",
     "Validation": "images held out from training to choose the epoch; the test images are used "
     "once, at the end.",
 }
@@ -77,7 +84,7 @@ def write_run_report(run: Path, *, figures: bool = True) -> Path:
     Raises:
         UnderstudyError: if a file is damaged, or ``results.json`` is missing.
     """
-    results = read_results(run)
+    results = recomputed(run, read_results(run))
     drawings: Sequence[Drawing] = ()
     if figures:
         from understudy.report.run.figures import draw_all
@@ -157,12 +164,10 @@ def _verdicts(results: RunResults) -> dict[str, Any]:
     comparisons = [c for c in results.comparisons if c.verdict.strip()]
     if len(comparisons) <= MAX_VERDICTS:
         return {"verdicts": [_verdict(c, results) for c in comparisons], "folded": []}
-    better = sum(_helped(c) for c in comparisons)
-    worse = sum(c.high is not None and c.high < 0 for c in comparisons)
+    signs = [gain.sign for gain in corrected([comparison.gain for comparison in comparisons])]
     counts = (
-        f"Of {len(comparisons)} comparisons, {better} have their 95 % interval above zero, "
-        f"{worse} below, and {len(comparisons) - better - worse} allow neither. "
-        "Without any effect one in twenty would lie apart from zero by chance."
+        f"Of {len(comparisons)} comparisons, {signs.count(1)} show a gain, {signs.count(-1)} a "
+        f"loss, and {signs.count(0)} are no evidence, with Holm's correction for their number."
     )
     ranked = sorted(comparisons, key=lambda comparison: -comparison.mean)
     return {
@@ -180,7 +185,7 @@ def _verdict(comparison: Comparison, results: RunResults) -> dict[str, Any]:
 
 
 def _helped(comparison: Comparison) -> bool:
-    return comparison.low is not None and comparison.low > 0
+    return comparison.gain.verdict == "helped"
 
 
 def _lead(results: RunResults) -> str:
