@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from understudy.data import image_cache
+from understudy.data.decoding import NewArray
 from understudy.data.image_cache import Entry, cache_key, cache_root, fingerprint, open_or_build
-from understudy.data.sources.base import Arrays, NewArray
+from understudy.data.sources.base import Arrays
 from understudy.errors import UnderstudyError
 
 
