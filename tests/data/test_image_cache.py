@@ -245,7 +245,7 @@ def test_meta_json_describes_the_entry(tmp_path: Path) -> None:
     folder = tmp_path / "datasets" / "k"
     meta = json.loads((folder / "meta.json").read_text())
     assert (meta["format"], meta["class_names"], meta["fingerprint"]) == (
-        2,
+        3,
         ["cat", "dog"],
         fingerprint(entry.arrays),
     )
@@ -255,7 +255,7 @@ def test_meta_json_describes_the_entry(tmp_path: Path) -> None:
     )
     assert entry.arrays.train_labels.dtype == entry.arrays.test_labels.dtype == np.int64
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        [*(f"{name}.npy" for name in meta["bytes"]), "meta.json"]
+        [*(f"{name}.npy" for name in meta["bytes"]), "annotations.npz", "meta.json"]
     )
 
 
