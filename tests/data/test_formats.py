@@ -40,9 +40,9 @@ def test_avif_is_read_upright() -> None:
     assert is_near(decode(avif(), "x", None), scene(60, 90))
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = decode(avif(exif=exif), "x", None)
-    assert is_near(turned, np.rot90(scene(60, 90), -1))
-    _, facts = decode_with_facts(avif(exif=exif), "x", (8, 8))
+    content = avif(exif=exif)
+    assert is_near(decode(content, "x", None), np.rot90(scene(60, 90), -1))
+    _, facts = decode_with_facts(content, "x", (8, 8))
     assert (facts.format, facts.orientation, facts.width) == ("AVIF", 6, 90)
 
 

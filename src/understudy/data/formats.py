@@ -128,7 +128,7 @@ def orientation_of(image: Image.Image) -> int:
 
     Not by Pillow, which takes that of XMP as well (browsers do not) and warns of damaged data.
     """
-    tiff = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+    tiff = (image.info.get("exif") or b"").removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
         return 1
