@@ -12,8 +12,9 @@ from understudy.events import SILENT, Observer
 
 if TYPE_CHECKING:
     from understudy.data.dataset import Dataset
+    from understudy.data.decoding import NewArray
     from understudy.data.preprocess import Resize
-    from understudy.data.sources.base import Arrays, NewArray, SourceOptions, SourceReader
+    from understudy.data.sources.base import Arrays, SourceOptions, SourceReader
 
 SOURCES: dict[str, str] = {
     "digits": "1,797 handwritten digits from scikit-learn, as 32x32 RGB; needs no files",
@@ -37,6 +38,7 @@ def load_dataset(
     *,
     image_size: int | tuple[int, int] | None = None,
     resize: "Resize" = "crop",
+    max_pixels: int | None = None,
     options: "SourceOptions | None" = None,
     cache_dir: Path | None = None,
     observer: Observer = SILENT,
@@ -49,9 +51,11 @@ def load_dataset(
             ``cifar10`` with neither is downloaded.
         image_size: pixels to bring all images to, one number for squares or (height, width); None
             keeps their own size (32 for digits).
-        resize: how an image of other proportions is brought to it: ``crop`` covers the size and
-            cuts out the centre, ``pad`` fits inside and pads with black, ``squash`` changes its
-            proportions.
+        resize: how an image of other proportions is brought to it: ``crop`` cuts out the largest
+            part in its centre that has them, ``pad`` fits inside and pads with black, ``squash``
+            changes its proportions.
+        max_pixels: a file of more pixels counts as one that cannot be read; None for
+            ``config.images.MOST_PIXELS``, 179 million.
         cache_dir: folder for decoded images and downloads; None takes UNDERSTUDY_CACHE, else the
             user's cache folder.
         observer: gets progress while images are downloaded and decoded.
@@ -63,13 +67,15 @@ def load_dataset(
         UnderstudyError: for an unknown source or resize rule, missing or corrupt files, labels out
             of range, an empty split, a single class.
     """
+    from understudy.config.images import MOST_PIXELS
     from understudy.data.dataset import Dataset, SealedSplit, Split
+    from understudy.data.decoding import Decoding
     from understudy.data.image_cache import cache_key, cache_root, open_or_build
     from understudy.data.preprocess import RESIZES
-    from understudy.data.sources.base import NO_OPTIONS, Decoding
+    from understudy.data.sources.base import NO_OPTIONS
     from understudy.data.spec import size_of
 
-    size = size_of(image_size)
+    size, most = size_of(image_size), MOST_PIXELS if max_pixels is None else max_pixels
     if resize not in RESIZES:
         raise UnderstudyError(f"unknown resize rule {resize!r}: {suggest(str(resize), RESIZES)}")
     root = cache_root(cache_dir)
@@ -77,11 +83,12 @@ def load_dataset(
     reader = _find(source, path, root, options)
 
     def build(new_array: "NewArray") -> "Arrays":
-        arrays = reader.read(Decoding(size, new_array, observer, resize))
+        arrays = reader.read(Decoding(size, new_array, observer, resize, most))
         _check(arrays)  # before the cache publishes it
         return arrays
 
-    entry = open_or_build(root, cache_key(source, reader.identity, size, resize, options), build)
+    key = cache_key(source, reader.identity, size, resize, options, most)
+    entry = open_or_build(root, key, build)
     arrays = entry.arrays
     return Dataset(
         name=reader.name,

@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from understudy.config.images import MOST_PIXELS
 from understudy.data import preprocess
 from understudy.data.annotations import Annotations
+from understudy.data.decoding import NewArray, refuse_empty
 from understudy.data.inspection import Inspection
 from understudy.data.preprocess import Resize
 from understudy.data.sources.base import (
     NO_OPTIONS,
     Arrays,
-    NewArray,
     SourceOptions,
-    refuse_empty,
 )
 from understudy.errors import UnderstudyError
 from understudy.files import from_json, to_json
@@ -68,9 +68,10 @@ def cache_key(
     size: tuple[int, int] | None,
     resize: Resize = "crop",
     options: SourceOptions = NO_OPTIONS,
+    max_pixels: int = MOST_PIXELS,
 ) -> str:
     """The name of an entry: the same files, source, size, rules and format share one."""
-    rules = [preprocess.VERSION, size, resize, options.key()]
+    rules = [preprocess.VERSION, size, resize, options.key(), max_pixels]
     content = json.dumps([FORMAT, source, identity, *rules])
     digest = hashlib.sha256(content.encode()).hexdigest()
     return f"{source}-{digest[:32]}"

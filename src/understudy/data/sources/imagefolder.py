@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from understudy.data.preprocess import SUFFIXES, decode
+from understudy.data.decoding import Decoding, decode_all, refuse_bad
+from understudy.data.formats import SUFFIXES
+from understudy.data.inspection import BadImage
 from understudy.data.sources.base import (
     NO_OPTIONS,
     Arrays,
-    Decoding,
     SourceOptions,
     SourceReader,
     cut_test,
-    decode_all,
     existing,
     identity,
 )
@@ -51,13 +51,14 @@ class Reader(SourceReader):
         if not test:
             stay, cut = cut_test(_labels(train))
             train, test = [train[row] for row in stay], [train[row] for row in cut]
-        first = train[0][0]
-        height, width = decoding.size or decode(first, str(first), None).shape[:2]
-        images = {}
+        size = decoding.size_for((str(file), file) for file, _ in train)
+        images: dict[str, np.ndarray] = {}
+        bad: list[BadImage] = []
         for split, files in (("train", train), ("test", test)):
-            images[split] = decoding.allocate(split, len(files), (height, width))
+            images[split] = decoding.allocate(split, len(files), size)
             encoded = ((str(file), file) for file, _ in files)
-            decode_all(encoded, images[split], decoding, f"decoding {split} images")
+            bad += decode_all(encoded, images[split], decoding, f"decoding {split} images")
+        refuse_bad(bad)
         return Arrays(images["train"], _labels(train), images["test"], _labels(test), class_names)
 
 

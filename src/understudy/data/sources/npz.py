@@ -5,17 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
+from understudy.data.decoding import Decoding, fit_arrays, refuse_empty
 from understudy.data.sources.base import (
     NO_OPTIONS,
     Arrays,
-    Decoding,
     SourceOptions,
     SourceReader,
     cut_test,
     existing,
-    fit_arrays,
     identity,
-    refuse_empty,
 )
 from understudy.errors import UnderstudyError, one_line
 

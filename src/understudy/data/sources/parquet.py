@@ -7,18 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from understudy.data.preprocess import decode
+from understudy.data.decoding import Decoding, decode_all, refuse_bad, refuse_empty
+from understudy.data.inspection import BadImage
 from understudy.data.sources.base import (
     NO_OPTIONS,
     Arrays,
-    Decoding,
     SourceOptions,
     SourceReader,
     cut_test,
-    decode_all,
     existing,
     identity,
-    refuse_empty,
 )
 from understudy.errors import UnderstudyError, one_line
 
@@ -68,16 +66,14 @@ class Reader(SourceReader):
         rows = _rows(labels)
         splits.setdefault("test", splits["train"])
         labels.setdefault("test", labels["train"])
-        own_size = decoding.size
-        if own_size is None:
-            first = _encoded(splits["train"], image_column, rows["train"], batch=1)
-            where, data = next(first)
-            own_size = decode(data, where, None).shape[:2]
-        images = {}
+        size = decoding.size_for(_encoded(splits["train"], image_column, rows["train"], batch=1))
+        images: dict[str, np.ndarray] = {}
+        bad: list[BadImage] = []
         for split in ("train", "test"):
-            images[split] = decoding.allocate(split, int(rows[split].sum()), own_size)
+            images[split] = decoding.allocate(split, int(rows[split].sum()), size)
             encoded = _encoded(splits[split], image_column, rows[split])
-            decode_all(encoded, images[split], decoding, f"decoding {split} images")
+            bad += decode_all(encoded, images[split], decoding, f"decoding {split} images")
+        refuse_bad(bad)
         train_labels, test_labels = (labels[split][rows[split]] for split in ("train", "test"))
         return Arrays(images["train"], train_labels, images["test"], test_labels, class_names)
 
