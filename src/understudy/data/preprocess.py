@@ -54,6 +54,7 @@ from understudy.data.formats import (
 )
 from understudy.data.inspection import ImageFacts
 from understudy.data.spec import ImageSpec
+from understudy.data.thumbnail import thumbnail_of
 
 VERSION = 2
 """Of the rule; raise it when the pixels of any file change."""
@@ -155,7 +156,7 @@ def decode_with_facts(
             orientation=orientation,
             frames=frames,
             digest=hashlib.sha256(encoded).digest()[:16],
-            difference_hash=_difference_hash(pixels),
+            thumbnail=thumbnail_of(pixels),
         )
         return np.asarray(pixels), facts
 
@@ -306,12 +307,6 @@ def _num_frames(image: Image.Image, encoded: bytes) -> int:
             )  # goes through all of them, and would lose the first
     except Exception:  # of the decoders' many types
         return 1
-
-
-def _difference_hash(image: Image.Image) -> int:
-    """64 bits: whether each pixel of an image of 9 x 8 is darker than the one at its right."""
-    small = np.asarray(image.resize((9, 8), Image.Resampling.BOX).convert("L"))
-    return int.from_bytes(np.packbits(small[:, :-1] < small[:, 1:]).tobytes(), "big")
 
 
 def _bytes(data: bytes | Path) -> bytes:
