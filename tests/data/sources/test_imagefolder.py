@@ -12,11 +12,11 @@ from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer
 
 
-def load(path: Path, image_size: int | None = None, observer: Observer = SILENT) -> Arrays:
-    return read(Reader(path), image_size, observer)
-
-
 find = Reader.find
+
+
+def load(path: Path, image_size: int | None = None, observer: Observer = SILENT) -> Arrays:
+    return read(find(path, path), image_size, observer)
 
 
 def draw(path: Path, value: int, size: tuple[int, int] = (4, 4)) -> None:
