@@ -83,6 +83,7 @@ def load_dataset(
         raise UnderstudyError(f"unknown resize rule {resize!r}: {suggest(str(resize), RESIZES)}")
     root = cache_root(cache_dir)
     options = options or NO_OPTIONS
+    source, path = _place(source, path)
     reader = _find(source, path, root, options)
 
     def build(new_array: "NewArray") -> "Arrays":
@@ -120,28 +121,33 @@ def listing_of(
     from understudy.data.sources.base import NO_OPTIONS
     from understudy.data.sources.files import FileReader
 
+    source, path = _place(source, path)
     reader = _find(source, path, cache_root(), options or NO_OPTIONS)
     if not isinstance(reader, FileReader):
         raise UnderstudyError(f"the source {source} reads no image files that could be listed")
     return reader.listing
 
 
-def _find(
-    source: str, path: str | Path | None, root: Path, options: "SourceOptions"
-) -> "SourceReader":
-    """The reader of a source for the files at ``path``."""
+def _place(source: str, path: str | Path | None) -> tuple[str, Path | None]:
+    """The source's own name, and where its files are."""
+    from understudy.data.detect import HUB
+
+    if source.startswith(HUB):
+        return "hf", Path(source)
+    if path is None and source != "digits":
+        path = os.environ.get("UNDERSTUDY_DATA") or None
+    return source, None if path is None else Path(path).expanduser()
+
+
+def _find(source: str, place: Path | None, root: Path, options: "SourceOptions") -> "SourceReader":
+    """The reader of a source for the files at ``place``."""
     import importlib
 
-    from understudy.data.detect import HUB, fitting_source
+    from understudy.data.detect import fitting_source
 
-    if source.startswith(HUB) and path is None:
-        source, path = "hf", source
     if source not in SOURCES:
         hint = suggest(source, SOURCES, otherwise="choose one of")
         raise UnderstudyError(f"unknown data source {source!r}: {hint}")
-    if path is None and source != "digits":
-        path = os.environ.get("UNDERSTUDY_DATA") or None
-    place = None if path is None else Path(path).expanduser()
     module = importlib.import_module(f"understudy.data.sources.{source}")
     try:
         reader: SourceReader = module.Reader.find(place, root, options)

@@ -60,7 +60,8 @@ def choose_columns(present: Sequence[str], chosen: Mapping[str, str], where: str
             usual = [
                 name for known in USUAL.get(role, ()) for name in present if name.lower() == known
             ]
-            found |= {role: name for name in usual[:1] if name not in chosen.values()}
+            if usual and usual[0] not in chosen.values():
+                found[role] = usual[0]
     for role in _NEEDED:
         if role not in found:
             raise UnderstudyError(

@@ -5,7 +5,7 @@ files, decide nothing: ``training shoes`` is a class.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from understudy.data.listing import SplitName

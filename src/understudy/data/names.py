@@ -38,8 +38,7 @@ def refuse_undecodable(names: Iterable[str], where: str) -> None:
     bad = [name for name in names if not name.isascii() and _is_undecodable(name)]
     if bad:
         raise UnderstudyError(
-            f"{counted(len(bad), 'name')} in {shown(where)} that {'is' if len(bad) == 1 else 'are'} "
-            f"not valid UTF-8: {listed(bad)}; rename "
+            f"{shown(where)} has {counted(len(bad), 'name')} not in UTF-8: {listed(bad)}; rename "
             "them (convmv -r -f latin1 -t utf8 does it for a whole folder)"
         )
 

@@ -59,8 +59,9 @@ def scan_folder(root: Path, *, skip_bad: bool = False) -> tuple[Tree, str]:
     refuse_undecodable([*walk.folders, *images], str(root))
     if walk.broken and not skip_bad:
         raise UnderstudyError(
-            f"{counted(len(walk.broken), 'broken link')} in {shown(str(root))}: {listed(walk.broken)}; "
-            "restore what they point to, remove them, or set data.skip_bad=true"
+            f"{shown(str(root))} has {counted(len(walk.broken), 'broken link')}: "
+            f"{listed(walk.broken)}; restore what they point to, remove them, or set "
+            "data.skip_bad=true"
         )
     walk.census.add_all(litter.BROKEN_LINK, walk.broken)
 

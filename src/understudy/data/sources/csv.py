@@ -1,4 +1,4 @@
-"""``csv``: a table of text with an image file and a label in each row."""
+"""``csv``: a table with the path of an image and its label in each row."""
 
 import hashlib
 from pathlib import Path
@@ -7,12 +7,13 @@ from understudy.data.columns import ROLES, read_csv, refuse_roles
 from understudy.data.detect import TABLES
 from understudy.data.sources.base import NO_OPTIONS, SourceOptions, existing, refuse_options
 from understudy.data.sources.files import FileReader
+from understudy.data.sources.parquet import read_table
 from understudy.data.tables import list_table
 from understudy.errors import UnderstudyError
 
 
 class Reader(FileReader):
-    """A CSV file with columns ``image``, ``label`` and perhaps ``split``, ``group``, ``slice``.
+    """A CSV or Parquet file with columns ``image`` and ``label``, perhaps ``split`` and others.
 
     Paths are relative to the folder of the table. Other names of columns are given by
     ``data.columns``; a few usual ones are found without it. Splits are called as the folders of
@@ -29,9 +30,9 @@ class Reader(FileReader):
         refuse_options("csv", options, "columns", "group_by", "report_by", "skip_bad")
         refuse_roles("csv", options.columns, ROLES)
         file = _table(existing(path))
-        listing, images = list_table(
-            read_csv(file, options.columns), file.parent, file.stem, options
-        )
+        read = read_table if file.suffix.lower() == ".parquet" else read_csv
+        table = read(file, options.columns)
+        listing, images = list_table(table, file.parent, file.stem, options)
         content = hashlib.sha256(file.read_bytes()).hexdigest()
         return cls(file.stem, f"{content} {images}", lambda: listing, options)
 
