@@ -21,7 +21,7 @@ from typing import IO, NoReturn
 from understudy.data import litter
 from understudy.data.detect import ARCHIVES
 from understudy.data.litter import Census
-from understudy.data.names import listed, refuse_undecodable, shown
+from understudy.data.names import counted, listed, refuse_undecodable, shown
 from understudy.data.tree import Encoded, Tree
 from understudy.errors import UnderstudyError, one_line
 
@@ -32,6 +32,8 @@ LARGEST_IMAGE = 2**30
 _BOMB = 200
 """How many times larger than the archive its images may be; BMP files of drawings shrink to a
 hundredth."""
+_HARMLESS = 64 * 2**20
+"""Bytes of images that are never too many."""
 _PACKED = {".gz": gzip.open, ".tgz": gzip.open, ".xz": lzma.open, ".txz": lzma.open}
 _PACKED |= {".bz2": bz2.open, ".tbz2": bz2.open}
 _LOCAL_HEADER = 30
@@ -198,6 +200,7 @@ def _index_zip(path: Path, contents: _Contents) -> None:
             continue
         if info.flag_bits & 1:
             encrypted.append(name)
+            continue
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UnderstudyError(
                 f"{shown(str(path))} is packed by an unusual method ({shown(name)}): pack it with "
@@ -209,11 +212,11 @@ def _index_zip(path: Path, contents: _Contents) -> None:
         contents.add(name, _Member(start, stored, info.file_size, info.CRC, is_deflated))
     if encrypted:
         raise UnderstudyError(
-            f"{len(encrypted):,} images in {shown(str(path))} are encrypted: {listed(encrypted)}; "
-            "pack it without a password"
+            f"{shown(str(path))} has {counted(len(encrypted), 'encrypted image')}: "
+            f"{listed(encrypted)}; pack it without a password"
         )
     size = path.stat().st_size
-    if total > _BOMB * size:
+    if total > max(_BOMB * size, _HARMLESS):
         raise UnderstudyError(
             f"{shown(str(path))} has {size:,} bytes and claims {total:,} of images, "
             f"more than {_BOMB} times as many: it may have been made to fill the memory"

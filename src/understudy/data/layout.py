@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from understudy.data.listing import SplitName
-from understudy.data.names import listed, normalised, shown
+from understudy.data.names import counted, listed, normalised, shown
 from understudy.errors import UnderstudyError
 
 SPLIT_FOLDERS: dict[str, SplitName] = {
@@ -158,7 +158,8 @@ def _splits(
             )
         if not folders.full(folder):
             raise UnderstudyError(
-                f"{at}/{shown(folder)} has {folders.direct[folder]:,} images but no class folders: "
+                f"{at}/{shown(folder)} has {counted(folders.direct[folder], 'image')} but no class "
+                "folders: "
                 "put them into one folder for each class, or list them in a table "
                 "(data.source=csv)"
             )
@@ -171,7 +172,7 @@ def _refuse_hidden_splits(folders: Folders, place: str, at: str) -> None:
     if not names:
         count = folders.direct[place]
         raise UnderstudyError(
-            f"{at} has {f'{count:,} images but ' if count else ''}no class folders: the "
+            f"{at} has {counted(count, 'image') + ' but ' if count else ''}no class folders: the "
             "imagefolder source needs one folder of images for each class"
         )
     paths = [inside(place, name) for name in names]

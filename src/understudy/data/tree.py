@@ -57,6 +57,7 @@ def scan_folder(root: Path, *, skip_bad: bool = False) -> tuple[Tree, str]:
     order = sorted(range(len(walk.images)), key=walk.images.__getitem__)
     images = [walk.images[row] for row in order]
     refuse_undecodable([*walk.folders, *images], str(root))
+    walk.broken.sort()
     if walk.broken and not skip_bad:
         raise UnderstudyError(
             f"{shown(str(root))} has {counted(len(walk.broken), 'broken link')}: "
