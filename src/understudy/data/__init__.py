@@ -13,6 +13,7 @@ from understudy.events import SILENT, Observer
 if TYPE_CHECKING:
     from understudy.data.dataset import Dataset
     from understudy.data.decoding import NewArray
+    from understudy.data.listing import Listing
     from understudy.data.preprocess import Resize
     from understudy.data.sources.base import Arrays, SourceOptions, SourceReader
 
@@ -23,11 +24,19 @@ SOURCES: dict[str, str] = {
         "or a Parquet copy"
     ),
     "parquet": (
-        "a folder or file in the Hugging Face image layout; columns found from the features, "
-        "else by name"
+        "a folder or file in the Hugging Face image layout, or a table of paths; columns found "
+        "from the features, else by name or data.columns"
     ),
-    "imagefolder": "train/<class>/* with test/<class>/* or val/<class>/*, or <class>/* alone",
-    "npz": "an .npz file with x_train, y_train, x_test, y_test, or images, labels",
+    "imagefolder": (
+        "a folder, zip or tar with train/<class>/*, val/<class>/* and test/<class>/*, or with "
+        "<class>/* alone"
+    ),
+    "csv": "a table of image paths and labels, perhaps of splits; see data.columns",
+    "npz": (
+        "an .npz file with train_images, train_labels, test_images, ..., or x_train, y_train, "
+        "..., or images, labels; see data.columns"
+    ),
+    "hf": "hf:NAME, a data set on the Hugging Face Hub, or a folder saved by datasets",
 }
 """Name -> one line. The source NAME is the class ``Reader`` in ``data/sources/NAME.py``."""
 
@@ -80,6 +89,7 @@ def load_dataset(
         raise UnderstudyError(f"unknown resize rule {resize!r}: {suggest(str(resize), RESIZES)}")
     root = cache_root(cache_dir)
     options = options or NO_OPTIONS
+    source, path = _place(source, path)
     reader = _find(source, path, root, options)
 
     def build(new_array: "NewArray") -> "Arrays":
@@ -101,21 +111,61 @@ def load_dataset(
     )
 
 
-def _find(
-    source: str, path: str | Path | None, root: Path, options: "SourceOptions"
-) -> "SourceReader":
-    """The reader of a source for the files at ``path``."""
+def listing_of(
+    source: str, path: str | Path | None = None, options: "SourceOptions | None" = None
+) -> "Listing":
+    """The image files of a data set, found and labelled, not decoded.
+
+    Args:
+        source: a name from ``SOURCES``.
+        path: as for :func:`load_dataset`.
+        options: how it reads the files.
+
+    Raises:
+        UnderstudyError: if the source reads no image files, or they are not in order.
+    """
+    from understudy.data.image_cache import cache_root
+    from understudy.data.sources.base import NO_OPTIONS
+    from understudy.data.sources.files import FileReader
+
+    source, path = _place(source, path)
+    reader = _find(source, path, cache_root(), options or NO_OPTIONS)
+    if not isinstance(reader, FileReader):
+        raise UnderstudyError(f"the source {source} reads no image files that could be listed")
+    return reader.listing
+
+
+def _place(source: str, path: str | Path | None) -> tuple[str, Path | None]:
+    """The source's own name, and where its files are."""
+    from understudy.data.detect import HUB
+
+    if source.startswith(HUB):
+        return "hf", Path(source)
+    if path is None and source != "digits":
+        path = os.environ.get("UNDERSTUDY_DATA") or None
+    return source, None if path is None else Path(path).expanduser()
+
+
+def _find(source: str, place: Path | None, root: Path, options: "SourceOptions") -> "SourceReader":
+    """The reader of a source for the files at ``place``."""
     import importlib
+
+    from understudy.data.detect import fitting_source
 
     if source not in SOURCES:
         hint = suggest(source, SOURCES, otherwise="choose one of")
         raise UnderstudyError(f"unknown data source {source!r}: {hint}")
-    if path is None and source != "digits":
-        path = os.environ.get("UNDERSTUDY_DATA") or None
-    place = None if path is None else Path(path).expanduser()
     module = importlib.import_module(f"understudy.data.sources.{source}")
     try:
         reader: SourceReader = module.Reader.find(place, root, options)
+    except UnderstudyError as error:
+        fitting = None if place is None else fitting_source(place)
+        if fitting in (None, source) or source == "digits":
+            raise
+        raise UnderstudyError(
+            f"{error}. It looks like data of the source {fitting}: set data.source={fitting}, or "
+            f"let `understudy init {place}` write a recipe"
+        ) from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         raise UnderstudyError(f"cannot read {str(place)!r}: {error}") from error
     return reader

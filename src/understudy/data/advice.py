@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from understudy.data.clips import groups_of
-from understudy.data.inspection import ClassCounts
+from understudy.data.inspection import BadImage, ClassCounts
 from understudy.data.listing import SPLIT_NAMES, Listing, SplitName
 from understudy.data.names import listed, shown
 from understudy.data.scan import Scan
@@ -50,13 +50,13 @@ class Findings:
     def copies(self, kind: str, part: SplitName, other: SplitName) -> list[tuple[int, int]]:
         """Each image of ``part`` that has a duplicate in ``other``, with that."""
         here, there = SPLIT_NAMES.index(part), SPLIT_NAMES.index(other)
-        found = []
+        found: list[tuple[int, int]] = []
         for rows in self.groups[kind]:
             split = self.split[rows]
             if (split == there).any():
                 twin = int(rows[split == there][0])
                 found += [(int(row), twin) for row in rows[split == here]]
-        return found
+        return sorted(found)
 
 
 def warnings(found: Findings, clip: str | None) -> tuple[str, ...]:
@@ -109,15 +109,23 @@ def _unreadable(found: Findings) -> str:
     bad = found.scan.bad
     if not bad:
         return ""
-    examples = "; ".join(f"{shown(image.name)}: {image.reason}" for image in bad[:_SHOWN])
-    more = f"; and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else ""
-    what = many(len(bad), "image")
+    what, by_reason = many(len(bad), "image"), _by_reason(bad)
     if found.skipped_bad:
-        return f"{what} cannot be read and {_be(len(bad))} left out ({examples}{more})"
+        return f"{what} cannot be read and {_be(len(bad))} left out ({by_reason})"
     return (
-        f"{what} cannot be read ({examples}{more}): replace or remove them, "
-        "or go on without them by --skip-bad"
+        f"{what} cannot be read ({by_reason}): replace or remove them, or go on without them by "
+        "--skip-bad"
     )
+
+
+def _by_reason(bad: Sequence[BadImage]) -> str:
+    """The first names for each of the first reasons: ``a.jpg, b.jpg: it is empty; ...``."""
+    names: dict[str, list[str]] = {}
+    for image in bad:
+        names.setdefault(image.reason, []).append(image.name)
+    parts = [f"{listed(held, _SHOWN)}: {reason}" for reason, held in names.items()]
+    more = f"; and {len(parts) - _SHOWN} more reasons" if len(parts) > _SHOWN else ""
+    return "; ".join(parts[:_SHOWN]) + more
 
 
 def _too_small(found: Findings) -> str:
@@ -135,9 +143,7 @@ def _too_small(found: Findings) -> str:
     )
 
 
-def _copies(
-    found: Findings, kind: str, part: SplitName, other: SplitName, what: str
-) -> str:
+def _copies(found: Findings, kind: str, part: SplitName, other: SplitName, what: str) -> str:
     pairs = found.copies(kind, part, other)
     if not pairs:
         return ""
@@ -234,8 +240,8 @@ def _small_images(found: Findings) -> str:
         return ""
     row = int(np.flatnonzero(is_small)[0])
     return (
-        f"{many(count, 'image')} {_be(count)} less than half as large as {width}x{height} pixels, the "
-        f"size of a run ({found.names([row])[0]}: {facts.width[row]}x{facts.height[row]}): "
+        f"{many(count, 'image')} {_be(count)} less than half as large as {width}x{height} pixels, "
+        f"the size of a run ({found.names([row])[0]}: {facts.width[row]}x{facts.height[row]}): "
         "enlarged they show nothing new; a smaller data.image_size is faster"
     )
 
@@ -299,7 +305,8 @@ def _repeated(found: Findings) -> str:
     train = SPLIT_NAMES.index("train")
     inside = [int((found.split[rows] == train).sum()) for rows in found.groups["exact"]]
     spare = sum(count - 1 for count in inside if count > 1)
-    return f"{many(spare, 'training image')} {_be(spare)} a copy of another" if spare else ""
+    what = "is a copy of another" if spare == 1 else "are copies of others"
+    return f"{many(spare, 'training image')} {what}" if spare else ""
 
 
 def _passed_over(found: Findings) -> str:

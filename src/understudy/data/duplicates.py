@@ -53,7 +53,7 @@ def near_groups(facts: Facts) -> list[np.ndarray]:
     _, first, file = np.unique(file, return_index=True, return_inverse=True)
     cluster = _clusters(facts.thumbnail[rows[first]])
     _, num_files = np.unique(cluster, return_counts=True)
-    return [group for group in _groups(rows, cluster[file], several=num_files > 1)]
+    return _groups(rows, cluster[file], several=num_files > 1)
 
 
 def _clusters(thumbnails: np.ndarray) -> np.ndarray:

@@ -127,6 +127,7 @@ def _write_entry(folder: Path, arrays: Arrays) -> None:
     for images in (arrays.train_images, arrays.test_images):
         assert isinstance(images, np.memmap), "a source must fill the arrays that new_array gives"
         images.flush()
+        _shorten(Path(str(images.filename)), images)
     (folder / "annotations.npz").write_bytes(arrays.annotations.to_bytes())
     if arrays.inspection is not None:
         content = json.dumps(to_json(arrays.inspection))
@@ -142,6 +143,23 @@ def _write_entry(folder: Path, arrays: Arrays) -> None:
         json.dump(meta, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _shorten(path: Path, images: np.ndarray) -> None:
+    """Cut the file off after these images, its first: a source may leave out bad ones."""
+    with open(path, "r+b") as file:
+        version = np.lib.format.read_magic(file)
+        assert version == (1, 0), version
+        shape, _, _ = np.lib.format.read_array_header_1_0(file)
+        if shape == images.shape:
+            return
+        start = file.tell()
+        file.seek(0)
+        # The header has room for any number of rows: its length does not change.
+        header = np.lib.format.header_data_from_array_1_0(images)
+        np.lib.format.write_array_header_1_0(file, header)
+        assert file.tell() == start, (file.tell(), start)
+        file.truncate(start + images.nbytes)
 
 
 def _publish(temporary: Path, folder: Path) -> None:

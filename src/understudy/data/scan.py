@@ -21,6 +21,8 @@ _CHUNK_BYTES = 2**24
 """Encoded bytes in one task, after which it gets no more images."""
 
 _Item = tuple[str, bytes | Path]
+_Result = ImageFacts | str
+"""Facts of an image, or why it cannot be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +63,11 @@ def scan(
             if isinstance(result, ImageFacts):
                 facts.add(row, result)
             else:
-                where, reason = result
-                bad.append(BadImage(row, where, reason))
+                bad.append(BadImage(row, listing.samples[row].name, result))
             row += 1
         observer.progress(Progress("scan", row, total, detail="reading images"))
     assert row == total, (row, total)
     return Scan(facts, tuple(bad))
-
-
-_Result = ImageFacts | tuple[str, str]
-"""Facts, or the name and the reason of an image that cannot be read."""
 
 
 def _in_threads(
@@ -98,7 +95,7 @@ def _read(chunk: list[_Item], size: tuple[int, int], max_pixels: int) -> list[_R
         try:
             found.append(decode_with_facts(data, where, size, "squash", max_pixels)[1])
         except UnreadableImage as error:
-            found.append((where, error.reason))
+            found.append(error.reason)
     return found
 
 

@@ -102,9 +102,14 @@ class SourceReader(ABC):
         """
 
 
-def cut_test(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and a stratified fifth to test on, for files without a test split."""
-    return stratified_rows(labels, TEST_FRACTION, TEST_SEED)
+def cut_test(
+    labels: np.ndarray, groups: np.ndarray | None = None, class_names: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and a stratified fifth to test on, for files without a test split.
+
+    Groups and class names are those of :func:`~understudy.data.splits.stratified_rows`.
+    """
+    return stratified_rows(labels, TEST_FRACTION, TEST_SEED, groups=groups, class_names=class_names)
 
 
 def refuse_options(source: str, options: SourceOptions, *used: str) -> None:
@@ -133,23 +138,33 @@ def existing(path: Path) -> Path:
     return path.resolve()
 
 
-def identity(root: Path, files: Sequence[Path], by_content: bool = True) -> str:
-    """A hex digest that changes when any of the files does.
+def identity(root: Path, files: Sequence[Path]) -> str:
+    """A hex digest that changes when any of the files does, see :func:`identity_of`."""
+    names = [file.relative_to(root).as_posix() for file in files]
+    return identity_of(root, names, [file.stat() for file in files])
 
-    Files of up to 64 MiB in all are identified by their bytes, whatever folder they are in; larger
-    ones, and many (``by_content=False``), by path, size and modification time in nanoseconds,
-    because hashing them at each start would take longer than starting.
+
+def identity_of(root: Path, names: Sequence[str], stats: Sequence[os.stat_result]) -> str:
+    """A hex digest that changes when any of the files below ``root`` does.
+
+    Files of up to 64 MiB in all are identified by their path below ``root``, which may hold the
+    label, and their bytes, whatever folder they are in. Larger ones, because reading them at each
+    start would take longer than starting, by path, size, inode, and times of modification and of
+    change in nanoseconds: the latter is that of the system, which no program sets back.
+
+    Args:
+        root: the folder of the data set.
+        names: paths inside of it, with slashes, in a fixed order.
+        stats: the state of each file.
     """
-    stats = [file.stat() for file in files]
-    digest = hashlib.sha256()
-    if by_content and sum(stat.st_size for stat in stats) <= _SMALL:
-        for file in files:
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            line = f"{file.relative_to(root).as_posix()}\0{content}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
-    else:
-        digest.update(os.fsencode(root))
-        for file, stat in zip(files, stats, strict=True):
-            line = f"{file.relative_to(root).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
+    by_content = sum(stat.st_size for stat in stats) <= _SMALL
+    digest = hashlib.sha256(b"" if by_content else os.fsencode(root))
+    for name, stat in zip(names, stats, strict=True):
+        if by_content:
+            with open(os.path.join(root, name), "rb") as file:
+                state = hashlib.sha256(file.read()).hexdigest()
+        else:
+            times = f"{stat.st_mtime_ns}\0{stat.st_ctime_ns}"
+            state = f"{stat.st_size}\0{stat.st_ino}\0{times}"
+        digest.update(f"{name}\0{state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
