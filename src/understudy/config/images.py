@@ -12,6 +12,9 @@ COLUMN_ROLES = (
     *("test_images", "test_labels", "images", "labels"),
 )
 """The keys of ``data.columns``."""
+MOST_PIXELS = 178_956_970
+"""Of an image file, unless ``data.max_pixels`` allows more: twice what Pillow warns of. More is an
+attack or a mistake, and above 0.7 GB of memory."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,12 @@ class DataConfig:
     """Size in pixels to bring every image to when decoding: a number for squares, or
     ``[height, width]``. None keeps the images' own size, which must then be the same for all."""
     resize: Literal["crop", "pad", "squash"] = "crop"
-    """How an image of other proportions is brought to that size: ``crop`` covers it and cuts out
-    the centre, ``pad`` fits inside and pads with black, ``squash`` changes the proportions."""
+    """How an image of other proportions is brought to that size: ``crop`` cuts out the largest
+    part in its centre that has them, ``pad`` fits inside and pads with black, ``squash`` changes
+    the proportions."""
+    max_pixels: int = MOST_PIXELS
+    """A file of more pixels is not decoded: it counts as one that cannot be read. Decoding takes
+    up to 16 bytes a pixel for a moment."""
     columns: dict[str, str] = field(default_factory=dict)
     """Where a table or an .npz file holds what: role -> name, such as ``{image: file, label:
     species}``. Roles of a table: image, label, split, group. Of an .npz file: train_images,
@@ -104,6 +111,7 @@ class DataConfig:
         require(
             all(size is None or size >= 1 for size in sizes), "data.image_size must be at least 1"
         )
+        require(self.max_pixels >= 1, "data.max_pixels must be at least 1")
         unknown = set(self.columns) - set(COLUMN_ROLES)
         require(
             not unknown,

@@ -91,6 +91,7 @@ def prepare_data(
         config.path,
         image_size=config.image_size,
         resize=config.resize,
+        max_pixels=config.max_pixels,
         options=SourceOptions(
             columns=config.columns,
             group_by=config.group_by,

@@ -165,7 +165,11 @@ def _deployable(plan: RunPlan, run: ArmRun, folder: RunFolder, data: TrainingDat
     return Deployable(
         network=network,
         classes=data.class_names,
-        preprocessing=Preprocessing(image=data.image, resize=plan.config.data.resize),
+        preprocessing=Preprocessing(
+            image=data.image,
+            resize=plan.config.data.resize,
+            max_pixels=plan.config.data.max_pixels,
+        ),
         normalisation=Normalisation(inputs.mean, inputs.std),
         origin=_origin(plan, run, folder, data, network),
         measured=_measured(folder, run.name),
