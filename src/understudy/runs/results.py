@@ -19,6 +19,7 @@ from understudy.evaluation.statistics import Summary
 from understudy.files import LEFT_OUT_IF_NONE, from_json
 from understudy.runs.comparison import Comparison
 from understudy.runs.folder import RunFolder
+from understudy.runs.slices import SliceResult
 
 SCHEMA = 1
 AGAIN = "run again with --resume to write it again"
@@ -273,6 +274,7 @@ class RunResults:
         arms: in the order of the plan.
         latency_conditions: how latencies were measured.
         comparisons: paired gains.
+        slices: the same for parts of the test images, if the data set has some.
         reference: published numbers, arm -> {accuracy, latency_ms, ...}.
     """
 
@@ -287,6 +289,7 @@ class RunResults:
     arms: Mapping[str, ArmSummary]
     latency_conditions: LatencyConditions | None = None
     comparisons: tuple[Comparison, ...] = ()
+    slices: tuple[SliceResult, ...] = ()
     reference: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

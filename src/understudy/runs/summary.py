@@ -34,6 +34,7 @@ from understudy.runs.results import (
     SeedResult,
     StoredSize,
 )
+from understudy.runs.slices import slice_results
 
 ROLES = ("teacher", "baseline", "distilled")
 
@@ -103,6 +104,8 @@ def assemble(
     names = [training_name(result.arm, result.seed) for result in trainings]
     gather_history(folder.path, [folder.arm(name) for name in names])
     mapping = to_mapping(config)
+    compared = _compared(plan)
+    tested = {arm: _tested(runs) for arm, runs in by_arm.items()}
     return RunResults(
         schema=SCHEMA,
         name=config.name,
@@ -116,7 +119,8 @@ def assemble(
             repeats=config.benchmark.repeats,
             warmup=config.benchmark.warmup,
         ),
-        comparisons=_comparisons(plan, by_arm),
+        comparisons=_comparisons(compared, tested),
+        slices=slice_results(data.annotations, tested, compared),
         reference=mapping["reference"],
     )
 
@@ -154,16 +158,20 @@ def _over_seeds(runs: Sequence[SeedResult], metric: str) -> Summary | None:
     return summarise([getattr(run.test, metric) for run in runs])
 
 
+def _compared(plan: RunPlan) -> list[tuple[str, str]]:
+    """Each taught arm with the arm that shows what it has gained."""
+    references = {name: _compared_with(arm, plan) for name, arm in plan.arms.items()}
+    return [(name, reference) for name, reference in references.items() if reference]
+
+
 def _comparisons(
-    plan: RunPlan, by_arm: Mapping[str, Sequence[ArmResult]]
+    compared: Sequence[tuple[str, str]], tested: Mapping[str, Sequence[Metrics]]
 ) -> tuple[Comparison, ...]:
     """The gain of every taught arm, with Holm's correction for their number."""
-    references = {name: _compared_with(arm, plan) for name, arm in plan.arms.items()}
-    pairs = [(name, reference) for name, reference in references.items() if reference]
-    gains = [gain_between(_tested(by_arm[a]), _tested(by_arm[b])) for a, b in pairs]
+    gains = [gain_between(tested[arm], tested[reference]) for arm, reference in compared]
     return tuple(
-        Comparison.of(name, reference, gain)
-        for (name, reference), gain in zip(pairs, corrected(gains), strict=True)
+        Comparison.of(arm, reference, gain)
+        for (arm, reference), gain in zip(compared, corrected(gains), strict=True)
     )
 
 

@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from understudy.report.run.slices import slice_sentences
 from understudy.report.run.table import (
     COMPRESSION,
     LATENCY_128,
@@ -36,6 +37,8 @@ def show_run(results: RunResults) -> None:
     Console().print(run_table(results))
     for comparison in results.comparisons:
         print(comparison.verdict)
+    for sentence in slice_sentences(results):
+        print(sentence)
 
 
 def run_table(results: RunResults) -> Table:

@@ -22,6 +22,7 @@ from understudy.report.render import render
 from understudy.report.run.csv_file import write_csv
 from understudy.report.run.device import device_section, latency_section
 from understudy.report.run.outcomes import Outcomes, outcomes
+from understudy.report.run.slices import slice_section
 from understudy.report.run.table import COLUMNS, latency_ms, paired_per_class
 from understudy.runs.comparison import Comparison
 from understudy.runs.history import read_history
@@ -105,6 +106,7 @@ def write_run_report(run: Path, *, figures: bool = True) -> Path:
         per_class=_per_class_table(results),
         outcomes=found and {key: _outcome_cells(group) for key, group in found.items()},
         diagnosis=read_diagnosis(run),
+        slices=slice_section(results),
         device=device_section(run),
         latency=latency_section(run),
         facts=_facts(results),
