@@ -8,18 +8,8 @@ operating system has in memory; ours writes its cache of decoded images as well.
 torchvision's data loading is what a run does: scan, decode, write, map.
 """
 
-import argparse
-import gc
-import io
-import shutil
-import sys
-import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import harness
 import numpy as np
 from PIL import Image
 

@@ -14,6 +14,7 @@ from understudy.cli.catalogue import methods, models, recipes
 from understudy.cli.exporting import export
 from understudy.cli.measuring import benchmark, diagnose, evaluate, report
 from understudy.cli.predict import predict
+from understudy.cli.starting import init
 from understudy.cli.training import run, sweep, train
 from understudy.errors import UnderstudyError, one_line
 from understudy.version import __version__
@@ -30,6 +31,7 @@ app = App(
     default_parameter=Parameter(negative=()),
 )
 for _command in (
+    init,
     run,
     train,
     sweep,

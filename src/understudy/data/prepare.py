@@ -92,6 +92,16 @@ def _train_and_val(dataset: Dataset, config: DataConfig) -> tuple[Split, Split, 
     return train, val, rows
 
 
+def source_options(config: DataConfig) -> SourceOptions:
+    """How the source reads its files."""
+    return SourceOptions(
+        columns=config.columns,
+        group_by=config.group_by,
+        report_by=config.report_by,
+        skip_bad=config.skip_bad,
+    )
+
+
 def prepare_data(
     config: DataConfig, cache_dir: Path | None = None, observer: Observer = SILENT
 ) -> tuple[TrainingData, SealedSplit]:
@@ -102,12 +112,7 @@ def prepare_data(
         image_size=config.image_size,
         resize=config.resize,
         max_pixels=config.max_pixels,
-        options=SourceOptions(
-            columns=config.columns,
-            group_by=config.group_by,
-            report_by=config.report_by,
-            skip_bad=config.skip_bad,
-        ),
+        options=source_options(config),
         cache_dir=cache_dir,
         observer=observer,
     )
