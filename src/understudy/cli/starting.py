@@ -111,10 +111,10 @@ def _write(target: Path, data: "DataConfig", found: "Inspection", wishes: "Wishe
         proposal = propose(data, found, wishes, display)
     assert data.path is not None
     write_bytes(target, recipe_text(proposal, data.path, str(target)).encode())
-    minutes = proposal.minutes
+    minutes, epochs = proposal.minutes, proposal.config.train.epochs
     print(
         f"{target} written: teacher with {proposal.teacher_parameters:,} parameters, student with "
-        f"{proposal.student_parameters:,}, {len(wishes.seeds)} seeds, {proposal.config.train.epochs}"
-        f" epochs; about {minutes.total:.0f} minutes on this machine."
+        f"{proposal.student_parameters:,}, {len(wishes.seeds)} seeds, {epochs} "
+        f"epochs; about {minutes.total:.0f} minutes on this machine."
     )
     print(f"Next: understudy run {target}")

@@ -93,8 +93,8 @@ def propose(
         resize=choices.resize_rule(inspection.sizes),
         augment=choices.augmentation(size),
         val_fraction=choices.val_fraction(sum(each.train for each in inspection.classes)),
-        mean=None,
-        std=None,
+        mean=(),
+        std=(),
     )
     training, test = prepare_data(data, observer=observer)
     train = TrainConfig(
