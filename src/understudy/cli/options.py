@@ -19,6 +19,20 @@ AsJson = Annotated[bool, Parameter(name="--json")]
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class Images:
+    """The images of a training.
+
+    Attributes:
+        data: a local copy of the images.
+        skip_bad: go on without images that cannot be read.
+    """
+
+    data: str | None = None
+    skip_bad: bool = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class Execution:
     """Where trainings run.
 
@@ -127,6 +141,7 @@ class ExportOptions:
     accept_unproven: bool = False
 
 
+IMAGES = Images()
 EXPORT = ExportOptions()
 RUN_EXECUTION = RunExecution()
 SWEEP_EXECUTION = SweepExecution()

@@ -10,6 +10,7 @@ from torch import Tensor
 from understudy.config.schema import DataConfig
 from understudy.data import load_dataset
 from understudy.data.dataset import Dataset, LabelledImages, SealedSplit, Split
+from understudy.data.inspection import Inspection
 from understudy.data.sources.base import SourceOptions
 from understudy.data.splits import split_train_val, take_fewer
 from understudy.errors import UnderstudyError
@@ -27,6 +28,7 @@ class TrainingData(LabelledImages):
         class_names: one per class.
         config: normalisation and augmentation.
         fingerprint: hex digest of the images in ``train`` and their order.
+        inspection: what was found while the files were read, if they are image files.
     """
 
     name: str
@@ -36,6 +38,7 @@ class TrainingData(LabelledImages):
     class_names: tuple[str, ...]
     config: DataConfig
     fingerprint: str
+    inspection: Inspection | None = None
 
 
 def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, SealedSplit]:
@@ -58,7 +61,14 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
     digest = hashlib.sha256(dataset.fingerprint.encode())
     digest.update(rows.numpy().data)
     data = TrainingData(
-        dataset.name, train, val, rows, dataset.class_names, config, digest.hexdigest()
+        dataset.name,
+        train,
+        val,
+        rows,
+        dataset.class_names,
+        config,
+        digest.hexdigest(),
+        dataset.inspection,
     )
     return data, dataset.test
 
