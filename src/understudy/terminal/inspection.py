@@ -6,6 +6,7 @@ from rich.console import Console
 
 from understudy.data.inspection import Inspection
 from understudy.data.names import shown
+from understudy.report.run.pictures import image_facts, splits_with_images
 from understudy.terminal.tables import table
 
 MOST_CLASSES = 30
@@ -42,39 +43,17 @@ def show_inspection(found: Inspection) -> None:
         line("Nothing to repair.")
 
 
-def image_facts(found: Inspection) -> list[str]:
-    """Sizes, modes and formats, a line each."""
-    facts = []
-    if found.sizes is not None:
-        sizes = found.sizes
-        small, median, large = (
-            f"{width}x{height}" for width, height in (sizes.smallest, sizes.median, sizes.largest)
-        )
-        span = small if sizes.distinct == 1 else f"{small} to {large}, median {median}"
-        facts.append(f"Sizes (width x height): {span}; {sizes.distinct:,} different")
-    facts.append(f"Formats: {_counts(found.formats)}; pixels: {_counts(found.modes)}")
-    return facts
-
-
 def class_rows(found: Inspection, most: int = MOST_CLASSES) -> list[dict[str, object]]:
     """A row for each class, the largest first if not all are shown; splits without images are left
     out."""
     classes = found.classes
     if len(classes) > most:
         classes = tuple(sorted(classes, key=lambda entry: -entry.total)[:most])
-    splits = [
-        split
-        for split in ("train", "val", "test")
-        if any(getattr(entry, split) for entry in found.classes)
-    ]
+    splits = splits_with_images(found.classes)
     return [
         {"class": shown(entry.name)} | {split: getattr(entry, split) for split in splits}
         for entry in classes
     ]
-
-
-def _counts(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in numbers.items()) or "none"
 
 
 def _passed_over(found: Inspection) -> list[dict[str, object]]:
