@@ -19,6 +19,7 @@ from understudy.execution.sequential import SequentialBackend
 from understudy.execution.wave import finish_all, wave_backend
 from understudy.files import to_json, write_json
 from understudy.runs.folder import RunFolder, load_run, record_config
+from understudy.runs.inspected import headline, record_inspection
 from understudy.runs.networks import build
 from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
 from understudy.runs.results import ArmResult, RunEnvironment, RunResults
@@ -93,10 +94,14 @@ def run_experiment(
     plan, folder = resolve_plan(config), RunFolder(out)
     waves = plan.waves(config.seeds)
     # Decoded before any worker starts, and refused here if there is something wrong with it.
-    data, test = prepare_data(config.data)
+    data, test = prepare_data(config.data, observer=observer)
     _check_networks(plan, data)
     if here.is_first:  # after the checks: a run that was refused leaves no folder behind
         record_config(config, folder, given.resume)
+        if data.inspection is not None:
+            record_inspection(data, folder)
+            for line in headline(data.inspection):
+                observer.message(line)
     in_processes = kind == "cpu" and not here.is_distributed and given.workers != 1
     processes = (given.workers or len(available_cores())) if in_processes else 0
     placement = _Placement(given.device, processes, here.is_distributed, given.together)

@@ -33,6 +33,20 @@ def whole_numbers(option: str, text: str) -> list[int]:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class Images:
+    """The images of a training.
+
+    Attributes:
+        data: a local copy of the images.
+        skip_bad: go on without images that cannot be read.
+    """
+
+    data: str | None = None
+    skip_bad: bool = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class Execution:
     """Where trainings run.
 
@@ -153,6 +167,7 @@ class ExportOptions:
     accept_unproven: bool = False
 
 
+IMAGES = Images()
 EXPORT = ExportOptions()
 PICTURES = Pictures()
 RUN_EXECUTION = RunExecution()

@@ -242,7 +242,7 @@ def _small_images(found: Findings) -> str:
     return (
         f"{many(count, 'image')} {_be(count)} less than half as large as {width}x{height} pixels, "
         f"the size of a run ({found.names([row])[0]}: {facts.width[row]}x{facts.height[row]}): "
-        "enlarged they show nothing new; a smaller data.image_size is faster"
+        "enlarging shows nothing new, and a smaller data.image_size is faster"
     )
 
 

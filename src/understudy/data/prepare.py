@@ -11,6 +11,7 @@ from understudy.config.schema import DataConfig
 from understudy.data import load_dataset
 from understudy.data.annotations import NO_ANNOTATIONS, Annotations
 from understudy.data.dataset import Dataset, LabelledImages, SealedSplit, Split
+from understudy.data.inspection import Inspection
 from understudy.data.sources.base import SourceOptions
 from understudy.data.splits import split_train_val, take_fewer
 from understudy.errors import UnderstudyError
@@ -29,6 +30,7 @@ class TrainingData(LabelledImages):
         config: normalisation and augmentation.
         fingerprint: hex digest of the images in ``train`` and their order.
         annotations: of the data set that the images are from.
+        inspection: what was found while the files were read, if they are image files.
     """
 
     name: str
@@ -39,6 +41,7 @@ class TrainingData(LabelledImages):
     config: DataConfig
     fingerprint: str
     annotations: Annotations = NO_ANNOTATIONS
+    inspection: Inspection | None = None
 
 
 def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, SealedSplit]:
@@ -69,6 +72,7 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
         config,
         digest.hexdigest(),
         dataset.annotations,
+        dataset.inspection,
     )
     return data, dataset.test
 

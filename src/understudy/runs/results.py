@@ -137,6 +137,7 @@ class DataFacts:
         class_names: one per class, index = label.
         image_shape: ``(C, H, W)``.
         fingerprint: hex digest of the content.
+        num_skipped: images that cannot be read and were left out; ``None`` (no key) if none was.
     """
 
     name: str
@@ -147,6 +148,7 @@ class DataFacts:
     class_names: tuple[str, ...]
     image_shape: tuple[int, ...]
     fingerprint: str
+    num_skipped: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
 
 @dataclass(frozen=True, kw_only=True)

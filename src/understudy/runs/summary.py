@@ -205,6 +205,7 @@ def _compared_with(arm: Arm, plan: RunPlan) -> str | None:
 
 def describe_data(data: TrainingData, num_test: int) -> DataFacts:
     """The ``data`` of ``results.json``."""
+    skipped = 0 if data.inspection is None else len(data.inspection.unreadable)
     return DataFacts(
         name=data.name,
         num_train=len(data.train),
@@ -214,4 +215,5 @@ def describe_data(data: TrainingData, num_test: int) -> DataFacts:
         class_names=tuple(data.class_names),
         image_shape=tuple(data.image.shape),
         fingerprint=data.fingerprint,
+        num_skipped=skipped or None,
     )

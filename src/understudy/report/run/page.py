@@ -22,6 +22,7 @@ from understudy.report.render import render
 from understudy.report.run.csv_file import write_csv
 from understudy.report.run.device import device_section, latency_section
 from understudy.report.run.outcomes import Outcomes, outcomes
+from understudy.report.run.pictures import pictures_section
 from understudy.report.run.slices import slice_section
 from understudy.report.run.table import COLUMNS, latency_ms, paired_per_class
 from understudy.runs.comparison import Comparison
@@ -71,9 +72,9 @@ GLOSSARY = {
 def write_run_report(run: Path, *, figures: bool = True) -> Path:
     """Write ``results.csv``, ``figures/*.png``, ``figures/*.svg`` and ``report.html``.
 
-    Reads ``results.json`` and, if they are there, ``history.csv``, ``config.yaml``,
-    ``diagnosis.json``, ``deploy/export.json`` and ``arms/*/predictions.npz``. The same run
-    directory gives the same bytes.
+    Reads ``results.json`` and, if they are there, ``data.json``, ``figures/contact-sheet.png``,
+    ``history.csv``, ``config.yaml``, ``diagnosis.json``, ``deploy/export.json`` and
+    ``arms/*/predictions.npz``. The same run directory gives the same bytes.
 
     Args:
         run: its directory.
@@ -109,6 +110,7 @@ def write_run_report(run: Path, *, figures: bool = True) -> Path:
         slices=slice_section(results),
         device=device_section(run),
         latency=latency_section(run),
+        pictures=pictures_section(run),
         facts=_facts(results),
         command=results.command,
         config=config_text(run, results.config),
