@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from understudy.report.run.table import (
+    BALANCED,
     COMPRESSION,
     LATENCY_128,
     PARAMETERS,
@@ -36,12 +37,16 @@ def show_run(results: RunResults) -> None:
     Console().print(run_table(results))
     for comparison in results.comparisons:
         print(comparison.verdict)
+    for note in results.chance_notes:
+        print(note)
 
 
 def run_table(results: RunResults) -> Table:
     """The final table of a run for ``rich.print``: one row per arm, with published numbers."""
     columns = [PARAMETERS, SIZE, COMPRESSION, TOP1, LATENCY_128]
-    if not results.reference:  # 80 characters hold one or the other
+    if results.has_skewed_classes:
+        columns.insert(columns.index(TOP1) + 1, BALANCED)
+    elif not results.reference:  # 80 characters hold one or the other
         columns.append(PER_MS)
     headings, rows = with_published(results, columns)
     del headings[1]  # the model's name is in the report
