@@ -16,6 +16,7 @@ METRICS = ("accuracy", "nll", "ece", "agreement", "teacher_kl")
 """The numbers of :class:`~understudy.evaluation.results.Metrics` that are single ones."""
 _OF_SKEWED_CLASSES = ("balanced_accuracy", "macro_f1")
 """Shown as well where classes differ in size."""
+_METRIC_HEADINGS = {"balanced_accuracy": "balanced"}
 MOST_IN_A_CELL = 8
 """Longer lists are left to ``--json``."""
 _BETWEEN_COLUMNS = 3
@@ -78,11 +79,11 @@ def print_metrics(measured: Mapping[str, Metrics]) -> None:
     """
     names: tuple[str, ...] = METRICS
     if any(is_skewed(metrics.class_counts) for metrics in measured.values()):
-        names = ("accuracy", *_OF_SKEWED_CLASSES, *METRICS[1:])
+        names = ("accuracy", *_OF_SKEWED_CLASSES, *METRICS[1:-1])  # 80 characters hold no more
     rows = []
     for name, metrics in measured.items():
         rows.append({"name": name} | {metric: getattr(metrics, metric) for metric in names})
-    _print(table(rows))
+    _print(table(rows, heading=lambda key: _METRIC_HEADINGS.get(key, key.replace("_", " "))))
     for name, metrics in measured.items():
         note = chance_note(name, [metrics])
         if note:

@@ -29,7 +29,7 @@ def draw_confusion(results: RunResults) -> Figure | None:
     panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
     for axes, (name, matrix) in zip(panels, shown.items(), strict=True):
         _panel(axes, matrix, classes)
-        axes.set_title(name)
+        axes.set_title(short(name, 40), loc="left")
     return figure
 
 
