@@ -149,7 +149,15 @@ def test_each_student_is_compared_with_the_teacher_of_its_own_seed(done):
 
 def test_summaries_are_mean_and_sample_deviation_over_the_seeds(done):
     for arm, entry in done[1]["arms"].items():
-        assert set(entry["summary"]) == {"accuracy", "nll", "ece", "agreement", "teacher_kl"}
+        assert set(entry["summary"]) == {
+            "accuracy",
+            "nll",
+            "ece",
+            "agreement",
+            "teacher_kl",
+            "balanced_accuracy",
+            "macro_f1",
+        }
         for key, summary in entry["summary"].items():
             values = [run["test"][key] for run in entry["runs"]]
             if arm == "teacher" and key in ("agreement", "teacher_kl"):

@@ -13,7 +13,7 @@ from understudy.data.dataset import Split
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.data.preprocess import Preprocessing
 from understudy.errors import UnderstudyError, suggest
-from understudy.evaluation.deployment import Proportion
+from understudy.evaluation.proportions import Proportion
 from understudy.export.card import Card, Measured, Origin
 from understudy.export.deployable import Deployable
 from understudy.models import deployed

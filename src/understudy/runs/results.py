@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.errors import UnderstudyError, one_line
+from understudy.evaluation.chance import chance_note, is_skewed
 from understudy.evaluation.environment import Machine
 from understudy.evaluation.latency import Efficiency, Latency, ModelSize
 from understudy.evaluation.results import Metrics
@@ -186,6 +187,8 @@ class MetricSummaries:
     ece: Summary | None = None
     agreement: Summary | None = None
     teacher_kl: Summary | None = None
+    balanced_accuracy: Summary | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    macro_f1: Summary | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,6 +310,17 @@ class RunResults:
     def arm_of_role(self, role: str) -> str | None:
         """Name of the first arm of this role."""
         return next((name for name, arm in self.arms.items() if arm.role == role), None)
+
+    @property
+    def has_skewed_classes(self) -> bool:
+        """Whether the classes of the test images differ in size; ``False`` if it is not known."""
+        return any(is_skewed(arm.runs[0].test.class_counts) for arm in self.arms.values())
+
+    @property
+    def chance_notes(self) -> tuple[str, ...]:
+        """One sentence for each arm that does no better than one class for every image."""
+        notes = [chance_note(n, [r.test for r in arm.runs]) for n, arm in self.arms.items()]
+        return tuple(note for note in notes if note)
 
     def published(self, arm: str) -> Published:
         """The published numbers of an arm."""

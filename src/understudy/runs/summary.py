@@ -144,6 +144,8 @@ def _arm_summary(
             ece=_over_seeds(runs, "ece"),
             agreement=_over_seeds(runs, "agreement"),
             teacher_kl=_over_seeds(runs, "teacher_kl"),
+            balanced_accuracy=_over_seeds(runs, "balanced_accuracy"),
+            macro_f1=_over_seeds(runs, "macro_f1"),
         ),
         size=cost.size,
         latency=cost.latency,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.errors import UnderstudyError
 from understudy.evaluation.gain import corrected
+from understudy.evaluation.proportions import Proportion
 from understudy.evaluation.statistics import estimate
 from understudy.files import from_json, write_bytes
 from understudy.report.facts import (
@@ -24,7 +25,7 @@ from understudy.report.run.device import device_section, latency_section
 from understudy.report.run.outcomes import Outcomes, outcomes
 from understudy.report.run.pictures import pictures_section
 from understudy.report.run.slices import slice_section
-from understudy.report.run.table import COLUMNS, latency_ms, paired_per_class
+from understudy.report.run.table import columns_of, latency_ms, paired_per_class
 from understudy.runs.comparison import Comparison
 from understudy.runs.history import read_history
 from understudy.runs.recompute import recomputed
@@ -43,6 +44,9 @@ GLOSSARY = {
     "Baseline": "the student trained on the labels alone, everything else equal.",
     "Distilled": "the same student trained on the labels and on the teacher's outputs.",
     "Top-1 accuracy": "share of test images whose highest-scoring class is the right one.",
+    "Balanced accuracy": "mean of the accuracies on each class, so that small classes count as "
+    "much as large ones; shown where test classes differ in size by more than half.",
+    "Macro F1": "mean over classes of F1, the harmonic mean of precision and recall.",
     "NLL": "mean negative log-likelihood of the right class, in nats; lower is better.",
     "ECE": "expected calibration error: mean gap between confidence and accuracy over 15 bins of "
     "confidence; lower is better.",
@@ -67,6 +71,9 @@ GLOSSARY = {
     "Validation": "images held out from training to choose the epoch; the test images are used "
     "once, at the end.",
 }
+
+
+_OF_SKEWED_CLASSES = ("Balanced accuracy", "Macro F1")
 
 
 def write_run_report(run: Path, *, figures: bool = True) -> Path:
@@ -99,6 +106,7 @@ def write_run_report(run: Path, *, figures: bool = True) -> Path:
         drawings,
         name=results.name or "run",
         lead=_lead(results),
+        at_chance=[note[0].upper() + note[1:] + "." for note in results.chance_notes],
         **_verdicts(results),
         num_seeds=max(len(arm.runs) for arm in results.arms.values()),
         main=_main_table(results),
@@ -114,7 +122,7 @@ def write_run_report(run: Path, *, figures: bool = True) -> Path:
         facts=_facts(results),
         command=results.command,
         config=config_text(run, results.config),
-        glossary=GLOSSARY,
+        glossary=_glossary(results),
     )
     page = run / "report.html"
     write_bytes(page, text.encode())
@@ -218,21 +226,27 @@ def _top1(arm: ArmSummary) -> str:
     return percent(estimate(arm.accuracies).mean, 1)
 
 
+def _glossary(results: RunResults) -> dict[str, str]:
+    left_out = () if results.has_skewed_classes else _OF_SKEWED_CLASSES
+    return {term: text for term, text in GLOSSARY.items() if term not in left_out}
+
+
 def _main_table(results: RunResults) -> dict[str, Any]:
+    columns = columns_of(results)
     rows = [
         {
             "arm": name,
             "model": arm.model,
             "role": arm.role,
-            "cells": [column.measured(arm) for column in COLUMNS],
+            "cells": [column.measured(arm) for column in columns],
         }
         for name, arm in results.arms.items()
     ]
     published = [
-        {"arm": name, "cells": [column.published(results.published(name)) for column in COLUMNS]}
+        {"arm": name, "cells": [column.published(results.published(name)) for column in columns]}
         for name in results.reference
     ]
-    headings = [column.heading for column in COLUMNS]
+    headings = [column.heading for column in columns]
     return {"headings": headings, "rows": rows, "published": published}
 
 
@@ -268,19 +282,29 @@ def _per_class_table(results: RunResults) -> dict[str, Any] | None:
     changes: list[list[float]] = []
     if distilled and baseline:
         changes = paired_per_class(results, distilled, baseline)
+    skewed = results.has_skewed_classes
+    counts = next((run.test.class_counts for run in runs if run.test.class_counts), None)
     rows = []
     for index, class_name in enumerate(results.data.class_names):
-        cells = [_class_cell(arm, index) for arm in results.arms.values()]
+        cells = [number(counts[index], 0)] if counts and skewed else []
+        cells += [_class_cell(arm, index, interval=skewed) for arm in results.arms.values()]
         cells += [_change_cell(changes[index])] if changes else []
         rows.append({"name": class_name, "cells": cells})
-    headings = [*results.arms] + (["change, points (± 95 %)"] if changes else [])
-    return {"headings": headings, "rows": rows}
+    headings = [*(["images"] if skewed else []), *results.arms]
+    headings += ["change, points (± 95 %)"] if changes else []
+    return {"headings": headings, "rows": rows, "intervals": skewed}
 
 
-def _class_cell(arm: ArmSummary, index: int) -> str:
+def _class_cell(arm: ArmSummary, index: int, *, interval: bool) -> str:
     shares = [run.test.per_class[index] for run in arm.runs if run.test.per_class]
     known = [share for share in shares if share is not None]
-    return percent(estimate(known).mean, 1) if known else ABSENT
+    if not known:
+        return ABSENT
+    mean, counts = estimate(known).mean, arm.runs[0].test.class_counts
+    if not interval or not counts:
+        return percent(mean, 1)
+    found = Proportion.of(mean * counts[index], counts[index])
+    return f"{percent(mean, 1)} [{percent(found.low, 1)}, {percent(found.high, 1)}]"
 
 
 def _change_cell(changes: Sequence[float]) -> str:
