@@ -19,6 +19,9 @@ from understudy.errors import UnderstudyError
 EXAMPLE = str(Path(__file__).with_name("example.yaml"))
 
 
+DIGITS = "data: {source: digits}\n"
+
+
 def recipe_file(folder: Path, text: str) -> str:
     path = folder / "mine.yaml"
     path.write_text(text, encoding="utf-8")
@@ -273,7 +276,7 @@ def test_exponents_are_numbers_in_overrides_and_in_yaml(
     assert values == {"method": {"alpha": value}} and isinstance(
         values["method"]["alpha"], (int, float)
     )
-    recipe = recipe_file(tmp_path, f"method: {{name: kd, alpha: {text}}}")
+    recipe = recipe_file(tmp_path, f"{DIGITS}method: {{name: kd, alpha: {text}}}")
     assert load_config(recipe).method["alpha"] == value
 
 
@@ -312,7 +315,8 @@ def test_another_method_drops_the_old_ones_options(key: str) -> None:
 
 
 def test_a_method_written_as_a_bare_word_can_be_replaced(tmp_path: Path) -> None:
-    assert load_config(recipe_file(tmp_path, "method: kd"), ["method=ce"]).method == {"name": "ce"}
+    recipe = recipe_file(tmp_path, f"{DIGITS}method: kd")
+    assert load_config(recipe, ["method=ce"]).method == {"name": "ce"}
 
 
 @pytest.mark.parametrize("override", ["train.epochs", "=3", ""])
@@ -355,8 +359,16 @@ def test_a_recipe_must_be_a_mapping_that_exists(tmp_path: Path) -> None:
         from_yaml("just words", "config.yaml")
 
 
-def test_an_empty_recipe_is_the_defaults_under_the_files_name(tmp_path: Path) -> None:
-    assert load_config(recipe_file(tmp_path, "")) == RunConfig(name="mine")
+def test_a_recipe_of_data_alone_is_the_defaults_under_the_files_name(tmp_path: Path) -> None:
+    assert load_config(recipe_file(tmp_path, DIGITS)) == RunConfig(name="mine")
+
+
+@pytest.mark.parametrize("text", ["", "train: {epochs: 3}", "data: {image_size: 64}"])
+def test_a_recipe_that_names_no_data_is_refused(tmp_path: Path, text: str) -> None:
+    recipe = recipe_file(tmp_path, text)
+    with pytest.raises(UnderstudyError, match=r"names no data: set data\.source.*understudy init"):
+        load_config(recipe)
+    assert load_config(recipe, ["data.source=digits"]).data.source == "digits"
 
 
 def test_the_teacher_trains_as_the_student_but_for_its_own_fields() -> None:
@@ -427,11 +439,9 @@ def test_only_another_methods_name_drops_the_options() -> None:
 
 
 def test_a_recipes_own_name_wins_over_its_files(tmp_path: Path) -> None:
-    assert load_config(recipe_file(tmp_path, "name: theirs")).name == "theirs"
-    assert load_config(recipe_file(tmp_path, "seeds: [1]"), ["method.temperature=2"]).method == {
-        "name": "kd",
-        "temperature": 2,
-    }
+    assert load_config(recipe_file(tmp_path, f"{DIGITS}name: theirs")).name == "theirs"
+    recipe = recipe_file(tmp_path, f"{DIGITS}seeds: [1]")
+    assert load_config(recipe, ["method.temperature=2"]).method == {"name": "kd", "temperature": 2}
 
 
 def test_an_error_in_a_list_names_its_place() -> None:

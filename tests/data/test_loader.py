@@ -110,7 +110,8 @@ def test_order_is_a_permutation_drawn_from_seed_and_epoch() -> None:
         (24, False, 1),
         (24, True, 1),
         (12, True, 2),
-        (23, False, 2),
+        (23, False, 1),  # one image has no statistics for batch norm
+        (22, False, 2),
         (23, True, 1),
         (25, True, 1),
         (25, False, 1),

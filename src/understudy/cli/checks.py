@@ -2,11 +2,16 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from understudy.cli.options import Images
 from understudy.errors import UnderstudyError
+
+if TYPE_CHECKING:
+    from understudy.config.schema import RunConfig
 
 
 def all_overrides(overrides: Iterable[str], images: Images, seeds: str | None = None) -> list[str]:
@@ -26,6 +31,15 @@ def all_overrides(overrides: Iterable[str], images: Images, seeds: str | None = 
     if seeds is not None:
         changes.append(f"seeds=[{seeds}]")
     return changes
+
+
+def show_data_note(recipe: str, config: "RunConfig") -> None:
+    """Print a line on standard error if the images are not those of the recipe."""
+    from understudy.config.recipe import data_note
+
+    line = data_note(recipe, config)
+    if line and is_first_rank():
+        print(line, file=sys.stderr)
 
 
 def check_free(target: Path, folder: Path, resume: bool) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from understudy.cli.checks import all_overrides, check_free, is_first_rank
+from understudy.cli.checks import all_overrides, check_free, is_first_rank, show_data_note
 from understudy.cli.exporting import export_files, required_formats, show_files
 from understudy.cli.options import (
     IMAGES,
@@ -49,6 +49,7 @@ def run(
     workers = execution.most_workers
     formats = () if export is None else required_formats(export)
     config = load_config(recipe, all_overrides(overrides, images, seeds))
+    show_data_note(recipe, config)
     folder = out or Path("runs", config.name)
     check_free(folder, folder, execution.resume)
 
@@ -110,6 +111,7 @@ def train(
     from understudy.runs.plan import resolve_plan
 
     config = load_config(recipe, all_overrides(overrides, images))
+    show_data_note(recipe, config)
     arms = list(resolve_plan(config).arms)
     if arm not in arms:
         raise UnderstudyError(f"unknown arm {arm!r}: {suggest(arm, arms)}")
@@ -156,6 +158,7 @@ def sweep(
     workers = execution.most_workers
     space, changes = split_overrides(overrides)
     config = load_config(recipe, all_overrides(changes, images, seeds))
+    show_data_note(recipe, config)
     if not space:
         raise UnderstudyError(
             "nothing to sweep: give several values for a key, such as method.temperature=1,2,3"

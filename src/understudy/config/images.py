@@ -99,6 +99,8 @@ class DataConfig:
 
     __pydantic_config__ = STRICT
 
+    NULL_IS_EMPTY: ClassVar[tuple[str, ...]] = ("mean", "std")
+
     source: str = "digits"
     """One of the data sources (``understudy.data.SOURCES``)."""
     path: str | None = None
@@ -133,7 +135,8 @@ class DataConfig:
     """Seed of that cut: the same for every seed of a run, so that all models are selected on the
     same images."""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    """Per-channel mean of the [0, 1] images, subtracted."""
+    """Per-channel mean of the [0, 1] images, subtracted. Empty (``null``): measured on the training
+    images of the run, as std then is; config.yaml has the numbers."""
     std: tuple[float, ...] = (0.25, 0.25, 0.25)
     """Per-channel standard deviation of the [0, 1] images, divided by."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -41,7 +41,8 @@ class TrainConfig:
     batch_size: int = 128
     """Images in a step, over all ranks together."""
     drop_last: bool = False
-    """Drop the last, smaller batch of an epoch."""
+    """Drop the last, smaller batch of an epoch. A last batch of a single image is always dropped:
+    batch norm and the pairwise losses have nothing to compute from it."""
     sampling: Literal["natural", "balanced"] = "natural"
     """``natural`` shows each image once in an epoch. ``balanced`` draws as many images of each
     class, and as many in all: those of small classes repeat, of large ones a part is shown."""
@@ -174,8 +175,8 @@ class TeacherConfig:
     seed: int = 0
     """Seed of the shared teacher."""
     min_accuracy: float | None = None
-    """Validation accuracy in [0, 1] below which a teacher from ``path`` is refused; none: twice
-    chance."""
+    """Validation accuracy in [0, 1] below which a teacher from ``path`` is refused; none: a
+    little above chance, which is the share of the most frequent class."""
     outputs: Literal["auto", "live", "cached"] = "auto"
     """``cached`` labels each view once and stores the logits on disk; ``live`` runs the teacher in
     every step."""

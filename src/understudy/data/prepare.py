@@ -1,7 +1,7 @@
 """What training may use: training and validation images of a data set, and no test image."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from understudy.config.schema import DataConfig
 from understudy.data import load_dataset
 from understudy.data.annotations import NO_ANNOTATIONS, Annotations
+from understudy.data.channels import measure_channels
 from understudy.data.dataset import Dataset, LabelledImages, SealedSplit, Split
 from understudy.data.inspection import Inspection
 from understudy.data.sources.base import SourceOptions
@@ -47,12 +48,14 @@ class TrainingData(LabelledImages):
 def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, SealedSplit]:
     """Cut validation from the training images; the test split is returned sealed.
 
+    A normalisation that the configuration leaves open is measured on the training images.
+
     Raises:
         UnderstudyError: if the normalisation has another number of channels than the images, or a
             cut is impossible.
     """
     channels = dataset.image.channels
-    if len(config.mean) != channels:
+    if config.mean and len(config.mean) != channels:
         raise UnderstudyError(
             f"data.mean has {len(config.mean)} values, but the images of {dataset.name} "
             f"have {channels} channels"
@@ -61,6 +64,9 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
     if config.train_images is not None:
         train, fewer = take_fewer(train, config.train_images, config.split_seed)
         rows = rows[fewer]
+    if not config.mean:
+        mean, std = measure_channels(train)
+        config = replace(config, mean=mean, std=std)
     digest = hashlib.sha256(dataset.fingerprint.encode())
     digest.update(rows.numpy().data)
     data = TrainingData(

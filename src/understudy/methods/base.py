@@ -100,6 +100,8 @@ class Method(nn.Module, ABC):
     can be cached), or feature maps as well, ``features`` (the teacher runs live)."""
     reference: ClassVar[str] = ""
     """The source paper."""
+    min_classes: ClassVar[int] = 2
+    """The fewest classes K for which the method's own term teaches anything."""
     keeps_adapter: ClassVar[bool] = False
     """Whether what is deployed is more than the student (SimKD): then it can only be built again as
     part of the method."""
@@ -121,6 +123,19 @@ class Method(nn.Module, ABC):
     def needs_with(cls, config: MethodConfig) -> Needs:
         """What of the teacher is read under these options: by default ``needs``."""
         return cls.needs
+
+    @classmethod
+    def require_classes(cls, name: str, num_classes: int) -> None:
+        """Refuse a number of classes for which the method's term means nothing.
+
+        Raises:
+            UnderstudyError: naming the method, both numbers and what to use instead.
+        """
+        if num_classes < cls.min_classes:
+            raise UnderstudyError(
+                f"method {name} needs at least {cls.min_classes} classes, and the images have "
+                f"{num_classes}: take another, such as method=kd"
+            )
 
     @property
     def temperature_now(self) -> float:
@@ -159,7 +174,11 @@ class Method(nn.Module, ABC):
             if alpha or isinstance(config.alpha, Schedule):
                 result["kd"] = alpha * kd_loss(student.logits, teacher.logits, self.temperature_now)
             result |= self.terms(student, teacher, batch)
-        assert result, f"{config.name} has no loss: alpha, ce_weight and weight are all 0"
+        if not result:
+            raise UnderstudyError(
+                f"{config.name} has no loss: method.alpha, method.ce_weight and method.weight are "
+                "all 0"
+            )
         return result
 
     def label_loss(self, logits: Tensor, batch: Batch) -> Tensor:

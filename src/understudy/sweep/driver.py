@@ -76,7 +76,7 @@ def run_sweep(
     with exclusive(spec.folder), contextlib.ExitStack() as stack:
         with removed_if_refused(spec.folder):
             settings = spec.identity | {"final_seeds": list(spec.final_seeds)}
-            driver = record_sweep(config, spec.folder, settings, spec.options.resume)
+            driver = record_sweep(spec.config, spec.folder, settings, spec.options.resume)
             search = Search(spec.search, spec.storage, config.name, spec.identity, driver)
         stack.callback(search.close)
         sweep = Sweep(spec, search, observer)
