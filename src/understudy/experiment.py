@@ -19,6 +19,7 @@ from understudy.execution.sequential import SequentialBackend
 from understudy.execution.wave import finish_all, wave_backend
 from understudy.files import to_json, write_json
 from understudy.runs.folder import RunFolder, load_run, record_config
+from understudy.runs.inspected import headline, record_inspection
 from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
 from understudy.runs.precheck import Precheck
 from understudy.runs.results import ArmResult, RunEnvironment, RunResults
@@ -94,7 +95,7 @@ def run_experiment(
     folder = RunFolder(out)
     resolve_plan(config)  # a bad option is refused before any image is decoded
     # Decoded before any worker starts, and refused here if there is something wrong with it.
-    data, test = prepare_data(config.data)
+    data, test = prepare_data(config.data, observer=observer)
     config = replace(config, data=data.config)  # with mean and std in numbers
     plan = resolve_plan(config)
     waves = plan.waves(config.seeds)
@@ -105,6 +106,10 @@ def run_experiment(
     if here.is_first:  # after the checks: a run that was refused leaves no folder behind
         require_room(out, trained, processes, checked)
         record_config(config, folder, given.resume)
+        if data.inspection is not None:
+            record_inspection(data, folder)
+            for line in headline(data.inspection):
+                observer.message(line)
     placement = _Placement(given.device, processes, here.is_distributed, given.together)
     for wave in waves:
         for run in wave:

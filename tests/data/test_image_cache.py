@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from understudy.data import image_cache
+from understudy.data.decoding import NewArray
 from understudy.data.image_cache import Entry, cache_key, cache_root, fingerprint, open_or_build
-from understudy.data.sources.base import Arrays, NewArray
+from understudy.data.sources.base import Arrays
 from understudy.errors import UnderstudyError
 
 
@@ -157,8 +158,9 @@ def test_the_key_tells_everything_apart() -> None:
         cache_key("npz", "a", (32, 16)),
         cache_key("npz", "a", (32, 32), "pad"),
         cache_key("parquet", "a", None),
+        cache_key("npz", "a", None, max_pixels=100),
     }
-    assert len(keys) == 6
+    assert len(keys) == 7
     assert cache_key("npz", "a", (32, 32), "crop") in keys
 
 
@@ -235,7 +237,7 @@ def test_the_fingerprint_follows_labels_names_and_splits() -> None:
 
 def test_the_key_is_the_one_that_entries_are_filed_under() -> None:
     for size, written in (((32, 48), b"[32, 48]"), (None, b"null")):
-        content = b'[3, "npz", "abc", 1, ' + written + b', "crop", ""]'
+        content = b'[3, "npz", "abc", 2, ' + written + b', "crop", "", 178956970]'
         assert cache_key("npz", "abc", size) == "npz-" + hashlib.sha256(content).hexdigest()[:32]
 
 

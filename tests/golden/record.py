@@ -226,7 +226,9 @@ MEASURED = {
     "path",
 }
 MEASURED |= {"environment", "measured", "importance"}
-"""Keys whose values are times, places or words, and so differ between two runs of the same code."""
+MEASURED |= {"correct", "comparisons", "gain", "gain_low", "gain_high", "verdict"}
+"""Keys whose values are times, places or words, and so differ between two runs of the same code;
+and how gains are judged: they follow from accuracies, which are compared."""
 
 
 def _is_measured(key: str) -> bool:

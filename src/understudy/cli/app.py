@@ -12,8 +12,10 @@ from cyclopts import App, CycloptsError, Parameter
 from understudy.cli.cache import cache
 from understudy.cli.catalogue import methods, models, recipes
 from understudy.cli.exporting import export
+from understudy.cli.inspecting import inspect
 from understudy.cli.measuring import benchmark, diagnose, evaluate, report
 from understudy.cli.predict import predict
+from understudy.cli.starting import init
 from understudy.cli.training import run, sweep, train
 from understudy.errors import UnderstudyError, one_line
 from understudy.version import __version__
@@ -30,6 +32,7 @@ app = App(
     default_parameter=Parameter(negative=()),
 )
 for _command in (
+    init,
     run,
     train,
     sweep,
@@ -40,6 +43,7 @@ for _command in (
     report,
     diagnose,
     recipes,
+    inspect,
     cache,
     models,
     methods,
@@ -54,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments without the program's name; ``sys.argv[1:]`` by default.
 
     Returns:
-        the exit code: 0, 2 for what the user can repair (one line on standard error), 130 after
-        Ctrl-C.
+        the exit code: 0, 1 if a command finds what must be repaired first, 2 for an error of the
+        user's (one line on standard error), 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
@@ -65,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command, bound, left_to_us = app.parse_args(words, exit_on_error=False, print_error=False)
         if "command_line" in left_to_us:
             bound.arguments["command_line"] = shlex.join(["understudy", *words])
-        command(*bound.args, **bound.kwargs)
+        code = command(*bound.args, **bound.kwargs)
         sys.stdout.flush()
     except KeyboardInterrupt:
         hint = "; the same command with --resume goes on from the last finished epoch"
@@ -81,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"error: {_error_line(error, resumable)}", file=sys.stderr)
         return 2
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _error_line(error: Exception, resumable: bool) -> str:

@@ -7,26 +7,27 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from understudy.cli.options import Images
 from understudy.errors import UnderstudyError
 
 if TYPE_CHECKING:
     from understudy.config.schema import RunConfig
 
 
-def all_overrides(
-    overrides: Iterable[str], data: str | None, seeds: str | None = None
-) -> list[str]:
+def all_overrides(overrides: Iterable[str], images: Images, seeds: str | None = None) -> list[str]:
     """``key=value`` pairs for a recipe: those of the command line, and its options as such pairs.
 
     Args:
         overrides: as typed.
-        data: a local copy of the images.
+        images: where they are, and whether bad ones are left out.
         seeds: numbers with commas between them.
     """
     changes = list(overrides)
-    if data is not None:
+    if images.data is not None:
         # Quoted: a path such as 2024 is not a number.
-        changes.append(f"data.path={json.dumps(data)}")
+        changes.append(f"data.path={json.dumps(images.data)}")
+    if images.skip_bad:
+        changes.append("data.skip_bad=true")
     if seeds is not None:
         changes.append(f"seeds=[{seeds}]")
     return changes

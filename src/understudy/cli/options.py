@@ -17,6 +17,34 @@ AsJson = Annotated[bool, Parameter(name="--json")]
 """Print JSON instead of a table."""
 
 
+def whole_numbers(option: str, text: str) -> list[int]:
+    """The numbers of a list such as ``3,4,5``.
+
+    Raises:
+        UnderstudyError: naming the option, if they are no whole numbers.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UnderstudyError(
+            f"{option} takes whole numbers with commas between them, such as 3,4,5, not {text}"
+        ) from error
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Images:
+    """The images of a training.
+
+    Attributes:
+        data: a local copy of the images.
+        skip_bad: go on without images that cannot be read.
+    """
+
+    data: str | None = None
+    skip_bad: bool = False
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Execution:
@@ -100,13 +128,25 @@ class SearchOptions:
         """
         if self.final_seeds is None:
             return None
-        try:
-            return [int(part) for part in self.final_seeds.split(",")]
-        except ValueError as error:
-            raise UnderstudyError(
-                "--final-seeds takes whole numbers with commas between them, such as 3,4,5, "
-                f"not {self.final_seeds}"
-            ) from error
+        return whole_numbers("--final-seeds", self.final_seeds)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Pictures:
+    """How pictures are read.
+
+    Attributes:
+        source: digits, cifar10, parquet, imagefolder, csv, npz or hf; found out by default.
+        group_by: regular expression on paths; images with one match stay together in a split.
+        report_by: regular expression on paths; results are reported for each match.
+        skip_bad: go on without images that cannot be read.
+    """
+
+    source: str | None = None
+    group_by: str | None = None
+    report_by: str | None = None
+    skip_bad: bool = False
 
 
 @Parameter(name="*")
@@ -127,7 +167,9 @@ class ExportOptions:
     accept_unproven: bool = False
 
 
+IMAGES = Images()
 EXPORT = ExportOptions()
+PICTURES = Pictures()
 RUN_EXECUTION = RunExecution()
 SWEEP_EXECUTION = SweepExecution()
 SEARCH = SearchOptions()

@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from understudy.config.images import MOST_PIXELS
 from understudy.data import preprocess
 from understudy.data.annotations import Annotations
+from understudy.data.decoding import NewArray, refuse_empty
 from understudy.data.inspection import Inspection
 from understudy.data.preprocess import Resize
 from understudy.data.sources.base import (
     NO_OPTIONS,
     Arrays,
-    NewArray,
     SourceOptions,
-    refuse_empty,
 )
 from understudy.errors import UnderstudyError
 from understudy.files import from_json, to_json
@@ -68,9 +68,10 @@ def cache_key(
     size: tuple[int, int] | None,
     resize: Resize = "crop",
     options: SourceOptions = NO_OPTIONS,
+    max_pixels: int = MOST_PIXELS,
 ) -> str:
     """The name of an entry: the same files, source, size, rules and format share one."""
-    rules = [preprocess.VERSION, size, resize, options.key()]
+    rules = [preprocess.VERSION, size, resize, options.key(), max_pixels]
     content = json.dumps([FORMAT, source, identity, *rules])
     digest = hashlib.sha256(content.encode()).hexdigest()
     return f"{source}-{digest[:32]}"
@@ -126,6 +127,7 @@ def _write_entry(folder: Path, arrays: Arrays) -> None:
     for images in (arrays.train_images, arrays.test_images):
         assert isinstance(images, np.memmap), "a source must fill the arrays that new_array gives"
         images.flush()
+        _shorten(Path(str(images.filename)), images)
     (folder / "annotations.npz").write_bytes(arrays.annotations.to_bytes())
     if arrays.inspection is not None:
         content = json.dumps(to_json(arrays.inspection))
@@ -141,6 +143,23 @@ def _write_entry(folder: Path, arrays: Arrays) -> None:
         json.dump(meta, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _shorten(path: Path, images: np.ndarray) -> None:
+    """Cut the file off after these images, its first: a source may leave out bad ones."""
+    with open(path, "r+b") as file:
+        version = np.lib.format.read_magic(file)
+        assert version == (1, 0), version
+        shape, _, _ = np.lib.format.read_array_header_1_0(file)
+        if shape == images.shape:
+            return
+        start = file.tell()
+        file.seek(0)
+        # The header has room for any number of rows: its length does not change.
+        header = np.lib.format.header_data_from_array_1_0(images)
+        np.lib.format.write_array_header_1_0(file, header)
+        assert file.tell() == start, (file.tell(), start)
+        file.truncate(start + images.nbytes)
 
 
 def _publish(temporary: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from understudy.config.schema import DataConfig
 from understudy.data.dataset import Split
 from understudy.data.prefetch import ahead
-from understudy.data.sampling import CurriculumSampler
+from understudy.data.sampling import Sampler
 from understudy.data.views import Normalise, ViewPolicy, Views, generator_for, render
 
 
@@ -81,8 +81,8 @@ class TrainBatches:
         self.normalise = Normalise(config.mean, config.std, split.image.width, device)
         self.batch_size, self.seed, self.drop_last = batch_size, seed, drop_last
         self.rank, self.world_size = rank, world_size
-        self.sampler: CurriculumSampler | None = None
-        """Which images each epoch draws from; ``None`` for all."""
+        self.sampler: Sampler | None = None
+        """Which images each epoch draws; ``None`` for each of them once."""
 
     def __len__(self) -> int:
         """Steps per epoch."""

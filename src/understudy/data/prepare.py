@@ -9,8 +9,10 @@ from torch import Tensor
 
 from understudy.config.schema import DataConfig
 from understudy.data import load_dataset
+from understudy.data.annotations import NO_ANNOTATIONS, Annotations
 from understudy.data.channels import measure_channels
 from understudy.data.dataset import Dataset, LabelledImages, SealedSplit, Split
+from understudy.data.inspection import Inspection
 from understudy.data.sources.base import SourceOptions
 from understudy.data.splits import split_train_val, take_fewer
 from understudy.errors import UnderstudyError
@@ -28,6 +30,8 @@ class TrainingData(LabelledImages):
         class_names: one per class.
         config: normalisation and augmentation.
         fingerprint: hex digest of the images in ``train`` and their order.
+        annotations: of the data set that the images are from.
+        inspection: what was found while the files were read, if they are image files.
     """
 
     name: str
@@ -37,6 +41,8 @@ class TrainingData(LabelledImages):
     class_names: tuple[str, ...]
     config: DataConfig
     fingerprint: str
+    annotations: Annotations = NO_ANNOTATIONS
+    inspection: Inspection | None = None
 
 
 def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, SealedSplit]:
@@ -64,7 +70,15 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
     digest = hashlib.sha256(dataset.fingerprint.encode())
     digest.update(rows.numpy().data)
     data = TrainingData(
-        dataset.name, train, val, rows, dataset.class_names, config, digest.hexdigest()
+        dataset.name,
+        train,
+        val,
+        rows,
+        dataset.class_names,
+        config,
+        digest.hexdigest(),
+        dataset.annotations,
+        dataset.inspection,
     )
     return data, dataset.test
 
@@ -88,6 +102,16 @@ def _train_and_val(dataset: Dataset, config: DataConfig) -> tuple[Split, Split, 
     return train, val, rows
 
 
+def source_options(config: DataConfig) -> SourceOptions:
+    """How the source reads its files."""
+    return SourceOptions(
+        columns=config.columns,
+        group_by=config.group_by,
+        report_by=config.report_by,
+        skip_bad=config.skip_bad,
+    )
+
+
 def prepare_data(
     config: DataConfig, cache_dir: Path | None = None, observer: Observer = SILENT
 ) -> tuple[TrainingData, SealedSplit]:
@@ -97,12 +121,8 @@ def prepare_data(
         config.path,
         image_size=config.image_size,
         resize=config.resize,
-        options=SourceOptions(
-            columns=config.columns,
-            group_by=config.group_by,
-            report_by=config.report_by,
-            skip_bad=config.skip_bad,
-        ),
+        max_pixels=config.max_pixels,
+        options=source_options(config),
         cache_dir=cache_dir,
         observer=observer,
     )

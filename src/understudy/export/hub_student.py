@@ -80,9 +80,13 @@ class Student(torch.nn.Module):
         rule, exif = self.card["preprocessing"], Image.Exif()
         height, width = rule["image"]["height"], rule["image"]["width"]
         with Image.open(path) as file:
+            if file.width * file.height > rule["max_pixels"]:
+                raise ValueError(f"{path} has more than {rule['max_pixels']} pixels")
+            exif.load(file.info.get("exif", b""))
+            orientation = exif.get(0x0112, 1)
+            draft(file, (height, width) if 4 < orientation < 9 else (width, height), rule["resize"])
             image: Image.Image = file.copy()
-        exif.load(image.info.get("exif", b""))
-        turned = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(exif.get(0x0112, 1))
+        turned = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(orientation)
         if image.mode.startswith("I;16") or (image.mode == "I" and file.format == "PPM"):
             deep = np.asarray(image)  # 16 bits: the upper 8, and white where it is transparent
             clear = deep == image.info.get("transparency", -1)
@@ -96,17 +100,37 @@ class Student(torch.nn.Module):
         if turned is not None:
             image = image.transpose(Image.Transpose(turned))
         wide, tall = width, height
-        if rule["resize"] != "squash":  # crop covers the size, pad fits inside
-            is_tall = image.width * height <= image.height * width
-            if is_tall == (rule["resize"] == "crop"):
-                tall = max(1, round(image.height * width / image.width))
-            else:
-                wide = max(1, round(image.width * height / image.height))
+        if rule["resize"] == "crop" and image.size != (width, height):
+            part = inside((width, height), image.size)
+            left, top = (image.width - part[0]) // 2, (image.height - part[1]) // 2
+            image = image.crop((left, top, left + part[0], top + part[1]))
+        elif rule["resize"] == "pad":
+            wide, tall = inside(image.size, (width, height))
+        columns_first = wide > image.width and tall < image.height
+        for size in ((image.width, tall) if columns_first else (wide, image.height), (wide, tall)):
+            image = image.resize(size, Image.Resampling.BILINEAR)
         canvas = Image.new("RGB", (width, height))
-        lines = image.resize((wide, image.height), Image.Resampling.BILINEAR)  # lines come first
-        resized = lines.resize((wide, tall), Image.Resampling.BILINEAR)
-        canvas.paste(resized, (int((width - wide) / 2), int((height - tall) / 2)))
+        canvas.paste(image, ((width - wide) // 2, (height - tall) // 2))
         return torch.from_numpy(np.array(canvas)).permute(2, 0, 1)
+
+
+def inside(own: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """The largest (width, height) of the proportions of ``own`` that fits inside ``size``."""
+    if own[0] * size[1] <= own[1] * size[0]:
+        return max(1, round(own[0] * size[1] / own[1])), size[1]
+    return size[0], max(1, round(own[1] * size[0] / own[0]))
+
+
+def draft(file: Any, size: tuple[int, int], resize: str) -> None:
+    """Have a JPEG file decoded at 1/8, 1/4 or 1/2 if that leaves 3/2 of the size to resize."""
+    if file.format not in ("JPEG", "MPO") or file.size == size:
+        return
+    part = inside(size, file.size) if resize == "crop" else file.size
+    aim = inside(file.size, size) if resize == "pad" else size
+    reduction = min(part[0] / aim[0], part[1] / aim[1])
+    scale = next((scale for scale in (8, 4, 2) if 2 * reduction >= 3 * scale), 1)
+    if scale > 1:
+        file.draft(None, (file.width // scale, file.height // scale))
 
 
 if __name__ == "__main__":

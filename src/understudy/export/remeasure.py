@@ -49,7 +49,13 @@ def _test_images(runtime: Runtime, data: str | None, path: Path) -> Split:
             f"the card of {path} names no data source: export the network from a run's folder"
         )
     rule = card.preprocessing
-    dataset = load_dataset(card.origin.source, data, image_size=rule.image.size, resize=rule.resize)
+    dataset = load_dataset(
+        card.origin.source,
+        data,
+        image_size=rule.image.size,
+        resize=rule.resize,
+        max_pixels=rule.max_pixels,
+    )
     split = dataset.test.open_for_final_evaluation()
     return Split(split.images, _labels(split, dataset.class_names, card.classes, path), split.rows)
 

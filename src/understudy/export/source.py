@@ -13,7 +13,7 @@ from understudy.data.dataset import Split
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.data.preprocess import Preprocessing
 from understudy.errors import UnderstudyError, suggest
-from understudy.evaluation.deployment import Proportion
+from understudy.evaluation.proportions import Proportion
 from understudy.export.card import Card, Measured, Origin
 from understudy.export.deployable import Deployable
 from understudy.models import deployed
@@ -165,7 +165,11 @@ def _deployable(plan: RunPlan, run: ArmRun, folder: RunFolder, data: TrainingDat
     return Deployable(
         network=network,
         classes=data.class_names,
-        preprocessing=Preprocessing(image=data.image, resize=plan.config.data.resize),
+        preprocessing=Preprocessing(
+            image=data.image,
+            resize=plan.config.data.resize,
+            max_pixels=plan.config.data.max_pixels,
+        ),
         normalisation=Normalisation(inputs.mean, inputs.std),
         origin=_origin(plan, run, folder, data, network),
         measured=_measured(folder, run.name),

@@ -65,6 +65,16 @@ class RunFolder:
         return self.path / "history.csv"
 
     @property
+    def inspection(self) -> Path:
+        """What was found in the data set's image files, JSON; of other sources there is none."""
+        return self.path / "data.json"
+
+    @property
+    def contact_sheet(self) -> Path:
+        """Some images of each class as the student sees them, PNG."""
+        return self.figures / "contact-sheet.png"
+
+    @property
     def models(self) -> Path:
         """Folder of the weights files."""
         return self.path / "models"

@@ -2,7 +2,6 @@
 alone is tested."""
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from understudy.sweep.results import (
     TrialRun,
     accuracy_of,
     baseline_key,
+    baseline_name,
     best_of,
     final_entry,
     gain_over,
@@ -177,10 +177,9 @@ class Sweep:
             return
         self.begun_baselines.add(key)
         own = baseline_values(values)
-        digest = hashlib.sha256(key.encode()).hexdigest()[:8]
         self._begin_all(
             Group(
-                f"plain-{digest}" if own else "plain",
+                baseline_name(values),
                 trial_plan(self.spec.plan, own),
                 "baseline",
                 self.spec.config.seeds,

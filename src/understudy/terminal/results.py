@@ -5,7 +5,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from understudy.report.run.slices import slice_sentences
 from understudy.report.run.table import (
+    BALANCED,
     COMPRESSION,
     LATENCY_128,
     PARAMETERS,
@@ -24,6 +26,7 @@ MAX_COLUMNS = 3
 _TERMINAL_HEADINGS = {
     "parameters": "params",
     "size MB": "MB",
+    "balanced %": "balanced",
     "compression": "smaller",
     "ms, batch 128": "ms/128",
     "published": "publ.",
@@ -36,12 +39,18 @@ def show_run(results: RunResults) -> None:
     Console().print(run_table(results))
     for comparison in results.comparisons:
         print(comparison.verdict)
+    for sentence in slice_sentences(results):
+        print(sentence)
+    for note in results.chance_notes:
+        print(note)
 
 
 def run_table(results: RunResults) -> Table:
     """The final table of a run for ``rich.print``: one row per arm, with published numbers."""
     columns = [PARAMETERS, SIZE, COMPRESSION, TOP1, LATENCY_128]
-    if not results.reference:  # 80 characters hold one or the other
+    if results.has_skewed_classes:  # 80 characters do not hold all
+        columns = [PARAMETERS, TOP1, BALANCED, LATENCY_128]
+    elif not results.reference:
         columns.append(PER_MS)
     headings, rows = with_published(results, columns)
     del headings[1]  # the model's name is in the report

@@ -7,26 +7,26 @@ from tests.diagnose.findings.planted import Planted, assert_found
 from understudy.diagnose.evidence import Evidence
 from understudy.diagnose.findings.finding import Check, Severity
 from understudy.diagnose.findings.noise import check_noise, seeds_needed
-from understudy.evaluation.statistics import paired_gain
+from understudy.evaluation.gain import gain_over_seeds
 
 PLANTED: list[Planted] = [
     (
         check_noise,
         "one_seed",
         "cause",
-        healthy(recorded_=recorded(gain=paired_gain([0.78], [0.75]))),
+        healthy(recorded_=recorded(gain=gain_over_seeds([0.78], [0.75]))),
     ),
     (
         check_noise,
         "small_gain",
         "cause",
-        healthy(recorded_=recorded(gain=paired_gain([0.77, 0.76, 0.75], [0.75, 0.75, 0.75]))),
+        healthy(recorded_=recorded(gain=gain_over_seeds([0.77, 0.76, 0.75], [0.75, 0.75, 0.75]))),
     ),
     (
         check_noise,
         "small_effect",
         "contributing",
-        healthy(recorded_=recorded(gain=paired_gain([0.73, 0.74, 0.75], [0.75, 0.75, 0.75]))),
+        healthy(recorded_=recorded(gain=gain_over_seeds([0.73, 0.74, 0.75], [0.75, 0.75, 0.75]))),
     ),
 ]
 

@@ -34,7 +34,7 @@ const { decodePng, fit, turned, Refusal } = globalThis.understudyPreprocess;
       continue;
     }
     try {
-      const { width, height, data } = turned(await decodePng(bytes, 'x'));
+      const { width, height, data } = turned(await decodePng(bytes, job.limit, 'x'));
       found.push([height, width, ...data]);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;

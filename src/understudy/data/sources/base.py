@@ -1,30 +1,20 @@
-"""What every source has in common: a reader, one shape of arrays, decoding, identity of files."""
+"""What every source has in common: a reader, one shape of arrays, identity of files."""
 
 import hashlib
-import itertools
 import json
 import os
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from understudy.cores import available_cores
 from understudy.data.annotations import NO_ANNOTATIONS, Annotations
+from understudy.data.decoding import Decoding
 from understudy.data.inspection import Inspection
-from understudy.data.preprocess import Resize, decode, fit
 from understudy.data.splits import stratified_rows
 from understudy.errors import UnderstudyError
-from understudy.events import SILENT, Observer, Progress
-
-NewArray = Callable[[str, tuple[int, int, int, int]], np.ndarray]
-"""``new_array("train" or "test", (N, H, W, 3))`` gives the uint8 array to fill: in memory, or a
-memory-mapped file."""
 
 TEST_FRACTION = 0.2
 """Share of the images cut off as a test split if the files have none."""
@@ -33,11 +23,6 @@ TEST_SEED = 0
 
 _SMALL = 64 * 2**20
 """Bytes: files up to this sum are identified by their content, larger ones by size and time."""
-_CHUNK = 64
-"""Images decoded in one task."""
-_WORTH_THREADS = 4096
-"""Bytes of an encoded image: decoding smaller ones holds the GIL so often that threads cost more
-than they save (measured)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,39 +71,6 @@ NO_OPTIONS = SourceOptions()
 """The usual columns, no groups, no slices, and every image must be readable."""
 
 
-def in_memory(split: str, shape: tuple[int, int, int, int]) -> np.ndarray:
-    """The :data:`NewArray` that allocates in memory."""
-    refuse_empty(split, shape[0])
-    return np.empty(shape, np.uint8)
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How a reader decodes.
-
-    Attributes:
-        size: (height, width) in pixels to bring all images to; None keeps their own size.
-        resize: the rule by which they are brought to it.
-        new_array: allocates the arrays to fill.
-        observer: gets :class:`~understudy.events.Progress` of phase ``decode`` or ``download``,
-            always from the thread that called the reader.
-    """
-
-    size: tuple[int, int] | None = None
-    new_array: NewArray = in_memory
-    observer: Observer = SILENT
-    resize: Resize = "crop"
-
-    def allocate(self, split: str, count: int, own_size: tuple[int, int]) -> np.ndarray:
-        """uint8 ``[count, H, W, 3]`` for a split's images, whose own (height, width) are given."""
-        height, width = self.size or own_size
-        return self.new_array(split, (count, height, width, 3))
-
-    def report(self, detail: str, done: int, total: int) -> None:
-        """Tell the observer how many images are decoded."""
-        self.observer.progress(Progress("decode", done, total, detail=detail))
-
-
 class SourceReader(ABC):
     """A data set that has been found but not yet read. Each source is a subclass called ``Reader``.
 
@@ -150,9 +102,14 @@ class SourceReader(ABC):
         """
 
 
-def cut_test(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and a stratified fifth to test on, for files without a test split."""
-    return stratified_rows(labels, TEST_FRACTION, TEST_SEED)
+def cut_test(
+    labels: np.ndarray, groups: np.ndarray | None = None, class_names: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and a stratified fifth to test on, for files without a test split.
+
+    Groups and class names are those of :func:`~understudy.data.splits.stratified_rows`.
+    """
+    return stratified_rows(labels, TEST_FRACTION, TEST_SEED, groups=groups, class_names=class_names)
 
 
 def refuse_options(source: str, options: SourceOptions, *used: str) -> None:
@@ -171,12 +128,6 @@ def refuse_options(source: str, options: SourceOptions, *used: str) -> None:
             )
 
 
-def refuse_empty(split: str, count: int) -> None:
-    """Raises UnderstudyError if a split has no images."""
-    if count == 0:
-        raise UnderstudyError(f"the {split} split is empty: check the path and the split's files")
-
-
 def existing(path: Path) -> Path:
     """The path, made absolute. Raises UnderstudyError if nothing is there."""
     if not path.exists():
@@ -187,103 +138,33 @@ def existing(path: Path) -> Path:
     return path.resolve()
 
 
-def identity(root: Path, files: Sequence[Path], by_content: bool = True) -> str:
-    """A hex digest that changes when any of the files does.
-
-    Files of up to 64 MiB in all are identified by their bytes, whatever folder they are in; larger
-    ones, and many (``by_content=False``), by path, size and modification time in nanoseconds,
-    because hashing them at each start would take longer than starting.
-    """
-    stats = [file.stat() for file in files]
-    digest = hashlib.sha256()
-    if by_content and sum(stat.st_size for stat in stats) <= _SMALL:
-        for file in files:
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            line = f"{file.relative_to(root).as_posix()}\0{content}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
-    else:
-        digest.update(os.fsencode(root))
-        for file, stat in zip(files, stats, strict=True):
-            line = f"{file.relative_to(root).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+def identity(root: Path, files: Sequence[Path]) -> str:
+    """A hex digest that changes when any of the files does, see :func:`identity_of`."""
+    names = [file.relative_to(root).as_posix() for file in files]
+    return identity_of(root, names, [file.stat() for file in files])
 
 
-def fit_arrays(images: np.ndarray, out: np.ndarray, resize: Resize = "crop") -> None:
-    """Copy uint8 ``[N, H, W, 3]`` into ``out``, brought to its size by the rule."""
-    if images.shape == out.shape:
-        out[:] = images
-        return
-    size = (out.shape[1], out.shape[2])
-    for row, image in enumerate(images):
-        out[row] = np.asarray(fit(Image.fromarray(np.ascontiguousarray(image)), size, resize))
+def identity_of(root: Path, names: Sequence[str], stats: Sequence[os.stat_result]) -> str:
+    """A hex digest that changes when any of the files below ``root`` does.
 
-
-def decode_all(
-    encoded: Iterable[tuple[str, bytes | Path]], out: np.ndarray, decoding: Decoding, detail: str
-) -> None:
-    """Decode images, in order, into ``out`` uint8 ``[N, H, W, 3]``.
-
-    Large images are decoded by as many threads as there are cores.
+    Files of up to 64 MiB in all are identified by their path below ``root``, which may hold the
+    label, and their bytes, whatever folder they are in. Larger ones, because reading them at each
+    start would take longer than starting, by path, size, inode, and times of modification and of
+    change in nanoseconds: the latter is that of the system, which no program sets back.
 
     Args:
-        encoded: for each image its name in error messages, and its bytes or file. Read ahead by a
-            few hundred images only.
-        out: the array to fill.
-        decoding: size to resize to, and the observer of progress.
-        detail: what is decoded, for the observer.
-
-    Raises:
-        UnderstudyError: for the first image (in order) that is corrupt or of another size than
-            ``out`` has.
+        root: the folder of the data set.
+        names: paths inside of it, with slashes, in a fixed order.
+        stats: the state of each file.
     """
-    chunks = _chunks(encoded)
-    first = next(chunks, [])
-    workers = len(available_cores()) if _mean_size(first) >= _WORTH_THREADS else 1
-    pending: deque[Future[int]] = deque()
-    done = start = 0
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for chunk in itertools.chain([first], chunks):
-                target = out[start : start + len(chunk)]
-                pending.append(pool.submit(_decode_chunk, chunk, target, decoding))
-                start += len(chunk)
-                if len(pending) > 2 * workers:
-                    done += pending.popleft().result()
-                    decoding.report(detail, done, len(out))
-            while pending:
-                done += pending.popleft().result()
-                decoding.report(detail, done, len(out))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    assert done == len(out), (done, len(out))
-
-
-def _decode_chunk(
-    chunk: list[tuple[str, bytes | Path]], out: np.ndarray, decoding: Decoding
-) -> int:
-    for (where, data), target in zip(chunk, out, strict=True):
-        image = decode(data, where, decoding.size, decoding.resize)
-        if image.shape != target.shape:
-            raise UnderstudyError(
-                f"{where} is {image.shape[1]}x{image.shape[0]} pixels but the first image is "
-                f"{target.shape[1]}x{target.shape[0]}: "
-                "set data.image_size to bring all images to one size"
-            )
-        target[:] = image
-    return len(chunk)
-
-
-def _chunks(
-    encoded: Iterable[tuple[str, bytes | Path]],
-) -> Iterator[list[tuple[str, bytes | Path]]]:
-    items = iter(encoded)
-    while chunk := list(itertools.islice(items, _CHUNK)):
-        yield chunk
-
-
-def _mean_size(encoded: list[tuple[str, bytes | Path]]) -> float:
-    """Mean number of bytes; 0 for no images."""
-    sizes = [len(d) if isinstance(d, bytes) else d.stat().st_size for _, d in encoded]
-    return sum(sizes) / max(len(sizes), 1)
+    by_content = sum(stat.st_size for stat in stats) <= _SMALL
+    digest = hashlib.sha256(b"" if by_content else os.fsencode(root))
+    for name, stat in zip(names, stats, strict=True):
+        if by_content:
+            with open(os.path.join(root, name), "rb") as file:
+                state = hashlib.sha256(file.read()).hexdigest()
+        else:
+            times = f"{stat.st_mtime_ns}\0{stat.st_ctime_ns}"
+            state = f"{stat.st_size}\0{stat.st_ino}\0{times}"
+        digest.update(f"{name}\0{state}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

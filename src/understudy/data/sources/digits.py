@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from understudy.data.annotations import Annotations
+from understudy.data.decoding import Decoding, fit_arrays
 from understudy.data.sources.base import (
     NO_OPTIONS,
     Arrays,
-    Decoding,
     SourceOptions,
     SourceReader,
     cut_test,
-    fit_arrays,
     refuse_options,
 )
 from understudy.errors import UnderstudyError

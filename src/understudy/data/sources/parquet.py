@@ -1,26 +1,30 @@
 """``parquet``: tables with encoded images, in the layout of Hugging Face image data sets."""
 
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from understudy.data.preprocess import decode
+from understudy.data.annotations import Annotations
+from understudy.data.columns import Table, choose_columns, refuse_roles
+from understudy.data.decoding import Decoding, decode_all, refuse_bad, refuse_empty
+from understudy.data.inspection import BadImage
+from understudy.data.names import shown
 from understudy.data.sources.base import (
     NO_OPTIONS,
     Arrays,
-    Decoding,
     SourceOptions,
     SourceReader,
     cut_test,
-    decode_all,
     existing,
     identity,
-    refuse_empty,
+    refuse_options,
 )
-from understudy.errors import UnderstudyError, one_line
+from understudy.errors import UnderstudyError, one_line, suggest
 
 IMAGE_COLUMNS = ("img", "image", "images")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -30,19 +34,22 @@ _BATCH = 1024  # rows read at a time
 class Reader(SourceReader):
     """A folder of Parquet files, or one file.
 
-    The split of a file is the start of its name (else of its folder's name): ``train``, ``test``,
-    or ``validation`` (``valid``, ``val``), which serves as test split if there is no ``test`` and
-    is not read otherwise (validation is cut from the training images). If no file is a test split
-    a stratified fifth of the training rows is cut off, with a fixed seed; if no file names a split
-    at all, all are training rows. Files of other splits next to a ``train`` one are not read.
+    The split of a file is the start of its name (else of its folder's name), as the Hub has it:
+    ``train``, ``test``, or ``validation`` (``valid``, ``val``). If no file is a test split a
+    stratified fifth of the training rows is cut off, with a fixed seed; if no file names a split at
+    all, all are training rows. Files of other splits next to a ``train`` one are not read.
 
-    The image and the label column are those of type Image and ClassLabel in the ``huggingface``
-    metadata of the schema, else they are found by name: img, image or images; label, labels or
-    fine_label. Class names are the ClassLabel's, else the values of the labels in sorted order.
+    The image and the label column are those of ``data.columns``, else of type Image and ClassLabel
+    in the ``huggingface`` metadata of the schema, else they are found by name: img, image or
+    images; label, labels or fine_label. Class names are the ClassLabel's, else the values of the
+    labels in sorted order. Rows with the same value in the column ``group`` are never on both sides
+    of a cut.
     """
 
-    def __init__(self, path: Path, identity: str = "") -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, identity: str = "", columns: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.path, self.columns = path, columns
         self.name, self.identity = path.name if path.is_dir() else path.stem, identity
 
     @classmethod
@@ -53,43 +60,105 @@ class Reader(SourceReader):
                 "the parquet source needs a folder or file: "
                 "give it with --data PATH or UNDERSTUDY_DATA"
             )
+        refuse_options("parquet", options, "columns")
+        refuse_roles("parquet", options.columns, ("image", "label", "group"))
         place = existing(path)
         root = place if place.is_dir() else place.parent
-        return cls(place, identity(root, parquet_files(place)))
+        return cls(place, identity(root, parquet_files(place)), options.columns)
 
     def read(self, decoding: Decoding) -> Arrays:
         root = self.path if self.path.is_dir() else self.path.parent
         splits = _by_split(parquet_files(self.path), root)
-        image_column, label_column, names = _columns(splits["train"][0])
+        image_column, label_column, names = _columns(splits["train"][0], self.columns)
         values = {split: _label_values(files, label_column) for split, files in splits.items()}
         for split, held in values.items():
             refuse_empty(split, len(held))
         labels, class_names = _as_indices(values, label_column, names)
-        rows = _rows(labels)
-        splits.setdefault("test", splits["train"])
-        labels.setdefault("test", labels["train"])
-        own_size = decoding.size
-        if own_size is None:
-            first = _encoded(splits["train"], image_column, rows["train"], batch=1)
-            where, data = next(first)
-            own_size = decode(data, where, None).shape[:2]
-        images = {}
-        for split in ("train", "test"):
-            images[split] = decoding.allocate(split, int(rows[split].sum()), own_size)
-            encoded = _encoded(splits[split], image_column, rows[split])
-            decode_all(encoded, images[split], decoding, f"decoding {split} images")
-        train_labels, test_labels = (labels[split][rows[split]] for split in ("train", "test"))
-        return Arrays(images["train"], train_labels, images["test"], test_labels, class_names)
+        groups = self._groups(splits)
+        blocks = _blocks(labels, groups, class_names)
+        split, wanted = blocks["train"][0]
+        size = decoding.size_for(_encoded(splits[split], image_column, wanted, batch=1))
+        images: dict[str, np.ndarray] = {}
+        bad: list[BadImage] = []
+        for block, parts in blocks.items():
+            count = sum(int(wanted.sum()) for _, wanted in parts)
+            images[block] = decoding.allocate(block, count, size)
+            encoded = itertools.chain.from_iterable(
+                _encoded(splits[split], image_column, wanted) for split, wanted in parts
+            )
+            bad += decode_all(encoded, images[block], decoding, f"decoding {block} images")
+        refuse_bad(bad)
+        train_labels, test_labels = (_taken(labels, blocks[block]) for block in ("train", "test"))
+        is_val = {split: np.full(len(held), split == "val") for split, held in labels.items()}
+        own = Annotations(
+            own_val=_taken(is_val, blocks["train"]) if "val" in splits else None,
+            train_groups=None if groups is None else _taken(groups, blocks["train"]),
+            test_groups=None if groups is None else _taken(groups, blocks["test"]),
+            has_own_test="test" in splits,
+        )
+        return Arrays(images["train"], train_labels, images["test"], test_labels, class_names, own)
+
+    def _groups(self, splits: Mapping[str, Sequence[Path]]) -> dict[str, np.ndarray] | None:
+        """int64 ``[N]`` for each split, from the column ``group``; ``None`` without one."""
+        column = self.columns.get("group")
+        if column is None:
+            return None
+        values = {split: _label_values(files, column) for split, files in splits.items()}
+        distinct = dict.fromkeys(value for held in values.values() for value in held)
+        numbers = {value: number for number, value in enumerate(distinct)}
+        return {
+            split: np.array([numbers[value] for value in held], np.int64)
+            for split, held in values.items()
+        }
 
 
-def _rows(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """bool ``[N]`` for ``train`` and ``test``: which rows of the split's files belong to it."""
+_Parts = list[tuple[str, np.ndarray]]
+"""Parts of a block: a split, and bool ``[N]``, which rows of its files belong to the block."""
+
+
+def _blocks(
+    labels: Mapping[str, np.ndarray],
+    groups: Mapping[str, np.ndarray] | None,
+    class_names: tuple[str, ...],
+) -> dict[str, _Parts]:
+    """What makes up the ``train`` block, own validation rows at its end, and the ``test`` block."""
+    whole = {split: np.ones(len(held), bool) for split, held in labels.items()}
+    val = [("val", whole["val"])] if "val" in labels else []
     if "test" in labels:
-        return {split: np.ones(len(held), bool) for split, held in labels.items()}
-    _, cut = cut_test(labels["train"])
+        return {"train": [("train", whole["train"]), *val], "test": [("test", whole["test"])]}
+    own_groups = None if groups is None else groups["train"]
+    _, cut = cut_test(labels["train"], own_groups, class_names)
     is_test = np.zeros(len(labels["train"]), bool)
     is_test[cut] = True
-    return {"train": ~is_test, "test": is_test}
+    return {"train": [("train", ~is_test), *val], "test": [("train", is_test)]}
+
+
+def _taken(values: Mapping[str, np.ndarray], parts: _Parts) -> np.ndarray:
+    """The values of the rows of a block."""
+    return np.concatenate([values[split][wanted] for split, wanted in parts])
+
+
+def read_table(path: Path, chosen: Mapping[str, str]) -> Table:
+    """The columns of a Parquet file that have a role, as text: image *paths*, labels, ...
+
+    Raises:
+        UnderstudyError: if it is no Parquet file, or has no such columns.
+    """
+    with _open(path) as table:
+        names = table.schema_arrow.names
+    columns = choose_columns(names, chosen, path.name)
+    held = {role: _label_values([path], name) for role, name in columns.items()}
+    for role, values in held.items():
+        kinds = {type(value) for value in values}
+        if not kinds <= {str, int}:
+            raise UnderstudyError(
+                f"column {columns[role]} of {path.name} holds {max(k.__name__ for k in kinds)}, "
+                "not text or integers: set data.source=parquet if it holds the images themselves"
+            )
+    text = {role: [str(value) for value in values] for role, values in held.items()}
+    read = ", ".join(f"{role} from {shown(name)}" for role, name in columns.items())
+    rows = [f"row {row}" for row in range(len(text["image"]))]
+    return Table(path.name, text, rows, (f"columns of {path.name}: {read}",))
 
 
 def parquet_files(path: Path) -> list[Path]:
@@ -107,7 +176,7 @@ def parquet_files(path: Path) -> list[Path]:
 
 
 def _by_split(files: Sequence[Path], root: Path) -> dict[str, list[Path]]:
-    """Files of ``train`` and perhaps ``test``."""
+    """Files of ``train`` and, if there are some, of ``val`` and ``test``."""
     found: dict[str, list[Path]] = {}
     for file in files:
         names = [part.lower() for part in reversed(file.relative_to(root).parts)]
@@ -121,8 +190,7 @@ def _by_split(files: Sequence[Path], root: Path) -> dict[str, list[Path]]:
             f"no Parquet file in {root} is called train*: "
             f"its files are of the splits {', '.join(sorted(found))}"
         )
-    test = found.get("test") or found.get("val")
-    return {"train": found["train"], "test": test} if test else {"train": found["train"]}
+    return {split: found[split] for split in ("train", "val", "test") if split in found}
 
 
 def _open(file: Path) -> Any:
@@ -141,10 +209,14 @@ def _open(file: Path) -> Any:
         ) from error
 
 
-def _columns(file: Path) -> tuple[str, str, tuple[str, ...] | None]:
+def _columns(file: Path, chosen: Mapping[str, str]) -> tuple[str, str, tuple[str, ...] | None]:
     """Image column, label column and, if the metadata has them, class names."""
     with _open(file) as table:
         schema = table.schema_arrow
+    for column in chosen.values():
+        if column not in schema.names:
+            hint = suggest(column, schema.names, otherwise="it has")
+            raise UnderstudyError(f"{file.name} has no column {column!r}: {hint}")
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"][
             "features"
@@ -154,17 +226,17 @@ def _columns(file: Path) -> tuple[str, str, tuple[str, ...] | None]:
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         features, kinds = {}, {}
-    image = _choose(
+    image = chosen.get("image") or _choose(
         [name for name, kind in kinds.items() if kind == "Image"], IMAGE_COLUMNS, schema.names
     )
-    label = _choose(
+    label = chosen.get("label") or _choose(
         [name for name, kind in kinds.items() if kind == "ClassLabel"], LABEL_COLUMNS, schema.names
     )
     for what, column, usual in (("image", image, IMAGE_COLUMNS), ("label", label, LABEL_COLUMNS)):
         if column is None:
             raise UnderstudyError(
                 f"{file.name} has no {what} column: it has {', '.join(schema.names)}; "
-                f"call it {' or '.join(usual)}"
+                f"call it {' or '.join(usual)}, or name it: data.columns={{{what}: NAME}}"
             )
     assert image is not None and label is not None
     names = features[label].get("names") if kinds.get(label) == "ClassLabel" else None
@@ -191,7 +263,7 @@ def _label_values(files: Sequence[Path], column: str) -> list[Any]:
         for _, batch in _batches(file, column, _BATCH * 64):
             if batch.null_count:
                 row = batch.is_null().index(True).as_py()
-                raise UnderstudyError(f"row {row} of {file.name} has no label in column {column}")
+                raise UnderstudyError(f"row {row} of {file.name} has no value in column {column}")
             values += batch.to_pylist()
     return values
 
@@ -263,8 +335,8 @@ def _encoded(
                 images = images.field("bytes")
             if not (pa.types.is_binary(images.type) or pa.types.is_large_binary(images.type)):
                 raise UnderstudyError(
-                    f"column {column} of {file.name} holds {images.type}, "
-                    "not the bytes of encoded images"
+                    f"column {column} of {file.name} holds {images.type}, not the bytes of "
+                    "encoded images: set data.source=csv if it holds paths of image files"
                 )
             for row, data in enumerate(images.to_pylist(), start):
                 if wanted[before + row]:
