@@ -79,8 +79,8 @@ def fold_numbers(
             name = class_names[label] if class_names else str(label)
             what = "images" if groups is None else "groups"
             raise UnderstudyError(
-                f"class {name} has {number} {what}, fewer than the {folds} folds: take fewer folds, "
-                "add images or drop the class"
+                f"class {name} has {number} {what}, fewer than the {folds} folds: take fewer "
+                "folds, add images or drop the class"
             )
     random = np.random.default_rng(seed)
     if groups is not None:
