@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 
 from understudy.cli.cache import cache
 from understudy.cli.catalogue import methods, models, recipes
@@ -64,7 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    resumable = words[:1] in (["run"], ["train"], ["sweep"])
     try:
         command, bound, left_to_us = app.parse_args(words, exit_on_error=False, print_error=False)
         if "command_line" in left_to_us:
@@ -73,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         hint = "; the same command with --resume goes on from the last finished epoch"
-        print(f"interrupted{hint if resumable else ''}", file=sys.stderr)
+        print(f"interrupted{hint if _trains(words) else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of `understudy methods | head` has enough. Without this, Python would
@@ -83,15 +82,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UnderstudyError, CycloptsError, OSError) as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {_error_line(error, resumable)}", file=sys.stderr)
+        print(f"error: {_error_line(error, words)}", file=sys.stderr)
         return 2
     return code if isinstance(code, int) else 0
 
 
-def _error_line(error: Exception, resumable: bool) -> str:
+def _error_line(error: Exception, words: Sequence[str]) -> str:
     hint = ""
-    if isinstance(error, CycloptsError):
+    if isinstance(error, MissingArgumentError) and _trains(words):
+        folder = _value_of("--data", words) or "FOLDER"
+        hint = (
+            ": name one of `understudy recipes`, or write one for your images by "
+            f"`understudy init {shlex.quote(folder)}`"
+        )
+    elif isinstance(error, CycloptsError):
         hint = " (see understudy --help)"
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and resumable:
-        hint = "; free some, then repeat the command with --resume"
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "; free some, then repeat the command with --resume" if _trains(words) else ""
     return one_line(error, limit=_LONGEST) + hint
+
+
+def _trains(words: Sequence[str]) -> bool:
+    """Whether the command trains, and can be resumed."""
+    return words[:1] in (["run"], ["train"], ["sweep"])
+
+
+def _value_of(option: str, words: Sequence[str]) -> str | None:
+    """What follows an option, in either way of writing it."""
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == option:
+            return following
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return None

@@ -48,6 +48,11 @@ def recipe_text(recipe: str) -> str:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or one_line(error)
             raise UnderstudyError(f"cannot read the recipe {recipe}: {reason}") from error
+    if path.is_dir():
+        raise UnderstudyError(
+            f"{recipe} is a folder, not a recipe: `understudy init {recipe}` writes a recipe for "
+            "the images in it"
+        )
     hint = suggest(recipe, recipe_names())
     if not hint.startswith("did you mean"):
         hint += ", or give a .yaml file"

@@ -36,7 +36,7 @@ class Reader(SourceReader):
         if path is not None:
             raise UnderstudyError(
                 "the digits come with scikit-learn and read no files: "
-                f"leave out --data {path}, or choose another data.source"
+                f"leave out --data {path}, or let `understudy init {path}` write a recipe for it"
             )
         refuse_options("digits", options)
         return cls()
