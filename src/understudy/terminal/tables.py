@@ -79,7 +79,7 @@ def print_metrics(measured: Mapping[str, Metrics]) -> None:
     """
     names: tuple[str, ...] = METRICS
     if any(is_skewed(metrics.class_counts) for metrics in measured.values()):
-        names = ("accuracy", *_OF_SKEWED_CLASSES, *METRICS[1:-1])  # 80 characters hold no more
+        names = ("accuracy", *_OF_SKEWED_CLASSES, "nll", "agreement")  # 80 characters hold no more
     rows = []
     for name, metrics in measured.items():
         rows.append({"name": name} | {metric: getattr(metrics, metric) for metric in names})
