@@ -30,6 +30,7 @@ from tests.awkward_images import (
 from understudy.data import preprocess
 from understudy.data.formats import UnreadableImage
 from understudy.data.preprocess import Preprocessing, Resize, decode, decode_with_facts, fit
+from understudy.data.thumbnail import thumbnail_of
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
 
@@ -573,23 +574,6 @@ def test_a_damaged_second_frame_does_not_matter(files: dict[str, Path]) -> None:
     assert facts.frames >= 1
 
 
-def test_near_duplicates_share_most_bits_of_their_hash() -> None:
-    def hash_of(image: np.ndarray, **options: object) -> int:
-        file = io.BytesIO()
-        Image.fromarray(image).save(file, "JPEG", **options)
-        return decode_with_facts(file.getvalue(), "x", (32, 32))[1].difference_hash
-
-    photo = scene(200, 200)
-    first = hash_of(photo, quality=95)
-    assert 0 < first < 2**64
-    assert (first ^ hash_of(photo, quality=60)).bit_count() <= 3
-    assert (first ^ hash_of(photo[::2, ::2], quality=90)).bit_count() <= 3
-    assert (first ^ hash_of(photo[:, ::-1], quality=95)).bit_count() > 10
-
-
-def test_the_hash_tells_where_the_right_neighbour_is_brighter() -> None:
-    ramp = np.tile(np.arange(0, 90, 10, dtype=np.uint8), (8, 1))
-    assert decode_with_facts(png(ramp), "x", None)[1].difference_hash == 2**64 - 1
-    assert decode_with_facts(png(ramp[:, ::-1]), "x", None)[1].difference_hash == 0
-    ramp[0, 1:] = 0  # of the first line nothing rises
-    assert decode_with_facts(png(ramp), "x", None)[1].difference_hash == 2**56 - 1
+def test_facts_hold_the_thumbnail_of_the_pixels() -> None:
+    image, facts = decode_with_facts(jpeg(480, 640), "x", (24, 24))
+    assert facts.thumbnail == thumbnail_of(Image.fromarray(image))
