@@ -7,7 +7,7 @@ the class that Python gives. It is stored in each of them. In this order:
    so is one of more than ``max_pixels``, which its header tells before anything is decoded.
 2. **Draft.** A JPEG file that is much reduced is decoded at 1/8, 1/4 or 1/2 of its size, which its
    8x8 blocks of frequencies allow at less cost: the smallest of these at which what is resized
-   (step 5) still has at least 3/2 of the wanted height and width. Its sides are then rounded up.
+   (step 5) still has at least 5/4 of the wanted height and width. Its sides are then rounded up.
    The page, which leaves decoding to the browser, cannot do this; how much it differs is measured
    in ``docs/deployment.md``.
 3. **Orientation.** That of the EXIF data is applied, as cameras mean it.
@@ -33,7 +33,6 @@ alone: about 1 GB, or 16 bytes for each of ``max_pixels``.
 """
 
 import hashlib
-import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -215,7 +214,7 @@ def _draft(image: JpegImageFile, size: tuple[int, int], resize: Resize) -> None:
     elif resize == "pad":
         target = _inside(image.size, wanted)
     reduction = min(own / new for own, new in zip(source, target, strict=True))
-    scale = next((scale for scale in (8, 4, 2) if 2 * reduction >= 3 * scale), 1)
+    scale = next((scale for scale in (8, 4, 2) if 4 * reduction >= 5 * scale), 1)
     if scale > 1:
         image.draft(None, (image.width // scale, image.height // scale))
 
@@ -295,23 +294,28 @@ def _upper_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey)
 
 
+_LEFT = tuple(place for place in range(72) if place % 9 < 8)
+"""Of the pixels of an image of 9 x 8, those with one at the right."""
+
+
 def _num_frames(image: Image.Image, encoded: bytes) -> int:
     """How many frames a file has; 1 if a later one is damaged."""
     if image.format not in ("GIF", "TIFF"):
         return int(getattr(image, "n_frames", 1))
     try:
-        with pillow_unlimited(), Image.open(io.BytesIO(encoded), formats=(image.format,)) as again:
-            return int(
-                getattr(again, "n_frames", 1)
-            )  # goes through all of them, and would lose the first
+        with open_image(encoded, image.width * image.height) as again:  # counting loses the first
+            return int(getattr(again, "n_frames", 1))
     except Exception:  # of the decoders' many types
         return 1
 
 
 def _difference_hash(image: Image.Image) -> int:
     """64 bits: whether each pixel of an image of 9 x 8 is darker than the one at its right."""
-    small = np.asarray(image.resize((9, 8), Image.Resampling.BOX).convert("L"))
-    return int.from_bytes(np.packbits(small[:, :-1] < small[:, 1:]).tobytes(), "big")
+    grey = image.convert("L").resize((9, 8), Image.Resampling.BOX).tobytes()
+    found = 0
+    for place in _LEFT:
+        found = found << 1 | (grey[place] < grey[place + 1])
+    return found
 
 
 def _bytes(data: bytes | Path) -> bytes:

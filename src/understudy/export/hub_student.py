@@ -122,13 +122,13 @@ def inside(own: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
 
 
 def draft(file: Any, size: tuple[int, int], resize: str) -> None:
-    """Have a JPEG file decoded at 1/8, 1/4 or 1/2 if that leaves 3/2 of the size to resize."""
+    """Have a JPEG file decoded at 1/8, 1/4 or 1/2 if that leaves 5/4 of the size to resize."""
     if file.format not in ("JPEG", "MPO") or file.size == size:
         return
     part = inside(size, file.size) if resize == "crop" else file.size
     aim = inside(file.size, size) if resize == "pad" else size
     reduction = min(part[0] / aim[0], part[1] / aim[1])
-    scale = next((scale for scale in (8, 4, 2) if 2 * reduction >= 3 * scale), 1)
+    scale = next((scale for scale in (8, 4, 2) if 4 * reduction >= 5 * scale), 1)
     if scale > 1:
         file.draft(None, (file.width // scale, file.height // scale))
 
