@@ -217,7 +217,7 @@ def test_result_shows_classes_sizes_and_time(tab: Tab, tmp_path: Path) -> None:
     assert "1,000 parameters" in tab.text("#sizes")
     assert "44,000 parameters" in tab.text("#sizes")
     assert "87.0 % of 10,000 test images (95 % interval 86.4 % to 87.6 %)" in tab.text("#accuracy")
-    assert "covers 32 by 32 pixels" in tab.text("#steps")
+    assert "resized to 32 by 32 pixels" in tab.text("#steps")
     seen = tab.page.evaluate(
         "[...document.querySelector('#seen').getContext('2d').getImageData(0, 0, 32, 32).data]"
     )
