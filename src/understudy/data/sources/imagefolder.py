@@ -55,7 +55,9 @@ class Reader(SourceReader):
         images: dict[str, np.ndarray] = {}
         bad: list[BadImage] = []
         for split, files in (("train", train), ("test", test)):
+            # both before the first is decoded: a disk that is too small is found at once
             images[split] = decoding.allocate(split, len(files), size)
+        for split, files in (("train", train), ("test", test)):
             encoded = ((str(file), file) for file, _ in files)
             bad += decode_all(encoded, images[split], decoding, f"decoding {split} images")
         refuse_bad(bad)

@@ -69,8 +69,9 @@ class Reader(SourceReader):
         size = decoding.size_for(_encoded(splits["train"], image_column, rows["train"], batch=1))
         images: dict[str, np.ndarray] = {}
         bad: list[BadImage] = []
-        for split in ("train", "test"):
+        for split in ("train", "test"):  # a disk that is too small is found before any decoding
             images[split] = decoding.allocate(split, int(rows[split].sum()), size)
+        for split in ("train", "test"):
             encoded = _encoded(splits[split], image_column, rows[split])
             bad += decode_all(encoded, images[split], decoding, f"decoding {split} images")
         refuse_bad(bad)
