@@ -98,7 +98,7 @@ def load_dataset(
         return arrays
 
     key = cache_key(source, reader.identity, size, resize, options, most)
-    entry = open_or_build(root, key, build)
+    entry = open_or_build(root, key, build, reader.name)
     arrays = entry.arrays
     return Dataset(
         name=reader.name,

@@ -80,9 +80,10 @@ class Reader(SourceReader):
         size = decoding.size_for(_encoded(splits[split], image_column, wanted, batch=1))
         images: dict[str, np.ndarray] = {}
         bad: list[BadImage] = []
-        for block, parts in blocks.items():
+        for block, parts in blocks.items():  # a disk that is too small is found before any decoding
             count = sum(int(wanted.sum()) for _, wanted in parts)
             images[block] = decoding.allocate(block, count, size)
+        for block, parts in blocks.items():
             encoded = itertools.chain.from_iterable(
                 _encoded(splits[split], image_column, wanted) for split, wanted in parts
             )
