@@ -42,9 +42,9 @@ def list_table(table: Table, root: Path, name: str, options: SourceOptions) -> t
     labels = _labels(table)
     found: dict[SplitName, list[str]] = {}
     for split in SPLIT_NAMES:
-        names = {labels[row] for row in rows if splits[row] == split}
-        if names or split == "train":
-            found[split] = sorted(names)
+        present = {labels[row] for row in rows if splits[row] == split}
+        if present or split == "train":
+            found[split] = sorted(present)
     if not found["train"]:
         raise UnderstudyError(f"{table.where} has no rows of the train split")
     class_names, class_notes = match_classes(found, table.where)

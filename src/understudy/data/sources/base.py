@@ -65,7 +65,7 @@ class SourceOptions:
 
     Attributes:
         columns: role -> name in the files: of a table ``image``, ``label``, ``split``, ``group``,
-            of an .npz file ``train_images``, ``train_labels``, ``test_images``, ...
+            ``slice``, of an .npz file ``train_images``, ``train_labels``, ``test_images``, ...
         group_by: regular expression on an image's path: images with the same match (of the first
             group in parentheses, if there is one) are one group.
         report_by: the same for slices, by which results are reported.

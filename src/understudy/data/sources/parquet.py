@@ -216,10 +216,10 @@ def _columns(file: Path, chosen: Mapping[str, str]) -> tuple[str, str, tuple[str
     """Image column, label column and, if the metadata has them, class names."""
     with _open(file) as table:
         schema = table.schema_arrow
-    for column in chosen.values():
-        if column not in schema.names:
-            hint = suggest(column, schema.names, otherwise="it has")
-            raise UnderstudyError(f"{file.name} has no column {column!r}: {hint}")
+    for wanted in chosen.values():
+        if wanted not in schema.names:
+            hint = suggest(wanted, schema.names, otherwise="it has")
+            raise UnderstudyError(f"{file.name} has no column {wanted!r}: {hint}")
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"][
             "features"
@@ -229,10 +229,10 @@ def _columns(file: Path, chosen: Mapping[str, str]) -> tuple[str, str, tuple[str
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         features, kinds = {}, {}
-    image = chosen.get("image") or _choose(
+    image: str | None = chosen.get("image") or _choose(
         [name for name, kind in kinds.items() if kind == "Image"], IMAGE_COLUMNS, schema.names
     )
-    label = chosen.get("label") or _choose(
+    label: str | None = chosen.get("label") or _choose(
         [name for name, kind in kinds.items() if kind == "ClassLabel"], LABEL_COLUMNS, schema.names
     )
     for what, column, usual in (("image", image, IMAGE_COLUMNS), ("label", label, LABEL_COLUMNS)):
@@ -261,6 +261,7 @@ def _choose(typed: list[str], usual: tuple[str, ...], present: list[str]) -> str
 
 
 def _label_values(files: Sequence[Path], column: str) -> list[Any]:
+    """Of a column of labels or groups."""
     values: list[Any] = []
     for file in files:
         for _, batch in _batches(file, column, _BATCH * 64):
