@@ -1,11 +1,12 @@
 import pytest
 
 from understudy.data.litter import Census, why_not_file, why_not_folder
-from understudy.data.preprocess import SUFFIXES
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_every_suffix_of_an_image_is_read_in_any_case(suffix: str) -> None:
+@pytest.mark.parametrize(
+    "suffix", [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm"]
+)
+def test_usual_suffixes_of_images_are_read_in_any_case(suffix: str) -> None:
     assert why_not_file(f"a{suffix}") is None and why_not_file(f"a.b{suffix.upper()}") is None
 
 
@@ -19,7 +20,6 @@ def test_every_suffix_of_an_image_is_read_in_any_case(suffix: str) -> None:
         ("a.TXT", "not an image (.txt)"),
         ("README", "not an image (no suffix)"),
         ("a.jpg.zip", "not an image (.zip)"),
-        ("a.HEIC", "no decoder of .heic is installed"),
     ],
 )
 def test_other_files_have_a_reason(name: str, reason: str) -> None:
