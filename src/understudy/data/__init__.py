@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from understudy.data.dataset import Dataset
     from understudy.data.listing import Listing
     from understudy.data.preprocess import Resize
-    from understudy.data.sources.base import Arrays, NewArray, SourceOptions, SourceReader
+    from understudy.data.sources.base import Arrays, NewArray, SourceReader
+from understudy.data.options import SourceOptions
 
 SOURCES: dict[str, str] = {
     "digits": "1,797 handwritten digits from scikit-learn, as 32x32 RGB; needs no files",
@@ -74,8 +75,9 @@ def load_dataset(
     """
     from understudy.data.dataset import Dataset, SealedSplit, Split
     from understudy.data.image_cache import cache_key, cache_root, open_or_build
+    from understudy.data.options import NO_OPTIONS
     from understudy.data.preprocess import RESIZES
-    from understudy.data.sources.base import NO_OPTIONS, Decoding
+    from understudy.data.sources.base import Decoding
     from understudy.data.spec import size_of
 
     size = size_of(image_size)
@@ -118,7 +120,7 @@ def listing_of(
         UnderstudyError: if the source reads no image files, or they are not in order.
     """
     from understudy.data.image_cache import cache_root
-    from understudy.data.sources.base import NO_OPTIONS
+    from understudy.data.options import NO_OPTIONS
     from understudy.data.sources.files import FileReader
 
     source, path = _place(source, path)

@@ -9,7 +9,8 @@ import numpy as np
 
 from understudy.data.listing import SPLIT_NAMES, Listing, PassedOver, Sample
 from understudy.data.names import counted, listed, normalised, shown
-from understudy.data.sources.base import TEST_FRACTION, TEST_SEED, SourceOptions, cut_test
+from understudy.data.options import SourceOptions
+from understudy.data.splits import TEST_FRACTION, TEST_SEED, cut_test
 from understudy.data.tree import Encoded
 from understudy.errors import UnderstudyError
 

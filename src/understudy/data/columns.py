@@ -119,8 +119,8 @@ def read_csv(path: Path, chosen: Mapping[str, str]) -> Table:
     for line, record in zip(lines, records, strict=True):
         if len(record) != len(names):
             raise UnderstudyError(
-                f"{line} of {path.name} has {counted(len(record), 'value')}, the first has {len(names)} "
-                f"(separated by {delimiter!r}): quote values that contain the separator"
+                f"{line} of {path.name} has {counted(len(record), 'value')}, the first has "
+                f"{len(names)} (separated by {delimiter!r}): quote values that contain it"
             )
     columns = choose_columns(names, chosen, path.name)
     held = {

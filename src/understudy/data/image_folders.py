@@ -6,7 +6,7 @@ from understudy.data.class_names import match_classes
 from understudy.data.layout import Folders, Layout, find_layout, inside
 from understudy.data.listing import Listing, Sample, SplitName
 from understudy.data.names import counted, normalised, shown
-from understudy.data.sources.base import SourceOptions
+from understudy.data.options import SourceOptions
 from understudy.data.tree import Tree
 from understudy.errors import UnderstudyError
 

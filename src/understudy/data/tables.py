@@ -9,11 +9,12 @@ from pathlib import Path
 from understudy.data.arrange import arranged
 from understudy.data.class_names import match_classes
 from understudy.data.columns import Table
+from understudy.data.identity import identity_of
 from understudy.data.layout import SPLIT_FOLDERS, split_named
 from understudy.data.listing import SPLIT_NAMES, Listing, Sample, SplitName
 from understudy.data.litter import Census
 from understudy.data.names import counted, listed, normalised, refuse_undecodable, shown
-from understudy.data.sources.base import SourceOptions, identity_of
+from understudy.data.options import SourceOptions
 from understudy.errors import UnderstudyError
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.data import litter
+from understudy.data.identity import identity_of
 from understudy.data.litter import Census
 from understudy.data.names import counted, listed, refuse_undecodable, shown
-from understudy.data.sources.base import identity_of
 from understudy.errors import UnderstudyError
 
 Encoded = Callable[[Sequence[int]], Iterable[tuple[str, bytes | Path]]]

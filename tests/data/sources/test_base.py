@@ -1,5 +1,4 @@
 import io
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,14 +10,7 @@ from tests.worlds import SeenEvents
 
 from understudy.data.preprocess import Resize, fit
 from understudy.data.sources import base as source
-from understudy.data.sources.base import (
-    Decoding,
-    decode_all,
-    existing,
-    fit_arrays,
-    identity,
-    in_memory,
-)
+from understudy.data.sources.base import Decoding, decode_all, existing, fit_arrays, in_memory
 from understudy.errors import UnderstudyError
 
 
@@ -98,44 +90,6 @@ def test_decoding_resizes_by_its_rule() -> None:
     assert (out[0, 1:3] == 255).all() and (out[0, [0, 3]] == 0).all()
 
 
-def test_identity_follows_content_or_else_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file, moved = tmp_path / "a", tmp_path / "elsewhere"
-    moved.mkdir()
-    for place in (file, moved / "a"):
-        place.write_bytes(b"one")
-    by_content = identity(tmp_path, [file])
-    assert identity(moved, [moved / "a"]) == by_content
-    with monkeypatch.context() as patch:
-        patch.setattr(source, "_SMALL", 0)
-        by_time = identity(tmp_path, [file])
-        assert identity(moved, [moved / "a"]) != by_time
-    file.write_bytes(b"two")
-    assert identity(tmp_path, [file]) != by_content
-    monkeypatch.setattr(source, "_SMALL", 0)
-    assert identity(tmp_path, [file]) != by_time
-
-
-def test_a_file_replaced_with_its_size_and_time_is_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As ``rsync -t`` does it, and as a program that writes into the file."""
-    monkeypatch.setattr(source, "_SMALL", 0)
-    file = tmp_path / "a"
-    file.write_bytes(b"one")
-    state = file.stat()
-    prints = [identity(tmp_path, [file])]
-    (tmp_path / "new").write_bytes(b"two")
-    os.utime(tmp_path / "new", ns=(state.st_atime_ns, state.st_mtime_ns))
-    os.replace(tmp_path / "new", file)
-    prints.append(identity(tmp_path, [file]))
-    file.write_bytes(b"six")
-    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
-    prints.append(identity(tmp_path, [file]))
-    assert file.stat().st_mtime_ns == state.st_mtime_ns and len(set(prints)) == 3
-
-
 def stripes(width: int, height: int) -> Image.Image:
     """Every pixel encodes its place: red its column, green its line."""
     y, x = np.mgrid[:height, :width].astype(np.uint8)
@@ -166,41 +120,6 @@ def test_progress_counts_images_up_to_all_of_them(
     decode_all(items, out, Decoding(observer=seen), "decoding")
     assert seen.counts() == [("decoding", 64, 150), ("decoding", 128, 150), ("decoding", 150, 150)]
     assert out[:, 1, 1, 0].tolist() == list(range(150))
-
-
-def test_small_sets_are_recognised_by_content_and_large_ones_by_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, two = tmp_path / "a", tmp_path / "b"
-    one.write_bytes(b"xyz")
-    two.write_bytes(b"12")
-
-    def touched() -> bool:
-        before = identity(tmp_path, [one, two])
-        stat = two.stat()
-        os.utime(two, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-        return identity(tmp_path, [one, two]) != before
-
-    monkeypatch.setattr(source, "_SMALL", 5)
-    assert not touched(), "five bytes in all"
-    monkeypatch.setattr(source, "_SMALL", 4)
-    assert touched()
-
-
-@pytest.mark.parametrize("by_content", [True, False])
-def test_identity_follows_names_and_sizes(
-    tmp_path: Path, by_content: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not by_content:
-        monkeypatch.setattr(source, "_SMALL", 0)
-    one, two = tmp_path / "a", tmp_path / "b"
-    for file, content in ((one, b"xyz"), (two, b"xyz")):
-        file.write_bytes(content)
-        os.utime(file, ns=(5, 5))
-    prints = {identity(tmp_path, files) for files in ([one], [two], [one, two])}
-    two.write_bytes(b"xyzz")
-    os.utime(two, ns=(5, 5))
-    assert len(prints | {identity(tmp_path, [one, two])}) == 4
 
 
 def test_a_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,8 @@ import pytest
 from PIL import Image
 from tests.worlds import SeenEvents, read
 
-from understudy.data import load_dataset
+from understudy.data import identity, load_dataset
 from understudy.data.listing import SPLIT_NAMES
-from understudy.data.sources import base
 from understudy.data.sources.base import Arrays, SourceOptions
 from understudy.data.sources.imagefolder import Reader
 from understudy.errors import UnderstudyError
@@ -239,7 +238,7 @@ def test_a_file_that_changes_in_place_and_keeps_its_time_is_seen(
     root: Path, small: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not small:
-        monkeypatch.setattr(base, "_SMALL", 10)
+        monkeypatch.setattr(identity, "_SMALL", 10)
     file = root / "train" / "cat" / "0.png"
     before, state = find(root, root).identity, file.stat()
     content = bytearray(file.read_bytes())

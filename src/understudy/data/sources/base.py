@@ -1,14 +1,11 @@
-"""What every source has in common: a reader, one shape of arrays, decoding, identity of files."""
+"""What every source has in common: a reader, one shape of arrays, decoding."""
 
-import hashlib
 import itertools
-import json
-import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +14,8 @@ from PIL import Image
 from understudy.cores import available_cores
 from understudy.data.annotations import NO_ANNOTATIONS, Annotations
 from understudy.data.inspection import Inspection
+from understudy.data.options import NO_OPTIONS, SourceOptions
 from understudy.data.preprocess import Resize, decode, fit
-from understudy.data.splits import stratified_rows
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer, Progress
 
@@ -26,13 +23,6 @@ NewArray = Callable[[str, tuple[int, int, int, int]], np.ndarray]
 """``new_array("train" or "test", (N, H, W, 3))`` gives the uint8 array to fill: in memory, or a
 memory-mapped file."""
 
-TEST_FRACTION = 0.2
-"""Share of the images cut off as a test split if the files have none."""
-TEST_SEED = 0
-"""Seed of that cut; fixed, so that everybody tests on the same images."""
-
-_SMALL = 64 * 2**20
-"""Bytes: files up to this sum are identified by their content, larger ones by size and time."""
 _CHUNK = 64
 """Images decoded in one task."""
 _WORTH_THREADS = 4096
@@ -57,33 +47,6 @@ class Arrays:
     class_names: tuple[str, ...]
     annotations: Annotations = NO_ANNOTATIONS
     inspection: Inspection | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceOptions:
-    """How a source reads its files; each source takes those that it can use and refuses others.
-
-    Attributes:
-        columns: role -> name in the files: of a table ``image``, ``label``, ``split``, ``group``,
-            ``slice``, of an .npz file ``train_images``, ``train_labels``, ``test_images``, ...
-        group_by: regular expression on an image's path: images with the same match (of the first
-            group in parentheses, if there is one) are one group.
-        report_by: the same for slices, by which results are reported.
-        skip_bad: go on without images that cannot be read.
-    """
-
-    columns: Mapping[str, str] = field(default_factory=dict)
-    group_by: str | None = None
-    report_by: str | None = None
-    skip_bad: bool = False
-
-    def key(self) -> str:
-        """What of the options changes the arrays, for the name of a cache entry."""
-        return json.dumps(asdict(self), sort_keys=True) if self != NO_OPTIONS else ""
-
-
-NO_OPTIONS = SourceOptions()
-"""The usual columns, no groups, no slices, and every image must be readable."""
 
 
 def in_memory(split: str, shape: tuple[int, int, int, int]) -> np.ndarray:
@@ -150,16 +113,6 @@ class SourceReader(ABC):
         """
 
 
-def cut_test(
-    labels: np.ndarray, groups: np.ndarray | None = None, class_names: Sequence[str] = ()
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and a stratified fifth to test on, for files without a test split.
-
-    Groups and class names are those of :func:`~understudy.data.splits.stratified_rows`.
-    """
-    return stratified_rows(labels, TEST_FRACTION, TEST_SEED, groups=groups, class_names=class_names)
-
-
 def refuse_options(source: str, options: SourceOptions, *used: str) -> None:
     """Raises UnderstudyError if an option is set that the source does not use.
 
@@ -190,38 +143,6 @@ def existing(path: Path) -> Path:
             "UNDERSTUDY_DATA"
         )
     return path.resolve()
-
-
-def identity(root: Path, files: Sequence[Path]) -> str:
-    """A hex digest that changes when any of the files does, see :func:`identity_of`."""
-    names = [file.relative_to(root).as_posix() for file in files]
-    return identity_of(root, names, [file.stat() for file in files])
-
-
-def identity_of(root: Path, names: Sequence[str], stats: Sequence[os.stat_result]) -> str:
-    """A hex digest that changes when any of the files below ``root`` does.
-
-    Files of up to 64 MiB in all are identified by their path below ``root``, which may hold the
-    label, and their bytes, whatever folder they are in. Larger ones, because reading them at each
-    start would take longer than starting, by path, size, inode, and times of modification and of
-    change in nanoseconds: the latter is that of the system, which no program sets back.
-
-    Args:
-        root: the folder of the data set.
-        names: paths inside of it, with slashes, in a fixed order.
-        stats: the state of each file.
-    """
-    by_content = sum(stat.st_size for stat in stats) <= _SMALL
-    digest = hashlib.sha256(b"" if by_content else os.fsencode(root))
-    for name, stat in zip(names, stats, strict=True):
-        if by_content:
-            with open(os.path.join(root, name), "rb") as file:
-                state = hashlib.sha256(file.read()).hexdigest()
-        else:
-            times = f"{stat.st_mtime_ns}\0{stat.st_ctime_ns}"
-            state = f"{stat.st_size}\0{stat.st_ino}\0{times}"
-        digest.update(f"{name}\0{state}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
 
 
 def fit_arrays(images: np.ndarray, out: np.ndarray, resize: Resize = "crop") -> None:

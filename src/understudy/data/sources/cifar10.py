@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from understudy.data.download import download
+from understudy.data.identity import identity
 from understudy.data.sources import parquet
 from understudy.data.sources.base import (
     NO_OPTIONS,
@@ -16,7 +17,6 @@ from understudy.data.sources.base import (
     SourceReader,
     existing,
     fit_arrays,
-    identity,
     refuse_empty,
     refuse_options,
 )

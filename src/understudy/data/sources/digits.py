@@ -11,10 +11,10 @@ from understudy.data.sources.base import (
     Decoding,
     SourceOptions,
     SourceReader,
-    cut_test,
     fit_arrays,
     refuse_options,
 )
+from understudy.data.splits import cut_test
 from understudy.errors import UnderstudyError
 
 _SIZE = (32, 32)

@@ -9,6 +9,7 @@ import numpy as np
 
 from understudy.data.annotations import Annotations
 from understudy.data.columns import refuse_roles
+from understudy.data.identity import identity
 from understudy.data.listing import SPLIT_NAMES, SplitName
 from understudy.data.sources.base import (
     NO_OPTIONS,
@@ -16,13 +17,12 @@ from understudy.data.sources.base import (
     Decoding,
     SourceOptions,
     SourceReader,
-    cut_test,
     existing,
     fit_arrays,
-    identity,
     refuse_empty,
     refuse_options,
 )
+from understudy.data.splits import cut_test
 from understudy.errors import UnderstudyError, one_line, suggest
 
 _USUAL: dict[str, tuple[str, ...]] = {

@@ -11,6 +11,7 @@ import numpy as np
 
 from understudy.data.annotations import Annotations
 from understudy.data.columns import Table, choose_columns, refuse_roles
+from understudy.data.identity import identity
 from understudy.data.names import shown
 from understudy.data.preprocess import decode
 from understudy.data.sources.base import (
@@ -19,13 +20,12 @@ from understudy.data.sources.base import (
     Decoding,
     SourceOptions,
     SourceReader,
-    cut_test,
     decode_all,
     existing,
-    identity,
     refuse_empty,
     refuse_options,
 )
+from understudy.data.splits import cut_test
 from understudy.errors import UnderstudyError, one_line, suggest
 
 IMAGE_COLUMNS = ("img", "image", "images")
