@@ -144,6 +144,7 @@ def _place(source: str, path: str | Path | None) -> tuple[str, Path | None]:
 def _find(source: str, place: Path | None, root: Path, options: "SourceOptions") -> "SourceReader":
     """The reader of a source for the files at ``place``."""
     import importlib
+    from shlex import quote
 
     from understudy.data.detect import fitting_source
 
@@ -159,7 +160,7 @@ def _find(source: str, place: Path | None, root: Path, options: "SourceOptions")
             raise
         raise UnderstudyError(
             f"{error}. It looks like data of the source {fitting}: set data.source={fitting}, or "
-            f"let `understudy init {place}` write a recipe"
+            f"let `understudy init {quote(str(place))}` write a recipe"
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         raise UnderstudyError(f"cannot read {str(place)!r}: {error}") from error

@@ -40,8 +40,14 @@ def arranged(
         passed_over, notes: so far.
 
     Raises:
-        UnderstudyError: if a pattern matches nothing, or a test split cannot be cut off.
+        UnderstudyError: if there is one class, a pattern matches nothing, or a test split cannot
+            be cut off.
     """
+    if len(class_names) < 2:
+        raise UnderstudyError(
+            f"all images of {shown(name)} are of one class ({listed(class_names)}): at least two "
+            "classes are needed"
+        )
     found, notes = list(samples), list(notes)
     if options.group_by is not None:
         groups = _matches("group_by", options.group_by, found)

@@ -140,6 +140,7 @@ def test_missing_files_are_counted_and_named_or_passed_over(root: Path) -> None:
     [
         ("image,kind", ["a,b"], r"no label column: it has image, kind; call it label or class"),
         ("image,label", [], "is empty"),
+        ("image,label", ["roll0/0.png,cat"], "all images of labels are of one class .cat."),
         ("image,label", ["a.png"], "line 2 of labels.csv has 1 value, the first has 2"),
         ("image,label", ['"a.png,cat'], "as CSV .* check its quotes"),
         ("image,label", ["roll0/0.png,"], "1 row without a label: line 2"),

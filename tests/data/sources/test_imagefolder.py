@@ -344,6 +344,13 @@ def test_groups_stay_together_in_the_test_cut(tmp_path: Path) -> None:
     assert own.test_slices.tolist() == arrays.test_labels.tolist()
 
 
+def test_one_class_alone_is_refused_with_the_folders_that_may_be_classes(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        draw(tmp_path / "train" / "images" / name / "0.png", 5)
+    with pytest.raises(UnderstudyError, match=r"one class alone .train/images.* if cat, dog in it"):
+        find(tmp_path, tmp_path)
+
+
 def test_a_class_with_a_single_image_is_named(tmp_path: Path) -> None:
     for number in range(4):
         draw(tmp_path / "cat" / f"{number}.png", number)

@@ -14,6 +14,7 @@ from PIL import Image
 from understudy.cores import available_cores
 from understudy.data.annotations import NO_ANNOTATIONS, Annotations
 from understudy.data.inspection import Inspection
+from understudy.data.names import shown
 from understudy.data.options import NO_OPTIONS, SourceOptions
 from understudy.data.preprocess import Resize, decode, fit
 from understudy.errors import UnderstudyError
@@ -139,7 +140,7 @@ def existing(path: Path) -> Path:
     """The path, made absolute. Raises UnderstudyError if nothing is there."""
     if not path.exists():
         raise UnderstudyError(
-            f"no such file or folder: {path}; give the path of the data with --data or "
+            f"no such file or folder: {shown(str(path))}; give the path of the data with --data or "
             "UNDERSTUDY_DATA"
         )
     return path.resolve()
