@@ -22,6 +22,7 @@ from understudy.runs.folder import RunFolder, training_name
 from understudy.runs.history import gather_history
 from understudy.runs.networks import trained_network
 from understudy.runs.plan import Arm, RunPlan
+from understudy.runs.recompute import recomputed
 from understudy.runs.results import (
     SCHEMA,
     ArmCost,
@@ -103,7 +104,7 @@ def assemble(
     names = [training_name(result.arm, result.seed) for result in trainings]
     gather_history(folder.path, [folder.arm(name) for name in names])
     mapping = to_mapping(config)
-    return RunResults(
+    results = RunResults(
         schema=SCHEMA,
         name=config.name,
         command=command,
@@ -119,6 +120,8 @@ def assemble(
         comparisons=_comparisons(plan, by_arm),
         reference=mapping["reference"],
     )
+    # Trainings that an earlier version finished do not record which images were right.
+    return recomputed(folder.path, results)
 
 
 def _arm_summary(
