@@ -1,5 +1,6 @@
 """The fields of a recipe: bounds, defaults, inheritance, and the round trip through YAML."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -487,3 +488,15 @@ def test_configurations_are_frozen_and_parsed_from_plain_values() -> None:
     assert config == TrainConfig(epochs=2, step_milestones=(1,))
     with pytest.raises(AttributeError):
         config.epochs = 3
+
+
+def test_later_settings_of_a_training_are_in_its_fingerprint_only_once_they_are_on() -> None:
+    """Checkpoints that were written before these settings existed are resumed."""
+    plain = TrainConfig()
+    every = dataclasses.asdict(plain)
+    assert plain.fingerprint == str({k: v for k, v in every.items() if k not in LATER})
+    prints = {TrainConfig(**{name: "balanced"}).fingerprint for name in LATER}
+    assert len(prints | {plain.fingerprint}) == 3
+
+
+LATER = ("sampling", "class_weights")

@@ -87,7 +87,7 @@ def print_metrics(measured: Mapping[str, Metrics]) -> None:
     for name, metrics in measured.items():
         note = chance_note(name, [metrics])
         if note:
-            print(note)
+            Console().print(note, markup=False, highlight=False)
 
 
 def print_per_class(measured: Mapping[str, Metrics], class_names: Sequence[str] = ()) -> None:
