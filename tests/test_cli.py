@@ -23,6 +23,7 @@ RECIPE = """\
 #
 # Not this paragraph.
 name: tiny
+data: {source: digits}
 seeds: [0]
 method: {name: kd}
 """

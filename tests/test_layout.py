@@ -31,6 +31,7 @@ ROOMS = (
     "runs",
     "execution",
     "experiment",
+    "cross_validation",
     "proposal",
     "sweep",
     "report",

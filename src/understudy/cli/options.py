@@ -80,10 +80,12 @@ class RunExecution(Execution):
     Attributes:
         resume: go on with the run in that folder.
         together: students of a seed take turns and share batches and the teacher's features.
+        folds: cross-validate in so many parts, such as 5: for a few hundred images.
     """
 
     resume: bool = False
     together: bool = False
+    folds: int | None = None
 
 
 @Parameter(name="*")

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from understudy.cli.checks import all_overrides, check_free, is_first_rank, show_data_note
 from understudy.cli.exporting import export_files, required_formats, show_files
@@ -21,6 +21,7 @@ from understudy.cli.options import (
 from understudy.errors import UnderstudyError, suggest
 
 if TYPE_CHECKING:
+    from understudy.config.schema import RunConfig
     from understudy.events import Observer
 
 
@@ -52,20 +53,26 @@ def run(
     show_data_note(recipe, config)
     folder = out or Path("runs", config.name)
     check_free(folder, folder, execution.resume)
+    options: dict[str, Any] = {
+        "device": execution.device,
+        "workers": workers,
+        "resume": execution.resume,
+        "command": command_line,
+        "together": execution.together,
+    }
+    if execution.folds is not None:
+        if formats:
+            raise UnderstudyError(
+                "--folds trains many students, none of them on all images: leave out --export, and "
+                "export the student of a run without --folds"
+            )
+        _run_folds(config, folder, execution.folds, options)
+        return
 
     from understudy.experiment import run_experiment
 
     with _display() as display:
-        results = run_experiment(
-            config,
-            folder,
-            device=execution.device,
-            workers=workers,
-            resume=execution.resume,
-            command=command_line,
-            together=execution.together,
-            observer=display,
-        )
+        results = run_experiment(config, folder, observer=display, **options)
     if results is None:
         return
 
@@ -192,6 +199,23 @@ def sweep(
 
     page = write_report(folder)
     show_sweep(results)
+    print(f"Report: {page}")
+
+
+def _run_folds(config: "RunConfig", folder: Path, folds: int, options: dict[str, Any]) -> None:
+    """Cross-validate, write the report, and print what was found."""
+    from understudy.cross_validation import run_folds
+
+    with _display() as display:
+        results = run_folds(config, folder, folds, observer=display, **options)
+    if results is None:
+        return
+
+    from understudy.report import write_report
+
+    page = write_report(folder)
+    for comparison in results.comparisons:
+        print(comparison.verdict)
     print(f"Report: {page}")
 
 

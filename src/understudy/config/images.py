@@ -134,6 +134,11 @@ class DataConfig:
     split_seed: int = 0
     """Seed of that cut: the same for every seed of a run, so that all models are selected on the
     same images."""
+    folds: int | None = None
+    """Cross-validation: the images are cut into so many parts of equal size, and ``fold`` is the
+    test split. Set by ``understudy run --folds``."""
+    fold: int = 1
+    """Which of the folds is the test split, from 1."""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     """Per-channel mean of the [0, 1] images, subtracted. Empty (``null``): measured on the training
     images of the run, as std then is; config.yaml has the numbers."""
@@ -148,6 +153,8 @@ class DataConfig:
             self.train_images is None or self.train_images >= 2,
             "data.train_images must be at least 2",
         )
+        require(self.folds is None or self.folds >= 2, "data.folds must be at least 2")
+        require(1 <= self.fold <= (self.folds or 1), "data.fold must lie between 1 and data.folds")
         sizes = self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)
         require(
             all(size is None or size >= 1 for size in sizes), "data.image_size must be at least 1"

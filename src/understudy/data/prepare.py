@@ -12,6 +12,7 @@ from understudy.data import load_dataset
 from understudy.data.annotations import NO_ANNOTATIONS, Annotations
 from understudy.data.channels import measure_channels
 from understudy.data.dataset import Dataset, LabelledImages, SealedSplit, Split
+from understudy.data.folds import folded
 from understudy.data.inspection import Inspection
 from understudy.data.options import SourceOptions
 from understudy.data.splits import split_train_val, take_fewer
@@ -46,7 +47,7 @@ class TrainingData(LabelledImages):
 
 
 def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, SealedSplit]:
-    """Cut validation from the training images; the test split is returned sealed.
+    """Cut validation from the training images; the test split, or the fold, is returned sealed.
 
     A normalisation that the configuration leaves open is measured on the training images.
 
@@ -60,6 +61,8 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
             f"data.mean has {len(config.mean)} values, but the images of {dataset.name} "
             f"have {channels} channels"
         )
+    if config.folds is not None:
+        dataset = folded(dataset, config.folds, config.fold, config.split_seed)
     train, val, rows = _train_and_val(dataset, config)
     if config.train_images is not None:
         train, fewer = take_fewer(train, config.train_images, config.split_seed)
@@ -112,11 +115,11 @@ def source_options(config: DataConfig) -> SourceOptions:
     )
 
 
-def prepare_data(
+def open_dataset(
     config: DataConfig, cache_dir: Path | None = None, observer: Observer = SILENT
-) -> tuple[TrainingData, SealedSplit]:
-    """Load the configured source and split it."""
-    dataset = load_dataset(
+) -> Dataset:
+    """The configured data set, as it is read."""
+    return load_dataset(
         config.source,
         config.path,
         image_size=config.image_size,
@@ -126,4 +129,10 @@ def prepare_data(
         cache_dir=cache_dir,
         observer=observer,
     )
-    return split_dataset(dataset, config)
+
+
+def prepare_data(
+    config: DataConfig, cache_dir: Path | None = None, observer: Observer = SILENT
+) -> tuple[TrainingData, SealedSplit]:
+    """Load the configured source and split it."""
+    return split_dataset(open_dataset(config, cache_dir, observer), config)

@@ -40,7 +40,7 @@ def require_own_normalisation(path: Path, inputs: DataConfig) -> None:
 
 
 def recorded_normalisation(path: Path) -> Normalisation | None:
-    """With what the network of a weights file was trained; ``None`` if nothing near it says so.
+    """With what the network of a weights file was trained; ``None`` if that is not known.
 
     It is known for a file in the folder of a run, and for one of ``Student.save``.
     """

@@ -40,7 +40,7 @@ _IMAGES = 2
 _MOST_INITIAL = 0.5
 """Share of the initial weights in the average of weights above which it is refused."""
 _MUCH_INITIAL = 0.1
-"""The same share above which a line says so."""
+"""The same share above which a line points it out."""
 _CPU = torch.device("cpu")
 
 
