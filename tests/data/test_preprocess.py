@@ -30,8 +30,8 @@ from tests.awkward_images import (
 from understudy.data import preprocess
 from understudy.data.formats import UnreadableImage
 from understudy.data.preprocess import Preprocessing, Resize, decode, decode_with_facts, fit
-from understudy.data.thumbnail import thumbnail_of
 from understudy.data.spec import ImageSpec
+from understudy.data.thumbnail import thumbnail_of
 from understudy.errors import UnderstudyError
 
 

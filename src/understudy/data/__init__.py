@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from understudy.data.dataset import Dataset
     from understudy.data.decoding import NewArray
     from understudy.data.listing import Listing
+    from understudy.data.options import SourceOptions
     from understudy.data.preprocess import Resize
-    from understudy.data.sources.base import Arrays, SourceOptions, SourceReader
+    from understudy.data.sources.base import Arrays, SourceReader
 
 SOURCES: dict[str, str] = {
     "digits": "1,797 handwritten digits from scikit-learn, as 32x32 RGB; needs no files",
@@ -80,8 +81,8 @@ def load_dataset(
     from understudy.data.dataset import Dataset, SealedSplit, Split
     from understudy.data.decoding import Decoding
     from understudy.data.image_cache import cache_key, cache_root, open_or_build
+    from understudy.data.options import NO_OPTIONS
     from understudy.data.preprocess import RESIZES
-    from understudy.data.sources.base import NO_OPTIONS
     from understudy.data.spec import size_of
 
     size, most = size_of(image_size), MOST_PIXELS if max_pixels is None else max_pixels
@@ -125,7 +126,7 @@ def listing_of(
         UnderstudyError: if the source reads no image files, or they are not in order.
     """
     from understudy.data.image_cache import cache_root
-    from understudy.data.sources.base import NO_OPTIONS
+    from understudy.data.options import NO_OPTIONS
     from understudy.data.sources.files import FileReader
 
     source, path = _place(source, path)
@@ -149,6 +150,7 @@ def _place(source: str, path: str | Path | None) -> tuple[str, Path | None]:
 def _find(source: str, place: Path | None, root: Path, options: "SourceOptions") -> "SourceReader":
     """The reader of a source for the files at ``place``."""
     import importlib
+    from shlex import quote
 
     from understudy.data.detect import fitting_source
 
@@ -164,7 +166,7 @@ def _find(source: str, place: Path | None, root: Path, options: "SourceOptions")
             raise
         raise UnderstudyError(
             f"{error}. It looks like data of the source {fitting}: set data.source={fitting}, or "
-            f"let `understudy init {place}` write a recipe"
+            f"let `understudy init {quote(str(place))}` write a recipe"
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         raise UnderstudyError(f"cannot read {str(place)!r}: {error}") from error

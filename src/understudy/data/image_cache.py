@@ -23,12 +23,9 @@ from understudy.data import preprocess
 from understudy.data.annotations import Annotations
 from understudy.data.decoding import NewArray, refuse_empty
 from understudy.data.inspection import Inspection
+from understudy.data.options import NO_OPTIONS, SourceOptions
 from understudy.data.preprocess import Resize
-from understudy.data.sources.base import (
-    NO_OPTIONS,
-    Arrays,
-    SourceOptions,
-)
+from understudy.data.sources.base import Arrays
 from understudy.errors import UnderstudyError
 from understudy.files import from_json, to_json
 

@@ -11,7 +11,7 @@ from understudy.config.schema import DataConfig
 from understudy.data import load_dataset
 from understudy.data.dataset import Dataset, LabelledImages, SealedSplit, Split
 from understudy.data.inspection import Inspection
-from understudy.data.sources.base import SourceOptions
+from understudy.data.options import SourceOptions
 from understudy.data.splits import split_train_val, take_fewer
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer

@@ -330,8 +330,6 @@ def _upper_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey)
 
 
-
-
 def _num_frames(image: Image.Image, encoded: bytes) -> int:
     """How many frames a file has; 1 if a later one is damaged."""
     if image.format not in ("GIF", "TIFF"):
