@@ -197,7 +197,6 @@ def test_the_defaults_are_what_recipes_that_leave_them_out_rely_on() -> None:
         "group_by": None,
         "report_by": None,
         "skip_bad": False,
-        "max_pixels": 178_956_970,
         "val_fraction": 0.1,
         "train_images": None,
         "split_seed": 0,

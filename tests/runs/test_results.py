@@ -43,7 +43,7 @@ RESULT: dict[str, Any] = {
 
 
 def holds(written: Any, original: Any) -> bool:
-    """Whether everything in ``original`` is in ``written``, which may add keys that are null or empty."""
+    """Whether all of ``original`` is in ``written``, which may add keys that are null or empty."""
     if isinstance(original, dict):
         added = {key: written[key] for key in written.keys() - original.keys()}
         return all(value in (None, []) for value in added.values()) and all(
