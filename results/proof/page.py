@@ -26,6 +26,7 @@ def write_page(folder: Path) -> None:
         "ways": ways(found["ways"]),
         "folds": folds(found["cross_validation"]),
         "worst": worst(cells),
+        "again": again(found["again"]),
     }.items():
         pattern = re.compile(rf"(<!-- {name}: start -->\n).*?(<!-- {name}: end -->)", re.DOTALL)
         text, count = pattern.subn(lambda match, t=table: f"{match[1]}{t}\n{match[2]}", text)
@@ -76,6 +77,19 @@ def worst(cells: list[Cell]) -> str:
         f"{100 * covered:.1f} %.\n{most:,} repeats ({least:,} with 10,000 images) have a standard "
         f"error of {error(most):.2f} ({error(least):.2f}) points at 5 %."
     )
+
+
+def again(found: list[Cell]) -> str:
+    """A row for each of the worst worlds."""
+    rows = ["| seeds | images | spread | taste | claims, then, % | claims, again, % | coverage |"]
+    rows[0] += " coverage again |"
+    rows.append("| ---: |" + " ---: |" * 7)
+    for cell in found:
+        numbers = [cell[key] for key in ("claims_before", "claims", "covered_before", "covered")]
+        shares = " | ".join(f"{100 * number:.1f}" for number in numbers)
+        world = f"{cell['seeds']} | {cell['images']:,} | {cell['spread']} | {cell['taste']}"
+        rows.append(f"| {world} | {shares} |")
+    return "\n".join(rows)
 
 
 def error(repeats: int) -> float:
@@ -133,7 +147,10 @@ def draw(cells: list[Cell], folder: Path) -> None:
     left.set_ylim(0, None)
     left.set_title("no effect: claims, % (black: 5 %)", fontsize=10)
     right.set_title(f"true gain {effect(cells)[0]['effect']:g} points: claims, %", fontsize=10)
-    right.legend(fontsize=8, title="solid: seeds and images\ndotted: seeds alone", title_fontsize=8)
+    title = "solid: seeds and images\ndotted: seeds alone"
+    handles, labels = right.get_legend_handles_labels()
+    legend: dict[str, Any] = {"fontsize": 8, "title_fontsize": 8, "title": title}
+    figure.legend(handles, labels, loc="outside right center", **legend)
     folder.mkdir(exist_ok=True)
     for ending in ("png", "svg"):
         figure.savefig(

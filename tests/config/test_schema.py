@@ -1,5 +1,6 @@
 """The fields of a recipe: bounds, defaults, inheritance, and the round trip through YAML."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,7 @@ def test_the_defaults_are_what_recipes_that_leave_them_out_rely_on() -> None:
         "path": None,
         "image_size": None,
         "resize": "crop",
+        "max_pixels": 178956970,
         "columns": {},
         "group_by": None,
         "report_by": None,
@@ -198,6 +200,8 @@ def test_the_defaults_are_what_recipes_that_leave_them_out_rely_on() -> None:
         "val_fraction": 0.1,
         "train_images": None,
         "split_seed": 0,
+        "folds": None,
+        "fold": 1,
         "mean": [0.5, 0.5, 0.5],
         "std": [0.25, 0.25, 0.25],
         "augment": {
@@ -486,3 +490,15 @@ def test_configurations_are_frozen_and_parsed_from_plain_values() -> None:
     assert config == TrainConfig(epochs=2, step_milestones=(1,))
     with pytest.raises(AttributeError):
         config.epochs = 3
+
+
+def test_later_settings_of_a_training_are_in_its_fingerprint_only_once_they_are_on() -> None:
+    """Checkpoints that were written before these settings existed are resumed."""
+    plain = TrainConfig()
+    every = dataclasses.asdict(plain)
+    assert plain.fingerprint == str({k: v for k, v in every.items() if k not in LATER})
+    prints = {TrainConfig(**{name: "balanced"}).fingerprint for name in LATER}
+    assert len(prints | {plain.fingerprint}) == 3
+
+
+LATER = ("sampling", "class_weights")

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from understudy.data import image_cache
+from understudy.data import image_cache, load_dataset
 from understudy.data.decoding import NewArray
 from understudy.data.image_cache import Entry, cache_key, cache_root, fingerprint, open_or_build
 from understudy.data.sources.base import Arrays
@@ -306,3 +307,25 @@ def test_unreadable_data_is_not_called_an_unwritable_cache(
         open_or_build(tmp_path, "k", fail)
     with pytest.raises(UnderstudyError, match="the test split is empty"):
         open_or_build(tmp_path, "k", lambda new_array: new_array("test", (0, 2, 2, 3)))
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 8 + 2 images of 3,072 bytes, those to train on would still fit."""
+    for number in range(10):
+        file = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40)).save(file)
+    room = iter([30_000, 5_000])
+    monkeypatch.setattr(
+        image_cache.shutil, "disk_usage", lambda folder: SimpleNamespace(free=next(room))
+    )
+
+    def decoded(*args: object) -> None:
+        raise AssertionError("nothing is decoded")
+
+    monkeypatch.setattr("understudy.data.decoding.decode", decoded)
+    with pytest.raises(UnderstudyError, match=r"test images need 0.0 GB but .* has 0.0 GB free"):
+        load_dataset("imagefolder", tmp_path / "photos", image_size=32, cache_dir=tmp_path / "c")
+    assert not list((tmp_path / "c" / "datasets").glob("*/*"))

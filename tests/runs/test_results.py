@@ -43,10 +43,10 @@ RESULT: dict[str, Any] = {
 
 
 def holds(written: Any, original: Any) -> bool:
-    """Whether everything in ``original`` is in ``written``, which may add keys that are null."""
+    """Whether all of ``original`` is in ``written``, which may add keys that are null or empty."""
     if isinstance(original, dict):
         added = {key: written[key] for key in written.keys() - original.keys()}
-        return all(value is None for value in added.values()) and all(
+        return all(value in (None, []) for value in added.values()) and all(
             holds(written[key], value) for key, value in original.items()
         )
     if isinstance(original, list):

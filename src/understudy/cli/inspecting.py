@@ -44,8 +44,8 @@ def data(
     from understudy.data import listing_of
     from understudy.data.detect import detect_source
     from understudy.data.inspecting import inspect_listing
+    from understudy.data.options import SourceOptions
     from understudy.data.scan import scan
-    from understudy.data.sources.base import SourceOptions
     from understudy.data.spec import size_of
     from understudy.files import to_json
     from understudy.terminal.inspection import show_inspection

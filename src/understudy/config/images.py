@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from understudy.config.parse import STRICT, require, require_pattern
 
 COLUMN_ROLES = (
-    *("image", "label", "split", "group"),
+    *("image", "label", "split", "group", "slice"),
     *("train_images", "train_labels", "val_images", "val_labels"),
     *("test_images", "test_labels", "images", "labels"),
 )
@@ -117,7 +117,7 @@ class DataConfig:
     up to 16 bytes a pixel for a moment."""
     columns: dict[str, str] = field(default_factory=dict)
     """Where a table or an .npz file holds what: role -> name, such as ``{image: file, label:
-    species}``. Roles of a table: image, label, split, group. Of an .npz file: train_images,
+    species}``. Roles of a table: image, label, split, group, slice. Of an .npz file: train_images,
     train_labels, val_images, val_labels, test_images, test_labels, images, labels."""
     group_by: str | None = None
     """Regular expression on the path of an image inside the data set. Images with the same match

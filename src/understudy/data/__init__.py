@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from understudy.data.dataset import Dataset
     from understudy.data.decoding import NewArray
     from understudy.data.listing import Listing
+    from understudy.data.options import SourceOptions
     from understudy.data.preprocess import Resize
-    from understudy.data.sources.base import Arrays, SourceOptions, SourceReader
+    from understudy.data.sources.base import Arrays, SourceReader
 
 SOURCES: dict[str, str] = {
     "digits": "1,797 handwritten digits from scikit-learn, as 32x32 RGB; needs no files",
@@ -24,14 +25,14 @@ SOURCES: dict[str, str] = {
         "or a Parquet copy"
     ),
     "parquet": (
-        "a folder or file in the Hugging Face image layout, or a table of paths; columns found "
-        "from the features, else by name or data.columns"
+        "a folder or file in the Hugging Face image layout; columns found from the features, "
+        "else by name or data.columns"
     ),
     "imagefolder": (
         "a folder, zip or tar with train/<class>/*, val/<class>/* and test/<class>/*, or with "
         "<class>/* alone"
     ),
-    "csv": "a table of image paths and labels, perhaps of splits; see data.columns",
+    "csv": "a CSV or Parquet table of image paths and labels, perhaps of splits; see data.columns",
     "npz": (
         "an .npz file with train_images, train_labels, test_images, ..., or x_train, y_train, "
         "..., or images, labels; see data.columns"
@@ -80,8 +81,8 @@ def load_dataset(
     from understudy.data.dataset import Dataset, SealedSplit, Split
     from understudy.data.decoding import Decoding
     from understudy.data.image_cache import cache_key, cache_root, open_or_build
+    from understudy.data.options import NO_OPTIONS
     from understudy.data.preprocess import RESIZES
-    from understudy.data.sources.base import NO_OPTIONS
     from understudy.data.spec import size_of
 
     size, most = size_of(image_size), MOST_PIXELS if max_pixels is None else max_pixels
@@ -98,7 +99,7 @@ def load_dataset(
         return arrays
 
     key = cache_key(source, reader.identity, size, resize, options, most)
-    entry = open_or_build(root, key, build)
+    entry = open_or_build(root, key, build, reader.name)
     arrays = entry.arrays
     return Dataset(
         name=reader.name,
@@ -125,7 +126,7 @@ def listing_of(
         UnderstudyError: if the source reads no image files, or they are not in order.
     """
     from understudy.data.image_cache import cache_root
-    from understudy.data.sources.base import NO_OPTIONS
+    from understudy.data.options import NO_OPTIONS
     from understudy.data.sources.files import FileReader
 
     source, path = _place(source, path)
@@ -149,6 +150,7 @@ def _place(source: str, path: str | Path | None) -> tuple[str, Path | None]:
 def _find(source: str, place: Path | None, root: Path, options: "SourceOptions") -> "SourceReader":
     """The reader of a source for the files at ``place``."""
     import importlib
+    from shlex import quote
 
     from understudy.data.detect import fitting_source
 
@@ -164,7 +166,7 @@ def _find(source: str, place: Path | None, root: Path, options: "SourceOptions")
             raise
         raise UnderstudyError(
             f"{error}. It looks like data of the source {fitting}: set data.source={fitting}, or "
-            f"let `understudy init {place}` write a recipe"
+            f"let `understudy init {quote(str(place))}` write a recipe"
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         raise UnderstudyError(f"cannot read {str(place)!r}: {error}") from error

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 from understudy.data import litter
 from understudy.data.detect import ARCHIVES
@@ -34,12 +34,18 @@ _BOMB = 200
 hundredth."""
 _HARMLESS = 64 * 2**20
 """Bytes of images that are never too many."""
-_PACKED = {".gz": gzip.open, ".tgz": gzip.open, ".xz": lzma.open, ".txz": lzma.open}
-_PACKED |= {".bz2": bz2.open, ".tbz2": bz2.open}
+_PACKED: dict[str, type[gzip.GzipFile | lzma.LZMAFile | bz2.BZ2File]] = {
+    **dict.fromkeys((".gz", ".tgz"), gzip.GzipFile),
+    **dict.fromkeys((".xz", ".txz"), lzma.LZMAFile),
+    **dict.fromkeys((".bz2", ".tbz2"), bz2.BZ2File),
+}
 _LOCAL_HEADER = 30
 """Bytes before the name of a member of a zip; the lengths of name and extra field end it."""
-_BROKEN = (OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
-_BROKEN += (lzma.LZMAError, NotImplementedError, RuntimeError)
+_BROKEN: tuple[type[Exception], ...] = (
+    *(OSError, EOFError, ValueError, NotImplementedError, RuntimeError),
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+"""What the modules of archives raise on broken bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +266,7 @@ def _index_tar(path: Path, contents: _Contents) -> None:
 
 def _read_packed(path: Path, contents: _Contents) -> None:
     """All images of a compressed tar, in one pass."""
-    with _PACKED[path.suffix.lower()](path, "rb") as plain:
+    with _PACKED[path.suffix.lower()](path) as plain:
         limited = _Limited(plain, path)
         with tarfile.open(fileobj=limited, mode="r|") as archive:  # type: ignore[call-overload]
             for member in archive:
@@ -273,7 +279,7 @@ def _read_packed(path: Path, contents: _Contents) -> None:
 class _Limited:
     """A stream that ends with an error above the limit, whatever it is made of."""
 
-    def __init__(self, stream: IO[bytes], path: Path) -> None:
+    def __init__(self, stream: Any, path: Path) -> None:
         self.stream, self.path, self.left = stream, path, MOST_IN_MEMORY
 
     def read(self, size: int) -> bytes:

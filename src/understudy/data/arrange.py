@@ -2,19 +2,21 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from understudy.data.listing import SPLIT_NAMES, Listing, PassedOver, Sample
-from understudy.data.names import listed, normalised, shown
-from understudy.data.sources.base import TEST_FRACTION, TEST_SEED, SourceOptions, cut_test
+from understudy.data.names import counted, listed, normalised, shown
+from understudy.data.options import SourceOptions
+from understudy.data.splits import TEST_FRACTION, TEST_SEED, cut_test
 from understudy.data.tree import Encoded
 from understudy.errors import UnderstudyError
 
 OTHER_SLICE = "other"
 """The slice of images that ``data.report_by`` does not match."""
+_RANK = {split: rank for rank, split in enumerate(SPLIT_NAMES)}
 
 
 def arranged(
@@ -39,25 +41,16 @@ def arranged(
         passed_over, notes: so far.
 
     Raises:
-        UnderstudyError: if a pattern matches nothing, or a test split cannot be cut off.
+        UnderstudyError: if there is one class, a pattern matches nothing, or a test split cannot
+            be cut off.
     """
-    found, notes = list(samples), list(notes)
-    if options.group_by is not None:
-        groups, unmatched = _matches("group_by", options.group_by, found)
-        found = [
-            replace(sample, group=sample.name if group is None else group)
-            for sample, group in zip(found, groups, strict=True)
-        ]
-        number = len(set(groups) - {None})
-        notes.append(f"data.group_by makes {number:,} groups{_without(unmatched, 'on its own')}")
-    if options.report_by is not None:
-        slices, unmatched = _matches("report_by", options.report_by, found)
-        found = [
-            replace(sample, slice=OTHER_SLICE if part is None else part)
-            for sample, part in zip(found, slices, strict=True)
-        ]
-        names = listed(sorted(set(slices) - {None}))  # type: ignore[type-var]
-        notes.append(f"results are reported by {names}{_without(unmatched, OTHER_SLICE)}")
+    if len(class_names) < 2:
+        raise UnderstudyError(
+            f"all images of {shown(name)} are of one class ({listed(class_names)}): at least two "
+            "classes are needed"
+        )
+    found, of_patterns = _by_patterns(samples, options)
+    notes = [*notes, *of_patterns]
     # Alphabetical by folder, then by file, as a sorted list of paths is.
     order = sorted(range(len(found)), key=lambda row: _place(found[row]))
     ordered = [found[row] for row in order]
@@ -79,7 +72,28 @@ def arranged(
     )
 
 
-_RANK = {split: rank for rank, split in enumerate(SPLIT_NAMES)}
+def _by_patterns(
+    samples: Sequence[Sample], options: SourceOptions
+) -> tuple[list[Sample], list[str]]:
+    """The samples with groups and slices from their names, and sentences on them."""
+    found, notes = list(samples), []
+    if options.group_by is not None:
+        groups = _matches("group_by", options.group_by, found)
+        found = [
+            replace(sample, group=group or sample.name)
+            for sample, group in zip(found, groups, strict=True)
+        ]
+        number = counted(len(set(groups) - {""}), "group")
+        notes.append(f"data.group_by makes {number}{_without(groups, 'each on its own')}")
+    if options.report_by is not None:
+        slices = _matches("report_by", options.report_by, found)
+        found = [
+            replace(sample, slice=part or OTHER_SLICE)
+            for sample, part in zip(found, slices, strict=True)
+        ]
+        names = listed(sorted(set(slices) - {""}))
+        notes.append(f"results are reported by {names}{_without(slices, OTHER_SLICE)}")
+    return found, notes
 
 
 def _place(sample: Sample) -> tuple[int, int, str]:
@@ -90,24 +104,23 @@ def _reordered(encoded: Encoded, order: Sequence[int]) -> Encoded:
     return lambda rows: encoded([order[row] for row in rows])
 
 
-def _matches(key: str, pattern: str, samples: Sequence[Sample]) -> tuple[list[str | None], int]:
-    """What matches in each name, and in how many nothing does."""
-    search: Callable[[str], re.Match[str] | None] = re.compile(pattern).search
-    found: list[str | None] = []
-    for sample in samples:
-        match = search(normalised(sample.name))
-        found.append(match and (match[1] if match.re.groups else match[0]))
-    unmatched = found.count(None)
-    if unmatched == len(found):
+def _matches(key: str, pattern: str, samples: Sequence[Sample]) -> list[str]:
+    """What matches in each name, empty where nothing does: the first group in parentheses if the
+    pattern has one."""
+    compiled = re.compile(pattern)
+    found = [compiled.search(normalised(sample.name)) for sample in samples]
+    texts = [(match[1 if compiled.groups else 0] or "") if match else "" for match in found]
+    if not any(texts):
         raise UnderstudyError(
             f"data.{key} {pattern!r} matches none of the images: it is searched for in paths such "
             f"as {shown(samples[0].name)}"
         )
-    return found, unmatched
+    return texts
 
 
-def _without(unmatched: int, what: str) -> str:
-    return f"; {unmatched:,} images without a match: {what}" if unmatched else ""
+def _without(matches: Sequence[str], what: str) -> str:
+    unmatched = matches.count("")
+    return f"; {counted(unmatched, 'image')} without a match: {what}" if unmatched else ""
 
 
 def _with_test_cut(

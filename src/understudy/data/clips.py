@@ -23,22 +23,29 @@ class _Naming:
     Attributes:
         pattern: for ``data.group_by``, its first group is what frames of a clip share.
         least_share: of the images that must be in groups of several.
-        numbered: what they share must hold a digit, as names of clips do: ``cam3``, ``video01``,
-            but not ``airplane`` or ``street``.
+        sign: regular expression that must match in a name of a group, or it does not count.
+        numbered: what a group shares must hold a digit, as names of clips do: ``cam3``,
+            ``video01``, but not ``airplane`` or ``street``.
     """
 
     pattern: str
     least_share: float
-    numbered: bool = False
+    sign: str = ""
+    numbered: bool = True
 
 
 _NAMINGS = (
-    # video01_frame_0005.png, cam3_000123.jpg, clip7-12.jpg
-    _Naming(r"([^/]*?\d[^/]*?)[ _.-]+(?:frame|img|image|f)?[ _.-]?\d+\.[^./]+$", 0.5, True),
+    # cam3_000123.jpg, video01_frame_0005.png, patient12-scan3.png
+    _Naming(r"([^/]*?\d[^/]*?)[ _.-]+[A-Za-z]{0,8}[ _.-]?\d+\.[^./]+$", 0.5),
     # clip7/0001.jpg
-    _Naming(r"(.+)/[^/]*\d\.[^./]+$", 0.5, True),
+    _Naming(r"(.+)/[^/]*\d\.[^./]+$", 0.5),
     # IMG_1234.jpg and IMG_1234 (2).jpg, IMG_1234 - Copy.jpg
-    _Naming(r"([^/]+?)(?: ?\(\d+\)| - Copy| copy)*\.[^./]+$", 0.01),
+    _Naming(
+        r"([^/]+/[^/]+?)(?: ?\(\d+\)| - Copy| copy)*\.[^./]+$",
+        least_share=0.01,
+        sign=r"( ?\(\d+\)| - Copy| copy)\.[^./]+$",
+        numbered=False,
+    ),
 )
 
 
@@ -70,11 +77,12 @@ def groups_of(pattern: str, names: Sequence[str]) -> list[str]:
 def _fits(naming: _Naming, names: Sequence[str], labels: np.ndarray) -> bool:
     groups = groups_of(naming.pattern, names)
     sizes = Counter(groups)
-    several = [group for group in groups if sizes[group] > 1]
+    signed = {g for g, name in zip(groups, names, strict=True) if re.search(naming.sign, name)}
+    several = [group for group in groups if sizes[group] > 1 and group in signed]
     if len(several) < max(2, naming.least_share * len(names)):
         return False
-    own_part = (group.rpartition("/")[2] for group in several)
-    if naming.numbered and not all(re.search(r"\d", part) for part in own_part):
+    own_parts = (group.rpartition("/")[2] for group in several)
+    if naming.numbered and not all(re.search(r"\d", part) for part in own_parts):
         return False
     number = np.unique(groups, return_inverse=True)[1]
     for label in np.unique(labels):

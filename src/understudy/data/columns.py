@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.data.names import listed, shown
+from understudy.data.names import counted, listed, shown
 from understudy.errors import UnderstudyError, suggest
 
 USUAL: dict[str, tuple[str, ...]] = {
@@ -119,8 +119,8 @@ def read_csv(path: Path, chosen: Mapping[str, str]) -> Table:
     for line, record in zip(lines, records, strict=True):
         if len(record) != len(names):
             raise UnderstudyError(
-                f"{line} of {path.name} has {len(record)} values, the first has {len(names)} "
-                f"(separated by {delimiter!r}): quote values that contain the separator"
+                f"{line} of {path.name} has {counted(len(record), 'value')}, the first has "
+                f"{len(names)} (separated by {delimiter!r}): quote values that contain it"
             )
     columns = choose_columns(names, chosen, path.name)
     held = {

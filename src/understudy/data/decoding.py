@@ -15,6 +15,7 @@ from understudy.config.images import MOST_PIXELS
 from understudy.cores import available_cores
 from understudy.data.formats import UnreadableImage
 from understudy.data.inspection import BadImage, ImageFacts
+from understudy.data.names import shown
 from understudy.data.preprocess import Resize, decode, decode_with_facts, fit
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer, Progress
@@ -119,7 +120,7 @@ def decode_all(
     Args:
         encoded: for each image its name in messages, and its bytes or file. Read ahead by a few
             hundred images or some 100 MB only.
-        out: the array to fill; the rows of images that cannot be read are left as they are.
+        out: the array to fill; the rows of images that cannot be read do not change.
         decoding: size to resize to, and the observer of progress.
         detail: what is decoded, for the observer.
         on_facts: gets the facts of each image that can be read.
@@ -169,7 +170,7 @@ def refuse_bad(bad: Sequence[BadImage]) -> None:
     """Raises UnderstudyError, naming the first few, if there are images that cannot be read."""
     if not bad:
         return
-    named = "; ".join(f"{image.name}: {image.reason}" for image in bad[:_NAMED])
+    named = "; ".join(f"{shown(image.name)}: {image.reason}" for image in bad[:_NAMED])
     more = f"; and {len(bad) - _NAMED:,} more" if len(bad) > _NAMED else ""
     what = "1 image" if len(bad) == 1 else f"{len(bad):,} images"
     raise UnderstudyError(

@@ -122,8 +122,10 @@ def _groups(
     rows: np.ndarray, number: np.ndarray, several: np.ndarray | None = None
 ) -> list[np.ndarray]:
     """Rows with the same number, where there are at least two, or ``several[number]``."""
+    wanted = np.bincount(number) > 1 if several is None else several
+    chosen = wanted[number]  # of a million images only a few
+    rows, number = rows[chosen], number[chosen]
+    if not len(rows):
+        return []
     order = np.argsort(number, kind="stable")
-    counts = np.bincount(number)
-    wanted = counts > 1 if several is None else several
-    parts = np.split(rows[order], np.cumsum(counts)[:-1])
-    return [part for part, is_wanted in zip(parts, wanted, strict=True) if is_wanted]
+    return np.split(rows[order], np.flatnonzero(np.diff(number[order])) + 1)

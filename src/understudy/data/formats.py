@@ -29,7 +29,7 @@ _NO_AVIF = "AVIF needs a newer Pillow: pip install --upgrade pillow"
 _NO_HEIC = "HEIC needs a decoder: pip install 'understudy[heif]'"
 _ORIENTATION = 0x0112
 """The tag of EXIF."""
-_PILLOW = threading.RLock()
+_PILLOW = threading.Lock()
 """Pillow's limit and the filters of warnings belong to the process, and images are decoded in
 threads."""
 
@@ -57,13 +57,8 @@ def naming(where: str, max_pixels: int = MOST_PIXELS) -> Iterator[None]:
 
 @contextmanager
 def pillow_unlimited() -> Iterator[None]:
-    """Pillow neither limits nor warns inside; it is used by one thread at a time.
-
-    Pillow warns of large images, which have a limit of ours, of damaged EXIF data, and of much that
-    is harmless.
-    """
-    with _PILLOW, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    """Pillow's own limit of pixels does not hold inside; one thread at a time."""
+    with _PILLOW:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             yield
@@ -77,7 +72,8 @@ def open_image(data: bytes, max_pixels: int = MOST_PIXELS) -> Image.Image:
     Raises:
         Exception: of many types, see :func:`naming`, if it is no image or has too many pixels.
     """
-    with pillow_unlimited():
+    with pillow_unlimited(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged EXIF data, and much that is harmless
         formats = _container(data) if data[4:8] == b"ftyp" else FORMATS
         image = Image.open(io.BytesIO(data), formats=formats)
     if image.width * image.height > max_pixels:

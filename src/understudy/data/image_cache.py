@@ -3,6 +3,7 @@
 An entry is built once; it is complete or does not exist.
 """
 
+import contextlib
 import hashlib
 import json
 import mmap
@@ -22,12 +23,9 @@ from understudy.data import preprocess
 from understudy.data.annotations import Annotations
 from understudy.data.decoding import NewArray, refuse_empty
 from understudy.data.inspection import Inspection
+from understudy.data.options import NO_OPTIONS, SourceOptions
 from understudy.data.preprocess import Resize
-from understudy.data.sources.base import (
-    NO_OPTIONS,
-    Arrays,
-    SourceOptions,
-)
+from understudy.data.sources.base import Arrays
 from understudy.errors import UnderstudyError
 from understudy.files import from_json, to_json
 
@@ -77,11 +75,13 @@ def cache_key(
     return f"{source}-{digest[:32]}"
 
 
-def open_or_build(root: Path, key: str, build: Callable[[NewArray], Arrays]) -> Entry:
+def open_or_build(
+    root: Path, key: str, build: Callable[[NewArray], Arrays], name: str = ""
+) -> Entry:
     """Map the entry ``key``; if it is missing or damaged, make it first by ``build(new_array)``.
 
     A process that finds another one building the same entry waits for it and maps the result.
-    Nothing is left behind if ``build`` raises.
+    Nothing is left behind if ``build`` raises. ``name`` is that of the data set, for people.
 
     Raises:
         UnderstudyError: if the cache cannot be written or the disk is too small.
@@ -89,13 +89,15 @@ def open_or_build(root: Path, key: str, build: Callable[[NewArray], Arrays]) -> 
     folder = root / "datasets" / key
     entry = _open(folder)
     if entry is not None:
+        with contextlib.suppress(OSError):  # somebody else's, read-only
+            os.utime(folder / "meta.json")  # when it was used last
         return entry
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f"{key}.lock"):
             entry = _open(folder)  # another process may have built it while we waited
             if entry is None:
-                _build(folder, build)
+                _build(folder, build, name)
                 entry = _open(folder)
     except OSError as error:
         raise _unwritable(root, error) from error
@@ -103,7 +105,7 @@ def open_or_build(root: Path, key: str, build: Callable[[NewArray], Arrays]) -> 
     return entry
 
 
-def _build(folder: Path, build: Callable[[NewArray], Arrays]) -> None:
+def _build(folder: Path, build: Callable[[NewArray], Arrays], name: str) -> None:
     """Make the entry in a temporary folder and rename it; the caller holds the lock."""
     for left_over in folder.parent.glob(f"tmp-{folder.name}-*"):  # by processes that were killed
         shutil.rmtree(left_over, ignore_errors=True)
@@ -114,13 +116,13 @@ def _build(folder: Path, build: Callable[[NewArray], Arrays]) -> None:
             arrays = build(_allocator(temporary))
         except OSError as error:
             raise UnderstudyError(f"cannot read the data: {error}") from error
-        _write_entry(temporary, arrays)
+        _write_entry(temporary, arrays, name)
         _publish(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_entry(folder: Path, arrays: Arrays) -> None:
+def _write_entry(folder: Path, arrays: Arrays, name: str) -> None:
     """Labels and metadata; the images are in their files already."""
     np.save(folder / "train_labels.npy", arrays.train_labels.astype(np.int64))
     np.save(folder / "test_labels.npy", arrays.test_labels.astype(np.int64))
@@ -134,6 +136,7 @@ def _write_entry(folder: Path, arrays: Arrays) -> None:
         (folder / "inspection.json").write_text(content, encoding="utf-8")
     meta = {
         "format": FORMAT,
+        "name": name,
         "class_names": list(arrays.class_names),
         "fingerprint": fingerprint(arrays),
         "bytes": {name: (folder / f"{name}.npy").stat().st_size for name in _FILES},

@@ -5,8 +5,8 @@ from understudy.data.arrange import arranged
 from understudy.data.class_names import match_classes
 from understudy.data.layout import Folders, Layout, find_layout, inside
 from understudy.data.listing import Listing, Sample, SplitName
-from understudy.data.names import counted, normalised, shown
-from understudy.data.sources.base import SourceOptions
+from understudy.data.names import counted, listed, normalised, shown
+from understudy.data.options import SourceOptions
 from understudy.data.tree import Tree
 from understudy.errors import UnderstudyError
 
@@ -23,6 +23,7 @@ def list_images(tree: Tree, options: SourceOptions, *, is_archive: bool = False)
     _refuse_empty(folders, layout, tree)
     found = {split: _classes(folders, layout, split) for split in layout.splits}
     class_names, notes = match_classes(found, tree.where)
+    _refuse_single(folders, layout, tree.where)
     owners = _owners(folders, layout, class_names)
     unread = tuple(f"{folder}/" for folder in layout.unread)
     samples, positions = [], []
@@ -68,6 +69,23 @@ def _refuse_empty(folders: Folders, layout: Layout, tree: Tree) -> None:
     raise UnderstudyError(
         f"{counted(len(empty), 'class folder')} in {shown(tree.where)} without "
         f"images that can be read: {', '.join(described)}; add images or remove the folders"
+    )
+
+
+def _refuse_single(folders: Folders, layout: Layout, where: str) -> None:
+    """Refuse one class alone, and point at the folders in it that may be the classes."""
+    place = layout.splits["train"]
+    names = folders.full(place)
+    if len(names) > 1:
+        return
+    only = inside(place, names[0])
+    deeper = folders.full(only)
+    hint = "add a folder for each other class"
+    if len(deeper) > 1:
+        hint = f"if {listed(deeper)} in it are the classes, move them up by one folder"
+    raise UnderstudyError(
+        f"{shown(where)} has images of one class alone ({shown(only)}), at least two are needed: "
+        f"{hint}"
     )
 
 

@@ -14,7 +14,7 @@ from understudy.data.channels import measure_channels
 from understudy.data.dataset import Dataset, LabelledImages, SealedSplit, Split
 from understudy.data.folds import folded
 from understudy.data.inspection import Inspection
-from understudy.data.sources.base import SourceOptions
+from understudy.data.options import SourceOptions
 from understudy.data.splits import split_train_val, take_fewer
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer

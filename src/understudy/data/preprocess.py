@@ -7,7 +7,8 @@ the class that Python gives. It is stored in each of them. In this order:
    so is one of more than ``max_pixels``, which its header tells before anything is decoded.
 2. **Draft.** A JPEG file that is much reduced is decoded at 1/8, 1/4 or 1/2 of its size, which its
    8x8 blocks of frequencies allow at less cost: the smallest of these at which what is resized
-   (step 5) still has at least 3/2 of the wanted height and width. Its sides are then rounded up.
+   (step 5) still has at least 5/4 of the wanted height and width. The part that is resized is
+   found in the whole image and divided by the scale: its sides need not lie between pixels.
    The page, which leaves decoding to the browser, cannot do this; how much it differs is measured
    in ``docs/deployment.md``.
 3. **Orientation.** That of the EXIF data is applied, as cameras mean it.
@@ -33,7 +34,7 @@ alone: about 1 GB, or 16 bytes for each of ``max_pixels``.
 """
 
 import hashlib
-import io
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,10 @@ VERSION = 2
 """Of the rule; raise it when the pixels of any file change."""
 Resize = Literal["crop", "pad", "squash"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
+Size = tuple[int, int]
+"""Width and height in pixels, as Pillow has them; ``size`` in this package is (height, width)."""
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom: of a part of an image, in pixels."""
 
 _AT_ONCE = 2**26
 """Pixels of all images together that are decoded at one time, unless one alone has more."""
@@ -174,51 +179,110 @@ def fit(image: Image.Image, size: tuple[int, int], resize: Resize = "crop") -> I
         size: (height, width) in pixels.
         resize: the rule.
     """
-    height, width = size
-    if image.size == (width, height):
+    if image.size == size[::-1]:
         return image
-    if resize == "crop":
-        return _resized(_centre(image, _inside((width, height), image.size)), (width, height))
-    if resize == "squash":
-        return _resized(image, (width, height))
-    wide, tall = _inside(image.size, (width, height))
-    canvas = Image.new(image.mode, (width, height))
-    canvas.paste(_resized(image, (wide, tall)), ((width - wide) // 2, (height - tall) // 2))
-    return canvas
+    box, target = _plan(image.size, size, resize)
+    return _on_black(_resized(image, box, target), size)
 
 
 def _pixels(image: Image.Image, size: tuple[int, int] | None, resize: Resize) -> Image.Image:
     """An opened file as upright RGB, brought to the size if there is one."""
-    orientation, pixels = orientation_of(image), image.width * image.height
-    turn = _UPRIGHT.get(orientation)
+    orientation, pixels, scale = orientation_of(image), image.width * image.height, 1
+    own = image.size if orientation < 5 else image.size[::-1]
     if size is not None and isinstance(image, JpegImageFile):
-        _draft(image, size if orientation < 5 else size[::-1], resize)
+        scale = _draft_scale(own, size, resize)
+        image.draft(None, (image.width // scale, image.height // scale))
     if "progressive" not in image.info:  # those are decoded in full before they are reduced
         pixels = image.width * image.height
     with _room_for(pixels):
         image.load()
         found = _eight_bits(image)
-        if turn is not None:
-            found = found.transpose(turn)
-        if size is not None:
+        if orientation in _UPRIGHT:
+            found = found.transpose(_UPRIGHT[orientation])
+        if size is not None and scale == 1:
             found = fit(found, size, resize)
+        elif size is not None:
+            box, target = _plan(own, size, resize)
+            box = _in_draft(box, own, found.size, scale, orientation)
+            found = _on_black(_resized(found, box, target), size)
         return found if found.mode == "RGB" else found.convert("RGB")
 
 
-def _draft(image: JpegImageFile, size: tuple[int, int], resize: Resize) -> None:
-    """Choose the scale at which a JPEG file will be decoded, in its stored orientation."""
+def _plan(own: Size, size: tuple[int, int], resize: Resize) -> tuple[Box, Size]:
+    """The part of an image of (width, height) that is resized, and to what (width, height)."""
     wanted = size[1], size[0]
-    if image.size == wanted:
-        return
-    source, target = image.size, wanted
-    if resize == "crop":
-        source = _inside(wanted, image.size)
-    elif resize == "pad":
-        target = _inside(image.size, wanted)
-    reduction = min(own / new for own, new in zip(source, target, strict=True))
-    scale = next((scale for scale in (8, 4, 2) if 2 * reduction >= 3 * scale), 1)
-    if scale > 1:
-        image.draft(None, (image.width // scale, image.height // scale))
+    wide, tall = _inside(wanted, own) if resize == "crop" else own
+    left, top = (own[0] - wide) // 2, (own[1] - tall) // 2
+    target = _inside(own, wanted) if resize == "pad" else wanted
+    return (left, top, left + wide, top + tall), target
+
+
+def _inside(own: Size, size: Size) -> Size:
+    """The largest (width, height) of the proportions of ``own`` that fits inside ``size``."""
+    (own_width, own_height), (width, height) = own, size
+    if own_width * height <= own_height * width:  # taller than what it is to fit into
+        return max(1, round(own_width * height / own_height)), height
+    return width, max(1, round(own_height * width / own_width))
+
+
+def _draft_scale(own: Size, size: tuple[int, int], resize: Resize) -> int:
+    """By how much the sides of a JPEG file of (width, height) are divided when it is decoded."""
+    (left, top, right, bottom), (wide, tall) = _plan(own, size, resize)
+    reduction = min((right - left) / wide, (bottom - top) / tall)
+    return next((scale for scale in (8, 4, 2) if 4 * reduction >= 5 * scale), 1)
+
+
+def _in_draft(box: Box, own: Size, drafted: Size, scale: int, orientation: int) -> Box:
+    """A part of the whole upright image as one of its upright draft.
+
+    The last column and line of a draft stand for what is left of the file, which may be less than
+    ``scale``: where they have come to the left or the top, the image begins inside them.
+    """
+    x = drafted[0] - own[0] / scale if orientation in (2, 3, 6, 7) else 0.0
+    y = drafted[1] - own[1] / scale if orientation in (3, 4, 7, 8) else 0.0
+    left, top, right, bottom = (side / scale for side in box)
+    return x + left, y + top, x + right, y + bottom
+
+
+def _resized(image: Image.Image, box: Box, size: Size) -> Image.Image:
+    """A part of an image, cut out at whole pixels and resized.
+
+    In two passes: on its own Pillow takes the cheaper order, which depends on the size and on
+    Pillow's version, and moves a pixel by one level.
+    """
+    x, y = math.floor(box[0]), math.floor(box[1])
+    image = _cut(image, (x, y, math.ceil(box[2]), math.ceil(box[3])))
+    left, top, right, bottom = box[0] - x, box[1] - y, box[2] - x, box[3] - y
+    width, height = size
+
+    def across(image: Image.Image) -> Image.Image:
+        part = (left, 0, right, image.height)
+        return image.resize((width, image.height), Image.Resampling.BILINEAR, part)
+
+    def down(image: Image.Image) -> Image.Image:
+        part = (0, top, image.width, bottom)
+        return image.resize((image.width, height), Image.Resampling.BILINEAR, part)
+
+    if width > right - left and height < bottom - top:
+        return across(down(image))
+    return down(across(image))
+
+
+def _cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    if box == (0, 0, *image.size):
+        return image
+    with pillow_unlimited():  # it limits what is cut out, too
+        return image.crop(box)
+
+
+def _on_black(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """An image in the middle of a black one of the size; itself if it has the size."""
+    height, width = size
+    if image.size == (width, height):
+        return image
+    canvas = Image.new(image.mode, (width, height))
+    canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+    return canvas
 
 
 _decoding = 0
@@ -239,36 +303,6 @@ def _room_for(pixels: int) -> Iterator[None]:
         with _room:
             _decoding -= pixels
             _room.notify_all()
-
-
-def _inside(own: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """The largest (width, height) of the proportions of ``own`` that fits inside ``size``."""
-    (own_width, own_height), (width, height) = own, size
-    if own_width * height <= own_height * width:  # taller than what it is to fit into
-        return max(1, round(own_width * height / own_height)), height
-    return width, max(1, round(own_height * width / own_width))
-
-
-def _centre(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The part of (width, height) in the middle of the image."""
-    width, height = size
-    if image.size == size:
-        return image
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    with pillow_unlimited():  # it limits what is cut out, too
-        return image.crop((left, top, left + width, top + height))
-
-
-def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """In two passes: on its own Pillow takes the cheaper order, which depends on the size and on
-    Pillow's version, and moves a pixel by one level."""
-    width, height = size
-    columns_first = width > image.width and height < image.height
-    between = (image.width, height) if columns_first else (width, image.height)
-    for step in (between, size):
-        if image.size != step:
-            image = image.resize(step, Image.Resampling.BILINEAR)
-    return image
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -301,10 +335,8 @@ def _num_frames(image: Image.Image, encoded: bytes) -> int:
     if image.format not in ("GIF", "TIFF"):
         return int(getattr(image, "n_frames", 1))
     try:
-        with pillow_unlimited(), Image.open(io.BytesIO(encoded), formats=(image.format,)) as again:
-            return int(
-                getattr(again, "n_frames", 1)
-            )  # goes through all of them, and would lose the first
+        with open_image(encoded, image.width * image.height) as again:  # counting loses the first
+            return int(getattr(again, "n_frames", 1))
     except Exception:  # of the decoders' many types
         return 1
 

@@ -9,6 +9,11 @@ from torch import Tensor
 from understudy.data.dataset import Split
 from understudy.errors import UnderstudyError
 
+TEST_FRACTION = 0.2
+"""Share of the images cut off as a test split if the files have none."""
+TEST_SEED = 0
+"""Seed of that cut; fixed, so that everybody tests on the same images."""
+
 
 def stratified_rows(
     labels: np.ndarray,
@@ -64,6 +69,16 @@ def stratified_rows(
     is_cut = np.zeros(len(labels), bool)
     is_cut[np.concatenate(cut)] = True
     return np.flatnonzero(~is_cut), np.flatnonzero(is_cut)
+
+
+def cut_test(
+    labels: np.ndarray, groups: np.ndarray | None = None, class_names: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and a stratified fifth to test on, for files without a test split.
+
+    Groups and class names are those of :func:`stratified_rows`.
+    """
+    return stratified_rows(labels, TEST_FRACTION, TEST_SEED, groups=groups, class_names=class_names)
 
 
 def _whole_groups(

@@ -9,11 +9,12 @@ from pathlib import Path
 from understudy.data.arrange import arranged
 from understudy.data.class_names import match_classes
 from understudy.data.columns import Table
+from understudy.data.identity import identity_of, state_of
 from understudy.data.layout import SPLIT_FOLDERS, split_named
 from understudy.data.listing import SPLIT_NAMES, Listing, Sample, SplitName
 from understudy.data.litter import Census
 from understudy.data.names import counted, listed, normalised, refuse_undecodable, shown
-from understudy.data.sources.base import SourceOptions, identity_of
+from understudy.data.options import SourceOptions
 from understudy.errors import UnderstudyError
 
 
@@ -34,17 +35,17 @@ def list_table(table: Table, root: Path, name: str, options: SourceOptions) -> t
     paths = [_inside(path, table.where) for path in table.columns["image"]]
     refuse_undecodable(paths, table.where)
     rows, notes = _without_repeats(table, paths)
-    stats = _stats(root, [paths[row] for row in rows], table.where, options.skip_bad)
+    states = _states(root, [paths[row] for row in rows], table.where, options.skip_bad)
     census = Census()
-    census.add_all("a missing file", (paths[row] for row in rows if paths[row] not in stats))
-    rows = [row for row in rows if paths[row] in stats]
+    census.add_all("a missing file", (paths[row] for row in rows if paths[row] not in states))
+    rows = [row for row in rows if paths[row] in states]
     splits = _splits(table)
     labels = _labels(table)
     found: dict[SplitName, list[str]] = {}
     for split in SPLIT_NAMES:
-        names = {labels[row] for row in rows if splits[row] == split}
-        if names or split == "train":
-            found[split] = sorted(names)
+        present = {labels[row] for row in rows if splits[row] == split}
+        if present or split == "train":
+            found[split] = sorted(present)
     if not found["train"]:
         raise UnderstudyError(f"{table.where} has no rows of the train split")
     class_names, class_notes = match_classes(found, table.where)
@@ -77,7 +78,7 @@ def list_table(table: Table, root: Path, name: str, options: SourceOptions) -> t
         passed_over=census.results(),
         notes=[*table.notes, *notes, *class_notes],
     )
-    return listing, identity_of(root, names, list(stats.values()))
+    return listing, identity_of(root, names, list(states.values()))
 
 
 def _inside(path: str, where: str) -> str:
@@ -142,9 +143,7 @@ def _labels(table: Table) -> list[str]:
     return [normalised(label) for label in labels]
 
 
-def _stats(
-    root: Path, names: Sequence[str], where: str, skip_bad: bool
-) -> dict[str, os.stat_result]:
+def _states(root: Path, names: Sequence[str], where: str, skip_bad: bool) -> dict[str, bytes]:
     """File -> its state, in the order of the names; refuses missing ones or leaves them out."""
     found, missing = {}, []
     for name in names:
@@ -154,7 +153,7 @@ def _stats(
             missing.append(name)
             continue
         if stat.S_ISREG(state.st_mode):
-            found[name] = state
+            found[name] = state_of(state)
         else:
             missing.append(name)
     if missing and not (skip_bad and found):

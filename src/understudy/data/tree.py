@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.data import litter
+from understudy.data.identity import identity_of, state_of
 from understudy.data.litter import Census
 from understudy.data.names import counted, listed, refuse_undecodable, shown
-from understudy.data.sources.base import identity_of
 from understudy.errors import UnderstudyError
 
 Encoded = Callable[[Sequence[int]], Iterable[tuple[str, bytes | Path]]]
@@ -72,7 +72,7 @@ def scan_folder(root: Path, *, skip_bad: bool = False) -> tuple[Tree, str]:
             yield shown(path), Path(path)
 
     tree = Tree(root.name, str(root), images, walk.folders, encoded, walk.census)
-    return tree, identity_of(root, images, [walk.stats[row] for row in order])
+    return tree, identity_of(root, images, [walk.states[row] for row in order])
 
 
 class _Walk:
@@ -80,7 +80,7 @@ class _Walk:
 
     def __init__(self, root: str) -> None:
         self.images: list[str] = []
-        self.stats: list[os.stat_result] = []
+        self.states: list[bytes] = []
         self.folders: dict[str, int] = {}
         self.broken: list[str] = []
         self.census = Census()
@@ -118,7 +118,7 @@ class _Walk:
             return reason is None
         if reason is None and stat.S_ISREG(state.st_mode):
             self.images.append(name)
-            self.stats.append(state)
+            self.states.append(state_of(state))
         else:
             self.census.add(reason or litter.NOT_A_FILE, name)
         return False

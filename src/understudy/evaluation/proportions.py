@@ -28,6 +28,7 @@ class Proportion:
         centre = (share + z2 / (2 * count)) / (1 + z2 / count)
         spread = math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
         half = Z95 * spread / (1 + z2 / count)
-        return cls(
-            value=share, low=max(0.0, centre - half), high=min(1.0, centre + half), count=count
-        )
+        # With no hit, or all, that end is exact; rounding would leave it a little off.
+        low = max(0.0, centre - half) if hits > 0 else 0.0
+        high = min(1.0, centre + half) if hits < count else 1.0
+        return cls(value=share, low=low, high=high, count=count)

@@ -22,6 +22,7 @@ from understudy.runs.folder import RunFolder, training_name
 from understudy.runs.history import gather_history
 from understudy.runs.networks import trained_network
 from understudy.runs.plan import Arm, RunPlan
+from understudy.runs.recompute import recomputed
 from understudy.runs.results import (
     SCHEMA,
     ArmCost,
@@ -106,7 +107,7 @@ def assemble(
     mapping = to_mapping(config)
     compared = _compared(plan)
     tested = {arm: _tested(runs) for arm, runs in by_arm.items()}
-    return RunResults(
+    results = RunResults(
         schema=SCHEMA,
         name=config.name,
         command=command,
@@ -123,6 +124,8 @@ def assemble(
         slices=slice_results(data.annotations, tested, compared),
         reference=mapping["reference"],
     )
+    # Trainings that an earlier version finished do not record which images were right.
+    return recomputed(folder.path, results)
 
 
 def _arm_summary(

@@ -79,7 +79,7 @@ def print_metrics(measured: Mapping[str, Metrics]) -> None:
     """
     names: tuple[str, ...] = METRICS
     if any(is_skewed(metrics.class_counts) for metrics in measured.values()):
-        names = ("accuracy", *_OF_SKEWED_CLASSES, *METRICS[1:-1])  # 80 characters hold no more
+        names = ("accuracy", *_OF_SKEWED_CLASSES, "nll", "agreement")  # 80 characters hold no more
     rows = []
     for name, metrics in measured.items():
         rows.append({"name": name} | {metric: getattr(metrics, metric) for metric in names})
@@ -87,7 +87,7 @@ def print_metrics(measured: Mapping[str, Metrics]) -> None:
     for name, metrics in measured.items():
         note = chance_note(name, [metrics])
         if note:
-            print(note)
+            Console().print(note, markup=False, highlight=False)
 
 
 def print_per_class(measured: Mapping[str, Metrics], class_names: Sequence[str] = ()) -> None:

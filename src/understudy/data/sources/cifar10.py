@@ -8,6 +8,7 @@ import numpy as np
 
 from understudy.data.decoding import Decoding, fit_arrays, refuse_empty
 from understudy.data.download import download
+from understudy.data.identity import identity
 from understudy.data.sources import parquet
 from understudy.data.sources.base import (
     NO_OPTIONS,
@@ -15,7 +16,6 @@ from understudy.data.sources.base import (
     SourceOptions,
     SourceReader,
     existing,
-    identity,
     refuse_options,
 )
 from understudy.errors import UnderstudyError

@@ -11,9 +11,9 @@ from understudy.data.sources.base import (
     Arrays,
     SourceOptions,
     SourceReader,
-    cut_test,
     refuse_options,
 )
+from understudy.data.splits import cut_test
 from understudy.errors import UnderstudyError
 
 _SIZE = (32, 32)

@@ -62,8 +62,9 @@ def read_listing(
     size = decoding.size_for(listing.encoded(range(len(listing.samples))))
     facts, bad = Facts(len(listing.samples)), []
     images = {}
-    for block, here in rows.items():
+    for block, here in rows.items():  # a disk that is too small is found before any decoding
         images[block] = decoding.allocate(block, len(here), size)
+    for block, here in rows.items():
         found = decode_all(
             listing.encoded(here.tolist()),
             images[block],

@@ -4,14 +4,9 @@ from pathlib import Path
 
 from understudy.data.archives import data_set_name, is_archive, scan_archive
 from understudy.data.detect import ARCHIVES
+from understudy.data.identity import identity
 from understudy.data.image_folders import list_images
-from understudy.data.sources.base import (
-    NO_OPTIONS,
-    SourceOptions,
-    existing,
-    identity,
-    refuse_options,
-)
+from understudy.data.sources.base import NO_OPTIONS, SourceOptions, existing, refuse_options
 from understudy.data.sources.files import FileReader
 from understudy.data.tree import scan_folder
 from understudy.errors import UnderstudyError

@@ -1,7 +1,7 @@
 """``npz``: arrays saved by ``numpy.savez``."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -10,17 +10,17 @@ import numpy as np
 from understudy.data.annotations import Annotations
 from understudy.data.columns import refuse_roles
 from understudy.data.decoding import Decoding, fit_arrays, refuse_empty
+from understudy.data.identity import identity
 from understudy.data.listing import SPLIT_NAMES, SplitName
 from understudy.data.sources.base import (
     NO_OPTIONS,
     Arrays,
     SourceOptions,
     SourceReader,
-    cut_test,
     existing,
-    identity,
     refuse_options,
 )
+from understudy.data.splits import cut_test
 from understudy.errors import UnderstudyError, one_line, suggest
 
 _USUAL: dict[str, tuple[str, ...]] = {
@@ -31,6 +31,7 @@ _USUAL: dict[str, tuple[str, ...]] = {
 _WHOLE = ("images", "labels")
 """Keys of images that are not split."""
 _ROLES = (*(f"{split}_{what}" for split in SPLIT_NAMES for what in _USUAL), *_WHOLE)
+_TRAIN_BLOCK: tuple[SplitName, ...] = ("train", "val")
 _Part = tuple[np.ndarray, np.ndarray]
 """Images uint8 ``[N, H, W, 3]`` and labels int64 ``[N]``."""
 
@@ -75,29 +76,29 @@ class Reader(SourceReader):
         if not has_own_test:
             images, labels = parts["train"]
             stay, cut = cut_test(labels, class_names=class_names)
-            parts |= {
-                "train": (images[stay], labels[stay]),
-                "test": (images[cut], labels[cut]),
-            }
-        shape = parts["train"][0].shape
+            parts["train"], parts["test"] = ((images[rows], labels[rows]) for rows in (stay, cut))
         if decoding.size is None:
             _refuse_other_sizes(self.path, parts)
-        blocks = {"train": [parts[s] for s in ("train", "val") if s in parts]}
-        blocks["test"] = [parts["test"]]
-        out = {}
-        for block, held_parts in blocks.items():
-            count = sum(len(labels) for _, labels in held_parts)
-            out[block] = decoding.allocate(block, count, (shape[1], shape[2]))
-            start = 0
-            for images, _ in held_parts:
-                fit_arrays(images, out[block][start : start + len(images)], decoding.resize)
-                start += len(images)
-        total = sum(len(labels) for _, labels in parts.values())
+        train = [parts[split] for split in _TRAIN_BLOCK if split in parts]
+        train_images, train_labels = _fitted("train", train, decoding)
+        test_images, test_labels = _fitted("test", [parts["test"]], decoding)
+        total = len(train_labels) + len(test_labels)
         decoding.report(self.path.name, total, total)
-        labels = {block: np.concatenate([one for _, one in held]) for block, held in blocks.items()}
-        is_val = np.arange(len(labels["train"])) >= len(parts["train"][1])
+        is_val = np.arange(len(train_labels)) >= len(parts["train"][1])
         own = Annotations(own_val=is_val if "val" in parts else None, has_own_test=has_own_test)
-        return Arrays(out["train"], labels["train"], out["test"], labels["test"], class_names, own)
+        return Arrays(train_images, train_labels, test_images, test_labels, class_names, own)
+
+
+def _fitted(block: str, parts: Sequence[_Part], decoding: Decoding) -> _Part:
+    """Parts of one block, one after the other, brought to the size that is wanted."""
+    labels = np.concatenate([labels for _, labels in parts])
+    _, height, width, _ = parts[0][0].shape
+    out = decoding.allocate(block, len(labels), (height, width))
+    start = 0
+    for images, _ in parts:
+        fit_arrays(images, out[start : start + len(images)], decoding.resize)
+        start += len(images)
+    return out, labels
 
 
 def _parts(

@@ -12,6 +12,7 @@ import numpy as np
 from understudy.data.annotations import Annotations
 from understudy.data.columns import Table, choose_columns, refuse_roles
 from understudy.data.decoding import Decoding, decode_all, refuse_bad, refuse_empty
+from understudy.data.identity import identity
 from understudy.data.inspection import BadImage
 from understudy.data.names import shown
 from understudy.data.sources.base import (
@@ -19,11 +20,10 @@ from understudy.data.sources.base import (
     Arrays,
     SourceOptions,
     SourceReader,
-    cut_test,
     existing,
-    identity,
     refuse_options,
 )
+from understudy.data.splits import cut_test
 from understudy.errors import UnderstudyError, one_line, suggest
 
 IMAGE_COLUMNS = ("img", "image", "images")
@@ -80,9 +80,10 @@ class Reader(SourceReader):
         size = decoding.size_for(_encoded(splits[split], image_column, wanted, batch=1))
         images: dict[str, np.ndarray] = {}
         bad: list[BadImage] = []
-        for block, parts in blocks.items():
+        for block, parts in blocks.items():  # a disk that is too small is found before any decoding
             count = sum(int(wanted.sum()) for _, wanted in parts)
             images[block] = decoding.allocate(block, count, size)
+        for block, parts in blocks.items():
             encoded = itertools.chain.from_iterable(
                 _encoded(splits[split], image_column, wanted) for split, wanted in parts
             )
@@ -213,10 +214,10 @@ def _columns(file: Path, chosen: Mapping[str, str]) -> tuple[str, str, tuple[str
     """Image column, label column and, if the metadata has them, class names."""
     with _open(file) as table:
         schema = table.schema_arrow
-    for column in chosen.values():
-        if column not in schema.names:
-            hint = suggest(column, schema.names, otherwise="it has")
-            raise UnderstudyError(f"{file.name} has no column {column!r}: {hint}")
+    for wanted in chosen.values():
+        if wanted not in schema.names:
+            hint = suggest(wanted, schema.names, otherwise="it has")
+            raise UnderstudyError(f"{file.name} has no column {wanted!r}: {hint}")
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"][
             "features"
@@ -226,10 +227,10 @@ def _columns(file: Path, chosen: Mapping[str, str]) -> tuple[str, str, tuple[str
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         features, kinds = {}, {}
-    image = chosen.get("image") or _choose(
+    image: str | None = chosen.get("image") or _choose(
         [name for name, kind in kinds.items() if kind == "Image"], IMAGE_COLUMNS, schema.names
     )
-    label = chosen.get("label") or _choose(
+    label: str | None = chosen.get("label") or _choose(
         [name for name, kind in kinds.items() if kind == "ClassLabel"], LABEL_COLUMNS, schema.names
     )
     for what, column, usual in (("image", image, IMAGE_COLUMNS), ("label", label, LABEL_COLUMNS)):
@@ -258,6 +259,7 @@ def _choose(typed: list[str], usual: tuple[str, ...], present: list[str]) -> str
 
 
 def _label_values(files: Sequence[Path], column: str) -> list[Any]:
+    """Of a column of labels or groups."""
     values: list[Any] = []
     for file in files:
         for _, batch in _batches(file, column, _BATCH * 64):

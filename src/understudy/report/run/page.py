@@ -66,8 +66,8 @@ GLOSSARY = {
     "seeds (Student's t), of a gain over seeds and test images; one seed gives none.",
     "Over seeds alone": "the interval takes the test images as given, because it "
     "is not recorded which of them were right.",
-    "Holm's correction": "gains that are looked at together are claimed more strictly, the more "
-    "there are: without any effect, one wrong claim in twenty reports.",
+    "Holm's correction": "gains that are looked at together need smaller p values, the more there "
+    "are: without any effect, at most one run in twenty has a wrong claim.",
     "Validation": "images held out from training to choose the epoch; the test images are used "
     "once, at the end.",
 }

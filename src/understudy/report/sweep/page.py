@@ -44,8 +44,8 @@ GLOSSARY = {
     "95 % interval": "range that holds the true mean in 95 of 100 repetitions: of an accuracy over "
     "seeds (Student's t), of a gain over seeds and images, where it is recorded which images were "
     "right; one seed gives none.",
-    "Holm's correction": "what is called a gain among many is claimed as strictly as the smallest "
-    "of them all: without any effect, one wrong claim in twenty sweeps.",
+    "Holm's correction": "gains that are looked at together need smaller p values, the more there "
+    "are: without any effect, at most one sweep in twenty has a wrong mark.",
     "Validation": "images held out from training; trials are compared and the winner is chosen on "
     "them.",
     "Test": "images that nothing was chosen on; opened once, for the winner and the baseline "

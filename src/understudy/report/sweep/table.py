@@ -38,7 +38,11 @@ def conclusions(view: SweepView) -> list[tuple[str, bool]]:
 
 def _best_sentence(view: SweepView, best: Trial) -> str:
     found = gain(best)
-    over = f", {with_interval(found)} points over the baseline {view.covers}" if found else ""
+    over = (
+        f", {with_interval(found)} points over the baseline (interval {view.covers})"
+        if found
+        else ""
+    )
     return (
         f"Best of {len(view.complete)} finished trials on validation: "
         f"{described(best.values, view.settings)}, with {percent(accuracy(best).mean)} %{over}. "
