@@ -226,3 +226,21 @@ def test_a_changed_byte_in_a_zip_is_noticed(tmp_path: Path, method: int) -> None
     tree = archives.scan_archive(path)
     with pytest.raises(UnderstudyError, match=r"x\.zip/cat/0\.png"):
         list(tree.encoded([0]))
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tgz"])
+def test_names_that_are_not_utf8_are_refused_escaped(tmp_path: Path, ending: str) -> None:
+    name = b"\xff\xfeants/0.png".decode("utf-8", "surrogateescape")
+    path = write_tar(tmp_path / f"x{ending}", {name: b"x"})
+    with pytest.raises(UnderstudyError, match=r"2 names not in UTF-8: \\xff\\xfeants, "):
+        archives.scan_archive(path)
+
+
+def test_a_zip_that_claims_less_than_it_holds_is_not_unpacked_further(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"cat/0.png": b"\0" * 10**6})
+    content = path.read_bytes()
+    assert content.count(struct.pack("<I", 10**6)) == 2
+    path.write_bytes(content.replace(struct.pack("<I", 10**6), struct.pack("<I", 100)))
+    tree = archives.scan_archive(path)
+    with pytest.raises(UnderstudyError, match=r"0\.png is damaged in the archive"):
+        list(tree.encoded([0]))

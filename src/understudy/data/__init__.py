@@ -25,14 +25,14 @@ SOURCES: dict[str, str] = {
         "or a Parquet copy"
     ),
     "parquet": (
-        "a folder or file in the Hugging Face image layout, or a table of paths; columns found "
-        "from the features, else by name or data.columns"
+        "a folder or file in the Hugging Face image layout; columns found from the features, "
+        "else by name or data.columns"
     ),
     "imagefolder": (
         "a folder, zip or tar with train/<class>/*, val/<class>/* and test/<class>/*, or with "
         "<class>/* alone"
     ),
-    "csv": "a table of image paths and labels, perhaps of splits; see data.columns",
+    "csv": "a CSV or Parquet table of image paths and labels, perhaps of splits; see data.columns",
     "npz": (
         "an .npz file with train_images, train_labels, test_images, ..., or x_train, y_train, "
         "..., or images, labels; see data.columns"

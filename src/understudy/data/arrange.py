@@ -16,6 +16,7 @@ from understudy.errors import UnderstudyError
 
 OTHER_SLICE = "other"
 """The slice of images that ``data.report_by`` does not match."""
+_RANK = {split: rank for rank, split in enumerate(SPLIT_NAMES)}
 
 
 def arranged(
@@ -48,23 +49,8 @@ def arranged(
             f"all images of {shown(name)} are of one class ({listed(class_names)}): at least two "
             "classes are needed"
         )
-    found, notes = list(samples), list(notes)
-    if options.group_by is not None:
-        groups = _matches("group_by", options.group_by, found)
-        found = [
-            replace(sample, group=group or sample.name)
-            for sample, group in zip(found, groups, strict=True)
-        ]
-        number = counted(len(set(groups) - {""}), "group")
-        notes.append(f"data.group_by makes {number}{_without(groups, 'each on its own')}")
-    if options.report_by is not None:
-        slices = _matches("report_by", options.report_by, found)
-        found = [
-            replace(sample, slice=part or OTHER_SLICE)
-            for sample, part in zip(found, slices, strict=True)
-        ]
-        names = listed(sorted(set(slices) - {""}))
-        notes.append(f"results are reported by {names}{_without(slices, OTHER_SLICE)}")
+    found, of_patterns = _by_patterns(samples, options)
+    notes = [*notes, *of_patterns]
     # Alphabetical by folder, then by file, as a sorted list of paths is.
     order = sorted(range(len(found)), key=lambda row: _place(found[row]))
     ordered = [found[row] for row in order]
@@ -86,7 +72,28 @@ def arranged(
     )
 
 
-_RANK = {split: rank for rank, split in enumerate(SPLIT_NAMES)}
+def _by_patterns(
+    samples: Sequence[Sample], options: SourceOptions
+) -> tuple[list[Sample], list[str]]:
+    """The samples with groups and slices from their names, and sentences on them."""
+    found, notes = list(samples), []
+    if options.group_by is not None:
+        groups = _matches("group_by", options.group_by, found)
+        found = [
+            replace(sample, group=group or sample.name)
+            for sample, group in zip(found, groups, strict=True)
+        ]
+        number = counted(len(set(groups) - {""}), "group")
+        notes.append(f"data.group_by makes {number}{_without(groups, 'each on its own')}")
+    if options.report_by is not None:
+        slices = _matches("report_by", options.report_by, found)
+        found = [
+            replace(sample, slice=part or OTHER_SLICE)
+            for sample, part in zip(found, slices, strict=True)
+        ]
+        names = listed(sorted(set(slices) - {""}))
+        notes.append(f"results are reported by {names}{_without(slices, OTHER_SLICE)}")
+    return found, notes
 
 
 def _place(sample: Sample) -> tuple[int, int, str]:
