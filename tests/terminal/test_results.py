@@ -87,3 +87,14 @@ def test_sweep_without_a_finished_trial_is_printed(
     )
     show_sweep(typed(results))
     assert "Of 5 trials 5 failed." in capsys.readouterr().out
+
+
+def test_images_that_were_left_out_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = write_example_run(tmp_path, num_test=100, epochs=1)
+    show_run(typed_run(results))
+    assert "Left out" not in capsys.readouterr().out
+    results["data"]["num_skipped"] = 1200
+    show_run(typed_run(results))
+    assert ": 1,200 images that cannot be read\n" in capsys.readouterr().out

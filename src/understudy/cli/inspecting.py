@@ -40,7 +40,7 @@ def data(
         contact_sheet: a PNG file to write, with images of each class as a student sees them.
         as_json: print JSON.
     """
-    from understudy.config.images import DataConfig
+    from understudy.config.schema import DataConfig, parse
     from understudy.data import listing_of
     from understudy.data.detect import detect_source
     from understudy.data.inspecting import inspect_listing
@@ -52,7 +52,8 @@ def data(
     from understudy.terminal.progress import CountDisplay
     from understudy.terminal.tables import print_json
 
-    config = DataConfig(group_by=group_by, report_by=report_by, image_size=image_size)
+    given = {"group_by": group_by, "report_by": report_by, "image_size": image_size}
+    config = parse(DataConfig, given)
     options = SourceOptions(group_by=config.group_by, report_by=config.report_by)
     listing = listing_of(source or detect_source(path), path, options)
     with CountDisplay("scan") as display:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -96,17 +95,16 @@ def contact_sheet(
     sheet = Image.new("RGB", (_MARGIN + panels * layout.panel, height), _PAPER)
     pen = ImageDraw.Draw(sheet)
     for panel in range(panels):
-        _write(pen, layout.place(panel * layout.rows, 0), -1, "as read")
-        _write(pen, layout.place(panel * layout.rows, 1), -1, "as trained on")
+        for column, heading in enumerate(("as read", "as trained on")):
+            left, top = layout.place(panel * layout.rows, column)
+            pen.text((left, top - 5), heading, _MUTED, _font(), "ls")
     row = start = 0
     for label, rows in zip(classes, chosen, strict=True):
         left, top = layout.place(row, 0)
         name = _fitting(shown(class_names[label]), layout.name - 8)
         pen.text((left - layout.name, top + layout.cell[1] // 2), name, _INK, _font(), "lm")
-        for picture in range(len(rows)):
-            for column, images in enumerate(columns):
-                drawn = Image.fromarray(images[start + picture])
-                sheet.paste(_enlarged(drawn, layout.cell), layout.place(row + picture, column))
+        pictures = [images[start : start + len(rows)] for images in columns]
+        _paste(sheet, pictures, row, layout)
         start += len(rows)
         row += layout.pictures  # of which a class with few images leaves some empty
     file = io.BytesIO()
@@ -181,15 +179,18 @@ def _columns(split: Split, augment: AugmentConfig, seed: int, layout: _Layout) -
     return columns
 
 
+def _paste(sheet: Image.Image, columns: Sequence[np.ndarray], row: int, layout: _Layout) -> None:
+    """The pictures of a class, one below the other from ``row`` on."""
+    for column, images in enumerate(columns):
+        for number, pixels in enumerate(images):
+            drawn = _enlarged(Image.fromarray(pixels), layout.cell)
+            sheet.paste(drawn, layout.place(row + number, column))
+
+
 def _enlarged(image: Image.Image, cell: tuple[int, int]) -> Image.Image:
     """Whole pixels if it is enlarged, so that they can be seen."""
     smaller = cell[0] < image.width
     return image.resize(cell, Image.Resampling.BOX if smaller else Image.Resampling.NEAREST)
-
-
-def _write(pen: Any, place: tuple[int, int], above: int, text: str) -> None:
-    left, top = place
-    pen.text((left, top + 5 * above), text, _MUTED, _font(), "ls")
 
 
 def _fitting(name: str, width: int) -> str:

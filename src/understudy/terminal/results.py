@@ -18,7 +18,7 @@ from understudy.report.run.table import (
 )
 from understudy.report.sweep.table import TOP, baseline_rows, conclusions, with_half, with_interval
 from understudy.report.sweep.view import SweepView, accuracy, described, gain, written
-from understudy.runs.results import RunResults
+from understudy.runs.results import DataFacts, RunResults
 from understudy.sweep.results import SweepResults, Trial
 
 MAX_COLUMNS = 3
@@ -43,6 +43,13 @@ def show_run(results: RunResults) -> None:
         print(sentence)
     for note in results.chance_notes:
         print(note)
+    _show_skipped(results.data)
+
+
+def _show_skipped(data: DataFacts) -> None:
+    """Print how many unreadable images were left out, if any were."""
+    if data.num_skipped:
+        print(f"Left out of {data.name}: {data.num_skipped:,} images that cannot be read")
 
 
 def run_table(results: RunResults) -> Table:
@@ -118,3 +125,4 @@ def show_sweep(results: SweepResults) -> None:
     console.print(sweep_table(results))
     for sentence, _ in conclusions(SweepView.of(results)):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    _show_skipped(results.data)
