@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -420,6 +421,34 @@ def test_refused_run_leaves_no_folder(images: Path, tmp_path: Path):
         UnderstudyError, match=r"teacher\.train\.epoch: did you mean teacher\.train\.epochs"
     ):
         config_for(images, teacher={"model": {"name": "resnet8"}, "train": {"epoch": 3}})
+
+
+@pytest.mark.parametrize("how", [{"method": {"name": "cc"}}, {"arms": {"b": {"name": "at"}}}])
+def test_what_cannot_train_is_refused_before_the_teacher_trains(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
+):
+    flat = {"student": {"model": {"name": "tests.runs.test_precheck.Flat"}}}
+    config, out = config_for(images, **flat, **how), tmp_path / "run"
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("nothing may train")
+
+    monkeypatch.setattr(experiment, "finish_all", refuse)
+    with pytest.raises(UnderstudyError, match=r"set student\.stages"):
+        run_experiment(config, out, device="cpu", workers=1)
+    with pytest.raises(UnderstudyError, match=r"set student\.stages"):
+        train_arm(config, next(iter(how.get("arms", {"distilled": 0}))), 0, out, device="cpu")
+    assert not out.exists()
+
+
+def test_measured_normalisation_is_recorded_in_numbers(images: Path, tmp_path: Path):
+    config = config_for(images, seeds=[0], train={"epochs": 1, "batch_size": 16})
+    config = replace(config, data=replace(config.data, mean=(), std=()))
+    result = train_arm(config, "baseline", 0, tmp_path / "run", device="cpu")
+    recorded = load_run(tmp_path / "run").data
+    assert len(recorded.mean) == 3 and all(0 < value < 1 for value in recorded.mean)
+    again = train_arm(config, "baseline", 0, tmp_path / "run", device="cpu", resume=True)
+    assert again == result, "measured again, and the same"
 
 
 @pytest.mark.parametrize(
