@@ -174,6 +174,7 @@ def test_the_defaults_are_what_recipes_that_leave_them_out_rely_on() -> None:
         "path": None,
         "image_size": None,
         "resize": "crop",
+        "max_pixels": 178956970,
         "columns": {},
         "group_by": None,
         "report_by": None,

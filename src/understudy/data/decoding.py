@@ -120,7 +120,7 @@ def decode_all(
     Args:
         encoded: for each image its name in messages, and its bytes or file. Read ahead by a few
             hundred images or some 100 MB only.
-        out: the array to fill; the rows of images that cannot be read stay unchanged.
+        out: the array to fill; the rows of images that cannot be read do not change.
         decoding: size to resize to, and the observer of progress.
         detail: what is decoded, for the observer.
         on_facts: gets the facts of each image that can be read.

@@ -9,8 +9,8 @@ the class that Python gives. It is stored in each of them. In this order:
    8x8 blocks of frequencies allow at less cost: the smallest of these at which what is resized
    (step 5) still has at least 5/4 of the wanted height and width. The part that is resized is
    found in the whole image and divided by the scale: its sides need not lie between pixels.
-   The page, which leaves decoding to the browser, cannot do this; how much it differs is measured
-   in ``docs/deployment.md``.
+   The page, which leaves decoding to the browser, takes means of blocks instead; how much these
+   differ is measured in ``docs/deployment.md``.
 3. **Orientation.** That of the EXIF data is applied, as cameras mean it.
 4. **RGB of 8 bits**, the numbers in the file: colour profiles and gamma are ignored. Of 16 bits the
    upper 8 are taken (``value >> 8``), which is what browsers do. Transparency is laid over white,

@@ -21,7 +21,6 @@ from tests.export.web.students import deployable, in_torch, pictures, samples, s
 from tests.report.page_checks import _luminance
 
 from understudy.data import load_dataset
-from understudy.data.preprocess import fit
 from understudy.errors import UnderstudyError
 from understudy.export.web import folder, headless, library, single
 
@@ -139,25 +138,23 @@ def test_every_kind_of_file_gets_the_class_of_python(tab: Tab, good: dict[str, P
         expected = in_torch(student(), pixels.transpose(2, 0, 1)[None].copy())[0]
         found = tab.probabilities(file.read_bytes())
         assert found.argmax() == expected.argmax(), name
-        # Browsers convert CMYK with another rounding, by one level at most, and have no drafts.
+        # Browsers convert CMYK with another rounding, by one level at most; drafts differ a little.
         tolerance = 0.05 if "cmyk" in name or name == "size-600x800" else 1e-4
         assert np.abs(found - expected).max() < tolerance, name
     assert tab.messages == []
 
 
 @pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
-def test_of_a_photograph_only_the_draft_is_missing(name: str, tab: Tab) -> None:
-    """The page resizes all of its pixels, Python those of a draft, here at 1/8: the difference is
-    that of the two low-pass filters, measured in docs/deployment.md."""
+def test_a_photograph_has_nearly_the_pixels_of_python(name: str, tab: Tab) -> None:
+    """Python decodes it at 1/8; the page takes the mean of each block of 8 x 8 pixels, which
+    differs by the rounding of frequencies and by the colours, of which a file has fewer."""
     photo = Path(datasets.__file__).parent / "images" / name
     text = base64.b64encode(photo.read_bytes()).decode()
     found = np.array(tab.page.evaluate(_PIXELS, text), np.uint8).reshape(3, 32, 32)
-    whole = np.asarray(fit(Image.open(photo), (32, 32))).transpose(2, 0, 1)
-    assert np.array_equal(found, whole)
     drafted = student().preprocessing.read(photo, name).transpose(2, 0, 1)
     difference = np.abs(found.astype(int) - drafted)
-    assert 0 < difference.mean() < 2
-    assert difference.max() < 40
+    assert difference.mean() < 0.6
+    assert difference.max() < 8
 
 
 def test_formats_that_browsers_lack_get_one_clear_line(tab: Tab, good: dict[str, Path]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.awkward_images import awkward_images, broken_images, png, scene
+from tests.awkward_images import TO_STORED, awkward_images, broken_images, png, scene
 
 from understudy.config.images import MOST_PIXELS
 from understudy.data.preprocess import decode, fit
@@ -160,3 +160,22 @@ def test_the_limit_of_pixels_is_that_of_the_card(in_node, tmp_path: Path) -> Non
     refused, opened = in_node([job(tmp_path / "image.png", limit) for limit in (1319, 1320)])
     assert refused == "x has 1,320 pixels, too many to open. Make it smaller first."
     assert pixels(opened).shape == (30, 44, 3)
+
+
+@pytest.mark.parametrize("orientation", TO_STORED)
+def test_a_draft_is_nearly_the_mean_of_blocks(orientation: int, in_node, tmp_path: Path) -> None:
+    """Of 8 x 8 pixels, counted from the file's first pixel, wherever that is in the upright image.
+    libjpeg rounds in frequencies and has fewer colours than pixels."""
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(TO_STORED[orientation](scene(331, 403)))
+    Image.fromarray(stored).save(file, "JPEG", quality=90, exif=exif)
+    decode(file.getvalue(), "x", None).tofile(tmp_path / "whole")
+    own = {"height": 331, "width": 403, "stored": orientation}
+    (found,) = in_node(
+        [{"file": str(tmp_path / "whole"), "own": own, "size": (30, 33), "rule": "crop"}]
+    )
+    drafted = decode(file.getvalue(), "x", (30, 33)).transpose(2, 0, 1)
+    difference = np.abs(np.array(found).reshape(3, 30, 33) - drafted)
+    assert difference.mean() < 0.7
+    assert difference.max() < 12

@@ -1,7 +1,7 @@
 /* From the bytes of an image file to uint8 RGB [3, H, W], as understudy/data/preprocess.py defines
-   it, but for drafts: no browser decodes a JPEG file at a part of its size. Files of PNG are decoded
-   here, because browsers round 16 bits and transparent colours in their own ways; other formats are
-   decoded by the browser. */
+   it. Files of PNG are decoded here, because browsers round 16 bits and transparent colours in their
+   own ways; other formats are decoded by the browser. No browser decodes a JPEG file at a part of
+   its size: a draft is nearly the mean of each block of pixels, which is computed here. */
 (function () {
   'use strict';
 
@@ -40,7 +40,8 @@
     throw new Refusal(`${name} has ${count} pixels, too many to open. Make it smaller first.`);
   };
 
-  /* A file as upright RGB: {width, height, data}, 3 bytes a pixel.
+  /* A file as upright RGB: {width, height, data}, 3 bytes a pixel, and for JPEG files `stored`, the
+     orientation in which they are.
 
      blob: with the content; maxPixels: more are refused; name: what to call it in messages. Throws a
      Refusal. */
@@ -70,7 +71,8 @@
     }
     try {
       refuseLarge(bitmap.width, bitmap.height, maxPixels, name);
-      return turned({ ...pixelsOf(bitmap), orientation });
+      const image = turned({ ...pixelsOf(bitmap), orientation });
+      return format === 'jpeg' ? { ...image, stored: orientationOf(exifOf(bytes)) } : image;
     } finally {
       bitmap.close();
     }
@@ -101,6 +103,22 @@
         return bytes.subarray(at + 8, at + 8 + length);
       }
       at += 8 + length + (length & 1);
+    }
+    return undefined;
+  }
+
+  /* The EXIF data of a JPEG file, which browsers use. */
+  function exifOf(bytes) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (let at = 2; at + 10 <= bytes.length && bytes[at] === 0xff && bytes[at + 1] !== 0xda; ) {
+      if (bytes[at + 1] === 0xff) {
+        at += 1;
+        continue;
+      }
+      const end = at + 2 + view.getUint16(at + 2);
+      const isExif = bytes[at + 1] === 0xe1 && text(bytes, at + 4, at + 10) === 'Exif\0\0';
+      if (isExif) return bytes.subarray(at + 4, end);
+      at = end;
     }
     return undefined;
   }
@@ -306,22 +324,56 @@
   function fit(image, width, height, rule) {
     const size = { width, height };
     const [wide, tall] = rule === 'pad' ? inside(image, size) : [width, height];
-    const seen = rule === 'crop' ? centre(image, ...inside(size, image)) : image;
-    const { data } = resized(seen, wide, tall);
+    const seen = rule === 'crop' ? inside(size, image) : [image.width, image.height];
+    const x = Math.floor((image.width - seen[0]) / 2), y = Math.floor((image.height - seen[1]) / 2);
+    const reduction = Math.min(seen[0] / wide, seen[1] / tall);
+    const scale = (image.stored && [8, 4, 2].find((scale) => 4 * reduction >= 5 * scale)) || 1;
+    const source = scale > 1 ? draft(image, scale) : { ...image, x: 0, y: 0 };
+    const { data } = resized(
+      source, source.x + x / scale, source.y + y / scale, seen[0] / scale, seen[1] / scale, wide, tall,
+    );
     const left = Math.floor((width - wide) / 2), top = Math.floor((height - tall) / 2);
     const result = new Uint8Array(3 * width * height);
-    for (let y = 0, from = 0; y < tall; y++) {
-      for (let x = 0; x < wide; x++) {
-        const to = (y + top) * width + x + left;
+    for (let row = 0, from = 0; row < tall; row++) {
+      for (let column = 0; column < wide; column++) {
+        const to = (row + top) * width + column + left;
         for (let c = 0; c < 3; c++) result[c * width * height + to] = data[from++];
       }
     }
     return result;
   }
 
-  /* The part of a size in the middle of an image. */
-  function centre(image, width, height) {
-    const left = Math.floor((image.width - width) / 2), top = Math.floor((image.height - height) / 2);
+  /* The means of blocks of `scale` x `scale` pixels, counted from where the file's first pixel is
+     now; {x, y} is where the image begins in it, inside a block that is not full. */
+  function draft({ width, height, data, stored }, scale) {
+    const wide = Math.ceil(width / scale), tall = Math.ceil(height / scale);
+    const x = [2, 3, 6, 7].includes(stored) ? wide - width / scale : 0;
+    const y = [3, 4, 7, 8].includes(stored) ? tall - height / scale : 0;
+    const sums = new Uint32Array(3 * wide * tall), counts = new Uint32Array(wide * tall);
+    for (let row = 0, from = 0; row < height; row++) {
+      const line = wide * Math.floor(y + row / scale);
+      for (let column = 0; column < width; column++) {
+        const block = line + Math.floor(x + column / scale);
+        counts[block]++;
+        for (let c = 0; c < 3; c++) sums[3 * block + c] += data[from++];
+      }
+    }
+    const means = Uint8Array.from(sums, (sum, i) => sum / counts[Math.floor(i / 3)] + 0.5);
+    return { width: wide, height: tall, data: means, x, y };
+  }
+
+  /* A part of an image, cut out at whole pixels and resized. Columns come first only where that
+     keeps a thin image small. */
+  function resized(image, x, y, wide, tall, width, height) {
+    const left = Math.floor(x), top = Math.floor(y);
+    const part = cut(image, left, top, Math.ceil(x + wide), Math.ceil(y + tall));
+    const across = taps(part.width, x - left, wide, width), down = taps(part.height, y - top, tall, height);
+    if (width > wide && height < tall) return resizeAcross(resizeDown(part, down), across);
+    return resizeDown(resizeAcross(part, across), down);
+  }
+
+  function cut(image, left, top, right, bottom) {
+    const width = right - left, height = bottom - top;
     const data = new Uint8Array(3 * width * height);
     for (let y = 0; y < height; y++) {
       const from = 3 * ((y + top) * image.width + left);
@@ -330,21 +382,13 @@
     return { width, height, data };
   }
 
-  /* Columns come first only where that keeps a thin image small. */
-  function resized(image, width, height) {
-    if (width > image.width && height < image.height) {
-      return resizeAcross(resizeDown(image, height), width);
-    }
-    return resizeDown(resizeAcross(image, width), height);
-  }
-
-  /* For each output the first input and the end of the inputs, and their weights in units of
-     2^-22. */
-  function taps(inputs, outputs) {
-    const scale = inputs / outputs, support = Math.max(scale, 1);
+  /* For each of the outputs, which share `length` of the inputs from `begin`, the first input and
+     the end of the inputs, and their weights in units of 2^-22. */
+  function taps(inputs, begin, length, outputs) {
+    const scale = length / outputs, support = Math.max(scale, 1);
     const found = [];
     for (let i = 0; i < outputs; i++) {
-      const centre = (i + 0.5) * scale;
+      const centre = begin + (i + 0.5) * scale;
       const start = Math.max(0, Math.trunc(centre - support + 0.5));
       const stop = Math.min(inputs, Math.trunc(centre + support + 0.5));
       const weights = new Float64Array(stop - start);
@@ -359,8 +403,8 @@
     return found;
   }
 
-  function resizeAcross(image, width) {
-    const across = taps(image.width, width);
+  function resizeAcross(image, across) {
+    const width = across.length;
     const result = new Uint8Array(3 * width * image.height);
     for (let y = 0, to = 0; y < image.height; y++) {
       for (const { start, stop, weights } of across) {
@@ -379,11 +423,11 @@
     return { width, height: image.height, data: result };
   }
 
-  function resizeDown(image, height) {
-    const line = 3 * image.width;
+  function resizeDown(image, down) {
+    const height = down.length, line = 3 * image.width;
     const result = new Uint8Array(line * height);
     let to = 0;
-    for (const { start, stop, weights } of taps(image.height, height)) {
+    for (const { start, stop, weights } of down) {
       for (let x = 0; x < line; x++) {
         let sum = 1 << 21;
         for (let y = start; y < stop; y++) sum += image.data[y * line + x] * weights[y - start];
