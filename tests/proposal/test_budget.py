@@ -30,8 +30,14 @@ def test_an_odd_number_of_trainings_leaves_a_core_idle_once() -> None:
 
 
 def test_the_strongest_teacher_that_fits_is_taken() -> None:
-    assert choose((LARGE, SMALL), rates(200, 2_000), STUDENT, WORK, 24).teacher is LARGE
-    choice = choose((LARGE, SMALL), rates(200, 2_000), STUDENT, WORK, 20)
+    choice = choose((LARGE, SMALL), rates(200, 2_000), STUDENT, WORK, 24)
+    assert choice.teacher is LARGE and choice.epochs == 20
+
+
+def test_a_strong_teacher_is_worth_up_to_half_of_the_epochs() -> None:
+    choice = choose((LARGE, SMALL), rates(200, 2_000), STUDENT, WORK, 12)  # of 23.3 minutes
+    assert choice.teacher is LARGE and choice.epochs == 10
+    choice = choose((LARGE, SMALL), rates(200, 2_000), STUDENT, WORK, 11.5)
     assert choice.teacher is SMALL and choice.epochs == 20
 
 

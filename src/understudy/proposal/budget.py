@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from understudy.errors import UnderstudyError
 from understudy.proposal.networks import Teacher
@@ -28,6 +28,10 @@ class Work:
     epochs: int
     num_seeds: int
     workers: int
+
+    def lasting(self, epochs: int) -> "Work":
+        """The same with another number of epochs."""
+        return replace(self, epochs=epochs)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,10 @@ def choose(
     work: Work,
     limit: float,
 ) -> Choice:
-    """The first teacher whose run fits; the last one with fewer epochs if none does.
+    """The first teacher whose run fits, if need be with down to half of the wanted epochs.
+
+    A student gains more from a better teacher than from its last epochs
+    (``results/founding-causes``). If no teacher fits so, the last one with still fewer epochs.
 
     Args:
         candidates: from the strongest to the fastest.
@@ -96,17 +103,16 @@ def choose(
         UnderstudyError: if even ten epochs take longer, with the time that they take.
     """
     assert candidates
-    for teacher in candidates:
+    for number, teacher in enumerate(candidates, start=1):
         rate = rate_of(teacher)
-        minutes = minutes_of(work, rate, student_rate)
-        if minutes.total <= limit:
-            return Choice(teacher, work.epochs, minutes)
-    fitting = int(work.epochs * limit / minutes.total)
-    if fitting < FEWEST_EPOCHS:
-        needed = minutes.total * FEWEST_EPOCHS / work.epochs
-        raise UnderstudyError(
-            f"{work.num_images:,} training images take {needed:.0f} minutes here at the least: "
-            f"give --minutes {math.ceil(needed)}, a smaller --image-size, or fewer --seeds"
-        )
-    fewer = Work(work.num_images, fitting, work.num_seeds, work.workers)
-    return Choice(teacher, fitting, minutes_of(fewer, rate, student_rate))
+        wanted = minutes_of(work, rate, student_rate).total
+        epochs = min(work.epochs, int(work.epochs * limit / wanted))
+        is_last = number == len(candidates)
+        fewest = FEWEST_EPOCHS if is_last else max(FEWEST_EPOCHS, math.ceil(work.epochs / 2))
+        if epochs >= fewest:
+            return Choice(teacher, epochs, minutes_of(work.lasting(epochs), rate, student_rate))
+    needed = math.ceil(wanted * FEWEST_EPOCHS / work.epochs)
+    raise UnderstudyError(
+        f"{work.num_images:,} training images take {needed:,} minutes here at the least: "
+        f"give --minutes {needed}, a smaller --image-size, or fewer --seeds"
+    )
