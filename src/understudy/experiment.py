@@ -166,6 +166,8 @@ def _carry_out(
     trainings: Sequence[Training], placement: _Placement, observer: Observer
 ) -> dict[str, ArmResult]:
     """Train, or read, the trainings of a wave, which are independent of each other."""
+    # Given weights are only measured, and may be refused: before the others have taken their time.
+    trainings = sorted(trainings, key=lambda training: training.run.arm.path is None)
     together = placement.together and not any(t.run.arm.is_shared for t in trainings)
     if together:
         trainings = _dealt_by_features(trainings)

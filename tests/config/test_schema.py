@@ -201,7 +201,7 @@ def test_the_defaults_are_what_recipes_that_leave_them_out_rely_on() -> None:
         "train_images": None,
         "split_seed": 0,
         "folds": None,
-        "fold": 1,
+        "fold": None,
         "mean": [0.5, 0.5, 0.5],
         "std": [0.25, 0.25, 0.25],
         "augment": {
@@ -502,3 +502,17 @@ def test_later_settings_of_a_training_are_in_its_fingerprint_only_once_they_are_
 
 
 LATER = ("sampling", "class_weights")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.folds=1", "data.fold=1"], "data.folds must be at least 2"),
+        (["data.folds=3", "data.fold=4"], "data.fold must lie between 1 and data.folds"),
+        (["data.folds=3"], "must be given together"),
+        (["data.fold=1"], "must be given together"),
+    ],
+)
+def test_a_fold_is_one_of_several(overrides: list[str], message: str) -> None:
+    with pytest.raises(UnderstudyError, match=message):
+        load_config(EXAMPLE, overrides)

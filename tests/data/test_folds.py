@@ -101,7 +101,7 @@ def test_validation_comes_from_the_other_folds_and_each_fold_has_its_own_fingerp
         assert images_of(data.train, data.val).isdisjoint(images_of(held))
         assert data.annotations.own_val is None
         fingerprints.add(data.fingerprint)
-    whole, _ = split_dataset(dataset, replace(config, folds=None))
+    whole, _ = split_dataset(dataset, replace(config, folds=None, fold=None))
     assert len({*fingerprints, whole.fingerprint}) == 4
 
 

@@ -137,7 +137,7 @@ class DataConfig:
     folds: int | None = None
     """Cross-validation: the images are cut into so many parts of equal size, and ``fold`` is the
     test split. Set by ``understudy run --folds``."""
-    fold: int = 1
+    fold: int | None = None
     """Which of the folds is the test split, from 1."""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     """Per-channel mean of the [0, 1] images, subtracted. Empty (``null``): measured on the training
@@ -154,7 +154,10 @@ class DataConfig:
             "data.train_images must be at least 2",
         )
         require(self.folds is None or self.folds >= 2, "data.folds must be at least 2")
-        require(1 <= self.fold <= (self.folds or 1), "data.fold must lie between 1 and data.folds")
+        if self.fold is None or self.folds is None:
+            require(self.fold == self.folds, "data.folds and data.fold must be given together")
+        else:
+            require(1 <= self.fold <= self.folds, "data.fold must lie between 1 and data.folds")
         sizes = self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)
         require(
             all(size is None or size >= 1 for size in sizes), "data.image_size must be at least 1"

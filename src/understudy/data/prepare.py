@@ -61,7 +61,7 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
             f"data.mean has {len(config.mean)} values, but the images of {dataset.name} "
             f"have {channels} channels"
         )
-    if config.folds is not None:
+    if config.folds is not None and config.fold is not None:
         dataset = folded(dataset, config.folds, config.fold, config.split_seed)
     train, val, rows = _train_and_val(dataset, config)
     if config.train_images is not None:

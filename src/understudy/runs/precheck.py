@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _IMAGES = 2
-"""In the batch: the fewest that batch norm and the pairwise losses take."""
+"""In the batch, of two classes: the fewest that batch norm and the pairwise losses take."""
 _MOST_INITIAL = 0.5
 """Share of the initial weights in the average of weights above which it is refused."""
 _MUCH_INITIAL = 0.1
@@ -57,8 +57,10 @@ class Precheck:
         self, data: TrainingData, observer: Observer = SILENT, *, read_files: bool = True
     ) -> None:
         self.data, self.observer, self.read_files = data, observer, read_files
-        few = data.train.take(torch.linspace(0, len(data.train) - 1, _IMAGES).long())
-        self.few = replace(data, train=few, val=few, rows=data.rows[:_IMAGES])
+        labels = data.train.labels
+        other = int((labels != labels[0]).int().argmax())  # some methods contrast two classes
+        few = data.train.take(torch.tensor([0, other]))
+        self.few = replace(data, train=few, val=few, rows=data.rows[[0, other]])
         self.networks: dict[str, Classifier] = {}
         self.teachers: dict[str, _HeldTeacher] = {}
         self.passed: dict[str, Classifier] = {}  # what a checked training would deploy
