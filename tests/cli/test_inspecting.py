@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.data.picture_folders import write_pictures
@@ -88,3 +89,47 @@ def test_decoded_images_are_among_the_caches(
     assert "Decoded images, in " in capsys.readouterr().out
     assert cli.main(["cache", "delete", entry["name"][:-5]]) == 0
     assert not Path(entry["folder"]).exists()
+
+
+def test_a_bad_image_is_nothing_to_repair_if_it_is_left_out(
+    pets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pets / "train/dog/bad.jpg").write_bytes(b"")
+    assert cli.main(["inspect", "data", str(pets)]) == 1
+    assert cli.main(["inspect", "data", str(pets), "--skip-bad"]) == 0
+    assert "Warning: 1 image cannot be read and is left out" in capsys.readouterr().out
+
+
+def test_columns_of_a_table_are_named_by_an_option(
+    pets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{path.relative_to(pets)},{path.parent.name}" for path in pets.glob("*/*/*")]
+    table = pets / "table.csv"
+    table.write_text("\n".join(["picture,kind", *rows]))
+    assert cli.main(["inspect", "data", str(table)]) == 2
+    command = ["inspect", "data", str(table), "--columns", "image=picture,label=kind"]
+    assert cli.main(command) == 0
+    assert "table: 24 images of 2 classes" in capsys.readouterr().out
+    assert cli.main(["inspect", "data", str(table), "--columns", "picture"]) == 2
+    assert "--columns takes roles and names" in capsys.readouterr().err
+
+
+def test_an_image_of_too_many_pixels_is_read_where_more_are_allowed(pets: Path) -> None:
+    assert cli.main(["inspect", "data", str(pets), "--max-pixels", "2303"]) == 1
+    assert cli.main(["inspect", "data", str(pets), "--max-pixels", "2304"]) == 0
+
+
+def test_arrays_are_counted_their_own_validation_images_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = {}
+    for split, count in (("train", 10), ("val", 4), ("test", 6)):
+        arrays[f"{split}_images"] = np.zeros((count, 8, 8), np.uint8)
+        arrays[f"{split}_labels"] = np.arange(count) % 2
+    np.savez(tmp_path / "set.npz", **arrays)
+    sheet = tmp_path / "sheet.png"
+    command = ["inspect", "data", str(tmp_path / "set.npz"), "--contact-sheet", str(sheet)]
+    assert cli.main([*command, "--json"]) == 0
+    classes = json.loads(capsys.readouterr().out)["classes"]
+    assert [(c["train"], c["val"], c["test"]) for c in classes] == [(5, 2, 3), (5, 2, 3)]
+    assert sheet.exists()

@@ -67,5 +67,5 @@ def test_the_wrong_source_is_refused_with_the_right_one(tmp_path: Path, source: 
 
 
 def test_a_source_without_files_has_no_listing() -> None:
-    with pytest.raises(UnderstudyError, match="digits reads no image files"):
+    with pytest.raises(UnderstudyError, match="digits holds arrays, no image files"):
         listing_of("digits")

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from understudy.cli.options import Images
+from understudy.cli.options import Images, Reading
 from understudy.errors import UnderstudyError
 
 if TYPE_CHECKING:
-    from understudy.config.schema import RunConfig
+    from understudy.config.schema import DataConfig, RunConfig
 
 
 def all_overrides(overrides: Iterable[str], images: Images, seeds: str | None = None) -> list[str]:
@@ -31,6 +31,34 @@ def all_overrides(overrides: Iterable[str], images: Images, seeds: str | None = 
     if seeds is not None:
         changes.append(f"seeds=[{seeds}]")
     return changes
+
+
+def data_config(path: str, reading: Reading, image_size: int | None = None) -> "DataConfig":
+    """The images of a path, as the options say how to read them.
+
+    Args:
+        path: a folder, an archive, a table of images, or hf:NAME.
+        reading: the options.
+        image_size: pixels of a side.
+
+    Raises:
+        UnderstudyError: for a path that no source reads, or a bad value.
+    """
+    from understudy.config.schema import DataConfig, parse
+    from understudy.data.detect import HUB, detect_source
+
+    values = {
+        "source": reading.source or detect_source(path),
+        "path": path if path.startswith(HUB) else str(Path(path).expanduser().resolve()),
+        "image_size": image_size,
+        "columns": reading.column_names,
+        "group_by": reading.group_by,
+        "report_by": reading.report_by,
+        "skip_bad": reading.skip_bad,
+    }
+    if reading.max_pixels is not None:
+        values["max_pixels"] = reading.max_pixels
+    return parse(DataConfig, values)
 
 
 def show_data_note(recipe: str, config: "RunConfig") -> None:

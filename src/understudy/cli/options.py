@@ -135,20 +135,39 @@ class SearchOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Pictures:
-    """How pictures are read.
+class Reading:
+    """How the images of a path are read, before there is a recipe.
 
     Attributes:
         source: digits, cifar10, parquet, imagefolder, csv, npz or hf; found out by default.
+        columns: what is in which column of a table or key of an .npz: image=file,label=species.
         group_by: regular expression on paths; images with one match stay together in a split.
         report_by: regular expression on paths; results are reported for each match.
+        max_pixels: an image of more pixels counts as one that cannot be read.
         skip_bad: go on without images that cannot be read.
     """
 
     source: str | None = None
+    columns: str | None = None
     group_by: str | None = None
     report_by: str | None = None
+    max_pixels: int | None = None
     skip_bad: bool = False
+
+    @property
+    def column_names(self) -> dict[str, str]:
+        """Role -> name of the column or key.
+
+        Raises:
+            UnderstudyError: if it is no list of roles and names.
+        """
+        pairs = [part.partition("=") for part in (self.columns or "").split(",") if part]
+        if not all(role and name for role, _, name in pairs):
+            raise UnderstudyError(
+                "--columns takes roles and names, such as image=file,label=species, not "
+                f"{self.columns}"
+            )
+        return {role.strip(): name.strip() for role, _, name in pairs}
 
 
 @Parameter(name="*")
@@ -171,7 +190,7 @@ class ExportOptions:
 
 IMAGES = Images()
 EXPORT = ExportOptions()
-PICTURES = Pictures()
+READING = Reading()
 RUN_EXECUTION = RunExecution()
 SWEEP_EXECUTION = SweepExecution()
 SEARCH = SearchOptions()

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from understudy.cli.options import PICTURES, Pictures, whole_numbers
+from understudy.cli.checks import data_config
+from understudy.cli.options import READING, Reading, whole_numbers
 from understudy.errors import UnderstudyError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def init(
     minutes: float = 30,
     image_size: int | None = None,
     seeds: str = "0,1,2,3,4",
-    pictures: Pictures = PICTURES,
+    reading: Reading = READING,
 ) -> None:
     """Look at your pictures and write a recipe that trains a student on them.
 
@@ -52,9 +53,9 @@ def init(
         minutes=minutes,
         seeds=whole_numbers("--seeds", seeds),
     )
-    data = _data_config(path, pictures)
+    data = data_config(path, reading, image_size)
     found = _inspected(data)
-    if found.unreadable and not pictures.skip_bad:
+    if found.unreadable and not reading.skip_bad:
         raise UnderstudyError(
             f"{len(found.unreadable)} images cannot be read (listed above): replace or remove "
             "them, or go on without them by --skip-bad"
@@ -76,19 +77,6 @@ def _target(path: str, out: Path | None) -> Path:
     return target
 
 
-def _data_config(path: str, pictures: Pictures) -> "DataConfig":
-    from understudy.config.images import DataConfig
-    from understudy.data.detect import HUB, detect_source
-
-    return DataConfig(
-        source=pictures.source or detect_source(path),
-        path=path if path.startswith(HUB) else str(Path(path).expanduser().resolve()),
-        group_by=pictures.group_by,
-        report_by=pictures.report_by,
-        skip_bad=pictures.skip_bad,
-    )
-
-
 def _inspected(data: "DataConfig") -> "Inspection":
     """What the pictures are, shown."""
     from understudy.proposal.looking import look_at
@@ -96,7 +84,7 @@ def _inspected(data: "DataConfig") -> "Inspection":
     from understudy.terminal.progress import CountDisplay
 
     with CountDisplay("scan") as display:
-        found = look_at(data, display)
+        found = look_at(data, display).inspection
     show_inspection(found)
     return found
 

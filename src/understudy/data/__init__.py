@@ -127,13 +127,9 @@ def listing_of(
     """
     from understudy.data.image_cache import cache_root
     from understudy.data.options import NO_OPTIONS
-    from understudy.data.sources.files import FileReader
 
     source, path = _place(source, path)
-    reader = _find(source, path, cache_root(), options or NO_OPTIONS)
-    if not isinstance(reader, FileReader):
-        raise UnderstudyError(f"the source {source} reads no image files that could be listed")
-    return reader.listing
+    return _find(source, path, cache_root(), options or NO_OPTIONS).listing
 
 
 def _place(source: str, path: str | Path | None) -> tuple[str, Path | None]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from understudy.config.images import AugmentConfig
+from understudy.config.images import MOST_PIXELS, AugmentConfig
 from understudy.data.dataset import Split
 from understudy.data.listing import Listing
 from understudy.data.names import shown
@@ -113,7 +113,11 @@ def contact_sheet(
 
 
 def some_images(
-    listing: Listing, is_read: np.ndarray, size: tuple[int, int], resize: Resize = "crop"
+    listing: Listing,
+    is_read: np.ndarray,
+    size: tuple[int, int],
+    resize: Resize = "crop",
+    max_pixels: int = MOST_PIXELS,
 ) -> Split:
     """A few training images of each class, decoded for a contact sheet.
 
@@ -122,6 +126,7 @@ def some_images(
         is_read: bool ``[N]``, which of them can be read.
         size: (height, width) of the result.
         resize: the rule by which images are brought to it.
+        max_pixels: as for the look at them.
 
     Raises:
         UnderstudyError: if no training image can be read.
@@ -137,7 +142,7 @@ def some_images(
     ]
     taken = np.concatenate(chosen)
     encoded = listing.encoded(taken.tolist())
-    images = np.stack([decode(data, where, size, resize) for where, data in encoded])
+    images = np.stack([decode(data, where, size, resize, max_pixels) for where, data in encoded])
     return Split.from_arrays(images, listing.labels[taken])
 
 

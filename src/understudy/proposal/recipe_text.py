@@ -3,6 +3,7 @@
 import json
 import re
 
+from understudy.config.images import MOST_PIXELS
 from understudy.config.recipe import parse_yaml
 from understudy.config.schema import ModelConfig
 from understudy.evaluation.environment import this_machine
@@ -65,6 +66,8 @@ def _data(proposal: Proposal, path: str) -> str:
         )
     if data.report_by:
         lines.append(f"  report_by: {_scalar(data.report_by)}")
+    if data.max_pixels != MOST_PIXELS:
+        lines.append(f"  max_pixels: {data.max_pixels}  # a picture of more cannot be read")
     if data.skip_bad:
         lines.append("  skip_bad: true  # pictures that cannot be read are left out and counted")
     own_val = any(each.val for each in proposal.inspection.classes)

@@ -12,8 +12,11 @@ from PIL import Image
 pa = pytest.importorskip("pyarrow", reason="the data extra is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
 
+from tests.data.picture_folders import picture  # noqa: E402
 from tests.worlds import SeenEvents, read  # noqa: E402
 
+from understudy.data import listing_of, load_dataset  # noqa: E402
+from understudy.data.decoding import Decoding  # noqa: E402
 from understudy.data.sources import parquet  # noqa: E402
 from understudy.data.sources.base import Arrays, SourceOptions  # noqa: E402
 from understudy.data.sources.parquet import Reader  # noqa: E402
@@ -163,7 +166,7 @@ def test_kept_rows_are_counted_over_files_and_named_within_them(tmp_path: Path, 
         for number, size in enumerate((5, 3, 6))
     ]
     keep = np.isin(np.arange(14), [1, 4, 5, 7, 8, 12, 13])
-    found = list(parquet._encoded(files, "img", keep, batch=batch))
+    found = list(parquet.encoded_rows(files, "img", keep, batch=batch))
     assert [data[0] for _, data in found] == [1, 4, 5, 7, 8, 12, 13]
     places = [(1, 0), (4, 0), (0, 1), (2, 1), (0, 2), (4, 2), (5, 2)]
     assert [where for where, _ in found] == [
@@ -410,3 +413,55 @@ def test_bad_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
     with pytest.raises(UnderstudyError, match=r"pip install understudy\[data\]"):
         load(tmp_path / "half.parquet")
+
+
+def photos(path: Path, count: int = 12) -> Path:
+    """Two classes in turn, of mixed sizes; the fourth image is no image."""
+    cells = []
+    for row in range(count):
+        file = io.BytesIO()
+        picture(row, (40 + row, 30)).save(file, "PNG")
+        cells.append({"bytes": b"" if row == 3 else file.getvalue(), "path": None})
+    labels = ["bee" if row % 2 else "ant" for row in range(count)]
+    pq.write_table(pa.table({"image": cells, "label": labels}), path)
+    return path
+
+
+def test_a_look_lists_the_rows_that_a_run_reads(tmp_path: Path) -> None:
+    path = photos(tmp_path / "photos.parquet")
+    listing = listing_of("parquet", path)
+    names = [sample.name for sample in listing.samples]
+    assert sorted(names) == sorted(f"row {row} of photos.parquet" for row in range(12))
+    assert [name for name, _ in listing.encoded([5, 0, 11])] == [names[row] for row in (5, 0, 11)]
+    assert {listing.class_names[sample.label] for sample in listing.samples} == {"ant", "bee"}
+    for sample in listing.samples:
+        assert sample.label == int(sample.name.split()[1]) % 2
+
+
+def test_bad_rows_are_left_out_and_the_others_are_those_of_a_run_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path / "cache"))
+    path = photos(tmp_path / "photos.parquet")
+    with pytest.raises(UnderstudyError, match=r"1 image \(row 3 of photos\.parquet"):
+        load_dataset("parquet", path, image_size=8)
+    data = load_dataset("parquet", path, image_size=8, options=SourceOptions(skip_bad=True))
+    assert len(data.train) + len(data.test) == 11
+    assert data.inspection is not None
+    assert [bad.name for bad in data.inspection.unreadable] == ["row 3 of photos.parquet"]
+
+
+def test_both_ways_to_read_give_the_same_images(tmp_path: Path) -> None:
+    for split, count in (("train", 10), ("val", 4), ("test", 6)):
+        write(tmp_path / "set" / f"{split}.parquet", TEN[:count], HALVES[-count:])
+    path = tmp_path / "set"
+    plain, looked = (
+        Reader.find(path, tmp_path, SourceOptions(skip_bad=skip)).read(Decoding((8, 8)))
+        for skip in (False, True)
+    )
+    assert np.array_equal(plain.train_images, looked.train_images)
+    assert np.array_equal(plain.train_labels, looked.train_labels)
+    assert np.array_equal(plain.test_images, looked.test_images)
+    assert np.array_equal(plain.test_labels, looked.test_labels)
+    own = [arrays.annotations.own_val for arrays in (plain, looked)]
+    assert own[0] is not None and np.array_equal(*own) and own[0].sum() == 4

@@ -9,6 +9,7 @@ import numpy as np
 from understudy.data.annotations import NO_ANNOTATIONS, Annotations
 from understudy.data.decoding import Decoding
 from understudy.data.inspection import Inspection
+from understudy.data.listing import Listing
 from understudy.data.names import shown
 from understudy.data.options import NO_OPTIONS, SourceOptions
 from understudy.errors import UnderstudyError
@@ -54,6 +55,15 @@ class SourceReader(ABC):
         Raises:
             UnderstudyError: if nothing of this kind is there, or the source cannot use an option.
         """
+
+    @property
+    def listing(self) -> Listing:
+        """Its images as encoded files, found and labelled, nothing decoded.
+
+        Raises:
+            UnderstudyError: if the source holds arrays.
+        """
+        raise UnderstudyError(f"{self.name} holds arrays, no image files that could be listed")
 
     @abstractmethod
     def read(self, decoding: Decoding) -> Arrays:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from understudy.data.columns import ROLES, read_csv, refuse_roles
 from understudy.data.detect import TABLES
+from understudy.data.parquet_files import read_table
 from understudy.data.sources.base import NO_OPTIONS, SourceOptions, existing, refuse_options
 from understudy.data.sources.files import FileReader
-from understudy.data.sources.parquet import read_table
 from understudy.data.tables import list_table
 from understudy.errors import UnderstudyError
 

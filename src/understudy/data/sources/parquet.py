@@ -3,6 +3,8 @@
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,11 +12,18 @@ from typing import Any
 import numpy as np
 
 from understudy.data.annotations import Annotations
-from understudy.data.columns import Table, choose_columns, refuse_roles
+from understudy.data.columns import refuse_roles
 from understudy.data.decoding import Decoding, decode_all, refuse_bad, refuse_empty
 from understudy.data.identity import identity
 from understudy.data.inspection import BadImage
-from understudy.data.names import shown
+from understudy.data.listing import SPLIT_NAMES, Listing, Sample, SplitName
+from understudy.data.parquet_files import (
+    column_values,
+    encoded_rows,
+    open_parquet,
+    parquet_files,
+    row_names,
+)
 from understudy.data.sources.base import (
     NO_OPTIONS,
     Arrays,
@@ -23,12 +32,12 @@ from understudy.data.sources.base import (
     existing,
     refuse_options,
 )
+from understudy.data.sources.files import read_listing
 from understudy.data.splits import cut_test
-from understudy.errors import UnderstudyError, one_line, suggest
+from understudy.errors import UnderstudyError, suggest
 
 IMAGE_COLUMNS = ("img", "image", "images")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
-_BATCH = 1024  # rows read at a time
 
 
 class Reader(SourceReader):
@@ -47,9 +56,13 @@ class Reader(SourceReader):
     """
 
     def __init__(
-        self, path: Path, identity: str = "", columns: Mapping[str, str] = MappingProxyType({})
+        self,
+        path: Path,
+        identity: str = "",
+        columns: Mapping[str, str] = MappingProxyType({}),
+        skip_bad: bool = False,
     ) -> None:
-        self.path, self.columns = path, columns
+        self.path, self.columns, self.skip_bad = path, columns, skip_bad
         self.name, self.identity = path.name if path.is_dir() else path.stem, identity
 
     @classmethod
@@ -60,24 +73,24 @@ class Reader(SourceReader):
                 "the parquet source needs a folder or file: "
                 "give it with --data PATH or UNDERSTUDY_DATA"
             )
-        refuse_options("parquet", options, "columns")
+        refuse_options("parquet", options, "columns", "skip_bad")
         refuse_roles("parquet", options.columns, ("image", "label", "group"))
         place = existing(path)
         root = place if place.is_dir() else place.parent
-        return cls(place, identity(root, parquet_files(place)), options.columns)
+        files = identity(root, parquet_files(place))
+        return cls(place, files, options.columns, options.skip_bad)
 
     def read(self, decoding: Decoding) -> Arrays:
-        root = self.path if self.path.is_dir() else self.path.parent
-        splits = _by_split(parquet_files(self.path), root)
-        image_column, label_column, names = _columns(splits["train"][0], self.columns)
-        values = {split: _label_values(files, label_column) for split, files in splits.items()}
-        for split, held in values.items():
-            refuse_empty(split, len(held))
-        labels, class_names = _as_indices(values, label_column, names)
-        groups = self._groups(splits)
-        blocks = _blocks(labels, groups, class_names)
+        if self.skip_bad:
+            return read_listing(self.listing, decoding, SourceOptions(skip_bad=True))
+        rows = self._rows
+        blocks = {
+            "train": [*rows.blocks["train"], *rows.blocks["val"]],
+            "test": rows.blocks["test"],
+        }
         split, wanted = blocks["train"][0]
-        size = decoding.size_for(_encoded(splits[split], image_column, wanted, batch=1))
+        first = encoded_rows(rows.files[split], rows.image_column, wanted, batch=1)
+        size = decoding.size_for(first)
         images: dict[str, np.ndarray] = {}
         bad: list[BadImage] = []
         for block, parts in blocks.items():  # a disk that is too small is found before any decoding
@@ -85,26 +98,84 @@ class Reader(SourceReader):
             images[block] = decoding.allocate(block, count, size)
         for block, parts in blocks.items():
             encoded = itertools.chain.from_iterable(
-                _encoded(splits[split], image_column, wanted) for split, wanted in parts
+                encoded_rows(rows.files[split], rows.image_column, wanted)
+                for split, wanted in parts
             )
             bad += decode_all(encoded, images[block], decoding, f"decoding {block} images")
         refuse_bad(bad)
-        train_labels, test_labels = (_taken(labels, blocks[block]) for block in ("train", "test"))
-        is_val = {split: np.full(len(held), split == "val") for split, held in labels.items()}
+        labels = {block: _taken(rows.labels, parts) for block, parts in blocks.items()}
+        groups = rows.groups
+        is_val = {split: np.full(len(held), split == "val") for split, held in rows.labels.items()}
         own = Annotations(
-            own_val=_taken(is_val, blocks["train"]) if "val" in splits else None,
+            own_val=_taken(is_val, blocks["train"]) if rows.blocks["val"] else None,
             train_groups=None if groups is None else _taken(groups, blocks["train"]),
             test_groups=None if groups is None else _taken(groups, blocks["test"]),
-            has_own_test="test" in splits,
+            has_own_test="test" in rows.files,
         )
-        return Arrays(images["train"], train_labels, images["test"], test_labels, class_names, own)
+        return Arrays(
+            images["train"], labels["train"], images["test"], labels["test"], rows.class_names, own
+        )
+
+    @cached_property
+    def listing(self) -> Listing:
+        """The encoded images, for a look at them; a run reads them in the same order."""
+        rows = self._rows
+        names = {split: row_names(files) for split, files in rows.files.items()}
+        groups = rows.groups or {}
+        samples, parts = [], []
+        for block in SPLIT_NAMES:
+            for split, wanted in rows.blocks[block]:
+                chosen = np.flatnonzero(wanted)
+                parts.append((split, chosen))
+                samples += [
+                    Sample(
+                        names[split][row],
+                        int(rows.labels[split][row]),
+                        block,
+                        str(groups[split][row]) if groups else "",
+                    )
+                    for row in chosen
+                ]
+
+        def encoded(positions: Sequence[int]) -> Iterator[tuple[str, bytes]]:
+            in_order = sorted(positions)
+            found = _in_parts(in_order)
+            if in_order != list(positions):  # a few images: files are read from start to end
+                held = dict(zip(in_order, found, strict=True))
+                found = (held[position] for position in positions)
+            yield from found
+
+        def _in_parts(positions: Sequence[int]) -> Iterator[tuple[str, bytes]]:
+            wanted, start = np.array(positions, np.int64), 0
+            for split, chosen in parts:
+                inside = wanted[(wanted >= start) & (wanted < start + len(chosen))] - start
+                mask = np.zeros(len(rows.labels[split]), bool)
+                mask[chosen[inside]] = True
+                start += len(chosen)
+                if mask.any():
+                    yield from encoded_rows(rows.files[split], rows.image_column, mask)
+
+        return Listing(self.name, rows.class_names, tuple(samples), encoded, "test" in rows.files)
+
+    @cached_property
+    def _rows(self) -> "_Rows":
+        root = self.path if self.path.is_dir() else self.path.parent
+        files = _by_split(parquet_files(self.path), root)
+        image_column, label_column, names = _columns(files["train"][0], self.columns)
+        values = {split: column_values(held, label_column) for split, held in files.items()}
+        for split, held in values.items():
+            refuse_empty(split, len(held))
+        labels, class_names = _as_indices(values, label_column, names)
+        groups = self._groups(files)
+        blocks = _blocks(labels, groups, class_names)
+        return _Rows(files, image_column, labels, class_names, groups, blocks)
 
     def _groups(self, splits: Mapping[str, Sequence[Path]]) -> dict[str, np.ndarray] | None:
         """int64 ``[N]`` for each split, from the column ``group``; ``None`` without one."""
         column = self.columns.get("group")
         if column is None:
             return None
-        values = {split: _label_values(files, column) for split, files in splits.items()}
+        values = {split: column_values(files, column) for split, files in splits.items()}
         distinct = dict.fromkeys(value for held in values.values() for value in held)
         numbers = {value: number for number, value in enumerate(distinct)}
         return {
@@ -114,66 +185,50 @@ class Reader(SourceReader):
 
 
 _Parts = list[tuple[str, np.ndarray]]
-"""Parts of a block: a split, and bool ``[N]``, which rows of its files belong to the block."""
+"""Parts of a split: whose files, and bool ``[N]``, which of their rows belong to it."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """All rows, labelled, no image read.
+
+    Attributes:
+        files: split, as the files are called -> its files.
+        image_column: which holds the images.
+        labels: int64 ``[N]`` of the rows of each split.
+        class_names: one for each label.
+        groups: int64 ``[N]``, the same; ``None`` if there are none.
+        blocks: ``train``, ``val`` and ``test`` -> their parts; a cut makes two of one split.
+    """
+
+    files: Mapping[str, Sequence[Path]]
+    image_column: str
+    labels: Mapping[str, np.ndarray]
+    class_names: tuple[str, ...]
+    groups: Mapping[str, np.ndarray] | None
+    blocks: Mapping[SplitName, _Parts]
 
 
 def _blocks(
     labels: Mapping[str, np.ndarray],
     groups: Mapping[str, np.ndarray] | None,
     class_names: tuple[str, ...],
-) -> dict[str, _Parts]:
-    """What makes up the ``train`` block, own validation rows at its end, and the ``test`` block."""
+) -> dict[SplitName, _Parts]:
+    """What makes up the three splits: a test split is cut off from train if there is none."""
     whole = {split: np.ones(len(held), bool) for split, held in labels.items()}
     val = [("val", whole["val"])] if "val" in labels else []
     if "test" in labels:
-        return {"train": [("train", whole["train"]), *val], "test": [("test", whole["test"])]}
+        return {"train": [("train", whole["train"])], "val": val, "test": [("test", whole["test"])]}
     own_groups = None if groups is None else groups["train"]
     _, cut = cut_test(labels["train"], own_groups, class_names)
     is_test = np.zeros(len(labels["train"]), bool)
     is_test[cut] = True
-    return {"train": [("train", ~is_test), *val], "test": [("train", is_test)]}
+    return {"train": [("train", ~is_test)], "val": val, "test": [("train", is_test)]}
 
 
 def _taken(values: Mapping[str, np.ndarray], parts: _Parts) -> np.ndarray:
     """The values of the rows of a block."""
     return np.concatenate([values[split][wanted] for split, wanted in parts])
-
-
-def read_table(path: Path, chosen: Mapping[str, str]) -> Table:
-    """The columns of a Parquet file that have a role, as text: image *paths*, labels, ...
-
-    Raises:
-        UnderstudyError: if it is no Parquet file, or has no such columns.
-    """
-    with _open(path) as table:
-        names = table.schema_arrow.names
-    columns = choose_columns(names, chosen, path.name)
-    held = {role: _label_values([path], name) for role, name in columns.items()}
-    for role, values in held.items():
-        kinds = {type(value) for value in values}
-        if not kinds <= {str, int}:
-            raise UnderstudyError(
-                f"column {columns[role]} of {path.name} holds {max(k.__name__ for k in kinds)}, "
-                "not text or integers: set data.source=parquet if it holds the images themselves"
-            )
-    text = {role: [str(value) for value in values] for role, values in held.items()}
-    read = ", ".join(f"{role} from {shown(name)}" for role, name in columns.items())
-    rows = [f"row {row}" for row in range(len(text["image"]))]
-    return Table(path.name, text, rows, (f"columns of {path.name}: {read}",))
-
-
-def parquet_files(path: Path) -> list[Path]:
-    """The file itself, or the ``*.parquet`` files in the folder (else below it), sorted.
-
-    Raises:
-        UnderstudyError: if there are none.
-    """
-    if path.is_file():
-        return [path]
-    files = sorted(path.glob("*.parquet")) or sorted(path.rglob("*.parquet"))
-    if not files:
-        raise UnderstudyError(f"{path} has no *.parquet files")
-    return files
 
 
 def _by_split(files: Sequence[Path], root: Path) -> dict[str, list[Path]]:
@@ -194,25 +249,9 @@ def _by_split(files: Sequence[Path], root: Path) -> dict[str, list[Path]]:
     return {split: found[split] for split in ("train", "val", "test") if split in found}
 
 
-def _open(file: Path) -> Any:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise UnderstudyError(
-            "reading Parquet needs pyarrow: pip install understudy[data]"
-        ) from error
-    try:
-        return pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
-        raise UnderstudyError(
-            f"cannot read {file} as Parquet ({one_line(error)}): is it complete?"
-        ) from error
-
-
 def _columns(file: Path, chosen: Mapping[str, str]) -> tuple[str, str, tuple[str, ...] | None]:
     """Image column, label column and, if the metadata has them, class names."""
-    with _open(file) as table:
+    with open_parquet(file) as table:
         schema = table.schema_arrow
     for wanted in chosen.values():
         if wanted not in schema.names:
@@ -258,18 +297,6 @@ def _choose(typed: list[str], usual: tuple[str, ...], present: list[str]) -> str
     return None
 
 
-def _label_values(files: Sequence[Path], column: str) -> list[Any]:
-    """Of a column of labels or groups."""
-    values: list[Any] = []
-    for file in files:
-        for _, batch in _batches(file, column, _BATCH * 64):
-            if batch.null_count:
-                row = batch.is_null().index(True).as_py()
-                raise UnderstudyError(f"row {row} of {file.name} has no value in column {column}")
-            values += batch.to_pylist()
-    return values
-
-
 def _as_indices(
     values: dict[str, list[Any]], column: str, names: tuple[str, ...] | None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -299,54 +326,3 @@ def _as_indices(
         split: np.array([index[value] for value in held], np.int64)
         for split, held in values.items()
     }, tuple(map(str, known))
-
-
-def _batches(file: Path, column: str, size: int) -> Iterator[tuple[int, Any]]:
-    """First row and Arrow array of each batch of a column."""
-    import pyarrow as pa
-
-    with _open(file) as table:
-        if column not in table.schema_arrow.names:
-            raise UnderstudyError(
-                f"{file.name} has no column {column}, which the other files have: "
-                f"{', '.join(table.schema_arrow.names)}"
-            )
-        row = 0
-        try:
-            for batch in table.iter_batches(batch_size=size, columns=[column]):
-                yield row, batch.column(0)
-                row += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise UnderstudyError(
-                f"cannot read {file} after row {row} ({one_line(error)}): is it complete?"
-            ) from error
-
-
-def _encoded(
-    files: Sequence[Path], column: str, wanted: np.ndarray, batch: int = _BATCH
-) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each image whose row, counted over all files, is wanted."""
-    import pyarrow as pa
-
-    before = 0
-    for file in files:
-        rows = 0
-        for start, images in _batches(file, column, batch):
-            rows = start + len(images)
-            if pa.types.is_struct(images.type) and images.type.get_field_index("bytes") >= 0:
-                images = images.field("bytes")
-            if not (pa.types.is_binary(images.type) or pa.types.is_large_binary(images.type)):
-                raise UnderstudyError(
-                    f"column {column} of {file.name} holds {images.type}, not the bytes of "
-                    "encoded images: set data.source=csv if it holds paths of image files"
-                )
-            for row, data in enumerate(images.to_pylist(), start):
-                if wanted[before + row]:
-                    where = f"row {row} of {file.name}"
-                    if data is None:
-                        raise UnderstudyError(
-                            f"{where}: column {column} holds no image bytes (only a path?); "
-                            "embed the images"
-                        )
-                    yield where, data
-        before += rows
