@@ -85,16 +85,21 @@ def commands_in_shell(body: str) -> Iterator[str]:
             yield command
 
 
+PLACEHOLDERS = (*OMITTED, "photos.yaml")
+"""In place of a recipe: any."""
+
+
 def why_refused(command: str) -> str | None:
     """Why a command line would be refused; ``None`` if it would not.
 
-    ``RECIPE`` (or an omission) in place of a recipe stands for every recipe of the package.
+    ``RECIPE`` (or an omission) in place of a recipe stands for every recipe of the package, and so
+    does the file that ``understudy init`` has written in the line above.
     """
     words = shlex.split(command, comments=True)
     words = words[words.index("understudy") + 1 :]
     if set(words) <= COMMANDS:
         return None  # the name of a command, in a sentence
-    placeholder = len(words) > 1 and (words[1] in OMITTED or words[1].isupper())
+    placeholder = len(words) > 1 and (words[1] in PLACEHOLDERS or words[1].isupper())
     if not (placeholder and words[0] in ("run", "train", "sweep")):
         return _reason(words)
     reasons = [_reason([words[0], recipe, *words[2:]]) for recipe in recipe_names()]
