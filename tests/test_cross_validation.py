@@ -84,7 +84,7 @@ def test_equal_gains_are_no_evidence(finished: tuple[Path, FoldsResults, SeenEve
     out, _, _ = finished
     one = read_results(FoldsFolder(out).run(1).path)
     (comparison,) = assemble_folds("x", "", 2, [one, one]).comparisons
-    assert comparison.gain.verdict == "no evidence" and comparison.gain.interval is None
+    assert comparison.gain.verdict == "no evidence" and comparison.gain.low is None
     assert comparison.verdict.startswith("no evidence that distillation")
     assert comparison.verdict.endswith("over 2 folds, and equal gains have no interval")
 

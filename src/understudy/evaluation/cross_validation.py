@@ -8,11 +8,12 @@ for ``1/J`` in the variance of a mean of ``J`` gains.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from understudy.errors import UnderstudyError
-from understudy.evaluation.gain import SAME, Interval, Verdict
+from understudy.evaluation.gain import SAME, Verdict, holm, verdict_of
 from understudy.evaluation.statistics import summarise
+from understudy.files import LEFT_OUT_IF_NONE
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class CrossValidatedGain:
         df: degrees of freedom, the number of gains less one.
         test_share: images of a test fold per image, in (0, 1).
         confidence: of the interval.
+        p_holm: p value corrected for the number of comparisons that were made together (Holm
+            1979); ``None`` for a single comparison.
+        num_compared: how many comparisons were made together.
     """
 
     gains: tuple[tuple[float, ...], ...]
@@ -37,18 +41,14 @@ class CrossValidatedGain:
     df: int
     test_share: float
     confidence: float = 0.95
+    p_holm: float | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    num_compared: int = 1
 
     @property
     def verdict(self) -> Verdict:
-        """``helped`` or ``hurt`` if the whole interval is on one side of zero."""
-        if self.low is None or self.high is None or self.low <= 0 <= self.high:
-            return "no evidence"
-        return "helped" if self.low > 0 else "hurt"
-
-    @property
-    def interval(self) -> Interval | None:
-        """Both ends, if there is an interval."""
-        return None if self.low is None or self.high is None else Interval(self.low, self.high)
+        """``helped`` or ``hurt`` if the whole interval is on one side of zero, and the corrected
+        p value, if there is one, is small enough."""
+        return verdict_of(self.low, self.high, self.p_holm, self.confidence)
 
 
 def cross_validated_gain(
@@ -92,3 +92,15 @@ def cross_validated_gain(
         test_share=test_share,
         confidence=confidence,
     )
+
+
+def corrected_folds(gains: Sequence[CrossValidatedGain]) -> list[CrossValidatedGain]:
+    """The same gains, with p values for all of them being looked at together (Holm 1979); as
+    :func:`~understudy.evaluation.gain.corrected`."""
+    if len(gains) < 2:
+        return list(gains)
+    adjusted = holm([1.0 if gain.p is None else gain.p for gain in gains])
+    return [
+        replace(gain, p_holm=p, num_compared=len(gains))
+        for gain, p in zip(gains, adjusted, strict=True)
+    ]

@@ -84,11 +84,7 @@ class PairedGain:
     def verdict(self) -> Verdict:
         """``helped`` or ``hurt`` if the whole interval is on one side of zero, and the corrected
         p value, if there is one, is small enough."""
-        if self.low is None or self.high is None or self.low <= 0 <= self.high:
-            return "no evidence"
-        if self.p_holm is not None and self.p_holm > 1 - self.confidence:
-            return "no evidence"
-        return "helped" if self.low > 0 else "hurt"
+        return verdict_of(self.low, self.high, self.p_holm, self.confidence)
 
     @property
     def half(self) -> float | None:
@@ -99,6 +95,23 @@ class PairedGain:
     def sign(self) -> int:
         """1 if it helped, -1 if it hurt, 0 without evidence."""
         return {"helped": 1, "hurt": -1, "no evidence": 0}[self.verdict]
+
+
+def verdict_of(
+    low: float | None, high: float | None, p_holm: float | None, confidence: float
+) -> Verdict:
+    """What an interval allows to claim, and a p value corrected for several comparisons.
+
+    Args:
+        low, high: ends of the interval; ``None`` without one.
+        p_holm: ``None`` for a single comparison.
+        confidence: of the interval.
+    """
+    if low is None or high is None or low <= 0 <= high:
+        return "no evidence"
+    if p_holm is not None and p_holm > 1 - confidence:
+        return "no evidence"
+    return "helped" if low > 0 else "hurt"
 
 
 def paired_gain(

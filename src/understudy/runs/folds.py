@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.errors import UnderstudyError
-from understudy.evaluation.cross_validation import CrossValidatedGain, cross_validated_gain
+from understudy.evaluation.cross_validation import (
+    CrossValidatedGain,
+    corrected_folds,
+    cross_validated_gain,
+)
+from understudy.evaluation.verdict import fold_sentence
 from understudy.files import read_record
 from understudy.runs.folder import RunFolder
 from understudy.runs.results import RunResults
@@ -75,7 +80,7 @@ class FoldsComparison:
 
     Attributes:
         arm, reference: gain of ``arm`` over ``reference``.
-        gain: with the corrected interval.
+        gain: with the corrected interval, and its p value corrected for the number of arms.
         verdict: the gain as one sentence.
     """
 
@@ -143,34 +148,30 @@ def assemble_folds(
         num_images=sum(run.num_test for run in runs[:folds]),
         folds=folds,
         runs=runs,
-        comparisons=tuple(_comparison(arm, reference, runs, folds) for arm, reference in pairs),
+        comparisons=_comparisons(pairs, runs, folds),
     )
 
 
-def _comparison(
-    arm: str, reference: str, runs: Sequence[FoldResult], folds: int
-) -> FoldsComparison:
+def _comparisons(
+    pairs: Sequence[tuple[str, str]], runs: Sequence[FoldResult], folds: int
+) -> tuple[FoldsComparison, ...]:
+    """The gain of each arm over its reference, with Holm's correction for their number."""
     repeats = [runs[start : start + folds] for start in range(0, len(runs), folds)]
-    gains = [[_gain(run.accuracies, arm, reference) for run in repeat] for repeat in repeats]
-    gain = cross_validated_gain(gains, 1 / folds)
-    return FoldsComparison(arm, reference, gain, _sentence(arm, gain, folds, len(repeats)))
+    gains = [
+        cross_validated_gain(
+            [[_gain(run.accuracies, arm, reference) for run in repeat] for repeat in repeats],
+            1 / folds,
+        )
+        for arm, reference in pairs
+    ]
+    return tuple(
+        FoldsComparison(arm, reference, gain, fold_sentence(arm, gain, folds, len(repeats)))
+        for (arm, reference), gain in zip(pairs, corrected_folds(gains), strict=True)
+    )
 
 
 def _gain(accuracies: Mapping[str, float], arm: str, reference: str) -> float:
     return accuracies[arm] - accuracies[reference]
-
-
-def _sentence(arm: str, gain: CrossValidatedGain, folds: int, repeats: int) -> str:
-    """``distillation helped by +1.9 points [0.4, 3.4] over 5 folds x 3 seeds``."""
-    subject = "distillation" if arm == "distilled" else arm
-    found = f"{100 * gain.mean:+.1f} points"
-    if gain.interval is not None:
-        found += f" [{100 * gain.interval.low:.1f}, {100 * gain.interval.high:.1f}]"
-    over = f"over {folds} folds" + (f" × {repeats} seeds" if repeats > 1 else "")
-    if gain.verdict == "no evidence":
-        equal = "" if gain.interval else ", and equal gains have no interval"
-        return f"no evidence that {subject} helped or hurt: {found} {over}{equal}"
-    return f"{subject} {gain.verdict} by {found} {over}"
 
 
 def read_folds(folder: Path) -> FoldsResults:
