@@ -10,7 +10,7 @@ from PIL import Image, features
 from tests.awkward_images import scene
 
 from understudy.data import formats
-from understudy.data.formats import SUFFIXES, UnreadableImage, lacks_decoder
+from understudy.data.formats import SUFFIXES, UnreadableImage, lacks_decoder, naming
 from understudy.data.preprocess import decode, decode_with_facts
 
 HAS_AVIF = "avif" in features.get_supported_modules()
@@ -98,3 +98,9 @@ def test_pillow_keeps_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnreadableImage):
         decode(b"broken", "x", None)
     assert Image.MAX_IMAGE_PIXELS == 1234
+
+
+def test_want_of_memory_is_no_fault_of_the_image() -> None:
+    """Or a run that skips bad images would train on fewer, whenever the machine is busy."""
+    with pytest.raises(MemoryError), naming("a.png"):
+        raise MemoryError

@@ -16,6 +16,7 @@ from PIL import Image
 from understudy.data import image_cache, load_dataset
 from understudy.data.decoding import NewArray
 from understudy.data.image_cache import Entry, cache_key, cache_root, fingerprint, open_or_build
+from understudy.data.options import SourceOptions
 from understudy.data.sources.base import Arrays
 from understudy.errors import UnderstudyError
 
@@ -88,12 +89,19 @@ def lose_labels(folder: Path) -> None:
     (folder / "test_labels.npy").unlink()
 
 
+def cut_annotations(folder: Path) -> None:
+    file = folder / "annotations.npz"
+    file.write_bytes(file.read_bytes()[:-5])
+
+
 def age(folder: Path) -> None:
     meta = json.loads((folder / "meta.json").read_text())
     (folder / "meta.json").write_text(json.dumps(meta | {"format": 0}))
 
 
-@pytest.mark.parametrize("damage", [truncate, lose_meta, break_meta, lose_labels, age])
+@pytest.mark.parametrize(
+    "damage", [truncate, lose_meta, break_meta, lose_labels, cut_annotations, age]
+)
 def test_a_damaged_entry_is_rebuilt(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     build = Builder()
     open_or_build(tmp_path, "k", build)
@@ -163,6 +171,18 @@ def test_the_key_tells_everything_apart() -> None:
     }
     assert len(keys) == 7
     assert cache_key("npz", "a", (32, 32), "crop") in keys
+
+
+def test_images_that_lacked_a_decoder_are_looked_for_again_when_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_bad, all_images = SourceOptions(skip_bad=True), SourceOptions()
+    monkeypatch.setattr(image_cache, "lacks_decoder", lambda suffix: None)
+    there = cache_key("npz", "a", None, options=without_bad)
+    whole = cache_key("npz", "a", None, options=all_images)
+    monkeypatch.setattr(image_cache, "lacks_decoder", lambda suffix: suffix == ".heic" or None)
+    assert cache_key("npz", "a", None, options=without_bad) != there
+    assert cache_key("npz", "a", None, options=all_images) == whole, "nothing is left out"
 
 
 def test_pixels_of_another_version_of_the_preprocessing_are_not_used(

@@ -63,7 +63,9 @@ def test_predictions_of_another_training_are_not_taken(run: Path) -> None:
     assert recomputed(run, read_results(run)).comparisons[0].images is None
 
 
-def test_damaged_predictions_are_one_line(run: Path) -> None:
-    (run / "arms" / "distilled-seed0" / "predictions.npz").write_bytes(b"PK")
+@pytest.mark.parametrize("size", [2, 100])  # of another kind, of the right one
+def test_damaged_predictions_are_one_line(run: Path, size: int) -> None:
+    path = run / "arms" / "distilled-seed0" / "predictions.npz"
+    path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(UnderstudyError, match=r"predictions\.npz cannot be read"):
         recomputed(run, read_results(run))

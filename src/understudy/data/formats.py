@@ -51,6 +51,8 @@ def naming(where: str, max_pixels: int = MOST_PIXELS) -> Iterator[None]:
     """What a decoder raises inside, as an :class:`UnreadableImage` called ``where``."""
     try:
         yield
+    except MemoryError:
+        raise  # the machine's fault, not the image's: it must not be left out for that
     except Exception as error:  # Pillow's decoders raise a dozen unrelated types on broken bytes
         raise UnreadableImage(where, _reason(error, max_pixels)) from error
 

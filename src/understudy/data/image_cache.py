@@ -22,6 +22,7 @@ from understudy.config.images import MOST_PIXELS
 from understudy.data import preprocess
 from understudy.data.annotations import Annotations
 from understudy.data.decoding import NewArray, refuse_empty
+from understudy.data.formats import SUFFIXES, lacks_decoder
 from understudy.data.inspection import Inspection
 from understudy.data.options import NO_OPTIONS, SourceOptions
 from understudy.data.preprocess import Resize
@@ -69,7 +70,9 @@ def cache_key(
     max_pixels: int = MOST_PIXELS,
 ) -> str:
     """The name of an entry: the same files, source, size, rules and format share one."""
-    rules = [preprocess.VERSION, size, resize, options.key(), max_pixels]
+    rules: list[object] = [preprocess.VERSION, size, resize, options.key(), max_pixels]
+    if options.skip_bad:  # an image may have been left out for want of its decoder
+        rules.append([suffix for suffix in SUFFIXES if lacks_decoder(suffix)])
     content = json.dumps([FORMAT, source, identity, *rules])
     digest = hashlib.sha256(content.encode()).hexdigest()
     return f"{source}-{digest[:32]}"

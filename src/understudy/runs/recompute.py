@@ -8,6 +8,7 @@ where it has not, the verdict is one over "seeds alone".
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -85,10 +86,11 @@ def correct_in(path: Path) -> np.ndarray:
         UnderstudyError: if the file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: of a damaged file numpy leaves its own open.
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             correct: np.ndarray = file["logits"].argmax(1) == file["labels"]
             return correct
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise UnderstudyError(
             f"{path} cannot be read ({type(error).__name__}); delete it to go on without it"
         ) from None
