@@ -19,6 +19,10 @@ def test_usual_suffixes_of_images_are_read_in_any_case(suffix: str) -> None:
         ("DESKTOP.INI", "left by the operating system"),
         ("a.TXT", "not an image (.txt)"),
         ("README", "not an image (no suffix)"),
+        ("film.mp4", "not an image (.mp4)"),
+        ("a.2024", "not an image"),
+        ("v1.2 of the whole thing", "not an image"),
+        ("a.\x1b[31m", r"not an image (.\x1b[31m)"),
         ("a.jpg.zip", "not an image (.zip)"),
     ],
 )

@@ -91,11 +91,12 @@ def read_csv(path: Path, chosen: Mapping[str, str]) -> Table:
     Raises:
         UnderstudyError: naming line and column of what is wrong.
     """
+    where = shown(path.name)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnderstudyError(
-            f"{path.name} is not UTF-8 text (at byte {error.start:,}): save it as CSV UTF-8"
+            f"{where} is not UTF-8 text (at byte {error.start:,}): save it as CSV UTF-8"
         ) from None
     header = io.StringIO(text, newline=None).readline()
     delimiter = max(_DELIMITERS, key=header.count)
@@ -108,21 +109,21 @@ def read_csv(path: Path, chosen: Mapping[str, str]) -> Table:
                 records.append([value.strip() for value in record])
     except csv.Error as error:
         raise UnderstudyError(
-            f"cannot read {path.name} as CSV ({error}, line {reader.line_num}): check its quotes"
+            f"cannot read {where} as CSV ({error}, line {reader.line_num}): check its quotes"
         ) from error
     if len(records) < 2:
         raise UnderstudyError(
-            f"{path.name} is empty: it needs a line with the names of its columns, and one for "
+            f"{where} is empty: it needs a line with the names of its columns, and one for "
             "each image"
         )
     names = records[0]
     for line, record in zip(lines, records, strict=True):
         if len(record) != len(names):
             raise UnderstudyError(
-                f"{line} of {path.name} has {counted(len(record), 'value')}, the first has "
+                f"{line} of {where} has {counted(len(record), 'value')}, the first has "
                 f"{len(names)} (separated by {delimiter!r}): quote values that contain it"
             )
-    columns = choose_columns(names, chosen, path.name)
+    columns = choose_columns(names, chosen, where)
     held = {
         role: [record[names.index(name)] for record in records[1:]]
         for role, name in columns.items()
@@ -130,4 +131,4 @@ def read_csv(path: Path, chosen: Mapping[str, str]) -> Table:
     read = ", ".join(f"{role} from {shown(name)}" for role, name in columns.items())
     others = [name for name in names if name not in columns.values()]
     unread = f"; not read: {listed(others)}" if others else ""
-    return Table(path.name, held, lines[1:], (f"columns of {path.name}: {read}{unread}",))
+    return Table(where, held, lines[1:], (f"columns of {where}: {read}{unread}",))

@@ -5,10 +5,12 @@ from collections.abc import Iterable
 
 from understudy.data.formats import SUFFIXES
 from understudy.data.listing import PassedOver
+from understudy.data.names import shown
 
 HIDDEN = "hidden"
 LEFTOVER = "left by the operating system"
 NOT_A_FILE = "neither a file nor a folder"
+NOT_AN_IMAGE = "not an image"
 CIRCLE = "a link to a folder that it is in"
 BROKEN_LINK = "a broken link"
 NO_CLASS = "not in a class folder"
@@ -19,8 +21,8 @@ _LEFTOVER_FOLDERS = frozenset(
     ("__macosx", "__pycache__", "@eadir", "lost+found", "$recycle.bin", "system volume information")
 )
 _LEFTOVER_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
-_NEED_A_DECODER = (".heic", ".heif", ".avif")
-"""Images that are read only where an extra brings their decoder."""
+_LONGEST_SUFFIX = 8
+"""Characters of a suffix; a longer one, or a number, is part of a name: not a reason for each."""
 _EXAMPLES = 3
 
 
@@ -41,9 +43,8 @@ def why_not_file(name: str) -> str | None:
     if lower in _LEFTOVER_FILES:
         return LEFTOVER
     suffix = os.path.splitext(lower)[1]
-    if suffix in _NEED_A_DECODER:
-        return f"no decoder of {suffix} is installed"
-    return f"not an image ({suffix or 'no suffix'})"
+    is_usual = len(suffix) <= _LONGEST_SUFFIX and not suffix[1:].isdigit()
+    return f"not an image ({shown(suffix) or 'no suffix'})" if is_usual else NOT_AN_IMAGE
 
 
 class Census:

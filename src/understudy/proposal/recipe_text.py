@@ -2,10 +2,12 @@
 
 import json
 import re
+import shlex
 
 from understudy.config.images import MOST_PIXELS
 from understudy.config.recipe import parse_yaml
 from understudy.config.schema import ModelConfig
+from understudy.data.names import shown
 from understudy.evaluation.environment import this_machine
 from understudy.proposal.propose import Proposal
 from understudy.version import __version__
@@ -30,7 +32,7 @@ def _head(proposal: Proposal, where: str) -> str:
     here = f"{' '.join((machine.cpu or 'unknown processor').split())}, {machine.cores} cores"
     return "\n".join(
         (
-            f"# understudy run {where}",
+            f"# understudy run {shown(shlex.quote(where))}",
             "#",
             f"# Proposed by understudy {__version__} for {count:,} pictures of "
             f"{len(found.classes)} classes. On the machine that it was made on",
@@ -56,7 +58,8 @@ def _data(proposal: Proposal, path: str) -> str:
         "proportions",
     ]
     if data.columns:
-        lines.append(f"  columns: {json.dumps(dict(data.columns), ensure_ascii=False)}")
+        pairs = [f"{role}: {_quoted(name)}" for role, name in data.columns.items()]
+        lines.append(f"  columns: {{{', '.join(pairs)}}}")
     if data.group_by:
         lines.append(f"  group_by: {_scalar(data.group_by)}  # never on both sides of a cut")
     elif proposal.inspection.clip:
@@ -116,7 +119,7 @@ def _rest(proposal: Proposal) -> str:
             "train.sampling=balanced shows each equally often."
         )
     lines += [
-        "# `understudy methods` lists 20 methods; temperature above 1 shows how the wrong classes "
+        "# `understudy methods` lists others; temperature above 1 shows how the wrong classes "
         "rank.",
         f"method: {{name: kd, temperature: {config.method['temperature']:g}, "
         f"alpha: {config.method['alpha']:g}}}",
@@ -140,6 +143,12 @@ def _bool(value: bool) -> str:
 
 
 def _scalar(text: str) -> str:
-    """Any text as a YAML scalar on one line: plain where that is safe, else as JSON quotes it."""
+    """Any text as a YAML scalar on one line: plain where that is safe, else in quotes."""
     safe = re.fullmatch(r"[/\w][/\w.-]*", text, re.ASCII) and parse_yaml(text, "a name") == text
-    return text if safe else json.dumps(text, ensure_ascii=False)
+    return text if safe else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    """As JSON quotes it; what YAML refuses as it is (control characters) escaped, too."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)

@@ -3,6 +3,7 @@
 from understudy.data.advice import many
 from understudy.data.contact_sheet import contact_sheet
 from understudy.data.inspection import Inspection
+from understudy.data.names import shown
 from understudy.data.prepare import TrainingData
 from understudy.files import write_bytes, write_json
 from understudy.runs.folder import RunFolder
@@ -28,7 +29,7 @@ def headline(inspection: Inspection) -> list[str]:
         "test": sum(entry.test for entry in classes),
     }
     splits = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
-    lines = [f"{inspection.name}: {len(classes):,} classes, {splits} images"]
+    lines = [f"{shown(inspection.name)}: {len(classes):,} classes, {splits} images"]
     lines += inspection.notes
     lines += [f"Warning: {sentence}" for sentence in inspection.warnings[:_MOST_LINES]]
     left = len(inspection.warnings) - _MOST_LINES

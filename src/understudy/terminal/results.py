@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from understudy.data.names import shown
 from understudy.report.run.slices import slice_sentences
 from understudy.report.run.table import (
     BALANCED,
@@ -49,7 +50,7 @@ def show_run(results: RunResults) -> None:
 def _show_skipped(data: DataFacts) -> None:
     """Print how many unreadable images were left out, if any were."""
     if data.num_skipped:
-        print(f"Left out of {data.name}: {data.num_skipped:,} images that cannot be read")
+        print(f"Left out of {shown(data.name)}: {data.num_skipped:,} images that cannot be read")
 
 
 def run_table(results: RunResults) -> Table:

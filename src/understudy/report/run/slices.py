@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from understudy.data.names import shown
 from understudy.report.format import number, percent
 from understudy.runs.results import RunResults
 
@@ -29,14 +30,14 @@ def slice_section(results: RunResults) -> SliceSection | None:
     rows = []
     for part in results.slices:
         accuracies = tuple(percent(part.accuracy[arm].mean, 1) for arm in arms)
-        rows.append((part.name, (number(part.images, 0), *accuracies)))
+        rows.append((shown(part.name), (number(part.images, 0), *accuracies)))
     return SliceSection(("images", *arms), tuple(rows), slice_sentences(results))
 
 
 def slice_sentences(results: RunResults) -> tuple[str, ...]:
     """``poly: distillation helped by ...``, one for each comparison in each part."""
     return tuple(
-        f"{part.name}: {comparison.verdict}"
+        f"{shown(part.name)}: {comparison.verdict}"
         for part in results.slices
         for comparison in part.comparisons
     )
