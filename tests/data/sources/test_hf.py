@@ -62,3 +62,33 @@ def test_a_name_that_cannot_be_loaded_is_refused_in_one_line(datasets: Any, tmp_
     ) as caught:
         Reader.find(Path(f"hf:{tmp_path / 'no-such'}"), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def labelled(datasets: Any, labels: list[object], kind: str = "string") -> Any:
+    held = {"image": [Image.new("RGB", (4, 4))] * len(labels), "label": labels}
+    types = {"image": datasets.Image(), "label": datasets.Value(kind)}
+    return datasets.Dataset.from_dict(held, features=datasets.Features(types))
+
+
+def test_a_missing_label_is_no_class(datasets: Any, tmp_path: Path) -> None:
+    labelled(datasets, ["a", "b", None, "a", "b"]).save_to_disk(tmp_path / "x")
+    with pytest.raises(UnderstudyError, match=r"1 row of train in .* without a label: 2"):
+        Reader.find(tmp_path / "x", tmp_path)
+
+
+def test_a_test_split_without_labels_is_not_read(datasets: Any, tmp_path: Path) -> None:
+    train = labelled(datasets, ["a", "b"] * 5)
+    parts = {"train": train, "test": labelled(datasets, [None] * 3)}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "x")
+    listing = Reader.find(tmp_path / "x", tmp_path).listing
+    assert listing.class_names == ("a", "b") and not listing.has_own_test
+    assert "test has no labels and is not read" in listing.notes
+
+
+def test_a_row_without_an_image_counts_as_bad(datasets: Any, tmp_path: Path) -> None:
+    held = labelled(datasets, ["a", "b"] * 6).to_dict()
+    held["image"][4] = None
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    datasets.Dataset.from_dict(held, features=features).save_to_disk(tmp_path / "x")
+    with pytest.raises(UnderstudyError, match="cannot decode 1 image"):
+        read(Reader.find(tmp_path / "x", tmp_path))

@@ -10,7 +10,7 @@ from understudy.data.columns import refuse_roles
 from understudy.data.detect import HUB
 from understudy.data.layout import split_named
 from understudy.data.listing import Listing, Sample, SplitName
-from understudy.data.names import listed, normalised
+from understudy.data.names import counted, listed, normalised
 from understudy.data.sources.base import NO_OPTIONS, SourceOptions, refuse_options
 from understudy.data.sources.files import FileReader
 from understudy.errors import UnderstudyError, one_line, suggest
@@ -97,6 +97,9 @@ def _list(
     image, label, names = _columns(parts["train"].features, options.columns, f"{HUB}{name}")
     group = options.columns.get("group")
     held = {split: list(table[label]) for split, table in parts.items()}
+    held = {split: found for split, found in held.items() if not _is_unlabelled(found)}
+    notes += [f"{split} has no labels and is not read" for split in parts if split not in held]
+    _refuse_missing(held, f"{HUB}{name}")
     if names is None:
         texts = {
             split: [normalised(str(value)) for value in found] for split, found in held.items()
@@ -110,12 +113,11 @@ def _list(
         class_names = names
     samples, places = [], []
     for split, labels in held.items():
-        if all(value is None or value < 0 for value in labels):
-            notes.append(f"{split} has no labels and is not read")
-            continue
-        groups = list(map(str, parts[split][group])) if group else [""] * len(labels)
+        groups = [""] * len(labels)
+        if group:
+            groups = ["" if one is None else str(one) for one in parts[split][group]]
         for row, (value, its_group) in enumerate(zip(labels, groups, strict=True)):
-            if value is None or not 0 <= value < len(class_names):
+            if not 0 <= value < len(class_names):
                 raise UnderstudyError(
                     f"row {row} of {split} in {HUB}{name} has the label {value}, which is none of "
                     f"{len(class_names)} classes"
@@ -130,12 +132,30 @@ def _list(
     def encoded(positions: Sequence[int]) -> Iterator[tuple[str, bytes | Path]]:
         for position in positions:
             split, row = places[position]
-            cell = cells[split][row][image]
+            cell = cells[split][row][image] or {"bytes": b""}  # none: as an empty file
             where = f"row {row} of {split} in {HUB}{name}"
             yield where, Path(cell["path"]) if cell["bytes"] is None else cell["bytes"]
 
     own = Path(name).name or name
     return arranged(own, class_names, samples, encoded, options, notes=notes)
+
+
+def _is_unlabelled(labels: Sequence[Any]) -> bool:
+    """Whether none is given, as in the test split of a competition: missing, or -1."""
+    return all(value is None or value == -1 for value in labels)
+
+
+def _refuse_missing(held: Mapping[SplitName, Sequence[Any]], where: str) -> None:
+    """Raises UnderstudyError if a row has no label, or train none at all."""
+    if "train" not in held:
+        raise UnderstudyError(f"the train split of {where} has no labels")
+    for split, labels in held.items():
+        missing = [str(row) for row, value in enumerate(labels) if value is None]
+        if missing:
+            raise UnderstudyError(
+                f"{counted(len(missing), 'row')} of {split} in {where} without a label: "
+                f"{listed(missing)}"
+            )
 
 
 def _columns(
