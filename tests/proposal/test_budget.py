@@ -5,14 +5,13 @@ import pytest
 from understudy.config.schema import ModelConfig
 from understudy.errors import UnderstudyError
 from understudy.proposal.budget import Work, choose, minutes_of
-from understudy.proposal.networks import Teacher
 
-LARGE, SMALL = Teacher(ModelConfig("large")), Teacher(ModelConfig("small"))
+LARGE, SMALL = ModelConfig("large"), ModelConfig("small")
 WORK = Work(num_images=6_000, epochs=20, num_seeds=5, workers=2)
 STUDENT = 1_000.0  # images a second: 2 minutes a student, 10 for five rounds of two
 
 
-def rates(large: float, small: float) -> Callable[[Teacher], float]:
+def rates(large: float, small: float) -> Callable[[ModelConfig], float]:
     return lambda teacher: large if teacher is LARGE else small
 
 
@@ -42,9 +41,9 @@ def test_a_strong_teacher_is_worth_up_to_half_of_the_epochs() -> None:
 
 
 def test_weaker_teachers_are_not_even_timed() -> None:
-    timed: list[Teacher] = []
+    timed: list[ModelConfig] = []
 
-    def rate(teacher: Teacher) -> float:
+    def rate(teacher: ModelConfig) -> float:
         timed.append(teacher)
         return 200
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from understudy.config.schema import ModelConfig
 from understudy.errors import UnderstudyError
-from understudy.proposal.networks import Teacher
 
 FEWEST_EPOCHS = 10
 """Below this neither network has learnt what it can: no time is saved there."""
@@ -75,14 +75,14 @@ class Choice:
         minutes: of the run.
     """
 
-    teacher: Teacher
+    teacher: ModelConfig
     epochs: int
     minutes: Minutes
 
 
 def choose(
-    candidates: Sequence[Teacher],
-    rate_of: Callable[[Teacher], float],
+    candidates: Sequence[ModelConfig],
+    rate_of: Callable[[ModelConfig], float],
     student_rate: float,
     work: Work,
     limit: float,

@@ -1,6 +1,5 @@
 """The networks that are proposed: one student, and teachers from the strongest to the fastest."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.config.schema import ModelConfig
@@ -9,19 +8,6 @@ from understudy.proposal.choices import stem_stride
 
 STUDENT = "tiny_res"
 """About 100,000 parameters; the fastest of its size, and not less accurate (results/README.md)."""
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A network to learn from, and what its training changes of the student's.
-
-    Attributes:
-        model: the network.
-        train: fields of ``teacher.train``.
-    """
-
-    model: ModelConfig
-    train: dict[str, Any] = field(default_factory=dict)
 
 
 def student(name: str | None, size: int) -> ModelConfig:
@@ -33,16 +19,16 @@ def student(name: str | None, size: int) -> ModelConfig:
     return _for_size(name or STUDENT, {}, size)
 
 
-def teachers(name: str | None, size: int) -> tuple[Teacher, ...]:
+def teachers(name: str | None, size: int) -> tuple[ModelConfig, ...]:
     """The teacher of a name; without one, candidates from the strongest to the fastest.
 
     Raises:
         UnderstudyError: for an unknown name.
     """
     if name is not None:
-        return (Teacher(_for_size(name, {}, size)),)
+        return (_for_size(name, {}, size),)
     return tuple(
-        Teacher(_for_size("fast_teacher", {"widths": list(widths), "residual": True}, size))
+        _for_size("fast_teacher", {"widths": list(widths), "residual": True}, size)
         for widths in ((128, 256, 512), (64, 128, 256), (48, 96, 192), (32, 64, 128), (24, 48, 96))
     )
 

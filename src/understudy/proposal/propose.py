@@ -14,7 +14,7 @@ from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer
 from understudy.proposal import choices
 from understudy.proposal.budget import Choice, Minutes, Work, choose
-from understudy.proposal.networks import Teacher, student, teachers
+from understudy.proposal.networks import student, teachers
 from understudy.proposal.timing import training_rate
 from understudy.training.device import resolve_device
 
@@ -108,7 +108,7 @@ def propose(
     config = RunConfig(
         name=wishes.name,
         data=training.config,
-        teacher=TeacherConfig(model=choice.teacher.model, train=choice.teacher.train),
+        teacher=TeacherConfig(model=choice.teacher),
         student=Student(model=student_model),
         train=train,
         method={"name": "kd", "temperature": 2.0, "alpha": 0.9},
@@ -122,12 +122,12 @@ def propose(
         len(training.val),
         len(test),
         _parameters(student_model, training),
-        _parameters(choice.teacher.model, training),
+        _parameters(choice.teacher, training),
     )
 
 
 def _in_time(
-    candidates: Sequence[Teacher],
+    candidates: Sequence[ModelConfig],
     student_model: ModelConfig,
     data: TrainingData,
     train: TrainConfig,
@@ -150,7 +150,7 @@ def _in_time(
     student_rate = rate(student_model, all_cores=workers == 1)
     return choose(
         candidates,
-        lambda teacher: rate(teacher.model, all_cores=True),
+        lambda teacher: rate(teacher, all_cores=True),
         student_rate,
         work,
         wishes.minutes,
