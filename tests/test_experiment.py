@@ -102,6 +102,12 @@ def test_run_on_image_files_shows_and_records_what_it_read_before_it_trains(tmp_
         "exact across splits": 6
     }
     assert (out / "figures" / "contact-sheet.png").stat().st_size > 1000
+    seen.clear()
+    train_arm(config, "baseline", 0, tmp_path / "one", device="cpu", observer=Lines())
+    assert any(
+        "3 test images are in train" in line for line in seen[: seen.index("baseline-seed0")]
+    )
+    assert (tmp_path / "one" / "data.json").exists()
 
 
 def test_sizes_costs_and_compression_are_those_of_the_networks(

@@ -106,10 +106,7 @@ def run_experiment(
     if here.is_first:  # after the checks: a run that was refused leaves no folder behind
         require_room(out, trained, processes, checked)
         record_config(config, folder, given.resume)
-        if data.inspection is not None:
-            record_inspection(data, folder)
-            for line in headline(data.inspection):
-                observer.message(line)
+        _show_images(data, folder, observer)
     placement = _Placement(given.device, processes, here.is_distributed, given.together)
     for wave in waves:
         for run in wave:
@@ -160,6 +157,15 @@ def _precheck(
     checked = Precheck(data, observer, read_files=not resume)
     checked.check(plan, {run.arm.name: run.arm for run in runs}.values())
     return checked
+
+
+def _show_images(data: TrainingData, folder: RunFolder, observer: Observer) -> None:
+    """What was read as what: in the folder, and in a few lines."""
+    if data.inspection is None:
+        return
+    record_inspection(data, folder)
+    for line in headline(data.inspection):
+        observer.message(line)
 
 
 def _carry_out(
@@ -213,7 +219,7 @@ def train_arm(
     observer = observer if first else SILENT
     folder = RunFolder(out)
     resolve_plan(config).arm(arm)  # a bad option is refused before any image is decoded
-    data, _ = prepare_data(config.data)
+    data, _ = prepare_data(config.data, observer=observer)
     config = replace(config, data=data.config)  # with mean and std in numbers
     plan = resolve_plan(config)
     own = plan.arm_run(arm, seed)
@@ -229,6 +235,8 @@ def train_arm(
         record_config(config, folder, resume)
     elif first and load_run(out) != config:
         raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
+    if first:
+        _show_images(data, folder, observer)
     for run in runs:
         observer.expect(run.arm.epochs, run.name)
     # What comes before the arm itself is used if it is there, not trained again.

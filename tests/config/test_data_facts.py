@@ -41,3 +41,7 @@ def test_null_means_measured_and_goes_through_yaml() -> None:
         load_config("digits", ["data.mean=null"])
     with pytest.raises(UnderstudyError, match=r"benchmark\.batch_sizes"):
         load_config("digits", ["benchmark.batch_sizes=null"])
+
+
+def test_a_data_set_of_the_hub_gives_a_name_that_a_folder_can_have() -> None:
+    assert load_config("cifar10", ["data.source=hf:someone/ants"]).name == "hf-someone-ants"

@@ -32,6 +32,12 @@ def test_entries_are_listed_by_last_use(cache: Path) -> None:
     assert large.last_use == "2023-11-14 22:29"
 
 
+def test_a_damaged_entry_does_not_hide_the_others(cache: Path) -> None:
+    large, small = list_images(cache)
+    (Path(large.folder) / "test_images.npy").write_bytes(b"")
+    assert list_images(cache) == [small]
+
+
 def test_using_an_entry_renews_its_time(cache: Path) -> None:
     load_dataset("imagefolder", cache.parent / "pets", image_size=8, cache_dir=cache)
     assert list_images(cache)[0].size == "8x8"

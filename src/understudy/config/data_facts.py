@@ -70,4 +70,8 @@ def _name_of(data: Mapping[str, Any]) -> str:
     """The name of the file or folder of the images, as part of a path; else that of the source."""
     path = data.get("path")
     stem = PurePath(path).stem if isinstance(path, str) else ""
-    return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or str(data["source"])
+    return _as_name(stem) or _as_name(str(data["source"]))
+
+
+def _as_name(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")

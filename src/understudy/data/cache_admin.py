@@ -1,5 +1,6 @@
 """Decoded data sets in the cache: list them, find and delete one."""
 
+import contextlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -36,13 +37,16 @@ class CachedImages:
 
 
 def list_images(cache: Path | None = None) -> list[CachedImages]:
-    """Every decoded data set, the one used last first.
+    """Every decoded data set, the one used last first; damaged ones and those being deleted aside.
 
     Args:
         cache: as for :func:`~understudy.data.image_cache.cache_root`.
     """
-    folders = _entries(cache)
-    return [describe(folder) for folder in sorted(folders, key=lambda f: (-_last_use(f), f.name))]
+    found = []
+    for folder in _entries(cache):
+        with contextlib.suppress(UnderstudyError, OSError):  # it is built again when it is needed
+            found.append((-_last_use(folder), describe(folder)))
+    return [entry for _, entry in sorted(found, key=lambda pair: (pair[0], pair[1].name))]
 
 
 def describe(folder: Path) -> CachedImages:
@@ -68,7 +72,7 @@ def describe(folder: Path) -> CachedImages:
             last_use=used.strftime("%Y-%m-%d %H:%M"),
             folder=str(folder),
         )
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, EOFError, ValueError, TypeError, AttributeError) as error:
         raise UnderstudyError(f"{folder} holds no decoded data set: {error}") from error
 
 

@@ -118,8 +118,8 @@ def _pool(
     """Images, labels, groups and slices of all images that may be in a fold."""
     own, train = dataset.annotations, dataset.train
     if own.has_own_test:
-        images = train.gather(torch.arange(len(train))).permute(0, 3, 1, 2)
-        return images, train.labels.numpy(), own.train_groups, own.train_slices
+        assert train.rows is None, "of a data set as read, whose file need not fit into memory"
+        return train.images, train.labels.numpy(), own.train_groups, own.train_slices
     # Cut off by us, and part of no training or choice before: every image is in one fold.
     parts = (train, dataset.test.open_for_final_evaluation())
     blocks = [part.gather(torch.arange(len(part))) for part in parts]

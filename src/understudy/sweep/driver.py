@@ -12,6 +12,7 @@ from understudy.errors import UnderstudyError, one_line
 from understudy.events import SILENT, Observer
 from understudy.execution.backend import Epoch, Event, Failed, Finished, load_finished
 from understudy.files import to_json
+from understudy.runs.inspected import headline
 from understudy.runs.plan import RunPlan
 from understudy.sweep.backend_choice import SweepBackend
 from understudy.sweep.folder import (
@@ -73,6 +74,9 @@ def run_sweep(
             ``resume`` continues from it.
     """
     spec = make_sweep_spec(config, space, SweepFolder(out), SweepOptions(**options))
+    if spec.data.inspection is not None:
+        for line in headline(spec.data.inspection):
+            observer.message(line)
     with exclusive(spec.folder), contextlib.ExitStack() as stack:
         with removed_if_refused(spec.folder):
             settings = spec.identity | {"final_seeds": list(spec.final_seeds)}
