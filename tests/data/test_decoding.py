@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tests.worlds import SeenEvents
 
-from understudy.data import decoding
+from understudy.data import decoding, prefetch
 from understudy.data.decoding import Decoding, decode_all, fit_arrays, in_memory, refuse_bad
 from understudy.data.inspection import BadImage, ImageFacts
 from understudy.data.preprocess import Resize, fit
@@ -109,7 +109,7 @@ def test_a_mistake_stops_all_that_has_not_begun(monkeypatch: pytest.MonkeyPatch)
         ending.wait(10)
         return np.full((1, 1, 3), 7, np.uint8)
 
-    monkeypatch.setattr(decoding, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(prefetch, "ThreadPoolExecutor", Pool)
     monkeypatch.setattr(decoding, "decode", read)
     out = np.zeros((192, 1, 1, 3), np.uint8)
     with pytest.raises(RuntimeError, match="mistake"):

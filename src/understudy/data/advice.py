@@ -8,7 +8,7 @@ import numpy as np
 from understudy.data.clips import groups_of
 from understudy.data.inspection import BadImage, ClassCounts
 from understudy.data.listing import SPLIT_NAMES, Listing, SplitName
-from understudy.data.names import listed, shown
+from understudy.data.names import counted, listed, shown
 from understudy.data.scan import Scan
 
 _SHOWN = 3
@@ -97,11 +97,6 @@ def remarks(found: Findings, clip: str | None) -> tuple[str, ...]:
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def many(count: int, noun: str, plural: str = "") -> str:
-    """``1 image``, ``1,234 images``."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
 # -- warnings --------------------------------------------------------------------------------------
 
 
@@ -109,7 +104,7 @@ def _unreadable(found: Findings) -> str:
     bad = found.scan.bad
     if not bad:
         return ""
-    what, by_reason = many(len(bad), "image"), _by_reason(bad)
+    what, by_reason = counted(len(bad), "image"), _by_reason(bad)
     if found.skipped_bad:
         return f"{what} cannot be read and {_be(len(bad))} left out ({by_reason})"
     return (
@@ -154,7 +149,7 @@ def _copies(found: Findings, kind: str, part: SplitName, other: SplitName, what:
         text = text.replace("are", "is", 1).replace("look", "looks", 1)
     advice = "remove one of each pair" if kind == "exact" else "look at them; remove real copies"
     return (
-        f"{many(len(pairs), f'{part} image')} {text} ({examples}{more}): {advice}, or the "
+        f"{counted(len(pairs), f'{part} image')} {text} ({examples}{more}): {advice}, or the "
         f"accuracy measured on {part} is too high"
     )
 
@@ -164,7 +159,7 @@ def _contradictions(found: Findings) -> str:
     if not torn:
         return ""
     return (
-        f"{many(len(torn), 'picture')} {_be(len(torn))} in several classes "
+        f"{counted(len(torn), 'picture')} {_be(len(torn))} in several classes "
         f"({_one_of_each_class(found, torn)}): leave each in the right one"
     )
 
@@ -190,7 +185,7 @@ def _torn_clips(found: Findings, clip: str | None) -> str:
     count = int(np.isin(groups[is_test], torn).sum())
     verb = "comes" if count == 1 else "come"
     return (
-        f"{many(count, 'test image')} {verb} from the same clips as training images, by their "
+        f"{counted(count, 'test image')} {verb} from the same clips as training images, by their "
         f"names ({listed([str(group) for group in torn], _SHOWN)}): "
         + (
             "split them by clip"
@@ -240,9 +235,9 @@ def _small_images(found: Findings) -> str:
         return ""
     row = int(np.flatnonzero(is_small)[0])
     return (
-        f"{many(count, 'image')} {_be(count)} less than half as large as {width}x{height} pixels, "
-        f"the size of a run ({found.names([row])[0]}: {facts.width[row]}x{facts.height[row]}): "
-        "enlarging shows nothing new, and a smaller data.image_size is faster"
+        f"{counted(count, 'image')} {_be(count)} less than half as large as {width}x{height} "
+        f"pixels, the size of a run ({found.names([row])[0]}: {facts.width[row]}x"
+        f"{facts.height[row]}): enlarging shows nothing new, and a smaller data.image_size is faster"
     )
 
 
@@ -281,12 +276,14 @@ def _present(found: Findings) -> list[int]:
 
 def _turned(found: Findings) -> str:
     count = int((found.scan.facts.orientation > 1).sum())
-    return f"{many(count, 'image')} {_be(count)} turned upright by EXIF orientation" * bool(count)
+    if not count:
+        return ""
+    return f"{counted(count, 'image')} {_be(count)} turned upright by EXIF orientation"
 
 
 def _animated(found: Findings) -> str:
     count = int((found.scan.facts.frames > 1).sum())
-    what = f"{many(count, 'file')} {'holds' if count == 1 else 'hold'} several frames"
+    what = f"{counted(count, 'file')} {'holds' if count == 1 else 'hold'} several frames"
     return f"{what}: the first is read" if count else ""
 
 
@@ -295,7 +292,7 @@ def _contradicting_looks(found: Findings) -> str:
     if not torn:
         return ""
     return (
-        f"{many(len(torn), 'group')} of images that look the same {_be(len(torn))} in several "
+        f"{counted(len(torn), 'group')} of images that look the same {_be(len(torn))} in several "
         f"classes ({_one_of_each_class(found, torn)}): look at them"
     )
 
@@ -306,15 +303,15 @@ def _repeated(found: Findings) -> str:
     inside = [int((found.split[rows] == train).sum()) for rows in found.groups["exact"]]
     spare = sum(count - 1 for count in inside if count > 1)
     what = "is a copy of another" if spare == 1 else "are copies of others"
-    return f"{many(spare, 'training image')} {what}" if spare else ""
+    return f"{counted(spare, 'training image')} {what}" if spare else ""
 
 
 def _passed_over(found: Findings) -> str:
     passed = found.listing.passed_over
     if not passed:
         return ""
-    reasons = ", ".join(f"{entry.count:,} {entry.reason}" for entry in passed)
-    return f"{many(sum(entry.count for entry in passed), 'file')} passed over: {reasons}"
+    reasons = listed([f"{entry.count:,} {entry.reason}" for entry in passed])
+    return f"{counted(sum(entry.count for entry in passed), 'file')} passed over: {reasons}"
 
 
 def _be(count: int) -> str:

@@ -1,10 +1,9 @@
 """Decoding many images into one array: in threads, read ahead by a bounded amount, with all that
 cannot be read listed at the end."""
 
+import contextlib
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from understudy.config.images import MOST_PIXELS
 from understudy.cores import available_cores
 from understudy.data.formats import UnreadableImage
 from understudy.data.inspection import BadImage, ImageFacts
-from understudy.data.names import shown
+from understudy.data.names import counted, shown
+from understudy.data.prefetch import ahead
 from understudy.data.preprocess import Resize, decode, decode_with_facts, fit
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer, Progress
@@ -131,37 +131,27 @@ def decode_all(
     Raises:
         UnderstudyError: for the first image (in order) that is of another size than ``out`` has.
     """
-    chunks = _chunks(encoded)
+    chunks = encoded_chunks(encoded, _CHUNK)
     first = next(chunks, [])
     workers = len(available_cores()) if _mean_size(first) >= _WORTH_THREADS else 1
-    pending: deque[Future[list[BadImage | ImageFacts | None]]] = deque()
     bad: list[BadImage] = []
-    start = done = 0
+    done = 0
 
-    def take() -> None:
-        """The results of the task that was begun first."""
-        nonlocal done
-        for row, found in enumerate(pending.popleft().result(), done):
-            done = row + 1
-            if isinstance(found, BadImage):
-                bad.append(found)
-            elif on_facts is not None and found is not None:
-                on_facts(row, found)
-        decoding.report(detail, done, len(out))
+    def tasks() -> Iterator[Callable[[], list[BadImage | ImageFacts | None]]]:
+        start = 0
+        for chunk in itertools.chain([first], chunks):
+            yield _Task(chunk, start, out, decoding, on_facts is not None).run
+            start += len(chunk)
 
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for chunk in itertools.chain([first], chunks):
-                task = _Task(chunk, start, out, decoding, on_facts is not None)
-                pending.append(pool.submit(task.run))
-                start += len(chunk)
-                if len(pending) > 2 * workers:
-                    take()
-            while pending:
-                take()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    with contextlib.closing(ahead(tasks(), 2 * workers, workers=workers)) as results:
+        for found in results:
+            for result in found:
+                if isinstance(result, BadImage):
+                    bad.append(result)
+                elif on_facts is not None and result is not None:
+                    on_facts(done, result)
+                done += 1
+            decoding.report(detail, done, len(out))
     assert done == len(out), (done, len(out))
     return tuple(bad)
 
@@ -172,10 +162,9 @@ def refuse_bad(bad: Sequence[BadImage]) -> None:
         return
     named = "; ".join(f"{shown(image.name)}: {image.reason}" for image in bad[:_NAMED])
     more = f"; and {len(bad) - _NAMED:,} more" if len(bad) > _NAMED else ""
-    what = "1 image" if len(bad) == 1 else f"{len(bad):,} images"
     raise UnderstudyError(
-        f"cannot decode {what} ({named}{more}): all are listed by `understudy inspect data PATH`; "
-        "--skip-bad goes on without them"
+        f"cannot decode {counted(len(bad), 'image')} ({named}{more}): all are listed by "
+        "`understudy inspect data PATH`; --skip-bad goes on without them"
     )
 
 
@@ -214,15 +203,16 @@ class _Task:
         return facts
 
 
-def _chunks(
-    encoded: Iterable[tuple[str, bytes | Path]],
+def encoded_chunks(
+    encoded: Iterable[tuple[str, bytes | Path]], most: int
 ) -> Iterator[list[tuple[str, bytes | Path]]]:
+    """The images in groups of ``most``, or of fewer that have some 16 MB in memory together."""
     chunk: list[tuple[str, bytes | Path]] = []
     size = 0
     for where, data in encoded:
         chunk.append((where, data))
         size += len(data) if isinstance(data, bytes) else 0
-        if len(chunk) == _CHUNK or size >= _CHUNK_BYTES:
+        if len(chunk) == most or size >= _CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
     if chunk:

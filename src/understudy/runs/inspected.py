@@ -1,9 +1,8 @@
 """The images of a run, as they were found: recorded in its folder, and shown before it trains."""
 
-from understudy.data.advice import many
 from understudy.data.contact_sheet import contact_sheet
 from understudy.data.inspection import Inspection
-from understudy.data.names import shown
+from understudy.data.names import counted, shown
 from understudy.data.prepare import TrainingData
 from understudy.files import write_bytes, write_json
 from understudy.runs.folder import RunFolder
@@ -34,5 +33,5 @@ def headline(inspection: Inspection) -> list[str]:
     lines += [f"Warning: {sentence}" for sentence in inspection.warnings[:_MOST_LINES]]
     left = len(inspection.warnings) - _MOST_LINES
     if left > 0:
-        lines.append(f"{many(left, 'more warning')}: `understudy inspect data PATH` shows all")
+        lines.append(f"{counted(left, 'more warning')}: `understudy inspect data PATH` shows all")
     return lines
