@@ -15,6 +15,7 @@ from understudy.cross_validation import run_folds
 from understudy.errors import UnderstudyError
 from understudy.files import to_json
 from understudy.report import write_report
+from understudy.report.folds import _lead
 from understudy.runs.folder import load_run
 from understudy.runs.folds import FoldsFolder, FoldsResults, assemble_folds, read_folds
 from understudy.runs.results import read_results
@@ -87,6 +88,15 @@ def test_equal_gains_are_no_evidence(finished: tuple[Path, FoldsResults, SeenEve
     assert comparison.gain.verdict == "no evidence" and comparison.gain.low is None
     assert comparison.verdict.startswith("no evidence that distillation")
     assert comparison.verdict.endswith("over 2 folds, and equal gains have no interval")
+
+
+def test_images_that_were_left_out_are_counted(finished: tuple[Path, FoldsResults, SeenEvents]):
+    out, _, _ = finished
+    one = read_results(FoldsFolder(out).run(1).path)
+    assert "num_skipped" not in to_json(assemble_folds("x", "", 2, [one, one]))
+    counted = assemble_folds("x", "", 2, [one, one], num_skipped=3)
+    assert to_json(counted)["num_skipped"] == 3
+    assert "3 unreadable images left out." in _lead(counted)
 
 
 def test_a_stopped_cross_validation_resumes_to_the_same_bits(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.config.schema import LARGEST_SEED, RunConfig
+from understudy.data.dataset import Dataset
 from understudy.data.prepare import open_dataset, split_dataset
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, EpochResult, Observer, Progress
@@ -46,7 +47,11 @@ def run_folds(
         raise UnderstudyError(f"--folds must be at least 2, not {folds}")
     observer = observer if ranks().is_first else SILENT
     folder = FoldsFolder(out)
-    configs = list(_fold_configs(config, folds, observer))
+    dataset = open_dataset(config.data, observer=observer)
+    if dataset.inspection is not None:
+        for line in headline(dataset.inspection):
+            observer.message(line)
+    configs = list(_fold_configs(config, folds, dataset))
     if config.teacher.path or any(member.path for member in config.teacher.members):
         observer.message(
             "the given teacher may have been trained on images of the folds: then the accuracies "
@@ -65,17 +70,14 @@ def run_folds(
             results.append(found)
     if not ranks().is_first:
         return None
-    record = assemble_folds(config.name, given.command, folds, results)
+    skipped = 0 if dataset.inspection is None else len(dataset.inspection.unreadable)
+    record = assemble_folds(config.name, given.command, folds, results, skipped or None)
     write_json(folder.record, record)
     return record
 
 
-def _fold_configs(config: RunConfig, folds: int, observer: Observer) -> Iterator[RunConfig]:
+def _fold_configs(config: RunConfig, folds: int, dataset: Dataset) -> Iterator[RunConfig]:
     """The complete configuration of every fold's run; each is cut once, to see that it can be."""
-    dataset = open_dataset(config.data, observer=observer)
-    if dataset.inspection is not None:
-        for line in headline(dataset.inspection):
-            observer.message(line)
     for seed in config.seeds:
         for fold in range(1, folds + 1):
             own = replace(config.data, split_seed=(config.data.split_seed + seed) % LARGEST_SEED)

@@ -8,7 +8,7 @@ from understudy.config.recipe import load_config
 from understudy.config.schema import AugmentConfig, DataConfig, RunConfig
 from understudy.data.inspection import ClassCounts, Inspection, SizeRange
 from understudy.proposal.budget import Minutes
-from understudy.proposal.propose import Proposal
+from understudy.proposal.propose import Proposal, default_name
 from understudy.proposal.recipe_text import recipe_text
 
 AWKWARD = [
@@ -68,3 +68,13 @@ def test_the_first_line_can_be_copied_into_a_shell() -> None:
     text = recipe_text(proposal(), "photos", "my photos.yaml")
     assert text.startswith("# understudy run 'my photos.yaml'\n#\n")
     assert "The largest class is 4 times the smallest" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("cats.v2", "cats.v2"), ("cats.tar.gz", "cats"), ("cats.v2.csv", "cats.v2"), ("cats", "cats")],
+)
+def test_a_run_has_the_name_of_its_pictures(path: str, name: str, tmp_path: Path) -> None:
+    if "." not in path or path == "cats.v2":
+        (tmp_path / path).mkdir()
+    assert default_name(tmp_path / path) == name

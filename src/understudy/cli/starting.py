@@ -90,6 +90,7 @@ def _inspected(data: "DataConfig") -> "Inspection":
 
 
 def _write(target: Path, data: "DataConfig", found: "Inspection", wishes: "Wishes") -> None:
+    from understudy.data.names import counted
     from understudy.files import write_bytes
     from understudy.proposal.propose import propose
     from understudy.proposal.recipe_text import recipe_text
@@ -103,6 +104,6 @@ def _write(target: Path, data: "DataConfig", found: "Inspection", wishes: "Wishe
     print(
         f"{target} written: teacher with {proposal.teacher_parameters:,} parameters, student with "
         f"{proposal.student_parameters:,}, {len(wishes.seeds)} seeds, {epochs} "
-        f"epochs; about {minutes.total:.0f} minutes on this machine."
+        f"epochs; about {counted(round(minutes.total), 'minute')} on this machine."
     )
     print(f"Next: understudy run {target}")

@@ -237,7 +237,8 @@ def _small_images(found: Findings) -> str:
     return (
         f"{counted(count, 'image')} {_be(count)} less than half as large as {width}x{height} "
         f"pixels, the size of a run ({found.names([row])[0]}: {facts.width[row]}x"
-        f"{facts.height[row]}): enlarging shows nothing new, and a smaller data.image_size is faster"
+        f"{facts.height[row]}): enlarging shows nothing new, and a smaller data.image_size is "
+        "faster"
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from understudy.config.schema import DataConfig, ModelConfig, RunConfig, TeacherConfig, TrainConfig
 from understudy.config.schema import StudentConfig as Student
 from understudy.cores import available_cores
+from understudy.data.archives import data_set_name, is_archive
 from understudy.data.inspection import Inspection
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.data.spec import ImageSpec
@@ -172,5 +173,8 @@ def _parameters(model: ModelConfig, data: TrainingData) -> int:
 
 
 def default_name(path: str | Path) -> str:
-    """A run's name for a path: the folder's or file's, without suffix."""
-    return Path(path).resolve().stem or "photos"
+    """A run's name for a path: the folder's, or the file's without ``.csv``, ``.tar.gz``, ..."""
+    place = Path(path).expanduser().resolve()
+    if place.is_dir():
+        return place.name or "photos"
+    return data_set_name(place) if is_archive(place) else place.stem

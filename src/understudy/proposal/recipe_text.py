@@ -7,7 +7,7 @@ import shlex
 from understudy.config.images import MOST_PIXELS
 from understudy.config.recipe import parse_yaml
 from understudy.config.schema import ModelConfig
-from understudy.data.names import shown
+from understudy.data.names import counted, shown
 from understudy.evaluation.environment import this_machine
 from understudy.proposal.propose import Proposal
 from understudy.version import __version__
@@ -36,8 +36,8 @@ def _head(proposal: Proposal, where: str) -> str:
             "#",
             f"# Proposed by understudy {__version__} for {count:,} pictures of "
             f"{len(found.classes)} classes. On the machine that it was made on",
-            f"# ({here}) it takes about "
-            f"{minutes.total:.0f} minutes: teacher {minutes.teacher:.0f}, its outputs "
+            f"# ({here}) it takes about {counted(round(minutes.total), 'minute')}: "
+            f"teacher {minutes.teacher:.0f}, its outputs "
             f"{minutes.labels:.0f}, students {minutes.students:.0f}.",
             f"name: {_scalar(proposal.config.name)}",
         )

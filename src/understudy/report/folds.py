@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from understudy.data.names import counted
 from understudy.evaluation.statistics import estimate
 from understudy.files import write_bytes
 from understudy.report.format import number, percent, points
@@ -54,10 +55,13 @@ def write_folds_report(folder: Path) -> Path:
 def _lead(results: FoldsResults) -> str:
     repeats = len(results.runs) // results.folds
     times = "once" if repeats == 1 else f"{repeats} times, once for each seed"
+    skipped = ""
+    if results.num_skipped:
+        skipped = f" {counted(results.num_skipped, 'unreadable image')} left out."
     return (
         f"Each of the {results.num_images:,} images of {results.data_name} "
         f"({len(results.class_names)} classes) is tested {times}, by networks that were not "
-        "trained on it."
+        f"trained on it.{skipped}"
     )
 
 

@@ -1,7 +1,7 @@
 """A cross-validated run: its folder, and what ``folds.json`` holds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from understudy.errors import UnderstudyError
@@ -11,7 +11,7 @@ from understudy.evaluation.cross_validation import (
     cross_validated_gain,
 )
 from understudy.evaluation.verdict import fold_sentence
-from understudy.files import read_record
+from understudy.files import LEFT_OUT_IF_NONE, read_record
 from understudy.runs.folder import RunFolder
 from understudy.runs.results import RunResults
 
@@ -101,6 +101,7 @@ class FoldsResults:
         data_name: of the data set.
         class_names: one per class.
         num_images: that take part; each is in one test fold of each repeat.
+        num_skipped: that cannot be read and were left out; ``None`` (no key) if none was.
         folds: in a repeat.
         runs: repeat by repeat, fold by fold.
         comparisons: one for each arm that a run compares.
@@ -115,6 +116,7 @@ class FoldsResults:
     folds: int
     runs: tuple[FoldResult, ...]
     comparisons: tuple[FoldsComparison, ...]
+    num_skipped: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -123,7 +125,11 @@ class FoldsResults:
 
 
 def assemble_folds(
-    name: str, command: str, folds: int, results: Sequence[RunResults]
+    name: str,
+    command: str,
+    folds: int,
+    results: Sequence[RunResults],
+    num_skipped: int | None = None,
 ) -> FoldsResults:
     """The gains over all folds.
 
@@ -132,6 +138,7 @@ def assemble_folds(
         command: as typed.
         folds: in a repeat.
         results: of every fold's run, repeat by repeat.
+        num_skipped: images that cannot be read and were left out, if any.
     """
     runs = tuple(
         FoldResult.of(1 + number // folds, 1 + number % folds, one)
@@ -149,6 +156,7 @@ def assemble_folds(
         folds=folds,
         runs=runs,
         comparisons=_comparisons(pairs, runs, folds),
+        num_skipped=num_skipped,
     )
 
 
