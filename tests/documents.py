@@ -92,7 +92,8 @@ OWN_RECIPE = "photos.yaml"
 def why_refused(command: str) -> str | None:
     """Why a command line would be refused; ``None`` if it would not.
 
-    ``RECIPE`` (an omission, the reader's own recipe) in place of a recipe stands for every recipe of the package.
+    ``RECIPE`` (an omission, the reader's own recipe) in place of a recipe stands for every recipe
+    of the package.
     """
     words = shlex.split(command, comments=True)
     words = words[words.index("understudy") + 1 :]
