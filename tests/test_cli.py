@@ -32,6 +32,9 @@ RESULTS = SimpleNamespace(
     comparisons=[
         SimpleNamespace(verdict="distillation helped by +1.5 points [0.9, 2.1] over 3 seeds")
     ],
+    slices=[],
+    chance_notes=[],
+    data=SimpleNamespace(num_skipped=0),
 )
 
 

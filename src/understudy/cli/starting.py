@@ -106,4 +106,9 @@ def _write(target: Path, data: "DataConfig", found: "Inspection", wishes: "Wishe
         f"{proposal.student_parameters:,}, {len(wishes.seeds)} seeds, {epochs} "
         f"epochs; about {counted(round(minutes.total), 'minute')} on this machine."
     )
+    if proposal.has_weak_teacher:
+        print(
+            "Note: a teacher so close to the student in size seldom has much to teach: with more "
+            "--minutes there is time for a stronger one."
+        )
     print(f"Next: understudy run {target}")

@@ -20,6 +20,8 @@ from understudy.proposal.timing import training_rate
 from understudy.training.device import resolve_device
 
 SEEDS = (0, 1, 2, 3, 4)
+_STRONG = 4
+"""Times the student's parameters: of teachers that helped in ``results`` none had fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,11 @@ class Proposal:
     num_test: int
     student_parameters: int
     teacher_parameters: int
+
+    @property
+    def has_weak_teacher(self) -> bool:
+        """Whether the teacher has less than four times the student's parameters."""
+        return self.teacher_parameters < _STRONG * self.student_parameters
 
 
 def propose(
