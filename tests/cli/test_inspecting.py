@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.data.picture_folders import write_pictures
@@ -88,3 +89,45 @@ def test_decoded_images_are_among_the_caches(
     assert "Decoded images, in " in capsys.readouterr().out
     assert cli.main(["cache", "delete", entry["name"][:-5]]) == 0
     assert not Path(entry["folder"]).exists()
+
+
+def test_arrays_and_tables_are_counted_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels = np.zeros((24, 8, 8), np.uint8)
+    kinds = np.arange(24) % 2
+    np.savez(tmp_path / "own.npz", pixels=pixels, kinds=kinds, v=pixels[:4], w=kinds[:4])
+    columns = "{train_images: pixels, train_labels: kinds, val_images: v, val_labels: w}"
+    command = ["inspect", "data", str(tmp_path / "own.npz"), "--columns", columns]
+    assert cli.main([*command, "--json"]) == 0
+    found = from_json(Inspection, json.loads(capsys.readouterr().out), "output", "")
+    assert [(c.train, c.val, c.test) for c in found.classes] == [(10, 2, 2), (10, 2, 2)]
+    assert cli.main([*command, "--contact-sheet", str(tmp_path / "sheet.png")]) == 2
+    assert cli.main([*command[:-1], "pixels"]) == 2
+    refused = capsys.readouterr().err.splitlines()
+    assert "leave it out" in refused[-2] and "names in braces" in refused[-1]
+
+
+def test_skip_bad_goes_on_without_bad_files_and_broken_links(
+    pets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pets / "train/cat/0.png").write_bytes(b"")
+    (pets / "train/dog/gone.png").symlink_to("nowhere.png")
+    assert cli.main(["inspect", "data", str(pets)]) == 2
+    assert "--skip-bad" in capsys.readouterr().err
+    assert cli.main(["inspect", "data", str(pets), "--skip-bad"]) == 0
+    assert "1 image cannot be read and is left out" in capsys.readouterr().out
+
+
+def test_what_a_run_would_refuse_must_be_repaired(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "few", {"cat": 2, "dog": 9})
+    assert cli.main(["inspect", "data", str(tmp_path / "few")]) == 1
+
+
+@pytest.mark.parametrize("name", ["sheet.jpg", "."])
+def test_a_contact_sheet_is_a_png_file(
+    pets: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["inspect", "data", str(pets), "--contact-sheet", str(pets / name)]) == 2
+    printed = capsys.readouterr()
+    assert "must be a file that ends in .png" in printed.err and not printed.out

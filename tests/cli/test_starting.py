@@ -108,3 +108,81 @@ def test_arrays_without_files_are_counted(tmp_path: Path) -> None:
     assert main(["init", "tiny.npz", "--out", "arrays.yaml"]) == 0
     config = load_config("arrays.yaml")
     assert config.data.source == "npz" and config.data.image_size == 32
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--minutes", value) for value in ("0", "nan", "inf")),
+        *(("--image-size", value) for value in ("0", "-5")),
+        *(("--seeds", value) for value in ("x", "0,0", str(2**70))),
+        *(("--student", value) for value in ("", "resnet2O")),
+        *(("--teacher", value) for value in ("", "resnet2O")),
+        *(("--group-by", value) for value in ("(", "zzz")),
+        ("--report-by", "("),
+        ("--columns", "file"),
+    ],
+)
+def test_impossible_wishes_are_refused_before_any_picture_is_opened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    pictures(tmp_path / "pets", 5)
+    out = tmp_path / "pets.yaml"
+    assert main(["init", str(tmp_path / "pets"), "--out", str(out), option, value]) == 2
+    printed = capsys.readouterr()
+    assert not printed.out and len(printed.err.splitlines()) == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "yes",
+            "null",
+            "1e3",
+            "~",
+            "a: b",
+            "x #c",
+            "- x",
+            "it's",
+            'a "b"',
+            "{a}",
+            "*a",
+            "%s",
+            "名前",
+        ),
+        *("a\nb", "a\x1b[31mb", "a\x7fb", "a\u2028b", "a\ufeffb"),
+    ],
+)
+def test_a_recipe_can_be_read_whatever_the_folder_is_called(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / name, tmp_path / f"{name}.yaml"
+    pictures(folder, 5)
+    assert main(["init", str(folder), "--out", str(out)]) == 0
+    config = load_config(str(out))
+    assert (config.name, config.data.path) == (name, str(folder))
+    assert capsys.readouterr().out.splitlines()[-1].isprintable()
+
+
+def test_the_next_command_can_be_copied_into_a_shell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "my pets", tmp_path / "my pets.yaml"
+    pictures(folder, 5)
+    assert main(["init", str(folder), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.endswith(f"Next: understudy run '{out}'\n")
+    assert out.read_text().startswith(f"# understudy run '{out}'\n")
+
+
+def test_columns_go_into_the_recipe(tmp_path: Path) -> None:
+    pictures(tmp_path / "pets", 5)
+    files = sorted((tmp_path / "pets").glob("*/*.png"))
+    rows = [f"{file.relative_to(tmp_path)},{file.parent.name}" for file in files]
+    (tmp_path / "pets.csv").write_text("\n".join(["photo,species", *rows]))
+    out = tmp_path / "pets.yaml"
+    columns = ["--columns", "{image: photo, label: species}"]
+    assert main(["init", str(tmp_path / "pets.csv"), "--out", str(out)]) == 2
+    assert main(["init", str(tmp_path / "pets.csv"), "--out", str(out), *columns]) == 0
+    assert load_config(str(out)).data.columns == {"image": "photo", "label": "species"}

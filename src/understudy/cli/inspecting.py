@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
-from understudy.cli.options import AsJson
+from understudy.cli.options import PICTURES, AsJson, Pictures
+from understudy.errors import UnderstudyError
 
 if TYPE_CHECKING:
     from understudy.data.listing import Listing
@@ -19,9 +20,7 @@ def data(
     path: str,
     /,
     *,
-    source: str | None = None,
-    group_by: str | None = None,
-    report_by: str | None = None,
+    pictures: Pictures = PICTURES,
     image_size: int | None = None,
     contact_sheet: Path | None = None,
     as_json: AsJson = False,
@@ -29,22 +28,18 @@ def data(
     """Open every image once: classes, sizes, bad files, duplicates, and what to repair.
 
     Ends with exit code 1 if something must be repaired first: images that cannot be read, test
-    images that are in train, a picture in several classes, a class of one image.
+    images that are in train, a picture in several classes, a class too small to be split.
 
     Args:
         path: a folder, an archive, a table of images, or hf:NAME.
-        source: how to read it; found out by default.
-        group_by: regular expression on paths; images with one match stay together in a split.
-        report_by: regular expression on paths; results are reported for each match.
         image_size: in pixels, as data.image_size of a run.
         contact_sheet: a PNG file to write, with images of each class as a student sees them.
         as_json: print JSON.
     """
-    from understudy.config.schema import DataConfig, parse
     from understudy.data import listing_of
-    from understudy.data.detect import detect_source
+    from understudy.data.detect import FILE_SOURCES
     from understudy.data.inspecting import inspect_listing
-    from understudy.data.options import SourceOptions
+    from understudy.data.options import source_options
     from understudy.data.scan import scan
     from understudy.data.spec import size_of
     from understudy.files import to_json
@@ -52,22 +47,40 @@ def data(
     from understudy.terminal.progress import CountDisplay
     from understudy.terminal.tables import print_json
 
-    given = {"group_by": group_by, "report_by": report_by, "image_size": image_size}
-    config = parse(DataConfig, given)
-    options = SourceOptions(group_by=config.group_by, report_by=config.report_by)
-    listing = listing_of(source or detect_source(path), path, options)
-    with CountDisplay("scan") as display:
-        read = scan(listing, observer=display)
-    found = inspect_listing(listing, read, size=size_of(image_size))
+    config = pictures.config(path, image_size)
     if contact_sheet is not None:
-        _write_sheet(contact_sheet, listing, read, image_size)
+        _refuse_sheet(contact_sheet, config.source in FILE_SOURCES)
+    listing = read = None
+    with CountDisplay("scan") as display:
+        if config.source in FILE_SOURCES:
+            listing = listing_of(config.source, config.path, source_options(config))
+            read = scan(listing, observer=display)
+            size = size_of(image_size)
+            found = inspect_listing(listing, read, size=size, skipped_bad=config.skip_bad)
+        else:
+            from understudy.proposal.looking import look_at
+
+            found = look_at(config, display)
     if as_json:
         print_json(to_json(found))
     else:
         show_inspection(found)
-        if contact_sheet is not None:
+    if contact_sheet is not None and listing is not None and read is not None:
+        _write_sheet(contact_sheet, listing, read, image_size)
+        if not as_json:
             print(f"Contact sheet: {contact_sheet}")
     return int(found.needs_repair)
+
+
+def _refuse_sheet(file: Path, has_files: bool) -> None:
+    """Raises UnderstudyError if a contact sheet cannot be written there, before any scan."""
+    if file.suffix.lower() != ".png" or file.is_dir():
+        raise UnderstudyError(f"--contact-sheet {file} must be a file that ends in .png")
+    if not has_files:
+        raise UnderstudyError(
+            "--contact-sheet shows image files, and these images are stored in arrays or tables: "
+            "leave it out"
+        )
 
 
 def _write_sheet(file: Path, listing: "Listing", read: "Scan", image_size: int | None) -> None:

@@ -5,11 +5,15 @@ under ``Attributes`` are those of ``--help``, which breaks a line where they do:
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from understudy.errors import UnderstudyError
+
+if TYPE_CHECKING:
+    from understudy.config.images import DataConfig
 
 CommandLine = Annotated[str, Parameter(parse=False)]
 """The command as it was typed; :func:`understudy.cli.main` fills it in."""
@@ -140,15 +144,45 @@ class Pictures:
 
     Attributes:
         source: digits, cifar10, parquet, imagefolder, csv, npz or hf; found out by default.
+        columns: where a table or .npz file holds what, such as '{image: file, label: kind}'.
         group_by: regular expression on paths; images with one match stay together in a split.
         report_by: regular expression on paths; results are reported for each match.
         skip_bad: go on without images that cannot be read.
     """
 
     source: str | None = None
+    columns: str | None = None
     group_by: str | None = None
     report_by: str | None = None
     skip_bad: bool = False
+
+    def config(self, path: str, image_size: int | None = None) -> "DataConfig":
+        """The pictures at a path, read so.
+
+        Raises:
+            UnderstudyError: if no source reads the path, or a value does not fit.
+        """
+        from understudy.config.parse import parse
+        from understudy.config.recipe import parse_yaml
+        from understudy.config.schema import DataConfig
+        from understudy.data.detect import HUB, detect_source
+
+        columns = {} if self.columns is None else parse_yaml(self.columns, "--columns")
+        if not isinstance(columns, dict):
+            raise UnderstudyError(
+                "--columns takes names in braces, such as '{image: file, label: kind}', not "
+                f"{self.columns}"
+            )
+        values = {
+            "source": self.source or detect_source(path),
+            "path": path if path.startswith(HUB) else str(Path(path).expanduser().resolve()),
+            "image_size": image_size,
+            "columns": columns,
+            "group_by": self.group_by,
+            "report_by": self.report_by,
+            "skip_bad": self.skip_bad,
+        }
+        return parse(DataConfig, values)
 
 
 @Parameter(name="*")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from understudy.cli.options import PICTURES, Pictures, whole_numbers
+from understudy.data.names import counted
 from understudy.errors import UnderstudyError
 
 if TYPE_CHECKING:
@@ -39,10 +40,8 @@ def init(
         seeds: the seeds of the students, such as 0,1,2.
     """
     target = _target(path, out)
-    if minutes <= 0:
-        raise UnderstudyError(f"--minutes must be above 0, not {minutes:g}")
 
-    from understudy.proposal.propose import Wishes
+    from understudy.proposal.propose import Wishes, refuse_impossible
 
     wishes = Wishes(
         name=target.stem,
@@ -52,12 +51,13 @@ def init(
         minutes=minutes,
         seeds=whole_numbers("--seeds", seeds),
     )
-    data = _data_config(path, pictures)
+    refuse_impossible(wishes)
+    data = pictures.config(path)
     found = _inspected(data)
     if found.unreadable and not pictures.skip_bad:
         raise UnderstudyError(
-            f"{len(found.unreadable)} images cannot be read (listed above): replace or remove "
-            "them, or go on without them by --skip-bad"
+            f"{counted(len(found.unreadable), 'image')} cannot be read (listed above): replace or "
+            "remove them, or go on without them by --skip-bad"
         )
     _write(target, data, found, wishes)
 
@@ -76,19 +76,6 @@ def _target(path: str, out: Path | None) -> Path:
     return target
 
 
-def _data_config(path: str, pictures: Pictures) -> "DataConfig":
-    from understudy.config.images import DataConfig
-    from understudy.data.detect import HUB, detect_source
-
-    return DataConfig(
-        source=pictures.source or detect_source(path),
-        path=path if path.startswith(HUB) else str(Path(path).expanduser().resolve()),
-        group_by=pictures.group_by,
-        report_by=pictures.report_by,
-        skip_bad=pictures.skip_bad,
-    )
-
-
 def _inspected(data: "DataConfig") -> "Inspection":
     """What the pictures are, shown."""
     from understudy.proposal.looking import look_at
@@ -104,7 +91,7 @@ def _inspected(data: "DataConfig") -> "Inspection":
 def _write(target: Path, data: "DataConfig", found: "Inspection", wishes: "Wishes") -> None:
     from understudy.files import write_bytes
     from understudy.proposal.propose import propose
-    from understudy.proposal.recipe_text import recipe_text
+    from understudy.proposal.recipe_text import recipe_text, run_command
     from understudy.terminal.progress import CountDisplay
 
     with CountDisplay("decoding") as display:
@@ -122,4 +109,4 @@ def _write(target: Path, data: "DataConfig", found: "Inspection", wishes: "Wishe
             "Note: a teacher so close to the student in size seldom has much to teach: with more "
             "--minutes there is time for a stronger one."
         )
-    print(f"Next: understudy run {target}")
+    print(f"Next: {run_command(str(target))}")

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shlex
 
 from understudy.config.recipe import parse_yaml
 from understudy.config.schema import ModelConfig
+from understudy.data.names import shown
 from understudy.evaluation.environment import this_machine
 from understudy.proposal.propose import Proposal
 from understudy.version import __version__
@@ -22,6 +24,11 @@ def recipe_text(proposal: Proposal, path: str, where: str) -> str:
     return "\n".join(parts)
 
 
+def run_command(where: str) -> str:
+    """The command that runs a recipe, as it is typed into a shell; on one line."""
+    return f"understudy run {shown(shlex.quote(where))}"
+
+
 def _head(proposal: Proposal, where: str) -> str:
     found, minutes = proposal.inspection, proposal.minutes
     count = proposal.num_train + proposal.num_val + proposal.num_test
@@ -29,7 +36,7 @@ def _head(proposal: Proposal, where: str) -> str:
     here = f"{' '.join((machine.cpu or 'unknown processor').split())}, {machine.cores} cores"
     return "\n".join(
         (
-            f"# understudy run {where}",
+            f"# {run_command(where)}",
             "#",
             f"# Proposed by understudy {__version__} for {count:,} pictures of "
             f"{len(found.classes)} classes. On the machine that it was made on",
@@ -139,4 +146,7 @@ def _bool(value: bool) -> str:
 def _scalar(text: str) -> str:
     """Any text as a YAML scalar on one line: plain where that is safe, else as JSON quotes it."""
     safe = re.fullmatch(r"[/\w][/\w.-]*", text, re.ASCII) and parse_yaml(text, "a name") == text
-    return text if safe else json.dumps(text, ensure_ascii=False)
+    if safe:
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)

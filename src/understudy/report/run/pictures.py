@@ -102,7 +102,8 @@ def image_facts(found: Inspection) -> list[str]:
                 f"Images of {small} to {large} pixels (width x height), median {median}; "
                 f"{sizes.distinct:,} different sizes"
             )
-    facts.append(f"Formats: {_counted(found.formats)}; pixels: {_counted(found.modes)}")
+    if found.formats:
+        facts.append(f"Formats: {_counted(found.formats)}; pixels: {_counted(found.modes)}")
     return facts
 
 
@@ -112,7 +113,7 @@ def splits_with_images(classes: Sequence[ClassCounts]) -> list[str]:
 
 
 def _counted(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in numbers.items()) or "none"
+    return ", ".join(f"{count:,} {name}" for name, count in numbers.items())
 
 
 def _classes(found: Inspection) -> Table:
