@@ -92,7 +92,8 @@ def remarks(found: Findings, clip: str | None) -> tuple[str, ...]:
         sentences.insert(
             0,
             "names look like frames of clips, or several pictures of one thing: "
-            f"--group-by '{clip}' keeps each group on one side of a split",
+            f"--group-by '{clip}' of init (data.group_by in a recipe) keeps each group on one side "
+            "of a split",
         )
     return tuple(sentence for sentence in sentences if sentence)
 
@@ -194,7 +195,7 @@ def _torn_clips(found: Findings, clip: str | None) -> str:
         + (
             "split them by clip"
             if found.listing.has_own_test
-            else f"--group-by '{clip}' splits by clip"
+            else f"--group-by '{clip}' of init (data.group_by in a recipe) splits by clip"
         )
     )
 
