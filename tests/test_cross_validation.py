@@ -16,8 +16,9 @@ from understudy.errors import UnderstudyError
 from understudy.files import to_json
 from understudy.report import write_report
 from understudy.report.folds import _lead
-from understudy.runs.folder import load_run
+from understudy.runs.folder import RunFolder, load_run
 from understudy.runs.folds import FoldsFolder, FoldsResults, assemble_folds, read_folds
+from understudy.runs.remeasure import evaluate_run
 from understudy.runs.results import read_results
 
 
@@ -121,6 +122,26 @@ def test_a_stopped_cross_validation_resumes_to_the_same_bits(
     changed = replace(small(images), train=replace(small(images).train, lr=0.5))
     with pytest.raises(UnderstudyError, match=r"cannot resume .*fold1: .*train\.lr differ"):
         run_folds(changed, out, 2, resume=True, **options)
+
+
+def test_other_images_are_neither_trained_on_nor_measured(
+    finished: tuple[Path, FoldsResults, SeenEvents], images: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    first = FoldsFolder(out).run(1)
+    first.images.write_text("of other images")
+    with pytest.raises(UnderstudyError, match=r"cannot resume .*fold1: the images have changed"):
+        run_folds(small(images), out, 2, resume=True)
+    with pytest.raises(UnderstudyError, match=r"cannot evaluate .*: the images have changed"):
+        evaluate_run(first.path, device="cpu")
+    assert evaluate_run(first.path, data=str(images), device="cpu")
+
+
+def test_a_folder_holds_a_run_or_a_cross_validation(images: Path, tmp_path: Path):
+    RunFolder(tmp_path).config.write_text("")
+    with pytest.raises(UnderstudyError, match="holds a run without --folds"):
+        run_folds(small(images), tmp_path, 2, resume=True)
 
 
 def test_the_report_shows_every_fold(finished: tuple[Path, FoldsResults, SeenEvents]):

@@ -12,7 +12,7 @@ from understudy.errors import UnderstudyError
 from understudy.events import SILENT, EpochResult, Observer, Progress
 from understudy.experiment import ExperimentOptions, run_experiment
 from understudy.files import write_json
-from understudy.runs.folder import require_same_config
+from understudy.runs.folder import RunFolder, require_same_config, require_same_images
 from understudy.runs.folds import FoldsFolder, FoldsResults, assemble_folds
 from understudy.runs.inspected import headline
 from understudy.runs.results import RunResults, read_results
@@ -47,6 +47,8 @@ def run_folds(
         raise UnderstudyError(f"--folds must be at least 2, not {folds}")
     observer = observer if ranks().is_first else SILENT
     folder = FoldsFolder(out)
+    if RunFolder(out).config.exists():
+        raise UnderstudyError(f"{out} holds a run without --folds: give another --out")
     dataset = open_dataset(config.data, observer=observer)
     if dataset.inspection is not None:
         for line in headline(dataset.inspection):
@@ -58,10 +60,11 @@ def run_folds(
             "are too high, and the gain may be"
         )
     results: list[RunResults] = []
-    for number, own in enumerate(configs, start=1):
+    for number, (own, fingerprint) in enumerate(configs, start=1):
         run = folder.run(number)
         if given.resume and run.results.exists():
             require_same_config(own, run)
+            require_same_images(fingerprint, run, "cannot resume", "give another --out")
             results.append(read_results(run.path))
             continue
         observer.message(f"fold {own.data.fold} of {folds}, seed {own.seeds[0]}: {run.path}")
@@ -76,13 +79,16 @@ def run_folds(
     return record
 
 
-def _fold_configs(config: RunConfig, folds: int, dataset: Dataset) -> Iterator[RunConfig]:
-    """The complete configuration of every fold's run; each is cut once, to see that it can be."""
+def _fold_configs(
+    config: RunConfig, folds: int, dataset: Dataset
+) -> Iterator[tuple[RunConfig, str]]:
+    """The complete configuration of every fold's run, and the digest of its images; each is cut
+    once, to see that it can be."""
     for seed in config.seeds:
         for fold in range(1, folds + 1):
             own = replace(config.data, split_seed=(config.data.split_seed + seed) % LARGEST_SEED)
             data, _ = split_dataset(dataset, replace(own, folds=folds, fold=fold))
-            yield replace(config, data=data.config, seeds=(seed,))
+            yield replace(config, data=data.config, seeds=(seed,)), data.fingerprint
 
 
 class _OfFold:

@@ -18,7 +18,7 @@ from understudy.execution.backend import Training
 from understudy.execution.sequential import SequentialBackend
 from understudy.execution.wave import finish_all, wave_backend
 from understudy.files import to_json, write_json
-from understudy.runs.folder import RunFolder, load_run, record_config
+from understudy.runs.folder import RunFolder, load_run, record_config, require_same_images
 from understudy.runs.inspected import headline, record_inspection
 from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
 from understudy.runs.precheck import Precheck
@@ -105,7 +105,7 @@ def run_experiment(
     checked = _precheck(plan, data, trained, observer, given.resume)
     if here.is_first:  # after the checks: a run that was refused leaves no folder behind
         require_room(out, trained, processes, checked)
-        record_config(config, folder, given.resume)
+        record_config(config, folder, given.resume, data.fingerprint)
         _show_images(data, folder, observer)
     placement = _Placement(given.device, processes, here.is_distributed, given.together)
     for wave in waves:
@@ -232,9 +232,11 @@ def train_arm(
     if first:
         require_room(out, runs, 1, checked)
     if first and (resume or not folder.config.exists()):
-        record_config(config, folder, resume)
-    elif first and load_run(out) != config:
-        raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
+        record_config(config, folder, resume, data.fingerprint)
+    elif first:
+        require_same_images(data.fingerprint, folder, "cannot train in", "give another --out")
+        if load_run(out) != config:
+            raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
     if first:
         _show_images(data, folder, observer)
     for run in runs:

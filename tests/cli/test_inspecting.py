@@ -133,3 +133,28 @@ def test_arrays_are_counted_their_own_validation_images_apart(
     classes = json.loads(capsys.readouterr().out)["classes"]
     assert [(c["train"], c["val"], c["test"]) for c in classes] == [(5, 2, 3), (5, 2, 3)]
     assert sheet.exists()
+
+
+def test_skip_bad_goes_on_without_bad_files_and_broken_links(
+    pets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pets / "train/cat/0.png").write_bytes(b"")
+    (pets / "train/dog/gone.png").symlink_to("nowhere.png")
+    assert cli.main(["inspect", "data", str(pets)]) == 2
+    assert "--skip-bad" in capsys.readouterr().err
+    assert cli.main(["inspect", "data", str(pets), "--skip-bad"]) == 0
+    assert "1 image cannot be read and is left out" in capsys.readouterr().out
+
+
+def test_what_a_run_would_refuse_must_be_repaired(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "few", {"cat": 2, "dog": 9})
+    assert cli.main(["inspect", "data", str(tmp_path / "few")]) == 1
+
+
+@pytest.mark.parametrize("name", ["sheet.jpg", "."])
+def test_a_contact_sheet_is_a_png_file(
+    pets: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["inspect", "data", str(pets), "--contact-sheet", str(pets / name)]) == 2
+    printed = capsys.readouterr()
+    assert "must be a file that ends in .png" in printed.err and not printed.out

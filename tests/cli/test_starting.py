@@ -138,3 +138,69 @@ def test_parquet_files_of_pictures_of_mixed_sizes_are_proposed_a_recipe_for(
     assert main(["init", "photos.parquet"]) == 0
     assert "Images of 40x40 to 50x50 pixels" in capsys.readouterr().out
     assert load_config("photos.yaml").data.source == "parquet"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--minutes", value) for value in ("0", "nan", "inf")),
+        *(("--image-size", value) for value in ("0", "-5")),
+        *(("--seeds", value) for value in ("x", "0,0", str(2**70))),
+        *(("--student", value) for value in ("", "resnet2O")),
+        *(("--teacher", value) for value in ("", "resnet2O")),
+        *(("--group-by", value) for value in ("(", "zzz")),
+        ("--report-by", "("),
+        ("--columns", "file"),
+    ],
+)
+def test_impossible_wishes_are_refused_before_any_picture_is_opened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    pictures(tmp_path / "pets", 5)
+    out = tmp_path / "pets.yaml"
+    assert main(["init", str(tmp_path / "pets"), "--out", str(out), option, value]) == 2
+    printed = capsys.readouterr()
+    assert not printed.out and len(printed.err.splitlines()) == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "yes",
+            "null",
+            "1e3",
+            "~",
+            "a: b",
+            "x #c",
+            "- x",
+            "it's",
+            'a "b"',
+            "{a}",
+            "*a",
+            "%s",
+            "名前",
+        ),
+        *("a\nb", "a\x1b[31mb", "a\x7fb", "a\u2028b", "a\ufeffb"),
+    ],
+)
+def test_a_recipe_can_be_read_whatever_the_folder_is_called(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / name, tmp_path / f"{name}.yaml"
+    pictures(folder, 5)
+    assert main(["init", str(folder), "--out", str(out)]) == 0
+    config = load_config(str(out))
+    assert (config.name, config.data.path) == (name, str(folder))
+    assert capsys.readouterr().out.splitlines()[-1].isprintable()
+
+
+def test_the_next_command_can_be_copied_into_a_shell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "my pets", tmp_path / "my pets.yaml"
+    pictures(folder, 5)
+    assert main(["init", str(folder), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.endswith(f"Next: understudy run '{out}'\n")
+    assert out.read_text().startswith(f"# understudy run '{out}'\n")

@@ -130,3 +130,19 @@ def test_totals_count_what_is_below_in_random_trees() -> None:
             below = [path for path in images if not folder or path.startswith(f"{folder}/")]
             assert total == len(below)
             assert found.inside[folder] == sorted(set(found.inside[folder]))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("seg_train", "seg_test"), ("my-Training", "my-Validation"), ("2024 train", "2024 dev")],
+)
+def test_folders_named_after_splits_that_hold_the_same_classes_are_refused(
+    names: tuple[str, str],
+) -> None:
+    with pytest.raises(UnderstudyError, match="so they are probably splits"):
+        layout_of(*both(*names))
+
+
+def test_folders_that_hold_the_same_folders_are_classes_with_a_note() -> None:
+    assert "hold the same folders (cat, dog)" in layout_of(*both("indoors", "outdoors")).notes[-1]
+    assert len(layout_of("indoors/cat/0.jpg", "outdoors/dog/0.jpg").notes) == 1

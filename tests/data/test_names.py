@@ -3,7 +3,14 @@ import unicodedata
 import pytest
 
 from understudy.data.class_names import match_classes
-from understudy.data.names import counted, listed, normalised, refuse_undecodable, shown
+from understudy.data.names import (
+    counted,
+    listed,
+    normalised,
+    refuse_control_characters,
+    refuse_undecodable,
+    shown,
+)
 from understudy.errors import UnderstudyError
 
 
@@ -57,3 +64,10 @@ def test_all_strangers_are_named_with_what_they_may_mean() -> None:
         "3 classes of test in x that train does not have: Cat (differs in case from cat), "
         "doggy (did you mean dog?), xyz; classes are matched by name" in str(caught.value)
     )
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31m", "a\u2028b", "\u202eevil", "a\u2066b"])
+def test_class_names_that_spoil_a_line_are_refused(name: str) -> None:
+    with pytest.raises(UnderstudyError, match="contain control characters"):
+        refuse_control_characters(["cat", name], "pets")
+    refuse_control_characters(["עברית", "👩\u200d🔬", "[bold]x", "<b>"], "pets")

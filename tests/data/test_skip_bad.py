@@ -72,3 +72,10 @@ def test_without_any_good_test_image_there_is_no_data_set(folder: Path) -> None:
         file.write_bytes(b"")
     with pytest.raises(UnderstudyError, match="the test split is empty"):
         load(folder, skip_bad=True)
+
+
+def test_a_class_without_a_readable_training_image_is_named(folder: Path) -> None:
+    for file in (folder / "train/bees").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(UnderstudyError, match="no training image of the class bees can be read"):
+        load(folder, skip_bad=True)

@@ -1,7 +1,9 @@
 import pytest
 
+from understudy.config.schema import ModelConfig
 from understudy.data.inspection import SizeRange
 from understudy.proposal import choices
+from understudy.proposal.networks import student, teachers
 
 
 def sizes(width: int, height: int) -> SizeRange:
@@ -42,3 +44,8 @@ def test_few_images_are_seen_more_often() -> None:
     assert choices.epochs(12_500) == 30
     assert choices.epochs(200) == 80
     assert choices.epochs(10_000_000) == 10
+
+
+def test_networks_of_other_libraries_are_left_as_they_are() -> None:
+    assert student("timm:resnet18", 96) == ModelConfig("timm:resnet18")
+    assert teachers("torchvision:resnet50", 224) == (ModelConfig("torchvision:resnet50"),)

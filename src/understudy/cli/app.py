@@ -92,7 +92,7 @@ def _error_line(error: Exception, words: Sequence[str]) -> str:
     if isinstance(error, MissingArgumentError) and _trains(words):
         folder = _value_of("--data", words) or "FOLDER"
         hint = (
-            ": name one of `understudy recipes`, or write one for your images by "
+            " Name one of `understudy recipes`, or write one for your images by "
             f"`understudy init {shlex.quote(folder)}`"
         )
     elif isinstance(error, CycloptsError):

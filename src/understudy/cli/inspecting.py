@@ -6,6 +6,7 @@ from cyclopts import App
 
 from understudy.cli.checks import data_config
 from understudy.cli.options import READING, AsJson, Reading
+from understudy.errors import UnderstudyError
 
 inspect = App(name="inspect", help="Look at a data set before training.", help_format="plaintext")
 
@@ -32,6 +33,10 @@ def data(
         contact_sheet: a PNG file to write, with images of each class as a student sees them.
         as_json: print JSON.
     """
+    if contact_sheet is not None and (
+        contact_sheet.suffix.lower() != ".png" or contact_sheet.is_dir()
+    ):
+        raise UnderstudyError(f"--contact-sheet {contact_sheet} must be a file that ends in .png")
     config = data_config(path, reading, image_size)
 
     from understudy.config.images import AugmentConfig

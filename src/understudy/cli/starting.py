@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from understudy.cli.checks import data_config
 from understudy.cli.options import READING, Reading, whole_numbers
+from understudy.data.names import counted
 from understudy.errors import UnderstudyError
 
 if TYPE_CHECKING:
@@ -40,10 +41,8 @@ def init(
         seeds: the seeds of the students, such as 0,1,2.
     """
     target = _target(path, out)
-    if minutes <= 0:
-        raise UnderstudyError(f"--minutes must be above 0, not {minutes:g}")
 
-    from understudy.proposal.propose import Wishes
+    from understudy.proposal.propose import Wishes, refuse_impossible
 
     wishes = Wishes(
         name=target.stem,
@@ -53,12 +52,13 @@ def init(
         minutes=minutes,
         seeds=whole_numbers("--seeds", seeds),
     )
+    refuse_impossible(wishes)
     data = data_config(path, reading, image_size)
     found = _inspected(data)
     if found.unreadable and not reading.skip_bad:
         raise UnderstudyError(
-            f"{len(found.unreadable)} images cannot be read (listed above): replace or remove "
-            "them, or go on without them by --skip-bad"
+            f"{counted(len(found.unreadable), 'image')} cannot be read (listed above): replace or "
+            "remove them, or go on without them by --skip-bad"
         )
     _write(target, data, found, wishes)
 
@@ -93,7 +93,7 @@ def _write(target: Path, data: "DataConfig", found: "Inspection", wishes: "Wishe
     from understudy.data.names import counted
     from understudy.files import write_bytes
     from understudy.proposal.propose import propose
-    from understudy.proposal.recipe_text import recipe_text
+    from understudy.proposal.recipe_text import recipe_text, run_command
     from understudy.terminal.progress import CountDisplay
 
     with CountDisplay("decoding") as display:
@@ -111,4 +111,4 @@ def _write(target: Path, data: "DataConfig", found: "Inspection", wishes: "Wishe
             "Note: a teacher so close to the student in size seldom has much to teach: with more "
             "--minutes there is time for a stronger one."
         )
-    print(f"Next: understudy run {target}")
+    print(f"Next: {run_command(str(target))}")

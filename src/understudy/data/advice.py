@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from understudy.data.clips import groups_of
-from understudy.data.inspection import BadImage, ClassCounts
+from understudy.data.inspection import BadImage, ClassCounts, too_small
 from understudy.data.listing import SPLIT_NAMES, Listing, SplitName
 from understudy.data.names import counted, listed, shown
 from understudy.data.scan import Scan
@@ -92,7 +92,8 @@ def remarks(found: Findings, clip: str | None) -> tuple[str, ...]:
         sentences.insert(
             0,
             "names look like frames of clips, or several pictures of one thing: "
-            f"--group-by '{clip}' keeps each group on one side of a split",
+            f"--group-by '{clip}' of init (data.group_by in a recipe) keeps each group on one side "
+            "of a split",
         )
     return tuple(sentence for sentence in sentences if sentence)
 
@@ -124,11 +125,10 @@ def _by_reason(bad: Sequence[BadImage]) -> str:
 
 
 def _too_small(found: Findings) -> str:
-    own_val = any(entry.val for entry in found.classes)
-    least = 1 if own_val else 2  # one is cut off for validation
-    small = [entry for entry in found.classes if entry.train < least]
+    small = too_small(found.classes)
     if not small:
         return ""
+    own_val = any(entry.val for entry in found.classes)
     names = listed([f"{entry.name} ({entry.total:,})" for entry in small])
     what = "class has" if len(small) == 1 else "classes have"
     return (
@@ -190,7 +190,7 @@ def _torn_clips(found: Findings, clip: str | None) -> str:
         + (
             "split them by clip"
             if found.listing.has_own_test
-            else f"--group-by '{clip}' splits by clip"
+            else f"--group-by '{clip}' of init (data.group_by in a recipe) splits by clip"
         )
     )
 

@@ -66,7 +66,8 @@ def choose_columns(present: Sequence[str], chosen: Mapping[str, str], where: str
         if role not in found:
             raise UnderstudyError(
                 f"{where} has no {role} column: it has {listed(present, 20)}; call it "
-                f"{' or '.join(USUAL[role][:4])}, or name it: data.columns={{{role}: NAME}}"
+                f"{' or '.join(USUAL[role][:4])}, or name it: data.columns={{{role}: NAME}} in a "
+                f"recipe, --columns '{{{role}: NAME}}' of init and inspect"
             )
     return found
 

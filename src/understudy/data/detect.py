@@ -10,6 +10,8 @@ HUB = "hf:"
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 TABLES = (".csv", ".tsv")
 """How the names of files end."""
+FILE_SOURCES = ("imagefolder", "csv", "hf", "parquet")
+"""Sources whose images are files, which a scan opens one by one."""
 
 _ENDINGS: dict[str, tuple[str, ...]] = {
     "cifar10": ("cifar-10-binary.tar.gz",),

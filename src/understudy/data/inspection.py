@@ -3,7 +3,7 @@
 Importing this loads no torch: reports read it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from understudy.data.listing import PassedOver
@@ -60,6 +60,13 @@ class ClassCounts:
     @property
     def total(self) -> int:
         return self.train + self.val + self.test
+
+
+def too_small(classes: Sequence[ClassCounts]) -> list[ClassCounts]:
+    """Classes of which no training image would be left: one of each is cut off for validation,
+    unless the data set names its validation images."""
+    least = 1 if any(entry.val for entry in classes) else 2
+    return [entry for entry in classes if entry.train < least]
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,6 @@ class Inspection:
         """Whether a training is refused, or its measurement would be wrong for certain."""
         return (
             bool(self.unreadable and not self.skipped_bad)
-            or any(entry.total < 2 for entry in self.classes)
+            or bool(too_small(self.classes))
             or any(group.kind == "exact" and group.is_serious for group in self.duplicates)
         )

@@ -87,14 +87,15 @@ def find_layout(folders: Folders, where: str, *, is_archive: bool = False) -> La
     named = {name: split for name in folders.inside[place] if (split := split_named(name))}
     others = [name for name in folders.full(place) if name not in named]
     if named and others and not any(folders.inside[inside(place, name)] for name in named):
+        read, them = ("is read as a class", "it") if len(named) == 1 else ("are classes", "them")
         notes.append(
-            f"{listed(list(named))} in {at} is read as a class: images lie in it directly, and "
-            f"other classes ({listed(others)}) are next to it"
+            f"{listed(list(named))} in {at} {read}: images lie in {them} directly, and "
+            f"other classes ({listed(others)}) are next to {them}"
         )
         named = {}
     if not named:
-        _refuse_hidden_splits(folders, place, at)
         notes.append(f"each folder in {at} is a class")
+        notes += _hidden_splits(folders, place, at)
         return Layout({"train": place}, tuple(notes))
     splits = _splits(folders, place, named, at)
     if others and len(splits) == 1:
@@ -166,8 +167,8 @@ def _splits(
     return splits
 
 
-def _refuse_hidden_splits(folders: Folders, place: str, at: str) -> None:
-    """Refuse flat class folders that are not what they seem."""
+def _hidden_splits(folders: Folders, place: str, at: str) -> list[str]:
+    """Refuse flat class folders that are splits; a note on those that may be."""
     names = folders.full(place)
     if not names:
         count = folders.direct[place]
@@ -178,19 +179,21 @@ def _refuse_hidden_splits(folders: Folders, place: str, at: str) -> None:
     paths = [inside(place, name) for name in names]
     contents = [tuple(folders.full(path)) for path in paths]
     if len(names) < 2 or not contents[0] or any(folders.direct[path] for path in paths):
-        return
+        return []
     if all(all(map(split_named, content)) and content for content in contents):
         raise UnderstudyError(
             f"every class folder in {at} has folders of splits inside ({listed(contents[0])}): "
             "put the classes into the splits, as in train/<class>/, test/<class>/"
         )
-    same = len(set(contents)) == 1 and len(contents[0]) > 1
-    if same and all(split_named(_first_word(name)) for name in names):
+    if len(set(contents)) > 1 or len(contents[0]) < 2:
+        return []
+    what = f"{listed(names)} in {at} hold the same folders ({listed(contents[0])})"
+    if all(any(map(split_named, _words(name))) for name in names):
         raise UnderstudyError(
-            f"{listed(names)} in {at} hold the same folders ({listed(contents[0])}), so they are "
-            "probably splits: rename them to train, val or test"
+            f"{what}, so they are probably splits: rename them to train, val or test"
         )
+    return [f"{what}: if those are the classes, call the folders around them train, val and test"]
 
 
-def _first_word(name: str) -> str:
-    return re.split(r"[\W_\d]", name, maxsplit=1)[0]
+def _words(name: str) -> list[str]:
+    return re.split(r"[\W_\d]+", name)

@@ -7,6 +7,8 @@ from understudy.errors import UnderstudyError
 
 _SURROGATES = range(0xDC80, 0xDD00)
 """What Python makes of bytes of a file name that are not UTF-8 (PEP 383)."""
+_EMBEDDINGS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+"""Classes of the characters that change the direction of what follows them."""
 
 
 def normalised(name: str) -> str:
@@ -45,12 +47,18 @@ def refuse_undecodable(names: Iterable[str], where: str) -> None:
 
 def refuse_control_characters(class_names: Iterable[str], where: str) -> None:
     """Raises UnderstudyError if a class cannot be written on one line of a terminal."""
-    bad = [n for n in class_names if any(unicodedata.category(c) == "Cc" for c in n)]
+    bad = [name for name in class_names if any(map(_breaks_a_line, name))]
     if bad:
         raise UnderstudyError(
             f"names of classes in {shown(where)} contain control characters: {listed(bad)}; "
             "rename them"
         )
+
+
+def _breaks_a_line(character: str) -> bool:
+    """Whether it is a control character, a line separator, or reverses the text after it."""
+    is_control = unicodedata.category(character) in ("Cc", "Zl", "Zp")
+    return is_control or unicodedata.bidirectional(character) in _EMBEDDINGS
 
 
 def _is_undecodable(name: str) -> bool:

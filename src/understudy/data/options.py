@@ -3,6 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from understudy.config.images import DataConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,3 +34,13 @@ class SourceOptions:
 
 NO_OPTIONS = SourceOptions()
 """The usual columns, no groups, no slices, and every image must be readable."""
+
+
+def source_options(config: "DataConfig") -> SourceOptions:
+    """How the source reads its files."""
+    return SourceOptions(
+        columns=config.columns,
+        group_by=config.group_by,
+        report_by=config.report_by,
+        skip_bad=config.skip_bad,
+    )

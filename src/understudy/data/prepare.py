@@ -14,7 +14,7 @@ from understudy.data.channels import measure_channels
 from understudy.data.dataset import Dataset, LabelledImages, SealedSplit, Split
 from understudy.data.folds import folded
 from understudy.data.inspection import Inspection
-from understudy.data.options import SourceOptions
+from understudy.data.options import source_options
 from understudy.data.splits import split_train_val, take_fewer
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer
@@ -103,16 +103,6 @@ def _train_and_val(dataset: Dataset, config: DataConfig) -> tuple[Split, Split, 
         class_names=dataset.class_names,
     )
     return train, val, rows
-
-
-def source_options(config: DataConfig) -> SourceOptions:
-    """How the source reads its files."""
-    return SourceOptions(
-        columns=config.columns,
-        group_by=config.group_by,
-        report_by=config.report_by,
-        skip_bad=config.skip_bad,
-    )
 
 
 def open_dataset(

@@ -32,7 +32,7 @@ def list_table(table: Table, root: Path, name: str, options: SourceOptions) -> t
         UnderstudyError: naming files that are missing or outside of the folder, rows without a
             label, images with two labels, classes that train does not have.
     """
-    paths = [_inside(path, table.where) for path in table.columns["image"]]
+    paths = [_inside(path, root, table.where) for path in table.columns["image"]]
     refuse_undecodable(paths, table.where)
     rows, notes = _without_repeats(table, paths)
     states = _states(root, [paths[row] for row in rows], table.where, options.skip_bad)
@@ -81,14 +81,16 @@ def list_table(table: Table, root: Path, name: str, options: SourceOptions) -> t
     return listing, identity_of(root, names, list(states.values()))
 
 
-def _inside(path: str, where: str) -> str:
-    """A path as it is written in a table, relative to the table, with slashes."""
+def _inside(path: str, root: Path, where: str) -> str:
+    """A path as it is written in a table, relative to the table's folder, with slashes."""
     clean = posixpath.normpath(path.replace("\\", "/")) if path else "."
+    clean = clean.removeprefix(f"{root.as_posix()}/")
     is_absolute = clean.startswith("/") or clean[1:3] == ":/"
     if clean == "." or "\0" in clean or is_absolute or clean.split("/")[0] == "..":
         raise UnderstudyError(
             f"{where} names the image {shown(path)!r}: paths must lie in the folder of the table "
-            "and be relative to it; move the table to a folder above the images"
+            f"({shown(str(root))}), best relative to it; move the table to a folder above the "
+            "images"
         )
     return clean
 

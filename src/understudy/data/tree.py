@@ -61,8 +61,8 @@ def scan_folder(root: Path, *, skip_bad: bool = False) -> tuple[Tree, str]:
     if walk.broken and not skip_bad:
         raise UnderstudyError(
             f"{shown(str(root))} has {counted(len(walk.broken), 'broken link')}: "
-            f"{listed(walk.broken)}; restore what they point to, remove them, or set "
-            "data.skip_bad=true"
+            f"{listed(walk.broken)}; restore what they point to, remove them, or go "
+            "on without them by --skip-bad (data.skip_bad=true)"
         )
     walk.census.add_all(litter.BROKEN_LINK, walk.broken)
 

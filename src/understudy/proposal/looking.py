@@ -9,16 +9,15 @@ from understudy.config.images import DataConfig
 from understudy.data import listing_of, load_dataset
 from understudy.data.contact_sheet import some_images
 from understudy.data.dataset import Dataset, Split
+from understudy.data.detect import FILE_SOURCES
 from understudy.data.inspecting import inspect_listing
 from understudy.data.inspection import ClassCounts, Inspection, SizeRange
 from understudy.data.listing import Listing
-from understudy.data.prepare import source_options
+from understudy.data.options import source_options
 from understudy.data.scan import Scan, scan
 from understudy.data.spec import size_of
 from understudy.events import SILENT, Observer
 
-FILE_SOURCES = ("imagefolder", "csv", "hf", "parquet")
-"""Sources whose images are encoded files, which a scan opens one by one."""
 _LARGEST_SHOWN = 224
 """Pixels of a side in a contact sheet, unless a size is set."""
 
@@ -70,13 +69,14 @@ def counts_of(dataset: Dataset) -> Inspection:
     num_classes = len(dataset.class_names)
     labels, own_val = dataset.train.labels.numpy(), dataset.annotations.own_val
     is_val = np.zeros(len(labels), bool) if own_val is None else own_val
-    train, val = (np.bincount(labels[part], minlength=num_classes) for part in (~is_val, is_val))
+    train = np.bincount(labels[~is_val], minlength=num_classes).tolist()
+    val = np.bincount(labels[is_val], minlength=num_classes).tolist()
     test = dataset.test.class_counts(num_classes)
     side = (dataset.image.width, dataset.image.height)
     return Inspection(
         name=dataset.name,
         classes=tuple(
-            ClassCounts(name, int(train[label]), int(val[label]), test[label])
+            ClassCounts(name, train[label], val[label], test[label])
             for label, name in enumerate(dataset.class_names)
         ),
         sizes=SizeRange(side, side, side, 1),

@@ -3,11 +3,17 @@
 from typing import Any
 
 from understudy.config.schema import ModelConfig
-from understudy.models import describe_model
+from understudy.models import MODELS, describe_model
 from understudy.proposal.choices import stem_stride
 
 STUDENT = "tiny_res"
 """About 100,000 parameters; the fastest of its size, and not less accurate (results/README.md)."""
+
+
+def refuse_unknown(name: str) -> None:
+    """Raises UnderstudyError for a name that is none of ours and none of another library's."""
+    if ":" not in name:
+        describe_model(name)
 
 
 def student(name: str | None, size: int) -> ModelConfig:
@@ -16,7 +22,7 @@ def student(name: str | None, size: int) -> ModelConfig:
     Raises:
         UnderstudyError: for an unknown name.
     """
-    return _for_size(name or STUDENT, {}, size)
+    return _for_size(STUDENT if name is None else name, {}, size)
 
 
 def teachers(name: str | None, size: int) -> tuple[ModelConfig, ...]:
@@ -36,7 +42,7 @@ def teachers(name: str | None, size: int) -> tuple[ModelConfig, ...]:
 def _for_size(name: str, options: dict[str, Any], size: int) -> ModelConfig:
     """A network whose first convolution has the stride for the size, if it has that option."""
     stride = stem_stride(size)
-    if stride > 1 and "stem_stride" in describe_model(name).get("options", ()):
+    if stride > 1 and name in MODELS and "stem_stride" in describe_model(name).get("options", ()):
         options = {**options, "stem_stride": stride}
         if name == "fast_teacher":
             options["stem_kernel"] = 3

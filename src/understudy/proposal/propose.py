@@ -1,10 +1,18 @@
 """From the pictures at a path to the settings of a run, with the time that it will take here."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from understudy.config.schema import DataConfig, ModelConfig, RunConfig, TeacherConfig, TrainConfig
+from understudy.config.schema import (
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    TeacherConfig,
+    TrainConfig,
+    parse,
+)
 from understudy.config.schema import StudentConfig as Student
 from understudy.cores import available_cores
 from understudy.data.archives import data_set_name, is_archive
@@ -15,7 +23,7 @@ from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer
 from understudy.proposal import choices
 from understudy.proposal.budget import Choice, Minutes, Work, choose
-from understudy.proposal.networks import student, teachers
+from understudy.proposal.networks import refuse_unknown, student, teachers
 from understudy.proposal.timing import training_rate
 from understudy.training.device import resolve_device
 
@@ -75,6 +83,16 @@ class Proposal:
         return self.teacher_parameters < _STRONG * self.student_parameters
 
 
+def refuse_impossible(wishes: Wishes) -> None:
+    """Raises UnderstudyError for wishes that no pictures can fulfil, before any is opened."""
+    if not (0 < wishes.minutes < math.inf):
+        raise UnderstudyError(f"--minutes must be above 0 and finite, not {wishes.minutes:g}")
+    parse(RunConfig, {"seeds": wishes.seeds, "data": {"image_size": wishes.image_size}})
+    for name in (wishes.student, wishes.teacher):
+        if name is not None:
+            refuse_unknown(name)
+
+
 def propose(
     data: DataConfig, inspection: Inspection, wishes: Wishes, observer: Observer = SILENT
 ) -> Proposal:
@@ -93,7 +111,9 @@ def propose(
     if inspection.sizes is None:
         raise UnderstudyError(f"{inspection.name} has no readable image: see the list above")
     device = resolve_device(wishes.device)
-    size = wishes.image_size or choices.image_size(inspection.sizes, device.type == "cuda")
+    size = wishes.image_size
+    if size is None:
+        size = choices.image_size(inspection.sizes, device.type == "cuda")
     student_model, candidates = student(wishes.student, size), teachers(wishes.teacher, size)
     data = replace(
         data,

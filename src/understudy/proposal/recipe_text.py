@@ -25,6 +25,11 @@ def recipe_text(proposal: Proposal, path: str, where: str) -> str:
     return "\n".join(parts)
 
 
+def run_command(where: str) -> str:
+    """The command that runs a recipe, as it is typed into a shell; on one line."""
+    return f"understudy run {shown(shlex.quote(where))}"
+
+
 def _head(proposal: Proposal, where: str) -> str:
     found, minutes = proposal.inspection, proposal.minutes
     count = proposal.num_train + proposal.num_val + proposal.num_test
@@ -32,7 +37,7 @@ def _head(proposal: Proposal, where: str) -> str:
     here = f"{' '.join((machine.cpu or 'unknown processor').split())}, {machine.cores} cores"
     return "\n".join(
         (
-            f"# understudy run {shown(shlex.quote(where))}",
+            f"# {run_command(where)}",
             "#",
             f"# Proposed by understudy {__version__} for {count:,} pictures of "
             f"{len(found.classes)} classes. On the machine that it was made on",

@@ -41,7 +41,7 @@ class FoldsFolder:
 
     def run(self, number: int) -> RunFolder:
         """The run directory of a fold, counted from 1 over all repeats: ``folds/fold1``."""
-        return RunFolder(self.path / "folds" / f"fold{number}")
+        return RunFolder(RunFolder(self.path).folds / f"fold{number}")
 
 
 @dataclass(frozen=True)

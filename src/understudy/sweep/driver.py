@@ -80,7 +80,8 @@ def run_sweep(
     with exclusive(spec.folder), contextlib.ExitStack() as stack:
         with removed_if_refused(spec.folder):
             settings = spec.identity | {"final_seeds": list(spec.final_seeds)}
-            driver = record_sweep(spec.config, spec.folder, settings, spec.options.resume)
+            resume, images = spec.options.resume, spec.data.fingerprint
+            driver = record_sweep(spec.config, spec.folder, settings, resume, images)
             search = Search(spec.search, spec.storage, config.name, spec.identity, driver)
         stack.callback(search.close)
         sweep = Sweep(spec, search, observer)

@@ -196,3 +196,10 @@ def test_a_parquet_file_may_list_paths(root: Path) -> None:
     parquet.write_table(pa.table({"image": [b"x"], "label": [0]}), root / "labels.parquet")
     with pytest.raises(UnderstudyError, match=r"holds bytes, .* set data.source=parquet"):
         list_files(root / "labels.parquet")
+
+
+def test_absolute_paths_inside_of_the_folder_are_those_files(root: Path) -> None:
+    rows = [f"{name_of(number)},{KINDS[number]}" for number in range(12)]
+    relative = list_files(table(root, "image,label", rows))
+    absolute = list_files(table(root, "image,label", [f"{root.resolve()}/{row}" for row in rows]))
+    assert absolute.samples == relative.samples

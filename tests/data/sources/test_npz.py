@@ -112,7 +112,7 @@ def test_the_file_must_be_one(tmp_path: Path) -> None:
     with pytest.raises(UnderstudyError, match="is a folder"):
         find(tmp_path, tmp_path)
     (tmp_path / "text.npz").write_text("no zip file")
-    with pytest.raises(UnderstudyError, match=r"cannot read text.npz"):
+    with pytest.raises(UnderstudyError, match=r"text.npz is not an .npz file"):
         load(tmp_path / "text.npz")
     np.save(tmp_path / "one.npy", GREY)
     with pytest.raises(UnderstudyError, match=r"not an .npz file"):

@@ -10,7 +10,7 @@ from understudy.data.annotations import NO_ANNOTATIONS, Annotations
 from understudy.data.decoding import Decoding
 from understudy.data.inspection import Inspection
 from understudy.data.listing import Listing
-from understudy.data.names import shown
+from understudy.data.names import refuse_undecodable, shown
 from understudy.data.options import NO_OPTIONS, SourceOptions
 from understudy.errors import UnderstudyError
 
@@ -91,10 +91,16 @@ def refuse_options(source: str, options: SourceOptions, *used: str) -> None:
 
 
 def existing(path: Path) -> Path:
-    """The path, made absolute. Raises UnderstudyError if nothing is there."""
+    """The path, made absolute.
+
+    Raises:
+        UnderstudyError: if nothing is there, or no report could name it.
+    """
     if not path.exists():
         raise UnderstudyError(
             f"no such file or folder: {shown(str(path))}; give the path of the data with --data or "
             "UNDERSTUDY_DATA"
         )
-    return path.resolve()
+    place = path.resolve()
+    refuse_undecodable([str(place)], "the path of the data")
+    return place

@@ -12,8 +12,10 @@ from understudy.data.facts import Facts
 from understudy.data.inspecting import inspect_listing
 from understudy.data.inspection import BadImage
 from understudy.data.listing import Listing, SplitName
+from understudy.data.names import listed
 from understudy.data.scan import Scan
 from understudy.data.sources.base import NO_OPTIONS, Arrays, SourceOptions, SourceReader
+from understudy.errors import UnderstudyError
 
 _BLOCKS: dict[str, tuple[SplitName, ...]] = {"train": ("train", "val"), "test": ("test",)}
 """The training block holds the data set's own validation images, too."""
@@ -75,6 +77,7 @@ def read_listing(
         bad += [_of_listing(image, int(here[image.row]), listing) for image in found]
     if not options.skip_bad:
         refuse_bad(bad)
+    _refuse_lost_classes(listing, facts)
     for block, here in rows.items():
         images[block] = _without(images[block], ~facts.is_read[here])
         rows[block] = here[facts.is_read[here]]
@@ -91,6 +94,20 @@ def read_listing(
             listing, Scan(facts, tuple(bad)), size=decoding.size, skipped_bad=options.skip_bad
         ),
     )
+
+
+def _refuse_lost_classes(listing: Listing, facts: Facts) -> None:
+    """Raises UnderstudyError if a class has training images and none of them can be read."""
+    train = listing.rows_of("train")
+    labels = listing.labels
+    lost = np.setdiff1d(labels[train], labels[train[facts.is_read[train]]])
+    if len(lost):
+        names = [listing.class_names[label] for label in lost]
+        what = "the class" if len(lost) == 1 else "the classes"
+        raise UnderstudyError(
+            f"no training image of {what} {listed(names)} can be read: replace the files, or take "
+            f"{what} out of the data set"
+        )
 
 
 def _noting(facts: Facts, rows: np.ndarray) -> OnFacts:

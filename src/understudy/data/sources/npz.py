@@ -126,7 +126,8 @@ def _parts(
         raise UnderstudyError(
             f"{path.name} holds {', '.join(sorted(held)) or 'nothing'}: it needs x_train, y_train, "
             "x_test and y_test, or images and labels; others are named by "
-            "data.columns={train_images: KEY, train_labels: KEY, ...}"
+            "data.columns={train_images: KEY, train_labels: KEY, ...} in a recipe, --columns of "
+            "init and inspect"
         )
     return found
 
@@ -173,13 +174,12 @@ def _pair(
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
+        if not zipfile.is_zipfile(path):  # of other content numpy would state that it is pickled
             raise UnderstudyError(
-                f"{path.name} is not an .npz file: "
+                f"{path.name} is not an .npz file, or not a complete one: "
                 "save it with numpy.savez(file, images=..., labels=...)"
             )
-        with file:
+        with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UnderstudyError(
