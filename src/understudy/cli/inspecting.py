@@ -24,8 +24,8 @@ def data(
     """Open every image once: classes, sizes, bad files, duplicates, and what to repair.
 
     Ends with exit code 1 if something must be repaired first: images that cannot be read (unless
-    they are left out), test images that are in train, a picture in several classes, a class of one
-    image.
+    they are left out), test images that are in train, a picture in several classes, a class too
+    small to be split.
 
     Args:
         path: a folder, an archive, a table of images, or hf:NAME.

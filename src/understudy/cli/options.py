@@ -5,14 +5,11 @@ under ``Attributes`` are those of ``--help``, which breaks a line where they do:
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from understudy.errors import UnderstudyError
-
-if TYPE_CHECKING:
-    pass
 
 CommandLine = Annotated[str, Parameter(parse=False)]
 """The command as it was typed; :func:`understudy.cli.main` fills it in."""

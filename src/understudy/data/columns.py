@@ -67,7 +67,7 @@ def choose_columns(present: Sequence[str], chosen: Mapping[str, str], where: str
             raise UnderstudyError(
                 f"{where} has no {role} column: it has {listed(present, 20)}; call it "
                 f"{' or '.join(USUAL[role][:4])}, or name it: data.columns={{{role}: NAME}} in a "
-                f"recipe, --columns '{{{role}: NAME}}' of init and inspect"
+                f"recipe, --columns {role}=NAME of init and inspect"
             )
     return found
 

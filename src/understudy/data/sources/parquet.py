@@ -277,7 +277,7 @@ def _columns(file: Path, chosen: Mapping[str, str]) -> tuple[str, str, tuple[str
             raise UnderstudyError(
                 f"{file.name} has no {what} column: it has {', '.join(schema.names)}; "
                 f"call it {' or '.join(usual)}, or name it: data.columns={{{what}: NAME}} in a "
-                f"recipe, --columns '{{{what}: NAME}}' of init and inspect"
+                f"recipe, --columns {what}=NAME of init and inspect"
             )
     assert image is not None and label is not None
     names = features[label].get("names") if kinds.get(label) == "ClassLabel" else None
