@@ -40,6 +40,8 @@ def page() -> str:
     ]
     for entry in entries:
         lines += ["", f"## {entry['name']}", "", *_card(entry["card"])]
+        if entry["min_classes"] > 2:
+            lines += ["", f"**Fewest classes.** {entry['min_classes']}; with fewer it is refused."]
         lines += ["", "| option | default | meaning |", "| --- | --- | --- |"]
         lines += [
             f"| `{o['name']}` | `{o['default']}` | {o['description'].replace('|', chr(92) + '|')} |"

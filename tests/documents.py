@@ -85,16 +85,23 @@ def commands_in_shell(body: str) -> Iterator[str]:
             yield command
 
 
+OWN_RECIPE = "photos.yaml"
+"""A recipe that the reader has written."""
+
+
 def why_refused(command: str) -> str | None:
     """Why a command line would be refused; ``None`` if it would not.
 
-    ``RECIPE`` (or an omission) in place of a recipe stands for every recipe of the package.
+    ``RECIPE`` (an omission, the reader's own recipe) in place of a recipe stands for every recipe
+    of the package.
     """
     words = shlex.split(command, comments=True)
     words = words[words.index("understudy") + 1 :]
     if set(words) <= COMMANDS:
         return None  # the name of a command, in a sentence
-    placeholder = len(words) > 1 and (words[1] in OMITTED or words[1].isupper())
+    placeholder = len(words) > 1 and (
+        words[1] in OMITTED or words[1].isupper() or words[1] == OWN_RECIPE
+    )
     if not (placeholder and words[0] in ("run", "train", "sweep")):
         return _reason(words)
     reasons = [_reason([words[0], recipe, *words[2:]]) for recipe in recipe_names()]

@@ -46,6 +46,7 @@ RATIOS = {
         for p in ("bf16", "fp32")
         for m in ("stage 1, pool", "stage 2, pool", "stage 3, pool", "stage 4", "resnet20, sum")
     },
+    "photos": {"first pass", "distilled epoch"},
     "plain_epoch": {"plain", "distilled"},
     "scaling": None,
     "startup": None,

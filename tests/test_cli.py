@@ -23,6 +23,7 @@ RECIPE = """\
 #
 # Not this paragraph.
 name: tiny
+data: {source: digits}
 seeds: [0]
 method: {name: kd}
 """
@@ -31,6 +32,9 @@ RESULTS = SimpleNamespace(
     comparisons=[
         SimpleNamespace(verdict="distillation helped by +1.5 points [0.9, 2.1] over 3 seeds")
     ],
+    slices=[],
+    chance_notes=[],
+    data=SimpleNamespace(num_skipped=0),
 )
 
 
@@ -59,7 +63,9 @@ class Calls:
     def evaluate_run(self, path: Path, **options: Any) -> dict[str, Metrics]:
         self.seen["evaluate"] = {"path": path, **options}
         return {
-            "baseline-seed0": Metrics(accuracy=0.75, per_class=(0.70123456789012345,) * 3),
+            "baseline-seed0": Metrics(
+                accuracy=0.75, per_class=(0.70123456789012345,) * 3, correct="4:4A=="
+            ),
             "distilled-seed0": Metrics(accuracy=0.8125, per_class=(0.5, 1.0, None), ece=0.0625),
         }
 
@@ -302,6 +308,10 @@ def test_a_missing_run_is_named(command: str, capsys: pytest.CaptureFixture[str]
         (["run", "tiny.yaml", "--workers", "0"], "--workers must be auto or at least 1"),
         (["run", "tiny.yaml", "--workers", "some"], "--workers"),
         (["run", "absent.yaml"], "absent.yaml"),
+        (["run", "--data", "my photos"], "`understudy init 'my photos'`"),
+        (["sweep", "--data=photos"], "`understudy init photos`"),
+        (["run"], "`understudy recipes`"),
+        (["run", "."], ". is a folder, not a recipe: `understudy init .` writes"),
         (["run", "no-such-recipe"], "unknown recipe 'no-such-recipe'"),
         (["train", "tiny.yaml", "--seed", "x"], "--seed"),
         (["sweep", "tiny.yaml", "train.lr=1e-3"], "nothing to sweep"),

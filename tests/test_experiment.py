@@ -8,19 +8,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.data.picture_folders import write_pictures
 from tests.worlds import config_for, numbers
 
 from understudy import experiment
 from understudy.cli import main
 from understudy.config.recipe import to_yaml
 from understudy.errors import UnderstudyError
-from understudy.events import Silent
+from understudy.events import EpochResult, Silent
 from understudy.experiment import run_experiment, train_arm
 from understudy.files import to_json
 from understudy.models import build_model
@@ -68,6 +70,44 @@ def test_run_writes_results_history_and_plain_weights(
     assert 0 <= results.arms["distilled"].runs[0].test.agreement <= 1
     state = load_file(out / "models" / "distilled-seed0.safetensors")
     assert set(state) == set(build_model("founding_student", 3).state_dict())
+
+
+def test_run_on_image_files_shows_and_records_what_it_read_before_it_trains(tmp_path: Path) -> None:
+    """The case of three training images that are test images, too, and one that is no image."""
+    pictures = tmp_path / "pets"
+    write_pictures(pictures, {"train/cat": 12, "train/dog": 12, "test/cat": 4, "test/dog": 4})
+    for number in range(3):
+        shutil.copy(pictures / f"train/cat/{number}.png", pictures / f"test/cat/copy{number}.png")
+    (pictures / "train/dog/bad.jpg").write_bytes(b"")
+    seen: list[str] = []
+
+    class Lines(Silent):
+        def message(self, line: str) -> None:
+            seen.append(line)
+
+        def epoch(self, result: EpochResult, training: str = "") -> None:
+            seen.append(training)
+
+    data = {"source": "imagefolder", "path": str(pictures), "image_size": 16, "skip_bad": True}
+    config = config_for(pictures, data=data, seeds=[0], train={"epochs": 1, "batch_size": 16})
+    out = tmp_path / "run"
+    results = run_experiment(
+        config, out, device="cpu", workers=1, cache=str(tmp_path / "cache"), observer=Lines()
+    )
+    first = seen.index("teacher-seed0")
+    assert any("1 image cannot be read and is left out" in line for line in seen[:first])
+    assert any("3 test images are in train" in line for line in seen[:first])
+    assert results is not None and results.data.num_skipped == 1
+    assert json.loads((out / "data.json").read_text())["num_duplicates"] == {
+        "exact across splits": 6
+    }
+    assert (out / "figures" / "contact-sheet.png").stat().st_size > 1000
+    seen.clear()
+    train_arm(config, "baseline", 0, tmp_path / "one", device="cpu", observer=Lines())
+    assert any(
+        "3 test images are in train" in line for line in seen[: seen.index("baseline-seed0")]
+    )
+    assert (tmp_path / "one" / "data.json").exists()
 
 
 def test_sizes_costs_and_compression_are_those_of_the_networks(
@@ -387,6 +427,34 @@ def test_refused_run_leaves_no_folder(images: Path, tmp_path: Path):
         UnderstudyError, match=r"teacher\.train\.epoch: did you mean teacher\.train\.epochs"
     ):
         config_for(images, teacher={"model": {"name": "resnet8"}, "train": {"epoch": 3}})
+
+
+@pytest.mark.parametrize("how", [{"method": {"name": "cc"}}, {"arms": {"b": {"name": "at"}}}])
+def test_what_cannot_train_is_refused_before_the_teacher_trains(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
+):
+    flat = {"student": {"model": {"name": "tests.runs.test_precheck.Flat"}}}
+    config, out = config_for(images, **flat, **how), tmp_path / "run"
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("nothing may train")
+
+    monkeypatch.setattr(experiment, "finish_all", refuse)
+    with pytest.raises(UnderstudyError, match=r"set student\.stages"):
+        run_experiment(config, out, device="cpu", workers=1)
+    with pytest.raises(UnderstudyError, match=r"set student\.stages"):
+        train_arm(config, next(iter(how.get("arms", {"distilled": 0}))), 0, out, device="cpu")
+    assert not out.exists()
+
+
+def test_measured_normalisation_is_recorded_in_numbers(images: Path, tmp_path: Path):
+    config = config_for(images, seeds=[0], train={"epochs": 1, "batch_size": 16})
+    config = replace(config, data=replace(config.data, mean=(), std=()))
+    result = train_arm(config, "baseline", 0, tmp_path / "run", device="cpu")
+    recorded = load_run(tmp_path / "run").data
+    assert len(recorded.mean) == 3 and all(0 < value < 1 for value in recorded.mean)
+    again = train_arm(config, "baseline", 0, tmp_path / "run", device="cpu", resume=True)
+    assert again == result, "measured again, and the same"
 
 
 @pytest.mark.parametrize(

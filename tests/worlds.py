@@ -13,8 +13,9 @@ from understudy.api import Teacher
 from understudy.config.parse import parse
 from understudy.config.schema import AugmentConfig, DataConfig, RunConfig
 from understudy.data.dataset import Split
+from understudy.data.decoding import Decoding
 from understudy.data.prepare import TrainingData
-from understudy.data.sources.base import Arrays, Decoding, SourceReader
+from understudy.data.sources.base import Arrays, SourceReader
 from understudy.data.spec import size_of
 from understudy.events import SILENT, EpochResult, Observer, Progress
 from understudy.models.base import Classifier, Outputs

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-Phase = Literal["download", "decode", "label", "train", "measure", "check"]
+Phase = Literal["download", "scan", "decode", "label", "train", "measure", "check"]
 
 
 @dataclass(frozen=True)
@@ -12,8 +12,8 @@ class Progress:
     """How far a piece of work is.
 
     Attributes:
-        phase: images are decoded, views labelled by the teacher, batches trained on, networks
-            timed, cache rows checked.
+        phase: files are downloaded, images scanned, images decoded, views labelled by the teacher,
+            batches trained on, networks timed, cache rows checked.
         done: units finished (images, views, steps, rounds, rows), from 0 to ``total``.
         total: all units of this piece of work.
         epoch: the epoch it belongs to, from 0; ``None`` outside a training.

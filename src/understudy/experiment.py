@@ -18,10 +18,12 @@ from understudy.execution.backend import Training
 from understudy.execution.sequential import SequentialBackend
 from understudy.execution.wave import finish_all, wave_backend
 from understudy.files import to_json, write_json
-from understudy.runs.folder import RunFolder, load_run, record_config
-from understudy.runs.networks import build
+from understudy.runs.folder import RunFolder, load_run, record_config, require_same_images
+from understudy.runs.inspected import headline, record_inspection
 from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
+from understudy.runs.precheck import Precheck
 from understudy.runs.results import ArmResult, RunEnvironment, RunResults
+from understudy.runs.room import require_room
 from understudy.runs.summary import assemble, measure_costs
 from understudy.training.device import ranks, resolve_device, resolve_precision
 
@@ -90,15 +92,21 @@ def run_experiment(
     start = time.perf_counter()
     kind, here = resolve_device(given.device).type, ranks()
     observer = observer if here.is_first else SILENT
-    plan, folder = resolve_plan(config), RunFolder(out)
-    waves = plan.waves(config.seeds)
+    folder = RunFolder(out)
+    resolve_plan(config)  # a bad option is refused before any image is decoded
     # Decoded before any worker starts, and refused here if there is something wrong with it.
-    data, test = prepare_data(config.data)
-    _check_networks(plan, data)
-    if here.is_first:  # after the checks: a run that was refused leaves no folder behind
-        record_config(config, folder, given.resume)
+    data, test = prepare_data(config.data, observer=observer)
+    config = replace(config, data=data.config)  # with mean and std in numbers
+    plan = resolve_plan(config)
+    waves = plan.waves(config.seeds)
     in_processes = kind == "cpu" and not here.is_distributed and given.workers != 1
     processes = (given.workers or len(available_cores())) if in_processes else 0
+    trained = [run for wave in waves for run in wave]
+    checked = _precheck(plan, data, trained, observer, given.resume)
+    if here.is_first:  # after the checks: a run that was refused leaves no folder behind
+        require_room(out, trained, processes, checked)
+        record_config(config, folder, given.resume, data.fingerprint)
+        _show_images(data, folder, observer)
     placement = _Placement(given.device, processes, here.is_distributed, given.together)
     for wave in waves:
         for run in wave:
@@ -138,21 +146,34 @@ def run_experiment(
     return results
 
 
-def _check_networks(plan: RunPlan, data: TrainingData) -> None:
-    """Build each different network once: a mistake is found before any training.
+def _precheck(
+    plan: RunPlan, data: TrainingData, runs: Sequence[ArmRun], observer: Observer, resume: bool
+) -> Precheck:
+    """Assemble the arms of these trainings and run each on one batch.
 
     Raises:
-        UnderstudyError: naming it.
+        UnderstudyError: for the first that cannot be trained, before anything is written.
     """
-    different = {repr((arm.model, arm.stages)): arm for arm in plan.arms.values()}
-    for arm in different.values():
-        build(arm.model, data, arm.stages)
+    checked = Precheck(data, observer, read_files=not resume)
+    checked.check(plan, {run.arm.name: run.arm for run in runs}.values())
+    return checked
+
+
+def _show_images(data: TrainingData, folder: RunFolder, observer: Observer) -> None:
+    """What was read as what: in the folder, and in a few lines."""
+    if data.inspection is None:
+        return
+    record_inspection(data, folder)
+    for line in headline(data.inspection):
+        observer.message(line)
 
 
 def _carry_out(
     trainings: Sequence[Training], placement: _Placement, observer: Observer
 ) -> dict[str, ArmResult]:
     """Train, or read, the trainings of a wave, which are independent of each other."""
+    # Given weights are only measured, and may be refused: before the others have taken their time.
+    trainings = sorted(trainings, key=lambda training: training.run.arm.path is None)
     together = placement.together and not any(t.run.arm.is_shared for t in trainings)
     if together:
         trainings = _dealt_by_features(trainings)
@@ -196,17 +217,28 @@ def train_arm(
     resolve_device(device)  # refused before anything is written
     first = ranks().is_first
     observer = observer if first else SILENT
-    plan, folder = resolve_plan(config), RunFolder(out)
-    if first and (resume or not folder.config.exists()):
-        record_config(config, folder, resume)
-    elif first and load_run(out) != config:
-        raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
+    folder = RunFolder(out)
+    resolve_plan(config).arm(arm)  # a bad option is refused before any image is decoded
+    data, _ = prepare_data(config.data, observer=observer)
+    config = replace(config, data=data.config)  # with mean and std in numbers
+    plan = resolve_plan(config)
     own = plan.arm_run(arm, seed)
     if arm == "teacher":
         own = ArmRun(own.arm, seed, None)  # this seed, even if all students share one teacher
     runs = [own]
     if own.arm.members or own.arm.uses_teacher:
         runs = [*(plan.arm_run(other.name, seed) for other in plan.needed_by(own.arm)), own]
+    checked = _precheck(plan, data, runs, observer, resume)
+    if first:
+        require_room(out, runs, 1, checked)
+    if first and (resume or not folder.config.exists()):
+        record_config(config, folder, resume, data.fingerprint)
+    elif first:
+        require_same_images(data.fingerprint, folder, "cannot train in", "give another --out")
+        if load_run(out) != config:
+            raise UnderstudyError(f"{out} holds a run of another configuration: give another --out")
+    if first:
+        _show_images(data, folder, observer)
     for run in runs:
         observer.expect(run.arm.epochs, run.name)
     # What comes before the arm itself is used if it is there, not trained again.

@@ -58,6 +58,26 @@ def test_stages_belong_to_the_network_that_has_them() -> None:
     assert values == {"teacher": {"model": {"name": "resnet8"}, "path": "kept"}}
 
 
+def test_stages_go_with_the_network_that_a_whole_section_replaces() -> None:
+    student = {"model": {"name": "timm:resnet18"}, "stages": ["layer1"]}
+    values = overridden("student.model={name: resnet8}", student=student)
+    assert values == {"student": {"model": {"name": "resnet8"}}}
+    same = overridden("student.model={name: timm:resnet18, options: {in_chans: 3}}", **values)
+    assert "stages" not in same["student"]
+
+
+@pytest.mark.parametrize("name", ["method=dkd", "method.name=dkd"])
+def test_options_before_their_name_are_not_lost(name: str) -> None:
+    assert load_config(EXAMPLE, ["method.temperature=2", name]).method == {
+        "name": "dkd",
+        "temperature": 2,
+    }
+    student = load_config(
+        EXAMPLE, ["student.model.options.dropout=0.1", "student.model.name=tiny_wide"]
+    ).student
+    assert (student.model.name, student.model.options) == ("tiny_wide", {"dropout": 0.1})
+
+
 def test_members_and_assistants_are_overridden_by_their_number() -> None:
     entry = {"model": {"name": "tiny_wide", "options": {"dropout": 0.5}}, "seed": 4}
     values = overridden(
@@ -156,7 +176,7 @@ def test_the_config_of_an_old_run_is_the_same_config() -> None:
         ("teacher=[1]", "teacher: Input should be"),
         ("method=3", "method: Input should be a valid dictionary, not 3"),
         ("train=soon", "train: Input should be"),
-        ("data.augment.=1", r"unknown key data.augment.: known: flip"),
+        ("data.augment.=1", r"unknown key data.augment.: known: color_jitter, erasing, flip"),
         ("student.model.options={1: 2}", r"student.model.options.1: Input should be .*, not 1"),
         ("train.lr=" + "x" * 500, r"train.lr: Input should be a valid number, .*, not 'xx+\.\.\.x"),
     ],

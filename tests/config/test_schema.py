@@ -1,5 +1,6 @@
 """The fields of a recipe: bounds, defaults, inheritance, and the round trip through YAML."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from understudy.config.schema import DataConfig, MemberConfig, RunConfig, TrainC
 from understudy.errors import UnderstudyError
 
 EXAMPLE = str(Path(__file__).with_name("example.yaml"))
+
+
+DIGITS = "data: {source: digits}\n"
 
 
 def recipe_file(folder: Path, text: str) -> str:
@@ -73,6 +77,8 @@ def test_a_key_like_no_other_gets_the_list() -> None:
         ("data.augment.photometric_magnitude=2", "augment.photometric_magnitude", r"\[0, 1\]"),
         ("seeds=[]", "seeds", "at least one"),
         ("seeds=[1, 1]", "seeds", "differ"),
+        ("train.sampling=even", "train.sampling", "'natural' or 'balanced'"),
+        ("train={sampling: balanced, class_weights: balanced}", "train", "set one of them"),
         ("teacher.mean=[0.5, 0.5, 0.5]", "teacher.mean", "together"),
         ("arms.teacher.name=kd", "arms.teacher", "reserved"),
     ],
@@ -91,6 +97,16 @@ def test_a_value_that_does_not_fit_gets_one_line_with_its_path(
         ("data.augment.padding", "0", "-1"),
         ("data.augment.mix_alpha", "1e-6", "0"),
         ("data.augment.photometric", "0", "-1"),
+        ("data.augment.resized_crop", "[0.5, 0.5]", "[0.5, 0.4]"),
+        ("data.augment.resized_crop", "[1e-3, 1]", "[0, 1]"),
+        ("data.augment.resized_crop", "[0.3, 1]", "[0.3, 1.001]"),
+        ("data.augment.color_jitter", "[0, 2, 0, 0.5]", "[0, 2, 0, 0.51]"),
+        ("data.augment.color_jitter", "[0, 0, 0, 0]", "[0, -0.1, 0, 0]"),
+        ("data.augment.rand_augment_ops", "0", "-1"),
+        ("data.augment.rand_augment_magnitude", "0", "-1"),
+        ("data.augment.rand_augment_magnitude", "30", "31"),
+        ("data.augment.erasing", "0", "-0.1"),
+        ("data.augment.erasing", "1", "1.1"),
         ("data.augment.photometric_magnitude", "0", "-1e-6"),
         ("data.augment.photometric_magnitude", "1", "1.000001"),
         ("data.val_fraction", "1e-6", "0"),
@@ -151,6 +167,8 @@ def test_the_defaults_are_what_recipes_that_leave_them_out_rely_on() -> None:
         "stop_epoch": None,
         "batch_size": 128,
         "drop_last": False,
+        "sampling": "natural",
+        "class_weights": "none",
         "optimizer": "adamw",
         "lr": 5e-3,
         "weight_decay": 1e-2,
@@ -174,6 +192,7 @@ def test_the_defaults_are_what_recipes_that_leave_them_out_rely_on() -> None:
         "path": None,
         "image_size": None,
         "resize": "crop",
+        "max_pixels": 178956970,
         "columns": {},
         "group_by": None,
         "report_by": None,
@@ -181,11 +200,19 @@ def test_the_defaults_are_what_recipes_that_leave_them_out_rely_on() -> None:
         "val_fraction": 0.1,
         "train_images": None,
         "split_seed": 0,
+        "folds": None,
+        "fold": None,
         "mean": [0.5, 0.5, 0.5],
         "std": [0.25, 0.25, 0.25],
         "augment": {
             "padding": 4,
             "flip": True,
+            "vertical_flip": False,
+            "resized_crop": None,
+            "color_jitter": None,
+            "rand_augment_ops": 0,
+            "rand_augment_magnitude": 9,
+            "erasing": 0.0,
             "mix": "none",
             "mix_alpha": 1.0,
             "photometric": 0,
@@ -253,7 +280,7 @@ def test_exponents_are_numbers_in_overrides_and_in_yaml(
     assert values == {"method": {"alpha": value}} and isinstance(
         values["method"]["alpha"], (int, float)
     )
-    recipe = recipe_file(tmp_path, f"method: {{name: kd, alpha: {text}}}")
+    recipe = recipe_file(tmp_path, f"{DIGITS}method: {{name: kd, alpha: {text}}}")
     assert load_config(recipe).method["alpha"] == value
 
 
@@ -292,7 +319,8 @@ def test_another_method_drops_the_old_ones_options(key: str) -> None:
 
 
 def test_a_method_written_as_a_bare_word_can_be_replaced(tmp_path: Path) -> None:
-    assert load_config(recipe_file(tmp_path, "method: kd"), ["method=ce"]).method == {"name": "ce"}
+    recipe = recipe_file(tmp_path, f"{DIGITS}method: kd")
+    assert load_config(recipe, ["method=ce"]).method == {"name": "ce"}
 
 
 @pytest.mark.parametrize("override", ["train.epochs", "=3", ""])
@@ -335,8 +363,16 @@ def test_a_recipe_must_be_a_mapping_that_exists(tmp_path: Path) -> None:
         from_yaml("just words", "config.yaml")
 
 
-def test_an_empty_recipe_is_the_defaults_under_the_files_name(tmp_path: Path) -> None:
-    assert load_config(recipe_file(tmp_path, "")) == RunConfig(name="mine")
+def test_a_recipe_of_data_alone_is_the_defaults_under_the_files_name(tmp_path: Path) -> None:
+    assert load_config(recipe_file(tmp_path, DIGITS)) == RunConfig(name="mine")
+
+
+@pytest.mark.parametrize("text", ["", "train: {epochs: 3}", "data: {image_size: 64}"])
+def test_a_recipe_that_names_no_data_is_refused(tmp_path: Path, text: str) -> None:
+    recipe = recipe_file(tmp_path, text)
+    with pytest.raises(UnderstudyError, match=r"names no data: set data\.source.*understudy init"):
+        load_config(recipe)
+    assert load_config(recipe, ["data.source=digits"]).data.source == "digits"
 
 
 def test_the_teacher_trains_as_the_student_but_for_its_own_fields() -> None:
@@ -407,11 +443,9 @@ def test_only_another_methods_name_drops_the_options() -> None:
 
 
 def test_a_recipes_own_name_wins_over_its_files(tmp_path: Path) -> None:
-    assert load_config(recipe_file(tmp_path, "name: theirs")).name == "theirs"
-    assert load_config(recipe_file(tmp_path, "seeds: [1]"), ["method.temperature=2"]).method == {
-        "name": "kd",
-        "temperature": 2,
-    }
+    assert load_config(recipe_file(tmp_path, f"{DIGITS}name: theirs")).name == "theirs"
+    recipe = recipe_file(tmp_path, f"{DIGITS}seeds: [1]")
+    assert load_config(recipe, ["method.temperature=2"]).method == {"name": "kd", "temperature": 2}
 
 
 def test_an_error_in_a_list_names_its_place() -> None:
@@ -456,3 +490,29 @@ def test_configurations_are_frozen_and_parsed_from_plain_values() -> None:
     assert config == TrainConfig(epochs=2, step_milestones=(1,))
     with pytest.raises(AttributeError):
         config.epochs = 3
+
+
+def test_later_settings_of_a_training_are_in_its_fingerprint_only_once_they_are_on() -> None:
+    """Checkpoints that were written before these settings existed are resumed."""
+    plain = TrainConfig()
+    every = dataclasses.asdict(plain)
+    assert plain.fingerprint == str({k: v for k, v in every.items() if k not in LATER})
+    prints = {TrainConfig(**{name: "balanced"}).fingerprint for name in LATER}
+    assert len(prints | {plain.fingerprint}) == 3
+
+
+LATER = ("sampling", "class_weights")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.folds=1", "data.fold=1"], "data.folds must be at least 2"),
+        (["data.folds=3", "data.fold=4"], "data.fold must lie between 1 and data.folds"),
+        (["data.folds=3"], "must be given together"),
+        (["data.fold=1"], "must be given together"),
+    ],
+)
+def test_a_fold_is_one_of_several(overrides: list[str], message: str) -> None:
+    with pytest.raises(UnderstudyError, match=message):
+        load_config(EXAMPLE, overrides)

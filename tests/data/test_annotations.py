@@ -6,9 +6,10 @@ import torch
 from tests.data.test_prepare import CONFIG, make_dataset
 
 from understudy.data.annotations import NO_ANNOTATIONS, Annotations
+from understudy.data.decoding import NewArray
 from understudy.data.image_cache import open_or_build
 from understudy.data.prepare import split_dataset
-from understudy.data.sources.base import Arrays, NewArray
+from understudy.data.sources.base import Arrays
 
 
 def a_few() -> Annotations:

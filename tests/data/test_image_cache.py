@@ -11,10 +11,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from understudy.data import image_cache
+from understudy.data import image_cache, load_dataset
+from understudy.data.decoding import NewArray
 from understudy.data.image_cache import Entry, cache_key, cache_root, fingerprint, open_or_build
-from understudy.data.sources.base import Arrays, NewArray
+from understudy.data.options import SourceOptions
+from understudy.data.sources.base import Arrays
 from understudy.errors import UnderstudyError
 
 
@@ -86,12 +89,19 @@ def lose_labels(folder: Path) -> None:
     (folder / "test_labels.npy").unlink()
 
 
+def cut_annotations(folder: Path) -> None:
+    file = folder / "annotations.npz"
+    file.write_bytes(file.read_bytes()[:-5])
+
+
 def age(folder: Path) -> None:
     meta = json.loads((folder / "meta.json").read_text())
     (folder / "meta.json").write_text(json.dumps(meta | {"format": 0}))
 
 
-@pytest.mark.parametrize("damage", [truncate, lose_meta, break_meta, lose_labels, age])
+@pytest.mark.parametrize(
+    "damage", [truncate, lose_meta, break_meta, lose_labels, cut_annotations, age]
+)
 def test_a_damaged_entry_is_rebuilt(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     build = Builder()
     open_or_build(tmp_path, "k", build)
@@ -157,9 +167,22 @@ def test_the_key_tells_everything_apart() -> None:
         cache_key("npz", "a", (32, 16)),
         cache_key("npz", "a", (32, 32), "pad"),
         cache_key("parquet", "a", None),
+        cache_key("npz", "a", None, max_pixels=100),
     }
-    assert len(keys) == 6
+    assert len(keys) == 7
     assert cache_key("npz", "a", (32, 32), "crop") in keys
+
+
+def test_images_that_lacked_a_decoder_are_looked_for_again_when_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_bad, all_images = SourceOptions(skip_bad=True), SourceOptions()
+    monkeypatch.setattr(image_cache, "lacks_decoder", lambda suffix: None)
+    there = cache_key("npz", "a", None, options=without_bad)
+    whole = cache_key("npz", "a", None, options=all_images)
+    monkeypatch.setattr(image_cache, "lacks_decoder", lambda suffix: suffix == ".heic" or None)
+    assert cache_key("npz", "a", None, options=without_bad) != there
+    assert cache_key("npz", "a", None, options=all_images) == whole, "nothing is left out"
 
 
 def test_pixels_of_another_version_of_the_preprocessing_are_not_used(
@@ -235,7 +258,7 @@ def test_the_fingerprint_follows_labels_names_and_splits() -> None:
 
 def test_the_key_is_the_one_that_entries_are_filed_under() -> None:
     for size, written in (((32, 48), b"[32, 48]"), (None, b"null")):
-        content = b'[3, "npz", "abc", 1, ' + written + b', "crop", ""]'
+        content = b'[3, "npz", "abc", 2, ' + written + b', "crop", "", 178956970]'
         assert cache_key("npz", "abc", size) == "npz-" + hashlib.sha256(content).hexdigest()[:32]
 
 
@@ -304,3 +327,25 @@ def test_unreadable_data_is_not_called_an_unwritable_cache(
         open_or_build(tmp_path, "k", fail)
     with pytest.raises(UnderstudyError, match="the test split is empty"):
         open_or_build(tmp_path, "k", lambda new_array: new_array("test", (0, 2, 2, 3)))
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 8 + 2 images of 3,072 bytes, those to train on would still fit."""
+    for number in range(10):
+        file = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40)).save(file)
+    room = iter([30_000, 5_000])
+    monkeypatch.setattr(
+        image_cache.shutil, "disk_usage", lambda folder: SimpleNamespace(free=next(room))
+    )
+
+    def decoded(*args: object) -> None:
+        raise AssertionError("nothing is decoded")
+
+    monkeypatch.setattr("understudy.data.decoding.decode", decoded)
+    with pytest.raises(UnderstudyError, match=r"test images need 0.0 GB but .* has 0.0 GB free"):
+        load_dataset("imagefolder", tmp_path / "photos", image_size=32, cache_dir=tmp_path / "c")
+    assert not list((tmp_path / "c" / "datasets").glob("*/*"))

@@ -203,7 +203,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         load_dataset("digits", image_size=0)
     with pytest.raises(UnderstudyError, match="unknown resize rule 'padd': did you mean pad"):
         load_dataset("digits", resize="padd")
-    for source in set(SOURCES) - {"digits", "cifar10"}:
+    for source in set(SOURCES) - {"digits", "cifar10", "hf"}:
         with pytest.raises(UnderstudyError, match="UNDERSTUDY_DATA"):
             load_dataset(source, cache_dir=tmp_path)
         with pytest.raises(UnderstudyError, match="no such file or folder"):

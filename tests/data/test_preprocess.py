@@ -1,12 +1,17 @@
 """Each kind of file becomes the pixels that the rule states: computed here with numpy alone."""
 
+import hashlib
 import io
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 from tests.awkward_images import (
     ALPHA,
     COLOURS,
@@ -23,8 +28,10 @@ from tests.awkward_images import (
 )
 
 from understudy.data import preprocess
-from understudy.data.preprocess import MOST_PIXELS, Preprocessing, Resize, decode, fit
+from understudy.data.formats import UnreadableImage
+from understudy.data.preprocess import Preprocessing, Resize, decode, decode_with_facts, fit
 from understudy.data.spec import ImageSpec
+from understudy.data.thumbnail import thumbnail_of
 from understudy.errors import UnderstudyError
 
 
@@ -40,6 +47,16 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def pixels(data: bytes | Path) -> np.ndarray:
     return decode(data, "x", None)
+
+
+def jpeg(height: int, width: int, orientation: int = 1, **options: object) -> bytes:
+    """A scene as a JPEG file, stored as a camera with this orientation does."""
+    stored = Image.fromarray(np.ascontiguousarray(TO_STORED[orientation](scene(height, width))))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    stored.save(file, "JPEG", **{"quality": 90, "exif": exif} | options)
+    return file.getvalue()
 
 
 def grey(values: np.ndarray) -> np.ndarray:
@@ -195,7 +212,7 @@ def test_every_deep_grey_is_its_upper_byte() -> None:
         "empty": "damaged or of another format than JPEG",
         "drawing": "damaged or of another format than JPEG",
         "program": "damaged or of another format than JPEG",
-        "bomb": "it has 3,000,000,000 pixels, more than the limit of 178,956,970",
+        "bomb": "it has 3,000,000,000 pixels, more than data.max_pixels=178956970",
         "float": "its pixels are of mode F, not of 8 or 16 bits a channel",
         "int32": "its pixels are of mode I, not of 8 or 16 bits a channel",
     }.items(),
@@ -240,15 +257,49 @@ def test_no_warning_of_a_large_image_escapes(
     assert np.array_equal(pixels(files["plain-png"]), scene())
 
 
-def test_the_limit_holds_if_pillows_is_lifted(
-    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("pillows", [None, 1000, 10**9])
+def test_the_limit_is_ours_whatever_pillows_is(
+    pillows: int | None, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    monkeypatch.setattr(preprocess, "MOST_PIXELS", 44 * 30 - 1)
-    with pytest.raises(UnderstudyError, match="it has 1,320 pixels, more than the limit of 1,319"):
-        pixels(files["plain-png"])
-    monkeypatch.setattr(preprocess, "MOST_PIXELS", 44 * 30)
-    assert pixels(files["plain-png"]).shape == (30, 44, 3)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillows)
+    with pytest.raises(UnreadableImage, match=r"has 1,320 pixels, more than data.max_pixels=1319"):
+        decode(files["plain-png"], "x", None, max_pixels=44 * 30 - 1)
+    assert decode(files["plain-png"], "x", (20, 20), max_pixels=44 * 30).shape == (20, 20, 3)
+    assert pillows == Image.MAX_IMAGE_PIXELS, "as it was"
+
+
+def test_the_limit_counts_the_pixels_of_the_file_and_not_of_its_draft() -> None:
+    photo = jpeg(480, 640)
+    assert decode(photo, "x", (24, 32), max_pixels=480 * 640).shape == (24, 32, 3)
+    with pytest.raises(UnreadableImage, match="307,200 pixels"):
+        decode(photo, "x", (24, 32), max_pixels=480 * 640 - 1)
+
+
+def test_few_pixels_are_decoded_at_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the images in four threads, each of 20 x 20 pixels, two fit into 1000; but one of 40 x 40
+    is decoded, too, alone."""
+    monkeypatch.setattr(preprocess, "_AT_ONCE", 1000)
+    together: list[list[int]] = []
+    now: list[int] = []
+    load = PngImageFile.load
+
+    def watched(image: PngImageFile) -> object:
+        if not image.tile:  # decoded already
+            return load(image)
+        now.append(image.width)
+        together.append(list(now))
+        time.sleep(0.005)
+        found = load(image)
+        now.remove(image.width)
+        return found
+
+    monkeypatch.setattr(PngImageFile, "load", watched, raising=False)
+    images = [png(scene(side, side)) for side in (20, 20, 20, 40, 20, 20, 40, 20)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(pixels, images))
+    assert [len(image) for image in found] == [20, 20, 20, 40, 20, 20, 40, 20]
+    assert all(sides == [40] or 40 not in sides for sides in together)
+    assert max(map(len, together)) <= 2
 
 
 def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -288,32 +339,42 @@ def test_the_filter_is_the_documented_one(height: int, width: int) -> None:
 
 def stripes(width: int, height: int) -> Image.Image:
     """Every pixel encodes its place: red its column, green its line."""
-    y, x = np.mgrid[:height, :width].astype(np.uint8)
-    return Image.fromarray(np.stack([10 * x, 10 * y, np.zeros_like(x)], axis=2))
+    y, x = np.mgrid[:height, :width]
+    places = np.stack([10 * x, 10 * y, x // 25 + y // 25], axis=2)
+    return Image.fromarray((places % 256).astype(np.uint8))
+
+
+def test_the_pass_that_reduces_comes_first_where_the_other_enlarges() -> None:
+    """A thin image that is squashed would otherwise become a large one in between."""
+    image = scene(60, 4)
+    columns_first = one_pass(one_pass(image.transpose(1, 0, 2), 8).transpose(1, 0, 2), 9)
+    assert np.array_equal(np.asarray(fit(Image.fromarray(image), (8, 9), "squash")), columns_first)
+    assert not np.array_equal(resized(image, 8, 9), columns_first)
 
 
 @pytest.mark.parametrize(
-    ("own", "size", "whole", "corner"),
+    ("own", "size", "part", "corner"),
     [
-        ((10, 4), (4, 4), (10, 4), (3, 0)),
-        ((4, 11), (4, 4), (4, 11), (0, 3)),
-        ((14, 10), (4, 4), (6, 4), (1, 0)),  # 5.6 is rounded up
-        ((11, 8), (4, 4), (6, 4), (1, 0)),  # 5.5 to the even 6
-        ((9, 8), (4, 4), (4, 4), (0, 0)),  # 4.5 to the even 4
-        ((10, 13), (4, 4), (4, 5), (0, 0)),
-        ((2, 3), (4, 4), (4, 6), (0, 1)),  # enlarged
-        ((30, 20), (10, 20), (20, 13), (0, 1)),
-        ((40, 10), (10, 20), (40, 10), (10, 0)),
-        ((6, 5), (10, 20), (20, 17), (0, 3)),  # enlarged until 20 wide
+        ((10, 4), (4, 4), (4, 4), (3, 0)),
+        ((4, 11), (4, 4), (4, 4), (0, 3)),  # seven lines: three off above, four below
+        ((14, 10), (4, 4), (10, 10), (2, 0)),
+        ((9, 8), (6, 9), (9, 6), (0, 1)),
+        ((10, 13), (3, 7), (10, 4), (0, 4)),  # 4.29 is rounded down
+        ((9, 11), (8, 6), (8, 11), (0, 0)),  # 8.25
+        ((5, 9), (2, 4), (5, 2), (0, 3)),  # 2.5 to the even 2
+        ((7, 9), (2, 4), (7, 4), (0, 2)),  # 3.5 to the even 4
+        ((2, 3), (4, 4), (2, 2), (0, 0)),  # enlarged
+        ((40, 10), (10, 20), (20, 10), (10, 0)),  # already of the size
+        ((300, 1), (4, 4), (1, 1), (149, 0)),
+        ((1, 300), (4, 40), (1, 1), (0, 149)),  # never without a line
     ],
 )
-def test_crop_covers_the_size_and_cuts_out_the_centre(
-    own: tuple[int, int], size: tuple[int, int], whole: tuple[int, int], corner: tuple[int, int]
+def test_crop_cuts_out_the_largest_centre_and_then_resizes_it(
+    own: tuple[int, int], size: tuple[int, int], part: tuple[int, int], corner: tuple[int, int]
 ) -> None:
-    image, (left, top), (height, width) = stripes(*own), corner, size
-    covering = resized(np.asarray(image), whole[1], whole[0])
-    expected = covering[top : top + height, left : left + width]
-    assert np.array_equal(np.asarray(fit(image, size)), expected)
+    image, (left, top), (wide, tall) = stripes(*own), corner, part
+    centre = np.asarray(image)[top : top + tall, left : left + wide]
+    assert np.array_equal(np.asarray(fit(image, size)), resized(centre, *size))
 
 
 @pytest.mark.parametrize(
@@ -345,12 +406,34 @@ def test_an_image_of_the_size_is_not_touched(rule: Resize) -> None:
     assert fit(image, (6, 4), rule) is image
 
 
-def test_a_line_of_pixels_is_not_enlarged_without_limit() -> None:
-    line = Image.new("RGB", (1_000_000, 1))
-    with pytest.raises(UnderstudyError, match=r"1000000x1 pixels are too narrow .* pad or squash"):
-        fit(line, (32, 32))
-    assert MOST_PIXELS < 1_000_000 * 32 * 32
-    assert fit(line, (32, 32), "pad").size == fit(line, (32, 32), "squash").size == (32, 32)
+@pytest.mark.parametrize("rule", preprocess.RESIZES)
+@pytest.mark.parametrize("own", [(20_000, 1), (1, 20_000), (3, 20_000), (20_000, 3), (1, 1)])
+def test_no_shape_makes_a_large_image_in_between(
+    own: tuple[int, int], rule: Resize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every image that is made is of fewer pixels than the file or the result, or of a few more."""
+    sizes: list[tuple[int, int]] = []
+    resize, crop, new = Image.Image.resize, Image.Image.crop, Image.new
+
+    def watched_resize(self: Image.Image, size: tuple[int, int], *rest: object) -> Image.Image:
+        sizes.append(size)
+        return resize(self, size, *rest)  # type: ignore[arg-type]
+
+    def watched_crop(self: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+        sizes.append((box[2] - box[0], box[3] - box[1]))
+        return crop(self, box)
+
+    def watched_new(mode: str, size: tuple[int, int], *rest: object) -> Image.Image:
+        sizes.append(size)
+        return new(mode, size, *rest)  # type: ignore[arg-type]
+
+    image = new("RGB", own)
+    monkeypatch.setattr(Image.Image, "resize", watched_resize)
+    monkeypatch.setattr(Image.Image, "crop", watched_crop)
+    monkeypatch.setattr(Image, "new", watched_new)
+    assert fit(image, (224, 200), rule).size == (200, 224)
+    assert sizes
+    assert max(wide * tall for wide, tall in sizes) <= max(224 * 200, 3 * 20_000)
 
 
 @pytest.mark.parametrize("rule", preprocess.RESIZES)
@@ -366,3 +449,157 @@ def test_an_artefact_reads_a_file_by_its_own_rule(rule: Resize, files: dict[str,
 def test_orientation_comes_before_the_crop(files: dict[str, Path]) -> None:
     reading = Preprocessing(image=ImageSpec(3, 30, 20))
     assert np.array_equal(reading.read(files["turned-png-6"], "x"), scene()[:, 12:32])
+
+
+def drafted(data: bytes, scale: int) -> Image.Image:
+    """As libjpeg decodes a file at a part of its size, not turned."""
+    image = Image.open(io.BytesIO(data))
+    assert isinstance(image, JpegImageFile)
+    width, height = image.size
+    image.draft(None, (width // scale, height // scale))
+    assert image.size == (-(-width // scale), -(-height // scale))
+    return image.convert("RGB")
+
+
+def fitted(image: Image.Image, part: tuple[float, ...], height: int, width: int) -> np.ndarray:
+    """A part of an image, first along the lines; its sides may lie inside pixels."""
+    left, top, right, bottom = part
+    box = (int(left), int(top), int(np.ceil(right)), int(np.ceil(bottom)))
+    image = image.crop(box)
+    across = (left - box[0], 0, right - box[0], image.height)
+    image = image.resize((width, image.height), Image.Resampling.BILINEAR, across)
+    down = (0, top - box[1], width, bottom - box[1])
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, down))
+
+
+@pytest.mark.parametrize(
+    ("own", "size", "rule", "scale", "part"),
+    [
+        ((301, 400), (50, 50), "crop", 4, (49, 0, 350, 301)),  # 6.02 times the size
+        ((250, 400), (50, 50), "crop", 4, (75, 0, 325, 250)),  # exactly four times 5/4
+        ((249, 400), (50, 50), "crop", 2, (75, 0, 324, 249)),
+        ((400, 301), (50, 50), "crop", 4, (0, 49, 301, 350)),
+        ((125, 400), (50, 50), "crop", 2, (137, 0, 262, 125)),
+        ((124, 400), (50, 50), "crop", 1, (138, 0, 262, 124)),
+        ((403, 605), (20, 30), "crop", 8, (0, 0, 604, 403)),  # 604.5 to the even 604
+        ((400, 1200), (200, 40), "squash", 1, (0, 0, 1200, 400)),  # the smaller reduction decides
+        ((400, 1201), (100, 400), "squash", 2, (0, 0, 1201, 400)),
+        ((25, 27), (1, 1), "squash", 8, (0, 0, 27, 25)),
+    ],
+)
+def test_a_jpeg_file_is_decoded_at_a_part_of_its_size(
+    own: tuple[int, int],
+    size: tuple[int, int],
+    rule: Resize,
+    scale: int,
+    part: tuple[int, int, int, int],
+) -> None:
+    data = jpeg(*own)
+    expected = fitted(drafted(data, scale), tuple(side / scale for side in part), *size)
+    assert np.array_equal(decode(data, "x", size, rule), expected)
+
+
+def test_a_draft_is_padded_as_the_whole_image_would_be() -> None:
+    found = decode(jpeg(400, 1201), "x", (20, 100), "pad")
+    assert not found[:, :20].any() and not found[:, 80:].any()
+    whole = (0, 0, 1201 / 8, 400 / 8)
+    assert np.array_equal(found[:, 20:80], fitted(drafted(jpeg(400, 1201), 8), whole, 20, 60))
+
+
+def test_an_image_of_the_size_has_no_draft() -> None:
+    assert np.array_equal(decode(jpeg(50, 50), "x", (50, 50)), pixels(jpeg(50, 50)))
+
+
+@pytest.mark.parametrize("orientation", TO_STORED)
+def test_a_draft_shows_what_the_whole_image_shows(orientation: int) -> None:
+    """At 1/8, of a file that ends one line and one column behind a block, turned in every way: a
+    side taken for seven pixels longer would move what is seen, by four levels in the mean."""
+    data = jpeg(8 * 40 + 1, 8 * 40 + 1, orientation, quality=95, subsampling=0)
+    whole = np.asarray(fit(Image.fromarray(pixels(data)), (31, 31))).astype(int)
+    found = decode(data, "x", (31, 31))
+    assert not np.array_equal(found, whole)
+    assert np.abs(found - whole).mean() < 0.7
+
+
+@pytest.mark.parametrize("orientation", TO_STORED)
+def test_a_draft_is_chosen_by_the_upright_size(orientation: int) -> None:
+    """Squashed to 40 x 200, a file of 480 x 640 is reduced 3.2 times; on its side it would be
+    2.4."""
+    data = jpeg(480, 640, orientation)
+    upright = drafted(data, 2)
+    if orientation in preprocess._UPRIGHT:
+        upright = upright.transpose(preprocess._UPRIGHT[orientation])
+    expected = np.asarray(fit(upright, (40, 200), "squash"))
+    assert np.array_equal(decode(data, "x", (40, 200), "squash"), expected)
+
+
+@pytest.mark.parametrize("kind", ["grey", "cmyk", "progressive", "mpo"])
+def test_every_kind_of_jpeg_file_has_drafts(kind: str) -> None:
+    image, file = Image.fromarray(scene(320, 320)), io.BytesIO()
+    if kind == "mpo":
+        image.save(file, "MPO", save_all=True, append_images=[image.rotate(180)])
+    else:
+        mode = {"grey": "L", "cmyk": "CMYK"}.get(kind, "RGB")
+        image.convert(mode).save(file, "JPEG", progressive=kind == "progressive")
+    found = decode(file.getvalue(), "x", (20, 20))
+    assert np.array_equal(found, np.asarray(fit(drafted(file.getvalue(), 8), (20, 20))))
+
+
+def test_a_draft_is_near_the_whole_image() -> None:
+    data = jpeg(480, 640)
+    whole = np.asarray(fit(Image.open(io.BytesIO(data)), (96, 96))).astype(int)
+    assert np.abs(decode(data, "x", (96, 96)) - whole).mean() < 2
+
+
+def test_grey_is_resized_as_grey(files: dict[str, Path]) -> None:
+    """It costs a third, and the pixels are those of its three equal colours."""
+    colours = Image.fromarray(EXPECTED["grey-png"])
+    for rule in preprocess.RESIZES:
+        expected = np.asarray(fit(colours, (17, 23), rule))
+        assert np.array_equal(decode(files["grey-png"], "x", (17, 23), rule), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "mode", "orientation", "frames"),
+    [
+        ("plain-png", "PNG", "RGB", 1, 1),
+        ("turned-6", "JPEG", "RGB", 6, 1),
+        ("turned-unknown", "PNG", "RGB", 1, 1),
+        ("deep-grey-png", "PNG", "I;16", 1, 1),
+        ("palette-alpha", "PNG", "P", 1, 1),
+        ("cmyk-tiff", "TIFF", "CMYK", 1, 1),
+        ("animated-gif", "GIF", "P", 1, 2),
+        ("animated-webp", "WEBP", "RGB", 1, 2),
+        ("animated-png", "PNG", "RGB", 1, 2),
+        ("animated-tiff", "TIFF", "RGB", 1, 2),
+        ("animated-mpo", "MPO", "RGB", 1, 2),
+    ],
+)
+def test_a_file_tells_facts_about_itself(
+    name: str, kind: str, mode: str, orientation: int, frames: int, files: dict[str, Path]
+) -> None:
+    image, facts = decode_with_facts(files[name], name, (16, 16))
+    assert np.array_equal(image, decode(files[name], name, (16, 16)))
+    assert (facts.format, facts.mode) == (kind, mode)
+    assert (facts.orientation, facts.frames) == (orientation, frames)
+    assert (facts.width, facts.height) == ((30, 44) if orientation == 6 else (44, 30))
+    assert facts.digest == hashlib.sha256(files[name].read_bytes()).digest()[:16]
+
+
+def test_facts_give_the_size_before_the_draft() -> None:
+    image, facts = decode_with_facts(jpeg(480, 640), "x", (24, 24))
+    assert image.shape == (24, 24, 3)
+    assert (facts.width, facts.height) == (640, 480)
+
+
+def test_a_damaged_second_frame_does_not_matter(files: dict[str, Path]) -> None:
+    content = files["animated-gif"].read_bytes()
+    cut = content[: len(content) * 3 // 4]
+    image, facts = decode_with_facts(cut, "x", None)
+    assert np.array_equal(image, EXPECTED["animated-gif"])
+    assert facts.frames >= 1
+
+
+def test_facts_hold_the_thumbnail_of_the_pixels() -> None:
+    image, facts = decode_with_facts(jpeg(480, 640), "x", (24, 24))
+    assert facts.thumbnail == thumbnail_of(Image.fromarray(image))

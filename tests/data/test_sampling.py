@@ -1,13 +1,14 @@
 """The easiest images first, as many steps as ever, and the order of a plain run once all are
 shown."""
 
+import numpy as np
 import pytest
 import torch
 from tests.worlds import tiny_config, tiny_split
 
 from understudy.config.schedules import Curriculum
 from understudy.data.loader import TrainBatches
-from understudy.data.sampling import CurriculumSampler
+from understudy.data.sampling import BalancedSampler, CurriculumSampler, balanced_weights
 from understudy.data.views import generator_for
 
 EASY_FIRST = torch.arange(23, -1, -1)
@@ -97,3 +98,66 @@ def test_images_come_in_whole_rounds_and_the_last_is_cut_off(count: int):
         24 // count,
         24 // count + 1,
     }
+
+
+def skewed_labels() -> torch.Tensor:
+    """100 images of class 0, 20 of class 1, none of class 2, 3 of class 3."""
+    return torch.tensor([0] * 100 + [1] * 20 + [3] * 3)
+
+
+def test_balanced_epochs_show_as_many_images_of_each_class():
+    labels = skewed_labels()
+    for epoch in range(4):
+        order = BalancedSampler(labels).order(epoch, generator_for("order", 0, epoch))
+        assert len(order) == 123
+        assert labels[order].bincount(minlength=4).tolist() == [41, 41, 0, 41]
+
+
+def test_what_an_epoch_leaves_over_goes_to_another_class_each_time():
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 2])
+    larger = set()
+    for epoch in range(20):
+        order = BalancedSampler(labels).order(epoch, generator_for("order", 0, epoch))
+        counts = labels[order].bincount(minlength=3)
+        assert sorted(counts.tolist()) == [2, 2, 3]
+        larger.add(int(counts.argmax()))
+    assert larger == {0, 1, 2}
+
+
+def test_images_of_a_small_class_repeat_about_equally_often_and_others_do_not_repeat():
+    labels = skewed_labels()
+    order = BalancedSampler(labels).order(0, generator_for("order", 0, 0))
+    shown = order.bincount(minlength=123)
+    assert set(shown[:100].tolist()) == {0, 1}, "a part of the large class, each once"
+    assert set(shown[100:120].tolist()) == {2, 3} and shown[120:].tolist().count(14) >= 1
+    assert shown[120:].min() == 13, "41 draws of three images"
+
+
+def test_a_balanced_order_depends_on_seed_and_epoch_alone_and_mixes_the_classes():
+    sampler = BalancedSampler(skewed_labels())
+    orders = [sampler.order(e, generator_for("order", s, e)) for s, e in ((0, 1), (0, 1), (0, 2))]
+    assert torch.equal(orders[0], orders[1]) and not torch.equal(orders[0], orders[2])
+    assert len(set(skewed_labels()[orders[0][:12]].tolist())) == 3
+
+
+def test_ranks_share_a_balanced_batch():
+    parts = []
+    for rank in range(2):
+        batches = TrainBatches(
+            tiny_split(), tiny_config(), 6, 3, torch.device("cpu"), rank=rank, world_size=2
+        )
+        batches.sampler = BalancedSampler(tiny_split().labels)
+        parts.append(next(batches.epoch(0, batches.policy.epoch(0))).index)
+    assert torch.equal(torch.stack(parts, 1).flatten(), batches.order(0)[:6])
+
+
+def test_weights_of_classes_are_those_of_scikit_learn():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    labels = skewed_labels()
+    weights = balanced_weights(labels, 5)
+    present = np.array([0, 1, 3])
+    expected = compute_class_weight("balanced", classes=present, y=labels.numpy())
+    assert weights[present].tolist() == pytest.approx(list(expected))
+    assert weights[[2, 4]].tolist() == [0, 0]
+    assert float(weights[labels].mean()) == pytest.approx(1)

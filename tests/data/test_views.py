@@ -1,7 +1,7 @@
 """Views are a function of (seed, epoch, image); a rendered batch equals its images one by one."""
 
 import hashlib
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -21,7 +21,20 @@ POLICIES = {
     "cutmix": AugmentConfig(padding=2, mix="cutmix"),
     "photometric": AugmentConfig(padding=2, photometric=2),
     "nothing": AugmentConfig(padding=0, flip=False),
+    "upside-down": AugmentConfig(padding=1, vertical_flip=True),
+    "resized-crop": AugmentConfig(resized_crop=(0.35, 1.0)),
+    "jitter": AugmentConfig(padding=2, color_jitter=(0.4, 0.4, 0.4, 0.1)),
+    "rand-augment": AugmentConfig(padding=2, rand_augment_ops=2),
+    "erasing": AugmentConfig(padding=2, erasing=0.5),
+    "photos": AugmentConfig(
+        resized_crop=(0.35, 1.0),
+        color_jitter=(0.4, 0.4, 0.4, 0.1),
+        rand_augment_ops=2,
+        erasing=0.5,
+        mix="cutmix",
+    ),
 }
+ENDLESS = [name for name in POLICIES if name not in ("crop-flip", "nothing", "upside-down")]
 
 
 def make_policy(
@@ -102,7 +115,7 @@ def test_every_view_of_a_finite_policy_comes_up() -> None:
     assert counts.min() > 2000 / 18 / 2, "each of the 18 views has the same probability"
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "photometric"])
+@pytest.mark.parametrize("name", ENDLESS)
 def test_an_endless_policy_has_no_view_numbers(name: str) -> None:
     policy = make_policy(POLICIES[name])
     assert policy.num_views is None
@@ -448,7 +461,7 @@ def test_the_views_of_some_rows_are_those_rows_of_every_field() -> None:
     whole = Views(*(torch.arange(6) + 10 * number for number in range(len(fields(Views)))))
     part = whole[torch.tensor([4, 1])]
     assert [getattr(part, f.name).tolist() for f in fields(Views)] == [
-        [4 + 10 * n, 1 + 10 * n] for n in range(8)
+        [4 + 10 * n, 1 + 10 * n] for n in range(len(fields(Views)))
     ]
     moved = whole.to(torch.device("meta"))
     assert {getattr(moved, f.name).device.type for f in fields(Views)} == {"meta"}
@@ -469,3 +482,59 @@ def test_the_fingerprint_is_the_one_that_caches_are_filed_under() -> None:
         ViewPolicy(endless, 3, 100, ImageSpec(3, 32, 32)).fingerprint
         == "f62b36f82a5e2f517b0a484818a5bcd869b82621986fce0d49a7fb4a8fb9f817"
     )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"vertical_flip": True},
+        {"resized_crop": (0.35, 1.0)},
+        {"color_jitter": (0.4, 0.4, 0.4, 0.1)},
+        {"rand_augment_ops": 2},
+        {"rand_augment_ops": 2, "rand_augment_magnitude": 5},
+        {"erasing": 0.25},
+    ],
+)
+def test_every_later_setting_moves_the_fingerprint_once_it_is_on(change: dict) -> None:
+    off, on = AugmentConfig(padding=2), AugmentConfig(padding=2, **change)
+    other = AugmentConfig(padding=2, **change, flip=False)
+    prints = {make_policy(config).fingerprint for config in (off, on, other)}
+    assert len(prints) == 3
+
+
+def test_a_resized_crop_takes_the_place_of_the_padded_one() -> None:
+    policy = make_policy(AugmentConfig(padding=4, resized_crop=(0.35, 1.0)))
+    drawn = policy.epoch(0)
+    assert drawn.top is None and drawn.left is None and drawn.crop_box is not None
+    assert policy.identity_views().top is None
+
+
+def test_an_erased_rectangle_becomes_zero_after_normalising_and_mixing() -> None:
+    images, policy = tiny_split().images, make_policy(POLICIES["photos"])
+    box = torch.tensor([[1, 2, 5, 7]])
+    views = Views(erased_box=box, partner=torch.tensor([3]), lam=torch.tensor([0.3]))
+    shown = render(images, torch.tensor([2]), views, policy, Normalise(MEAN, STD, 8, CPU))
+    inside = shown[0, :, 1:5, 2:7]
+    torch.testing.assert_close(inside, torch.zeros_like(inside), rtol=0, atol=1e-5)
+    assert (shown[0].abs().sum(0) > 1e-3).sum() > 30, "the rest is left alone"
+
+
+def test_the_partner_has_the_crop_and_the_colours_of_its_image() -> None:
+    """Mixed with lambda 0 an image shows its partner, under its own view."""
+    images, policy = tiny_split().images, make_policy(replace(POLICIES["photos"], mix="mixup"))
+    views = policy.epoch(0)
+    assert views.partner is not None
+    rows, alone = torch.arange(24), replace(views, partner=None, lam=None)
+    mixed = replace(views, lam=torch.zeros(24))
+    shown = raw_render(policy, images, rows, mixed)
+    order = views.partner
+    identity = Normalise((0.0,) * 3, (1 / 255,) * 3, 8, CPU)
+    expected = render(images, order, alone, policy, identity).permute(0, 2, 3, 1)
+    torch.testing.assert_close(shown, expected, rtol=0, atol=1e-2)
+
+
+def test_half_of_the_views_of_each_kind_of_flip_are_flipped() -> None:
+    policy = make_policy(AugmentConfig(padding=0, vertical_flip=True), num_images=4000)
+    assert policy.num_views == 4
+    counts = policy.view_ids(policy.epoch(0)).bincount(minlength=4)
+    assert counts.min() > 900, "four views, each with the same probability"

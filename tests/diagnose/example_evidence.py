@@ -15,7 +15,7 @@ from understudy.diagnose.evidence import (
     RunRecord,
     SoftTargets,
 )
-from understudy.evaluation.statistics import paired_gain
+from understudy.evaluation.gain import gain_over_seeds
 
 CURVE = Curve(
     (0.5, 1.0, 0.5, 0.0),
@@ -43,7 +43,7 @@ def config(**changes: Any) -> RunConfig:
 
 def recorded(**changes: Any) -> RunRecord:
     whole = RunRecord(
-        gain=paired_gain(*GAINS),
+        gain=gain_over_seeds(*GAINS),
         num_val=5000,
         num_test=10_000,
         num_classes=10,

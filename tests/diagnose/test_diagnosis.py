@@ -7,9 +7,9 @@ from tests.diagnose.example_evidence import TARGETS, arms, healthy, recorded, wi
 from understudy.diagnose.diagnosis import Diagnosis
 from understudy.diagnose.evidence import Evidence
 from understudy.diagnose.findings import NEED_WEIGHTS
-from understudy.evaluation.statistics import paired_gain
+from understudy.evaluation.gain import gain_over_seeds
 
-NO_GAIN = recorded(gain=paired_gain([0.73, 0.74, 0.75], [0.75, 0.75, 0.75]))
+NO_GAIN = recorded(gain=gain_over_seeds([0.73, 0.74, 0.75], [0.75, 0.75, 0.75]))
 
 
 def test_headline_counts_the_causes():

@@ -12,6 +12,7 @@ from torch import nn
 
 from understudy.config.schema import DataConfig
 from understudy.data.dataset import SealedSplit, Split
+from understudy.evaluation.correctness import unpack
 from understudy.evaluation.metrics import (
     Metrics,
     accuracy,
@@ -25,6 +26,7 @@ from understudy.evaluation.metrics import (
     reliability,
     teacher_kl,
 )
+from understudy.evaluation.results import MOST_CONFUSION
 from understudy.files import from_json, to_json
 
 # Softmax of these is exactly (1/2, 1/4, 1/4), (1/4, 1/2, 1/4), (1/10, 1/10, 8/10) and
@@ -189,7 +191,72 @@ def test_metrics_are_the_single_figures_under_their_names() -> None:
         "agreement",
         "teacher_kl",
         "reliability",
+        "correct",
+        "balanced_accuracy",
+        "macro_f1",
+        "class_counts",
+        "per_class_interval",
+        "confusion",
     }
+    assert unpack(found.correct).tolist() == (LOGITS.argmax(1) == LABELS).tolist()
+    assert found.class_counts == (2, 0, 2) and found.confusion == ((2, 0, 0), (0, 0, 0), (0, 1, 1))
+    assert found.balanced_accuracy == 0.75 and found.macro_f1 == pytest.approx((1 + 0 + 2 / 3) / 3)
+    assert found.per_class_interval is not None and found.per_class_interval[1] is None
+
+
+def skewed_logits(num: int = 600) -> tuple[torch.Tensor, torch.Tensor]:
+    """Classes of 1 to 300 images and one without any, of which few predictions are right."""
+    rng = torch.Generator().manual_seed(4)
+    shares = torch.tensor([0.5, 0.3, 0.15, 0.04, 0.01, 0.0])
+    labels = torch.multinomial(shares, num, replacement=True, generator=rng)
+    logits = torch.randn(num, 6, generator=rng)
+    logits[:, 5] -= 2  # predicted now and then, though no image is of it
+    logits[torch.arange(num), labels] += 0.8
+    return logits, labels
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize("num", [30, 600])
+def test_figures_of_skewed_classes_are_those_of_scikit_learn(num: int) -> None:
+    from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
+
+    logits, labels = skewed_logits(num)
+    found, predicted = metrics(logits, labels), logits.argmax(1)
+    assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert found.macro_f1 == pytest.approx(f1_score(labels, predicted, average="macro"))
+    expected = confusion_matrix(labels, predicted, labels=range(6))
+    assert np.array_equal(found.confusion, expected)
+    assert found.class_counts == tuple(expected.sum(1))
+
+
+def test_intervals_of_classes_are_those_of_scipy() -> None:
+    from scipy.stats import binomtest
+
+    found = metrics(*skewed_logits())
+    assert found.confusion is not None and found.per_class_interval is not None
+    for index, interval in enumerate(found.per_class_interval):
+        hits, count = found.confusion[index][index], sum(found.confusion[index])
+        if interval is None:
+            assert count == 0
+            continue
+        expected = binomtest(hits, count).proportion_ci(method="wilson")
+        assert interval == pytest.approx((expected.low, expected.high))
+
+
+def test_a_confusion_matrix_is_stored_up_to_a_hundred_classes() -> None:
+    for classes in (MOST_CONFUSION, MOST_CONFUSION + 1):
+        found = metrics(torch.eye(classes), torch.arange(classes))
+        assert (found.confusion is not None) == (classes == MOST_CONFUSION)
+        assert found.balanced_accuracy == found.macro_f1 == 1
+
+
+def test_metrics_of_earlier_versions_are_read_and_written_without_new_keys() -> None:
+    old = {"accuracy": 0.5, "per_class": [0.5, None]}
+    found = from_json(Metrics, old, "here", "run again")
+    assert found.class_counts is found.confusion is found.macro_f1 is None
+    assert {"class_counts", "confusion", "macro_f1"} & set(to_json(found)) == set()
+    new = metrics(*skewed_logits())
+    assert from_json(Metrics, json.loads(json.dumps(to_json(new))), "here", "run again") == new
 
 
 def test_the_divergence_in_metrics_is_not_the_other_way_round() -> None:

@@ -65,7 +65,11 @@ def test_licence_is_a_visible_gap() -> None:
     [
         *("# cifar10", "founding\\_student, of 106,762 parameters", "with 43.7 times as many"),
         *("| test | 91.47 | 90.90 to 92.00 | 10000 |", "| seed | 3 |", "0123abcd", "| 4567"),
-        *("| model.safetensors | 430,000 |", "covers 8x8 pixels", "(0.5, 0.4, 0.3)"),
+        *(
+            "| model.safetensors | 430,000 |",
+            "centred part of the proportions of 8x8 pixels",
+            "(0.5, 0.4, 0.3)",
+        ),
         *("python student.py photo.jpg", "understudy.Student.load", "understudy predict"),
     ],
 )

@@ -226,15 +226,25 @@ MEASURED = {
     "path",
 }
 MEASURED |= {"environment", "measured", "importance"}
-"""Keys whose values are times, places or words, and so differ between two runs of the same code."""
+MEASURED |= {"correct", "comparisons", "gain", "gain_low", "gain_high", "verdict"}
+"""Keys whose values are times, places or words, and so differ between two runs of the same code;
+and how gains are judged: they follow from accuracies, which are compared."""
 
 
 def _is_measured(key: str) -> bool:
     return key in MEASURED or key.startswith(("latency_", "accuracy_per_ms"))
 
 
+def _is_added(key: str) -> bool:
+    return key.removeprefix("val_").removeprefix("test_") in ADDED
+
+
 RENAMED = {"randaugment": "photometric", "randaugment_magnitude": "photometric_magnitude"}
 """Key of the compared commit -> the key that holds the same value now."""
+ADDED = {"vertical_flip", "resized_crop", "color_jitter", "rand_augment_ops", "erasing"}
+ADDED |= {"rand_augment_magnitude", "sampling", "class_weights"}
+ADDED |= {"balanced_accuracy", "macro_f1", "class_counts", "per_class_interval", "confusion"}
+"""Keys that the compared commit may not have."""
 ALIASES = {"onecycle": "cosine"}
 """Value of the compared commit -> another name of the same thing, which is written now."""
 
@@ -245,6 +255,7 @@ def _unequal(old: Any, new: Any, where: str = "") -> list[str]:
         old = {RENAMED.get(key, key): value for key, value in old.items()}
         new = {RENAMED.get(key, key): value for key, value in new.items()}
         keys = [key for key in dict.fromkeys([*old, *new]) if not _is_measured(key)]
+        keys = [key for key in keys if key in old or not _is_added(key)]
         return [
             line for key in keys for line in _unequal(old.get(key), new.get(key), f"{where}.{key}")
         ]

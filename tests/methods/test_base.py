@@ -164,10 +164,10 @@ def test_losses_are_computed_in_full_precision_under_autocast():
     )
 
 
-def test_a_method_without_any_weight_is_our_own_mistake():
+def test_a_method_without_any_weight_is_refused():
     method, teacher = make_method("kd", alpha=0.0, ce_weight=0.0)
     batch = make_batch(4, 5)
-    with pytest.raises(AssertionError, match="kd has no loss"):
+    with pytest.raises(UnderstudyError, match="kd has no loss"):
         method(batch, ask(teacher, batch))
 
 

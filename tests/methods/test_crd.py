@@ -62,7 +62,7 @@ def test_few_images_cap_the_negatives():
 def test_one_class_has_no_negatives():
     sampler = NegativeSampler(torch.zeros(5, dtype=torch.int64), 2)
     assert sampler.fewest == 0
-    with pytest.raises(UnderstudyError, match="one label"):
+    with pytest.raises(UnderstudyError, match="needs at least 2 classes"):
         make_method("crd", num_classes=1)
 
 

@@ -38,3 +38,30 @@ def test_a_mixed_images_loss_is_shared_with_its_partners_label(smoothing: float)
     mixed = share * target(LABELS, smoothing) + (1 - share) * target(PARTNERS, smoothing)
     expected = -(mixed * log_probabilities()).sum(1).mean()
     assert float(cross_entropy(LOGITS, batch, smoothing)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_an_images_loss_is_multiplied_by_the_weight_of_its_label(smoothing: float) -> None:
+    weights = torch.tensor([0.5, 2.0, 0.75])
+    batch = Batch(torch.zeros(4, 3, 1, 1), LABELS, torch.arange(4))
+    per_image = -(target(LABELS, smoothing) * log_probabilities()).sum(1)
+    expected = (weights[LABELS].numpy() * per_image).mean()
+    found = cross_entropy(LOGITS, batch, smoothing, weights)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_both_labels_of_a_mixed_image_have_their_weights() -> None:
+    weights = torch.tensor([0.5, 2.0, 0.75])
+    batch = Batch(torch.zeros(4, 3, 1, 1), LABELS, torch.arange(4), PARTNERS, SHARE)
+    share, log_p = SHARE.double().numpy(), log_probabilities()
+    own = weights[LABELS].numpy() * -log_p[np.arange(4), LABELS]
+    other = weights[PARTNERS].numpy() * -log_p[np.arange(4), PARTNERS]
+    expected = (share * own + (1 - share) * other).mean()
+    assert float(cross_entropy(LOGITS, batch, 0.0, weights)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_equal_weights_change_no_bit_of_a_mixed_loss() -> None:
+    batch = Batch(torch.zeros(4, 3, 1, 1), LABELS, torch.arange(4), PARTNERS, SHARE)
+    assert torch.equal(
+        cross_entropy(LOGITS, batch, 0.1), cross_entropy(LOGITS, batch, 0.1, torch.ones(3))
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import ttest_1samp
 
 from understudy.files import from_json
 from understudy.report.sweep.view import SweepView
@@ -197,6 +198,12 @@ def _run(seed: int, accuracy: float, seconds: float) -> dict[str, Any]:
     }
 
 
+def _p_value(values: Sequence[float]) -> float | None:
+    if len(values) == 1 or np.ptp(values) < 1e-12:
+        return None
+    return float(ttest_1samp(values, 0).pvalue)
+
+
 def _interval(values: Sequence[float]) -> dict[str, Any]:
     n, mean = len(values), float(np.mean(values))
     half = T975[n - 1] * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else None
@@ -208,7 +215,7 @@ def _interval(values: Sequence[float]) -> dict[str, Any]:
         "std": std,
         "low": low,
         "high": high,
-        "p": None,
+        "p": _p_value(values),
         "n": n,
     }
 

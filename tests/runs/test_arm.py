@@ -567,9 +567,9 @@ def test_a_given_teacher_is_taken_at_its_threshold_and_refused_below(images: Pat
     assert not (tmp_path / "below" / "models").exists()
 
 
-def test_a_given_teacher_must_be_twice_as_good_as_chance(images: Path, tmp_path: Path):
+def test_a_given_teacher_must_be_better_than_chance(images: Path, tmp_path: Path):
     config, _ = given(images, tmp_path)
-    with pytest.raises(UnderstudyError, match=r"below 66\.7 %"):  # three classes
+    with pytest.raises(UnderstudyError, match=r"below 40\.7 %"):  # three classes
         reached(config, tmp_path / "run")
 
 

@@ -86,6 +86,24 @@ def test_resumed_run_may_have_further_seeds_and_its_images_elsewhere(tmp_path: P
     assert load_run(tmp_path) == moved
 
 
+def test_a_run_goes_on_with_the_images_that_it_began_with(tmp_path: Path):
+    config, folder = load_config("digits", []), RunFolder(tmp_path)
+    record_config(config, folder, resume=False, images="abc")
+    record_config(config, folder, resume=True, images="abc")
+    with pytest.raises(UnderstudyError, match=r"cannot resume .*: the images have changed"):
+        record_config(config, folder, resume=True, images="def")
+    folder.images.unlink()  # as in a run of an earlier version
+    record_config(config, folder, resume=True, images="def")
+    assert folder.images.read_text() == "def\n"
+
+
+def test_a_cross_validation_is_no_run(tmp_path: Path):
+    RunFolder(tmp_path).folds.mkdir()
+    with pytest.raises(UnderstudyError, match="holds a cross-validation"):
+        record_config(load_config("digits", []), RunFolder(tmp_path), resume=True)
+    assert not RunFolder(tmp_path).config.exists()
+
+
 def test_directory_without_a_configuration_is_not_a_run(tmp_path: Path):
     with pytest.raises(UnderstudyError, match=r"is not a run directory: it has no config.yaml"):
         load_run(tmp_path)

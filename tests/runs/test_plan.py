@@ -396,6 +396,10 @@ def test_born_again_is_compared_with_its_network_trained_plainly(
             ["assistants=[{model: {name: resnet8}, method: {temperature: 3}}]"],
             "method.name is missing",
         ),
+        (
+            ["train.sampling=balanced", "method.curriculum={start: 0.3}"],
+            "both choose an epoch's images",
+        ),
         (["train.stop_epoch=0"], "stop_epoch must lie between 1 and epochs"),
         (["teacher.train.stop_epoch=10000"], "stop_epoch must lie between 1 and epochs"),
     ],

@@ -42,11 +42,16 @@ RESULT: dict[str, Any] = {
 }
 
 
+ADDED = {"confidence": 0.95, "num_compared": 1}
+"""Keys that earlier versions did not write, and what they mean there."""
+
+
 def holds(written: Any, original: Any) -> bool:
-    """Whether everything in ``original`` is in ``written``, which may add keys that are null."""
+    """Whether all of ``original`` is in ``written``, which may add what is null, empty or
+    :data:`ADDED`."""
     if isinstance(original, dict):
         added = {key: written[key] for key in written.keys() - original.keys()}
-        return all(value is None for value in added.values()) and all(
+        return all(value in (None, [], ADDED.get(key)) for key, value in added.items()) and all(
             holds(written[key], value) for key, value in original.items()
         )
     if isinstance(original, list):

@@ -16,11 +16,15 @@ from tests.worlds import write_colours
 from understudy.api import Teacher, distill
 from understudy.config.schema import RunConfig, parse
 from understudy.errors import UnderstudyError
+from understudy.evaluation import paired_gain
+from understudy.evaluation.gain import corrected
 from understudy.evaluation.metrics import agreement, teacher_kl
 from understudy.experiment import run_experiment, train_arm
-from understudy.files import to_json
+from understudy.files import from_json, to_json
 from understudy.methods.born_again import generation_seed
+from understudy.runs.comparison import Comparison
 from understudy.runs.folder import RunFolder, record_config
+from understudy.runs.recompute import correct_in
 from understudy.runs.remeasure import benchmark_run, evaluate_run
 from understudy.runs.results import read_results
 
@@ -145,7 +149,15 @@ def test_each_student_is_compared_with_the_teacher_of_its_own_seed(done):
 
 def test_summaries_are_mean_and_sample_deviation_over_the_seeds(done):
     for arm, entry in done[1]["arms"].items():
-        assert set(entry["summary"]) == {"accuracy", "nll", "ece", "agreement", "teacher_kl"}
+        assert set(entry["summary"]) == {
+            "accuracy",
+            "nll",
+            "ece",
+            "agreement",
+            "teacher_kl",
+            "balanced_accuracy",
+            "macro_f1",
+        }
         for key, summary in entry["summary"].items():
             values = [run["test"][key] for run in entry["runs"]]
             if arm == "teacher" and key in ("agreement", "teacher_kl"):
@@ -172,10 +184,27 @@ def test_comparisons_with_the_baseline_are_paired_by_seed(done):
         )
         if gains.std() > 0:
             low, high = stats.t.interval(0.95, 1, gains.mean(), stats.sem(gains))
-            assert (comparison["low"], comparison["high"]) == pytest.approx((low, high))
-            assert comparison["p"] == pytest.approx(stats.ttest_rel(ours, plain).pvalue)
+            alone = comparison["over_seeds"]
+            assert (alone["low"], alone["high"]) == pytest.approx((low, high))
+            assert comparison["low"] <= low and comparison["high"] >= high, "the wider of both"
         subject = "distillation" if comparison["arm"] == "distilled" else "soft"
         assert subject in comparison["verdict"] and "(against" not in comparison["verdict"]
+
+
+def test_comparisons_are_those_of_the_predicted_images(done):
+    """What ``results.json`` proves is what the files of predictions show."""
+    out, results = done
+
+    def correct(arm):
+        return np.array(
+            [correct_in(out / "arms" / f"{arm}-seed{seed}" / "predictions.npz") for seed in SEEDS]
+        )
+
+    found = [paired_gain(correct(arm), correct("baseline")) for arm in ("distilled", "soft")]
+    for gain, comparison in zip(corrected(found), results["comparisons"], strict=True):
+        assert from_json(Comparison, comparison, "here", "").gain == gain
+        assert gain.num_compared == 2 and gain.images == results["data"]["num_test"]
+        assert f"over 2 seeds and {gain.images} test images" in comparison["verdict"]
 
 
 def test_size_and_efficiency_follow_from_weights_and_latency(done):

@@ -57,6 +57,27 @@ def test_teacher_is_needed_if_any_method_reads_it(
     assert spec.needs_teacher is needed
 
 
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (
+            {"method.name": ["kd", "at"], "train.lr": [0.1, 0.2]},
+            r"^method\.name=at train\.lr=0\.1: distilled: at compares feature maps",
+        ),
+        (
+            {"train.ema_decay": [0.5, 0.9999]},
+            r"^train\.ema_decay=0\.9999: baseline: train\.ema_decay=0\.9999 over",
+        ),
+    ],
+)
+def test_values_that_cannot_work_are_refused_by_name(
+    images: Path, space: dict[str, Any], message: str
+):
+    flat = {"model": {"name": "tests.runs.test_precheck.Flat"}}
+    with pytest.raises(UnderstudyError, match=message):
+        made(images, space, small_config(images, student=flat))
+
+
 def test_costliest_variant_reads_most_of_its_teacher(images: Path):
     spec = made(images, {"method.name": ["pkt", "at", "fitnets"]})
     assert spec.costliest(spec.plan).arm("distilled").method.name == "at"

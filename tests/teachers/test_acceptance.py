@@ -1,23 +1,36 @@
 """When a given teacher is good enough to teach."""
 
 import pytest
+import torch
 
 from understudy.errors import UnderstudyError
 from understudy.teachers.acceptance import least_teacher_accuracy, require_accuracy
 
 
+def equal_classes(num_classes: int) -> torch.Tensor:
+    return torch.arange(5 * num_classes) % num_classes
+
+
 @pytest.mark.parametrize(
-    ("num_classes", "least"), [(2, 0.75), (3, 2 / 3), (4, 0.5), (10, 0.2), (1000, 0.002)]
+    ("num_classes", "least"), [(2, 5 / 9), (3, 11 / 27), (10, 0.2), (100, 0.02), (1000, 0.002)]
 )
-def test_threshold_is_twice_chance_or_halfway_to_one(num_classes: int, least: float) -> None:
-    assert least_teacher_accuracy(num_classes) == pytest.approx(least)
+def test_threshold_is_a_ninth_of_the_way_from_chance_to_one_or_twice_chance(
+    num_classes: int, least: float
+) -> None:
+    assert least_teacher_accuracy(equal_classes(num_classes)) == pytest.approx(least)
+
+
+def test_chance_is_the_share_of_the_most_frequent_class() -> None:
+    skewed = torch.tensor([1] * 91 + [0] * 9)
+    assert least_teacher_accuracy(skewed) == pytest.approx(0.92)
 
 
 def test_teacher_of_two_classes_passes_95_percent_not_chance() -> None:
-    require_accuracy("the teacher", 0.95, least_teacher_accuracy(2), "check it")
+    least = least_teacher_accuracy(equal_classes(2))
+    require_accuracy("the teacher", 0.95, least, "check it")
     with pytest.raises(UnderstudyError) as caught:
-        require_accuracy("the teacher", 0.5, least_teacher_accuracy(2), "check it")
-    assert str(caught.value) == "the teacher has 50.0 % on validation, below 75.0 %: check it"
+        require_accuracy("the teacher", 0.5, least, "check it")
+    assert str(caught.value) == "the teacher has 50.0 % on validation, below 55.6 %: check it"
 
 
 def test_threshold_itself_is_enough() -> None:

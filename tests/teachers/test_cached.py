@@ -34,8 +34,21 @@ POLICIES: dict[str, dict] = {
     "mixup": {"mix": "mixup"},
     "cutmix": {"mix": "cutmix"},
     "photometric": {"photometric": 2},
+    "upside-down": {"padding": 1, "vertical_flip": True},
+    "resized-crop": {"resized_crop": (0.35, 1.0)},
+    "jitter": {"color_jitter": (0.4, 0.4, 0.4, 0.1)},
+    "rand-augment": {"rand_augment_ops": 2},
+    "erasing": {"erasing": 0.5},
+    "photos": {
+        "resized_crop": (0.35, 1.0),
+        "color_jitter": (0.4, 0.4, 0.4, 0.1),
+        "rand_augment_ops": 1,
+        "erasing": 0.5,
+        "mix": "mixup",
+    },
 }
-FINITE, ENDLESS = ["crop-flip", "nothing"], ["mixup", "cutmix", "photometric"]
+FINITE = ["crop-flip", "nothing", "upside-down"]
+ENDLESS = [name for name in POLICIES if name not in FINITE]
 
 
 def make_cached(

@@ -50,6 +50,18 @@ def test_run_prints_now_and_then_how_far_the_labelling_is():
     assert lines[-1].endswith("114 s left")
 
 
+def test_run_shows_how_far_decoding_is_before_the_first_training():
+    console, text = log()
+    with RunDisplay(console) as display:
+        for done in (64, 128, 150):
+            display.progress(Progress("decode", done, 150, detail="decoding train images"))
+    assert text.getvalue() == "decoding train images, 150 done\n"
+    drawn = io.StringIO()
+    with RunDisplay(Console(file=drawn, force_terminal=True, width=160)) as display:
+        display.progress(Progress("decode", 64, 1500, detail="decoding train images"))
+    assert "64/1,500" in drawn.getvalue()
+
+
 def test_run_draws_bars_on_a_terminal():
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=160)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.report.example_run import skew_classes, write_example_run
 from tests.report.example_run import typed as typed_run
-from tests.report.example_run import write_example_run
 from tests.report.example_sweep import GRID, LOG, typed, write_example_sweep
 
 from understudy.terminal.results import run_table, show_run, show_sweep, sweep_table
@@ -32,6 +32,18 @@ def test_run_table_fits_eighty_characters(tmp_path: Path, published: bool) -> No
     assert ("72.70" in text) == published
     assert "…" not in text
     assert len([line for line in text.splitlines() if "baseline" in line]) == 1
+
+
+def test_table_of_skewed_classes_shows_balanced_accuracy_in_eighty_characters(
+    tmp_path: Path,
+) -> None:
+    write_example_run(tmp_path, num_test=200, epochs=2)
+    results = skew_classes(tmp_path)
+    console = Console(width=80, file=io.StringIO())
+    console.print(run_table(typed_run(results)))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    mean = results["arms"]["distilled"]["summary"]["balanced_accuracy"]["mean"]
+    assert "balanced" in text and f"{100 * mean:.2f} ±" in text and "…" not in text
 
 
 def test_show_run_prints_a_verdict_for_each_comparison(
@@ -75,3 +87,14 @@ def test_sweep_without_a_finished_trial_is_printed(
     )
     show_sweep(typed(results))
     assert "Of 5 trials 5 failed." in capsys.readouterr().out
+
+
+def test_images_that_were_left_out_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = write_example_run(tmp_path, num_test=100, epochs=1)
+    show_run(typed_run(results))
+    assert "Left out" not in capsys.readouterr().out
+    results["data"]["num_skipped"] = 1200
+    show_run(typed_run(results))
+    assert ": 1,200 images that cannot be read\n" in capsys.readouterr().out

@@ -1,10 +1,13 @@
 """Lists, cards and measures as text that a person reads in 80 columns."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
+from understudy.evaluation.metrics import metrics
 from understudy.evaluation.results import Metrics, Reliability
 from understudy.terminal.tables import (
     cell,
@@ -138,3 +141,42 @@ def test_cells_are_short() -> None:
 def test_flat_joins_keys_and_leaves_long_lists_out() -> None:
     nested = {"a": {"b": 1, "long": [0] * 9, "short": [0] * 8}, "c": 2}
     assert flat(nested) == {"a b": 1, "a short": [0] * 8, "c": 2}
+
+
+def skewed() -> Metrics:
+    labels = torch.tensor([0] * 30 + [1] * 6)
+    logits = torch.eye(2)[torch.tensor([0] * 27 + [1] * 3 + [1] * 5 + [0])]
+    return metrics(logits, labels)
+
+
+def test_skewed_classes_have_their_figures_and_intervals(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_metrics({"distilled-seed0": replace(skewed(), nll=0.009492, agreement=0.1034)})
+    printed = lines(capsys)
+    assert max(map(len, printed)) <= 80
+    assert any(line.split()[0] == "distilled-seed0" for line in printed if line.strip())
+    headings = next(line for line in printed if line.strip()).split()
+    assert headings[:6] == ["name", "accuracy", "balanced", "macro", "f1", "nll"]
+    print_per_class({"kd-seed0": skewed()}, ["cat", "dog"])
+    rows = [line.split() for line in lines(capsys)]
+    assert ["class", "images", "kd-seed0"] in rows
+    assert ["cat", "30", "0.9", "[0.7438,", "0.9654]"] in rows
+    assert ["dog", "6", "0.8333", "[0.4365,", "0.9699]"] in rows
+
+
+def test_per_class_tables_with_intervals_fit_eighty_columns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_per_class({f"distilled-seed{seed}": skewed() for seed in range(5)}, ["cat", "dog"])
+    printed = lines(capsys)
+    assert max(map(len, printed)) <= 80
+    assert sum("[0.7438, 0.9654]" in line for line in printed) >= 2
+
+
+def test_a_training_at_chance_is_stated(capsys: pytest.CaptureFixture[str]) -> None:
+    labels = torch.tensor([0] * 30 + [1] * 6)
+    majority = metrics(torch.eye(2)[torch.zeros(36, dtype=torch.int64)], labels)
+    print_metrics({"teacher-seed0": majority, "kd-seed0": skewed()})
+    notes = [line for line in lines(capsys) if "at chance" in line]
+    assert len(notes) == 1 and notes[0].startswith("the teacher-seed0 is at chance: 83.3 %")

@@ -213,7 +213,7 @@ def _check(
     reached = accuracy(logits, data.val.labels)
     least = placed.given.min_accuracy
     if least is None:
-        least = least_teacher_accuracy(data.num_classes)
+        least = least_teacher_accuracy(data.val.labels)
     name = type(placed.given.network).__name__
     require_accuracy(
         f"the teacher {name}",

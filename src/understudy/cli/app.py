@@ -7,13 +7,15 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 
 from understudy.cli.cache import cache
 from understudy.cli.catalogue import methods, models, recipes
 from understudy.cli.exporting import export
+from understudy.cli.inspecting import inspect
 from understudy.cli.measuring import benchmark, diagnose, evaluate, report
 from understudy.cli.predict import predict
+from understudy.cli.starting import init
 from understudy.cli.training import run, sweep, train
 from understudy.errors import UnderstudyError, one_line
 from understudy.version import __version__
@@ -30,6 +32,7 @@ app = App(
     default_parameter=Parameter(negative=()),
 )
 for _command in (
+    init,
     run,
     train,
     sweep,
@@ -40,6 +43,7 @@ for _command in (
     report,
     diagnose,
     recipes,
+    inspect,
     cache,
     models,
     methods,
@@ -54,22 +58,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments without the program's name; ``sys.argv[1:]`` by default.
 
     Returns:
-        the exit code: 0, 2 for what the user can repair (one line on standard error), 130 after
-        Ctrl-C.
+        the exit code: 0, 1 if a command finds what must be repaired first, 2 for an error of the
+        user's (one line on standard error), 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    resumable = words[:1] in (["run"], ["train"], ["sweep"])
     try:
         command, bound, left_to_us = app.parse_args(words, exit_on_error=False, print_error=False)
         if "command_line" in left_to_us:
             bound.arguments["command_line"] = shlex.join(["understudy", *words])
-        command(*bound.args, **bound.kwargs)
+        code = command(*bound.args, **bound.kwargs)
         sys.stdout.flush()
     except KeyboardInterrupt:
         hint = "; the same command with --resume goes on from the last finished epoch"
-        print(f"interrupted{hint if resumable else ''}", file=sys.stderr)
+        print(f"interrupted{hint if _trains(words) else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of `understudy methods | head` has enough. Without this, Python would
@@ -79,15 +82,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UnderstudyError, CycloptsError, OSError) as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {_error_line(error, resumable)}", file=sys.stderr)
+        print(f"error: {_error_line(error, words)}", file=sys.stderr)
         return 2
-    return 0
+    return code if isinstance(code, int) else 0
 
 
-def _error_line(error: Exception, resumable: bool) -> str:
+def _error_line(error: Exception, words: Sequence[str]) -> str:
     hint = ""
-    if isinstance(error, CycloptsError):
+    if isinstance(error, MissingArgumentError) and _trains(words):
+        folder = _value_of("--data", words) or "FOLDER"
+        hint = (
+            " Name one of `understudy recipes`, or write one for your images by "
+            f"`understudy init {shlex.quote(folder)}`"
+        )
+    elif isinstance(error, CycloptsError):
         hint = " (see understudy --help)"
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and resumable:
-        hint = "; free some, then repeat the command with --resume"
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "; free some, then repeat the command with --resume" if _trains(words) else ""
     return one_line(error, limit=_LONGEST) + hint
+
+
+def _trains(words: Sequence[str]) -> bool:
+    """Whether the command trains, and can be resumed."""
+    return words[:1] in (["run"], ["train"], ["sweep"])
+
+
+def _value_of(option: str, words: Sequence[str]) -> str | None:
+    """What follows an option, in either way of writing it."""
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == option:
+            return following
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return None

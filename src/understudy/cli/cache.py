@@ -1,4 +1,5 @@
-"""The commands on cached teacher outputs: build, inspect, verify, delete."""
+"""The commands on caches: build teacher outputs; inspect, verify and delete those and decoded
+images."""
 
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from understudy.cli.options import AsJson
 
 cache = App(
     name="cache",
-    help="Look after cached teacher outputs: build, inspect, verify, delete.",
+    help="Manage cached teacher outputs and decoded images: build, inspect, verify, delete.",
     help_format="plaintext",
 )
 
@@ -48,17 +49,27 @@ def inspect(name: str | None = None, /, *, as_json: AsJson = False) -> None:
         name: a cache's folder, or the beginning of its name.
         as_json: print JSON.
     """
+    from understudy.data.cache_admin import describe, find_images, list_images
+    from understudy.files import to_json
     from understudy.teachers.cache_admin import find_cache, inspect_cache, list_caches
-    from understudy.terminal.tables import print_list, print_record, without
+    from understudy.terminal.tables import print_json, print_list, print_record, without
 
     if name is not None:
-        print_record(inspect_cache(find_cache(name)), as_json)
+        images = find_images(name)
+        entry = to_json(describe(images)) if images else inspect_cache(find_cache(name))
+        print_record(entry, as_json)
         return
-    entries = list_caches()
-    if as_json or entries:
-        print_list([without(entry, "parts") for entry in entries], as_json)
-    else:
-        print("there are no cached teacher outputs yet")
+    outputs = [without(entry, "parts") for entry in list_caches()]
+    decoded = [to_json(entry) for entry in list_images()]
+    if as_json:
+        print_json([*outputs, *decoded])
+        return
+    if not outputs and not decoded:
+        print("there are no cached teacher outputs or decoded images yet")
+    for title, entries in (("Teacher outputs", outputs), ("Decoded images", decoded)):
+        if entries:
+            print(f"{title}, in {Path(entries[0]['folder']).parent}")
+            print_list([without(entry, "folder") for entry in entries], as_json)
 
 
 @cache.command
@@ -89,7 +100,10 @@ def delete(name: str, /) -> None:
     Args:
         name: a cache's folder, or the beginning of its name.
     """
+    from understudy.data.cache_admin import delete_images, find_images
     from understudy.teachers.cache_admin import delete_cache, find_cache
 
-    folder = find_cache(name)
-    print(f"{folder} deleted, {delete_cache(folder) / 2**20:,.1f} MB freed")
+    images = find_images(name)
+    folder = images or find_cache(name)
+    freed = delete_images(folder) if images else delete_cache(folder)
+    print(f"{folder} deleted, {freed / 2**20:,.1f} MB freed")

@@ -60,7 +60,9 @@ def methods(name: str | None = None, /, *, as_json: AsJson = False) -> None:
     elif as_json:
         print_list(list(entries.values()), as_json)
     else:
-        print_list([without(entry, "summary") for entry in entries.values()], as_json)
+        print_list(
+            [without(entry, "summary", "min_classes") for entry in entries.values()], as_json
+        )
         print(
             "Parameters for the founding student and a teacher of 2.5 MB; "
             "cost of a step over that of plain training, measured."

@@ -2,29 +2,72 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from understudy.cli.options import Images, Reading
 from understudy.errors import UnderstudyError
 
+if TYPE_CHECKING:
+    from understudy.config.schema import DataConfig, RunConfig
 
-def all_overrides(
-    overrides: Iterable[str], data: str | None, seeds: str | None = None
-) -> list[str]:
+
+def all_overrides(overrides: Iterable[str], images: Images, seeds: str | None = None) -> list[str]:
     """``key=value`` pairs for a recipe: those of the command line, and its options as such pairs.
 
     Args:
         overrides: as typed.
-        data: a local copy of the images.
+        images: where they are, and whether bad ones are left out.
         seeds: numbers with commas between them.
     """
     changes = list(overrides)
-    if data is not None:
+    if images.data is not None:
         # Quoted: a path such as 2024 is not a number.
-        changes.append(f"data.path={json.dumps(data)}")
+        changes.append(f"data.path={json.dumps(images.data)}")
+    if images.skip_bad:
+        changes.append("data.skip_bad=true")
     if seeds is not None:
         changes.append(f"seeds=[{seeds}]")
     return changes
+
+
+def data_config(path: str, reading: Reading, image_size: int | None = None) -> "DataConfig":
+    """The images of a path, as the options say how to read them.
+
+    Args:
+        path: a folder, an archive, a table of images, or hf:NAME.
+        reading: the options.
+        image_size: pixels of a side.
+
+    Raises:
+        UnderstudyError: for a path that no source reads, or a bad value.
+    """
+    from understudy.config.schema import DataConfig, parse
+    from understudy.data.detect import HUB, detect_source
+
+    values = {
+        "source": reading.source or detect_source(path),
+        "path": path if path.startswith(HUB) else str(Path(path).expanduser().resolve()),
+        "image_size": image_size,
+        "columns": reading.column_names,
+        "group_by": reading.group_by,
+        "report_by": reading.report_by,
+        "skip_bad": reading.skip_bad,
+    }
+    if reading.max_pixels is not None:
+        values["max_pixels"] = reading.max_pixels
+    return parse(DataConfig, values)
+
+
+def show_data_note(recipe: str, config: "RunConfig") -> None:
+    """Print a line on standard error if the images are not those of the recipe."""
+    from understudy.config.recipe import data_note
+
+    line = data_note(recipe, config)
+    if line and is_first_rank():
+        print(line, file=sys.stderr)
 
 
 def check_free(target: Path, folder: Path, resume: bool) -> None:

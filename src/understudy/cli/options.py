@@ -17,6 +17,34 @@ AsJson = Annotated[bool, Parameter(name="--json")]
 """Print JSON instead of a table."""
 
 
+def whole_numbers(option: str, text: str) -> list[int]:
+    """The numbers of a list such as ``3,4,5``.
+
+    Raises:
+        UnderstudyError: naming the option, if they are no whole numbers.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UnderstudyError(
+            f"{option} takes whole numbers with commas between them, such as 3,4,5, not {text}"
+        ) from error
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Images:
+    """The images of a training.
+
+    Attributes:
+        data: a local copy of the images.
+        skip_bad: go on without images that cannot be read.
+    """
+
+    data: str | None = None
+    skip_bad: bool = False
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Execution:
@@ -52,10 +80,12 @@ class RunExecution(Execution):
     Attributes:
         resume: go on with the run in that folder.
         together: students of a seed take turns and share batches and the teacher's features.
+        folds: cross-validate in so many parts, such as 5: for a few hundred images.
     """
 
     resume: bool = False
     together: bool = False
+    folds: int | None = None
 
 
 @Parameter(name="*")
@@ -100,13 +130,44 @@ class SearchOptions:
         """
         if self.final_seeds is None:
             return None
-        try:
-            return [int(part) for part in self.final_seeds.split(",")]
-        except ValueError as error:
+        return whole_numbers("--final-seeds", self.final_seeds)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Reading:
+    """How the images of a path are read, before there is a recipe.
+
+    Attributes:
+        source: digits, cifar10, parquet, imagefolder, csv, npz or hf; found out by default.
+        columns: what is in which column of a table or key of an .npz: image=file,label=species.
+        group_by: regular expression on paths; images with one match stay together in a split.
+        report_by: regular expression on paths; results are reported for each match.
+        max_pixels: an image of more pixels counts as one that cannot be read.
+        skip_bad: go on without images that cannot be read.
+    """
+
+    source: str | None = None
+    columns: str | None = None
+    group_by: str | None = None
+    report_by: str | None = None
+    max_pixels: int | None = None
+    skip_bad: bool = False
+
+    @property
+    def column_names(self) -> dict[str, str]:
+        """Role -> name of the column or key.
+
+        Raises:
+            UnderstudyError: if it is no list of roles and names.
+        """
+        pairs = [part.partition("=") for part in (self.columns or "").split(",") if part]
+        if not all(role and name for role, _, name in pairs):
             raise UnderstudyError(
-                "--final-seeds takes whole numbers with commas between them, such as 3,4,5, "
-                f"not {self.final_seeds}"
-            ) from error
+                "--columns takes roles and names, such as image=file,label=species, not "
+                f"{self.columns}"
+            )
+        return {role.strip(): name.strip() for role, _, name in pairs}
 
 
 @Parameter(name="*")
@@ -127,7 +188,9 @@ class ExportOptions:
     accept_unproven: bool = False
 
 
+IMAGES = Images()
 EXPORT = ExportOptions()
+READING = Reading()
 RUN_EXECUTION = RunExecution()
 SWEEP_EXECUTION = SweepExecution()
 SEARCH = SearchOptions()

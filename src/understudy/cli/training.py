@@ -3,15 +3,17 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from understudy.cli.checks import all_overrides, check_free, is_first_rank
+from understudy.cli.checks import all_overrides, check_free, is_first_rank, show_data_note
 from understudy.cli.exporting import export_files, required_formats, show_files
 from understudy.cli.options import (
+    IMAGES,
     RUN_EXECUTION,
     SEARCH,
     SWEEP_EXECUTION,
     CommandLine,
+    Images,
     RunExecution,
     SearchOptions,
     SweepExecution,
@@ -19,6 +21,7 @@ from understudy.cli.options import (
 from understudy.errors import UnderstudyError, suggest
 
 if TYPE_CHECKING:
+    from understudy.config.schema import RunConfig
     from understudy.events import Observer
 
 
@@ -27,7 +30,7 @@ def run(
     /,
     *overrides: str,
     out: Path | None = None,
-    data: str | None = None,
+    images: Images = IMAGES,
     seeds: str | None = None,
     export: str | None = None,
     execution: RunExecution = RUN_EXECUTION,
@@ -39,7 +42,6 @@ def run(
         recipe: a name from `understudy recipes`, or a YAML file.
         overrides: changes of the recipe, such as method.temperature=2 train.epochs=30.
         out: the run's folder; runs/NAME by default.
-        data: a local copy of the images.
         seeds: the seeds to train with, such as 0,1,2.
         export: formats to write the best distilled student in, as in understudy export --to.
     """
@@ -47,23 +49,30 @@ def run(
 
     workers = execution.most_workers
     formats = () if export is None else required_formats(export)
-    config = load_config(recipe, all_overrides(overrides, data, seeds))
+    config = load_config(recipe, all_overrides(overrides, images, seeds))
+    show_data_note(recipe, config)
     folder = out or Path("runs", config.name)
     check_free(folder, folder, execution.resume)
+    options: dict[str, Any] = {
+        "device": execution.device,
+        "workers": workers,
+        "resume": execution.resume,
+        "command": command_line,
+        "together": execution.together,
+    }
+    if execution.folds is not None:
+        if formats:
+            raise UnderstudyError(
+                "--folds trains many students, none of them on all images: leave out --export, and "
+                "export the student of a run without --folds"
+            )
+        _run_folds(config, folder, execution.folds, options)
+        return
 
     from understudy.experiment import run_experiment
 
     with _display() as display:
-        results = run_experiment(
-            config,
-            folder,
-            device=execution.device,
-            workers=workers,
-            resume=execution.resume,
-            command=command_line,
-            together=execution.together,
-            observer=display,
-        )
+        results = run_experiment(config, folder, observer=display, **options)
     if results is None:
         return
 
@@ -72,7 +81,9 @@ def run(
 
     exported = None
     if formats:
-        exported = export_files(folder, formats, folder / "deploy", data=data, command=command_line)
+        exported = export_files(
+            folder, formats, folder / "deploy", data=images.data, command=command_line
+        )
     page = write_report(folder)
     show_run(results)
     print(f"Report: {page}")
@@ -87,7 +98,7 @@ def train(
     arm: str = "distilled",
     seed: int = 0,
     out: Path | None = None,
-    data: str | None = None,
+    images: Images = IMAGES,
     device: str = "auto",
     resume: bool = False,
 ) -> None:
@@ -99,7 +110,6 @@ def train(
         arm: teacher, baseline, distilled, assistant1, or any other of the recipe's arms.
         seed: the seed of its initial weights and data order.
         out: the run's folder; runs/NAME by default.
-        data: a local copy of the images.
         device: auto, cpu, cuda or cuda:N.
         resume: go on from the last finished epoch.
     """
@@ -107,7 +117,8 @@ def train(
     from understudy.runs.folder import RunFolder, training_name
     from understudy.runs.plan import resolve_plan
 
-    config = load_config(recipe, all_overrides(overrides, data))
+    config = load_config(recipe, all_overrides(overrides, images))
+    show_data_note(recipe, config)
     arms = list(resolve_plan(config).arms)
     if arm not in arms:
         raise UnderstudyError(f"unknown arm {arm!r}: {suggest(arm, arms)}")
@@ -132,7 +143,7 @@ def sweep(
     /,
     *overrides: str,
     out: Path | None = None,
-    data: str | None = None,
+    images: Images = IMAGES,
     seeds: str | None = None,
     search: SearchOptions = SEARCH,
     execution: SweepExecution = SWEEP_EXECUTION,
@@ -146,7 +157,6 @@ def sweep(
         recipe: a name from `understudy recipes`, or a YAML file.
         overrides: values to try, such as method.temperature=1,2,3 or train.lr=log:1e-4..1e-2.
         out: the sweep's folder; runs/NAME-sweep by default.
-        data: a local copy of the images.
         seeds: the seeds of each trial, such as 0,1,2.
     """
     from understudy.config.recipe import load_config
@@ -154,7 +164,8 @@ def sweep(
 
     workers = execution.most_workers
     space, changes = split_overrides(overrides)
-    config = load_config(recipe, all_overrides(changes, data, seeds))
+    config = load_config(recipe, all_overrides(changes, images, seeds))
+    show_data_note(recipe, config)
     if not space:
         raise UnderstudyError(
             "nothing to sweep: give several values for a key, such as method.temperature=1,2,3"
@@ -188,6 +199,23 @@ def sweep(
 
     page = write_report(folder)
     show_sweep(results)
+    print(f"Report: {page}")
+
+
+def _run_folds(config: "RunConfig", folder: Path, folds: int, options: dict[str, Any]) -> None:
+    """Cross-validate, write the report, and print what was found."""
+    from understudy.cross_validation import run_folds
+
+    with _display() as display:
+        results = run_folds(config, folder, folds, observer=display, **options)
+    if results is None:
+        return
+
+    from understudy.report import write_report
+
+    page = write_report(folder)
+    for comparison in results.comparisons:
+        print(comparison.verdict)
     print(f"Report: {page}")
 
 

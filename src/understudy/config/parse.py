@@ -36,7 +36,7 @@ def parse(kind: type[Config], values: Mapping[str, Any], where: str = "") -> Con
     """Validate a mapping against a (nested) frozen dataclass.
 
     A dataclass may have a class variable ``RENAMED``, former name -> name of a field: both names
-    are accepted.
+    are accepted. ``NULL_IS_EMPTY`` names tuples for which null stands for no entries.
 
     Args:
         kind: the dataclass.
@@ -57,6 +57,8 @@ def _parse_checked(kind: type[Config], values: Mapping[str, Any], where: str) ->
     annotations = typing.get_type_hints(kind)
     content: dict[str, Any] = {}
     for key, value in _current_names(kind, values, where).items():
+        if value is None and key in getattr(kind, "NULL_IS_EMPTY", ()):
+            value = ()
         content[key] = _parse_sections(_section_type(annotations[key]), value, _join(where, key))
     try:
         return typing.cast(Config, _adapter(typing.cast(Any, kind)).validate_python(content))

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from understudy.config import data_facts
 from understudy.config.parse import parse, shorten
 from understudy.config.schema import AugmentConfig, RunConfig
 from understudy.errors import UnderstudyError, one_line, suggest
@@ -47,6 +48,11 @@ def recipe_text(recipe: str) -> str:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or one_line(error)
             raise UnderstudyError(f"cannot read the recipe {recipe}: {reason}") from error
+    if path.is_dir():
+        raise UnderstudyError(
+            f"{recipe} is a folder, not a recipe: `understudy init {recipe}` writes a recipe for "
+            "the images in it"
+        )
     hint = suggest(recipe, recipe_names())
     if not hint.startswith("did you mean"):
         hint += ", or give a .yaml file"
@@ -126,22 +132,53 @@ def _check_plain(value: Any, where: str, depth: int = 0) -> None:
 def load_config(recipe: str, overrides: Iterable[str] = ()) -> RunConfig:
     """A recipe with dotted overrides (``method.temperature=2``) laid over it, validated.
 
+    Names of methods and networks are laid first, since they drop the former one's options. With
+    another ``data.source``, the recipe's name, reference figures, mean and std do not go along
+    (:mod:`~understudy.config.data_facts`).
+
     Args:
         recipe: a recipe's name or a YAML file's path.
         overrides: ``key=value`` pairs; values are read as YAML, ``1e-3`` as a number.
 
     Raises:
-        UnderstudyError: for an unknown recipe, a malformed override, an unknown key or a bad value.
+        UnderstudyError: for an unknown recipe, a malformed override, an unknown key, a bad value,
+            or a recipe that names no data.
     """
-    values = parse_yaml(recipe_text(recipe), f"recipe {recipe}") or {}
-    if not isinstance(values, dict):
-        raise UnderstudyError(f"recipe {recipe} must be a mapping of keys to values")
+    values = _recipe_values(recipe)
+    own_source = data_facts.source_of(values)
     values.setdefault("name", Path(recipe).stem)
     # So that method.temperature=2 has something to change.
     values.setdefault("method", {"name": "kd"})
-    for override in overrides:
+    ordered = sorted(overrides, key=lambda override: not replaces_options(_key_of(override)))
+    for override in ordered:
         apply_override(values, override)
-    return parse(RunConfig, values)
+    source = data_facts.source_of(values)
+    if None not in (own_source, source) and source != own_source:
+        data_facts.drop_facts(values, set(map(_key_of, ordered)))
+    config = parse(RunConfig, values)
+    data_facts.require_source(values, recipe)
+    return config
+
+
+def data_note(recipe: str, config: RunConfig) -> str:
+    """One line for people if a run's images are not those of its recipe; empty otherwise."""
+    return data_facts.note(recipe, data_facts.source_of(_recipe_values(recipe)), config)
+
+
+def replaces_options(key: str) -> bool:
+    """Whether a new value of this key drops the options next to it."""
+    return key in ("method", "method.name") or key.endswith(".model.name")
+
+
+def _recipe_values(recipe: str) -> dict[str, Any]:
+    values = parse_yaml(recipe_text(recipe), f"recipe {recipe}") or {}
+    if not isinstance(values, dict):
+        raise UnderstudyError(f"recipe {recipe} must be a mapping of keys to values")
+    return values
+
+
+def _key_of(override: str) -> str:
+    return override.partition("=")[0]
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
@@ -197,6 +234,10 @@ def _replace_entry(sections: list[Any], parents: list[str], last: str, value: An
             f"{'.'.join([*parents, last])} is an entry of a list: give the whole list, "
             f"or a key inside the entry, such as {'.'.join([*parents, last])}.name=VALUE"
         )
+    if last == "model" and isinstance(value, dict):
+        former = section.get("model")
+        if isinstance(former, dict) and former.get("name") != value.get("name"):
+            section.pop("stages", None)
     is_method = parents == ["method"]
     is_model = parents[-1:] == ["model"] and parents[0] in ("student", "teacher", "assistants")
     if last == "name" and (is_method or is_model) and section.get("name", value) != value:

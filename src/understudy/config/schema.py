@@ -23,6 +23,9 @@ class ModelConfig:
     """Keyword arguments of that network (``understudy models NAME`` lists them)."""
 
 
+_LATER_FIELDS = {"sampling": "natural", "class_weights": "none"}
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How one network is trained: optimizer, schedule, length."""
@@ -38,7 +41,14 @@ class TrainConfig:
     batch_size: int = 128
     """Images in a step, over all ranks together."""
     drop_last: bool = False
-    """Drop the last, smaller batch of an epoch."""
+    """Drop the last, smaller batch of an epoch. A last batch of a single image is always dropped:
+    batch norm and the pairwise losses have nothing to compute from it."""
+    sampling: Literal["natural", "balanced"] = "natural"
+    """``natural`` shows each image once in an epoch. ``balanced`` draws as many images of each
+    class, and as many in all: those of small classes repeat, of large ones a part is shown."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """``balanced`` weighs the cross-entropy with the label by N / (K * images of the class): as if
+    all K classes had the same size. Terms that compare with the teacher have no such weight."""
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     """``adam`` couples its weight decay (L2), ``adamw`` decouples it."""
     lr: float = 5e-3
@@ -86,6 +96,11 @@ class TrainConfig:
             self.stop_epoch is None or 1 <= self.stop_epoch <= self.epochs,
             "stop_epoch must lie between 1 and epochs",
         )
+        require(
+            self.sampling == "natural" or self.class_weights == "none",
+            "train.sampling=balanced and train.class_weights=balanced would count small classes "
+            "twice: set one of them",
+        )
         require(self.batch_size >= 1, "train.batch_size must be at least 1")
         require(self.lr > 0, "train.lr must be above 0")
         require(self.weight_decay >= 0, "train.weight_decay must be at least 0")
@@ -98,6 +113,16 @@ class TrainConfig:
     def changed(self, changes: Mapping[str, Any], where: str = "train") -> "TrainConfig":
         """The same with some fields changed; ``where`` is the section named in messages."""
         return parse(TrainConfig, {**dataclasses.asdict(self), **changes}, where)
+
+    @property
+    def fingerprint(self) -> str:
+        """All fields as text; checkpoints were written before the later ones existed, which are
+        left out at their defaults."""
+        fields = dataclasses.asdict(self)
+        for name, default in _LATER_FIELDS.items():
+            if fields[name] == default:
+                del fields[name]
+        return str(fields)
 
     @property
     def epochs_run(self) -> int:
@@ -150,8 +175,8 @@ class TeacherConfig:
     seed: int = 0
     """Seed of the shared teacher."""
     min_accuracy: float | None = None
-    """Validation accuracy in [0, 1] below which a teacher from ``path`` is refused; none: twice
-    chance."""
+    """Validation accuracy in [0, 1] below which a teacher from ``path`` is refused; none: a
+    little above chance, which is the share of the most frequent class."""
     outputs: Literal["auto", "live", "cached"] = "auto"
     """``cached`` labels each view once and stores the logits on disk; ``live`` runs the teacher in
     every step."""

@@ -12,8 +12,11 @@ from understudy.events import SILENT, Observer
 
 if TYPE_CHECKING:
     from understudy.data.dataset import Dataset
+    from understudy.data.decoding import NewArray
+    from understudy.data.listing import Listing
+    from understudy.data.options import SourceOptions
     from understudy.data.preprocess import Resize
-    from understudy.data.sources.base import Arrays, NewArray, SourceOptions, SourceReader
+    from understudy.data.sources.base import Arrays, SourceReader
 
 SOURCES: dict[str, str] = {
     "digits": "1,797 handwritten digits from scikit-learn, as 32x32 RGB; needs no files",
@@ -23,10 +26,18 @@ SOURCES: dict[str, str] = {
     ),
     "parquet": (
         "a folder or file in the Hugging Face image layout; columns found from the features, "
-        "else by name"
+        "else by name or data.columns"
     ),
-    "imagefolder": "train/<class>/* with test/<class>/* or val/<class>/*, or <class>/* alone",
-    "npz": "an .npz file with x_train, y_train, x_test, y_test, or images, labels",
+    "imagefolder": (
+        "a folder, zip or tar with train/<class>/*, val/<class>/* and test/<class>/*, or with "
+        "<class>/* alone"
+    ),
+    "csv": "a CSV or Parquet table of image paths and labels, perhaps of splits; see data.columns",
+    "npz": (
+        "an .npz file with train_images, train_labels, test_images, ..., or x_train, y_train, "
+        "..., or images, labels; see data.columns"
+    ),
+    "hf": "hf:NAME, a data set on the Hugging Face Hub, or a folder saved by datasets",
 }
 """Name -> one line. The source NAME is the class ``Reader`` in ``data/sources/NAME.py``."""
 
@@ -37,6 +48,7 @@ def load_dataset(
     *,
     image_size: int | tuple[int, int] | None = None,
     resize: "Resize" = "crop",
+    max_pixels: int | None = None,
     options: "SourceOptions | None" = None,
     cache_dir: Path | None = None,
     observer: Observer = SILENT,
@@ -49,9 +61,11 @@ def load_dataset(
             ``cifar10`` with neither is downloaded.
         image_size: pixels to bring all images to, one number for squares or (height, width); None
             keeps their own size (32 for digits).
-        resize: how an image of other proportions is brought to it: ``crop`` covers the size and
-            cuts out the centre, ``pad`` fits inside and pads with black, ``squash`` changes its
-            proportions.
+        resize: how an image of other proportions is brought to it: ``crop`` cuts out the largest
+            part in its centre that has them, ``pad`` fits inside and pads with black, ``squash``
+            changes its proportions.
+        max_pixels: a file of more pixels counts as one that cannot be read; None for
+            ``config.images.MOST_PIXELS``, 179 million.
         cache_dir: folder for decoded images and downloads; None takes UNDERSTUDY_CACHE, else the
             user's cache folder.
         observer: gets progress while images are downloaded and decoded.
@@ -63,25 +77,29 @@ def load_dataset(
         UnderstudyError: for an unknown source or resize rule, missing or corrupt files, labels out
             of range, an empty split, a single class.
     """
+    from understudy.config.images import MOST_PIXELS
     from understudy.data.dataset import Dataset, SealedSplit, Split
+    from understudy.data.decoding import Decoding
     from understudy.data.image_cache import cache_key, cache_root, open_or_build
+    from understudy.data.options import NO_OPTIONS
     from understudy.data.preprocess import RESIZES
-    from understudy.data.sources.base import NO_OPTIONS, Decoding
     from understudy.data.spec import size_of
 
-    size = size_of(image_size)
+    size, most = size_of(image_size), MOST_PIXELS if max_pixels is None else max_pixels
     if resize not in RESIZES:
         raise UnderstudyError(f"unknown resize rule {resize!r}: {suggest(str(resize), RESIZES)}")
     root = cache_root(cache_dir)
     options = options or NO_OPTIONS
+    source, path = _place(source, path)
     reader = _find(source, path, root, options)
 
     def build(new_array: "NewArray") -> "Arrays":
-        arrays = reader.read(Decoding(size, new_array, observer, resize))
+        arrays = reader.read(Decoding(size, new_array, observer, resize, most))
         _check(arrays)  # before the cache publishes it
         return arrays
 
-    entry = open_or_build(root, cache_key(source, reader.identity, size, resize, options), build)
+    key = cache_key(source, reader.identity, size, resize, options, most)
+    entry = open_or_build(root, key, build, reader.name)
     arrays = entry.arrays
     return Dataset(
         name=reader.name,
@@ -94,21 +112,58 @@ def load_dataset(
     )
 
 
-def _find(
-    source: str, path: str | Path | None, root: Path, options: "SourceOptions"
-) -> "SourceReader":
-    """The reader of a source for the files at ``path``."""
+def listing_of(
+    source: str, path: str | Path | None = None, options: "SourceOptions | None" = None
+) -> "Listing":
+    """The image files of a data set, found and labelled, not decoded.
+
+    Args:
+        source: a name from ``SOURCES``.
+        path: as for :func:`load_dataset`.
+        options: how it reads the files.
+
+    Raises:
+        UnderstudyError: if the source reads no image files, or they are not in order.
+    """
+    from understudy.data.image_cache import cache_root
+    from understudy.data.options import NO_OPTIONS
+
+    source, path = _place(source, path)
+    return _find(source, path, cache_root(), options or NO_OPTIONS).listing
+
+
+def _place(source: str, path: str | Path | None) -> tuple[str, Path | None]:
+    """The source's own name, and where its files are."""
+    from understudy.data.detect import HUB
+
+    if source.startswith(HUB):
+        return "hf", Path(source)
+    if path is None and source != "digits":
+        path = os.environ.get("UNDERSTUDY_DATA") or None
+    return source, None if path is None else Path(path).expanduser()
+
+
+def _find(source: str, place: Path | None, root: Path, options: "SourceOptions") -> "SourceReader":
+    """The reader of a source for the files at ``place``."""
     import importlib
+    from shlex import quote
+
+    from understudy.data.detect import fitting_source
 
     if source not in SOURCES:
         hint = suggest(source, SOURCES, otherwise="choose one of")
         raise UnderstudyError(f"unknown data source {source!r}: {hint}")
-    if path is None and source != "digits":
-        path = os.environ.get("UNDERSTUDY_DATA") or None
-    place = None if path is None else Path(path).expanduser()
     module = importlib.import_module(f"understudy.data.sources.{source}")
     try:
         reader: SourceReader = module.Reader.find(place, root, options)
+    except UnderstudyError as error:
+        fitting = None if place is None else fitting_source(place)
+        if fitting in (None, source) or source == "digits":
+            raise
+        raise UnderstudyError(
+            f"{error}. It looks like data of the source {fitting}: set data.source={fitting}, or "
+            f"let `understudy init {quote(str(place))}` write a recipe"
+        ) from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         raise UnderstudyError(f"cannot read {str(place)!r}: {error}") from error
     return reader

@@ -1,6 +1,8 @@
 """What a data set tells about single images beyond their class: own splits, groups, slices."""
 
 import io
+import zipfile
+import zlib
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -43,8 +45,11 @@ class Annotations:
     @classmethod
     def from_bytes(cls, content: bytes) -> "Annotations":
         """The inverse of :meth:`to_bytes`; raises ValueError or KeyError for other content."""
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            held = {name: file[name] for name in file.files}
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                held = {name: file[name] for name in file.files}
+        except (EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"damaged annotations: {error}") from error
         names = tuple(str(name) for name in held.pop("slice_names"))
         own_test = bool(held.pop("has_own_test"))
         return replace(cls(**held), slice_names=names, has_own_test=own_test)

@@ -73,6 +73,11 @@ class SealedSplit:
     def __len__(self) -> int:
         return len(self._split)
 
+    def class_counts(self, num_classes: int) -> list[int]:
+        """How many images each class has, which tells nothing of any image."""
+        counts: list[int] = self._split.labels.bincount(minlength=num_classes).tolist()
+        return counts
+
     def open_for_final_evaluation(self) -> Split:
         """The images and labels, for a model that is no longer changed or selected."""
         return self._split

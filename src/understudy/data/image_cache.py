@@ -3,6 +3,7 @@
 An entry is built once; it is complete or does not exist.
 """
 
+import contextlib
 import hashlib
 import json
 import mmap
@@ -17,17 +18,15 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from understudy.config.images import MOST_PIXELS
 from understudy.data import preprocess
 from understudy.data.annotations import Annotations
+from understudy.data.decoding import NewArray, refuse_empty
+from understudy.data.formats import SUFFIXES, lacks_decoder
 from understudy.data.inspection import Inspection
+from understudy.data.options import NO_OPTIONS, SourceOptions
 from understudy.data.preprocess import Resize
-from understudy.data.sources.base import (
-    NO_OPTIONS,
-    Arrays,
-    NewArray,
-    SourceOptions,
-    refuse_empty,
-)
+from understudy.data.sources.base import Arrays
 from understudy.errors import UnderstudyError
 from understudy.files import from_json, to_json
 
@@ -68,19 +67,24 @@ def cache_key(
     size: tuple[int, int] | None,
     resize: Resize = "crop",
     options: SourceOptions = NO_OPTIONS,
+    max_pixels: int = MOST_PIXELS,
 ) -> str:
     """The name of an entry: the same files, source, size, rules and format share one."""
-    rules = [preprocess.VERSION, size, resize, options.key()]
+    rules: list[object] = [preprocess.VERSION, size, resize, options.key(), max_pixels]
+    if options.skip_bad:  # an image may have been left out for want of its decoder
+        rules.append([suffix for suffix in SUFFIXES if lacks_decoder(suffix)])
     content = json.dumps([FORMAT, source, identity, *rules])
     digest = hashlib.sha256(content.encode()).hexdigest()
     return f"{source}-{digest[:32]}"
 
 
-def open_or_build(root: Path, key: str, build: Callable[[NewArray], Arrays]) -> Entry:
+def open_or_build(
+    root: Path, key: str, build: Callable[[NewArray], Arrays], name: str = ""
+) -> Entry:
     """Map the entry ``key``; if it is missing or damaged, make it first by ``build(new_array)``.
 
     A process that finds another one building the same entry waits for it and maps the result.
-    Nothing is left behind if ``build`` raises.
+    Nothing is left behind if ``build`` raises. ``name`` is that of the data set, for people.
 
     Raises:
         UnderstudyError: if the cache cannot be written or the disk is too small.
@@ -88,13 +92,15 @@ def open_or_build(root: Path, key: str, build: Callable[[NewArray], Arrays]) -> 
     folder = root / "datasets" / key
     entry = _open(folder)
     if entry is not None:
+        with contextlib.suppress(OSError):  # somebody else's, read-only
+            os.utime(folder / "meta.json")  # when it was used last
         return entry
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f"{key}.lock"):
             entry = _open(folder)  # another process may have built it while we waited
             if entry is None:
-                _build(folder, build)
+                _build(folder, build, name)
                 entry = _open(folder)
     except OSError as error:
         raise _unwritable(root, error) from error
@@ -102,7 +108,7 @@ def open_or_build(root: Path, key: str, build: Callable[[NewArray], Arrays]) -> 
     return entry
 
 
-def _build(folder: Path, build: Callable[[NewArray], Arrays]) -> None:
+def _build(folder: Path, build: Callable[[NewArray], Arrays], name: str) -> None:
     """Make the entry in a temporary folder and rename it; the caller holds the lock."""
     for left_over in folder.parent.glob(f"tmp-{folder.name}-*"):  # by processes that were killed
         shutil.rmtree(left_over, ignore_errors=True)
@@ -113,25 +119,27 @@ def _build(folder: Path, build: Callable[[NewArray], Arrays]) -> None:
             arrays = build(_allocator(temporary))
         except OSError as error:
             raise UnderstudyError(f"cannot read the data: {error}") from error
-        _write_entry(temporary, arrays)
+        _write_entry(temporary, arrays, name)
         _publish(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_entry(folder: Path, arrays: Arrays) -> None:
+def _write_entry(folder: Path, arrays: Arrays, name: str) -> None:
     """Labels and metadata; the images are in their files already."""
     np.save(folder / "train_labels.npy", arrays.train_labels.astype(np.int64))
     np.save(folder / "test_labels.npy", arrays.test_labels.astype(np.int64))
     for images in (arrays.train_images, arrays.test_images):
         assert isinstance(images, np.memmap), "a source must fill the arrays that new_array gives"
         images.flush()
+        _shorten(Path(str(images.filename)), images)
     (folder / "annotations.npz").write_bytes(arrays.annotations.to_bytes())
     if arrays.inspection is not None:
         content = json.dumps(to_json(arrays.inspection))
         (folder / "inspection.json").write_text(content, encoding="utf-8")
     meta = {
         "format": FORMAT,
+        "name": name,
         "class_names": list(arrays.class_names),
         "fingerprint": fingerprint(arrays),
         "bytes": {name: (folder / f"{name}.npy").stat().st_size for name in _FILES},
@@ -141,6 +149,23 @@ def _write_entry(folder: Path, arrays: Arrays) -> None:
         json.dump(meta, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _shorten(path: Path, images: np.ndarray) -> None:
+    """Cut the file off after these images, its first: a source may leave out bad ones."""
+    with open(path, "r+b") as file:
+        version = np.lib.format.read_magic(file)
+        assert version == (1, 0), version
+        shape, _, _ = np.lib.format.read_array_header_1_0(file)
+        if shape == images.shape:
+            return
+        start = file.tell()
+        file.seek(0)
+        # The header has room for any number of rows: its length does not change.
+        header = np.lib.format.header_data_from_array_1_0(images)
+        np.lib.format.write_array_header_1_0(file, header)
+        assert file.tell() == start, (file.tell(), start)
+        file.truncate(start + images.nbytes)
 
 
 def _publish(temporary: Path, folder: Path) -> None:

@@ -3,7 +3,7 @@
 Importing this loads no torch: reports read it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from understudy.data.listing import PassedOver
@@ -20,7 +20,7 @@ class ImageFacts:
         orientation: of its EXIF data, 1 (upright) to 8.
         frames: 1, or more for an animated image, of which the first is read.
         digest: 16 bytes that two files share if their bytes are equal.
-        difference_hash: 64 bits that near duplicates share but for a few (Krawetz 2013).
+        thumbnail: its 8 x 8 grey pixels, see :func:`~understudy.data.thumbnail.thumbnail_of`.
     """
 
     width: int
@@ -30,7 +30,7 @@ class ImageFacts:
     orientation: int
     frames: int
     digest: bytes
-    difference_hash: int
+    thumbnail: bytes
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,17 @@ class ClassCounts:
     val: int
     test: int
 
+    @property
+    def total(self) -> int:
+        return self.train + self.val + self.test
+
+
+def too_small(classes: Sequence[ClassCounts]) -> list[ClassCounts]:
+    """Classes of which no training image would be left: one of each is cut off for validation,
+    unless the data set names its validation images."""
+    least = 1 if any(entry.val for entry in classes) else 2
+    return [entry for entry in classes if entry.train < least]
+
 
 @dataclass(frozen=True)
 class SizeRange:
@@ -78,7 +89,7 @@ class Duplicates:
     """Images that show the same.
 
     Attributes:
-        kind: ``exact`` (equal bytes) or ``near`` (equal but for size, compression, small edits).
+        kind: ``exact`` (equal bytes) or ``near`` (equal but for size, compression, brightness).
         names: of the images, the first few.
         count: how many there are.
         splits: the splits that they are in.
@@ -90,6 +101,11 @@ class Duplicates:
     count: int
     splits: tuple[str, ...]
     classes: tuple[str, ...]
+
+    @property
+    def is_serious(self) -> bool:
+        """Whether a test image is among the training images, or labels contradict each other."""
+        return {"train", "test"} <= set(self.splits) or len(self.classes) > 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +123,14 @@ class Inspection:
         unreadable: all images that cannot be read.
         skipped_bad: whether the data set is used without them.
         passed_over: files that were not read, and why.
-        duplicates: across splits first, then the largest.
-        num_duplicates: pairs of kind and place, ``exact across splits``, ``near within train``, ...
-            -> number of images that have a duplicate there.
+        duplicates: groups of them, the first hundred: exact before near, those across splits or of
+            several classes first, then the largest.
+        num_duplicates: kind and place, ``exact across splits``, ``near within train``, ... ->
+            number of images that have a duplicate there.
         clip: a regular expression for ``data.group_by`` if names look like frames of clips;
             ``None`` if they do not.
-        warnings: sentences on what to repair or know before training.
+        warnings: sentences on what spoils a training or its measurement, and what to do about it.
+        remarks: sentences on what is good to know.
     """
 
     name: str
@@ -130,3 +148,18 @@ class Inspection:
     num_duplicates: Mapping[str, int]
     clip: str | None = None
     warnings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def num_images(self) -> int:
+        """How many images can be read."""
+        return sum(entry.total for entry in self.classes)
+
+    @property
+    def needs_repair(self) -> bool:
+        """Whether a training is refused, or its measurement would be wrong for certain."""
+        return (
+            bool(self.unreadable and not self.skipped_bad)
+            or bool(too_small(self.classes))
+            or any(group.kind == "exact" and group.is_serious for group in self.duplicates)
+        )

@@ -12,7 +12,7 @@ from torch import Tensor
 from understudy.config.schema import DataConfig
 from understudy.data.dataset import Split
 from understudy.data.prefetch import ahead
-from understudy.data.sampling import CurriculumSampler
+from understudy.data.sampling import Sampler
 from understudy.data.views import Normalise, ViewPolicy, Views, generator_for, render
 
 
@@ -81,13 +81,12 @@ class TrainBatches:
         self.normalise = Normalise(config.mean, config.std, split.image.width, device)
         self.batch_size, self.seed, self.drop_last = batch_size, seed, drop_last
         self.rank, self.world_size = rank, world_size
-        self.sampler: CurriculumSampler | None = None
-        """Which images each epoch draws from; ``None`` for all."""
+        self.sampler: Sampler | None = None
+        """Which images each epoch draws; ``None`` for each of them once."""
 
     def __len__(self) -> int:
         """Steps per epoch."""
-        full, rest = divmod(self.policy.num_images, self.batch_size)
-        return full if self.drop_last and full else full + (rest > 0)
+        return steps_per_epoch(self.policy.num_images, self.batch_size, self.drop_last)
 
     def order(self, epoch: int) -> Tensor:
         """The order of the images in this epoch, int64 ``[N]``; a sampler may repeat images."""
@@ -138,6 +137,16 @@ class TrainBatches:
             chosen = replace(chosen, partner=positions + len(positions))
         images = render(block, positions, chosen, self.policy, self.normalise)
         return Batch(images, self.labels[rows], rows, partner_labels, chosen.lam)
+
+
+def steps_per_epoch(num_images: int, batch_size: int, drop_last: bool) -> int:
+    """Batches of an epoch; a last one of a single image is left out in any case.
+
+    One image has no statistics for batch norm, and no pair for the pairwise losses.
+    """
+    full, rest = divmod(num_images, batch_size)
+    left_out = full > 0 and (drop_last or rest == 1)
+    return full if left_out else full + (rest > 0)
 
 
 def plain_batches(

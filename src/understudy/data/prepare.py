@@ -1,7 +1,7 @@
 """What training may use: training and validation images of a data set, and no test image."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -9,8 +9,12 @@ from torch import Tensor
 
 from understudy.config.schema import DataConfig
 from understudy.data import load_dataset
+from understudy.data.annotations import NO_ANNOTATIONS, Annotations
+from understudy.data.channels import measure_channels
 from understudy.data.dataset import Dataset, LabelledImages, SealedSplit, Split
-from understudy.data.sources.base import SourceOptions
+from understudy.data.folds import folded
+from understudy.data.inspection import Inspection
+from understudy.data.options import source_options
 from understudy.data.splits import split_train_val, take_fewer
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer
@@ -27,6 +31,8 @@ class TrainingData(LabelledImages):
         class_names: one per class.
         config: normalisation and augmentation.
         fingerprint: hex digest of the images in ``train`` and their order.
+        annotations: of the data set that the images are from.
+        inspection: what was found while the files were read, if they are image files.
     """
 
     name: str
@@ -36,29 +42,46 @@ class TrainingData(LabelledImages):
     class_names: tuple[str, ...]
     config: DataConfig
     fingerprint: str
+    annotations: Annotations = NO_ANNOTATIONS
+    inspection: Inspection | None = None
 
 
 def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, SealedSplit]:
-    """Cut validation from the training images; the test split is returned sealed.
+    """Cut validation from the training images; the test split, or the fold, is returned sealed.
+
+    A normalisation that the configuration leaves open is measured on the training images.
 
     Raises:
         UnderstudyError: if the normalisation has another number of channels than the images, or a
             cut is impossible.
     """
     channels = dataset.image.channels
-    if len(config.mean) != channels:
+    if config.mean and len(config.mean) != channels:
         raise UnderstudyError(
             f"data.mean has {len(config.mean)} values, but the images of {dataset.name} "
             f"have {channels} channels"
         )
+    if config.folds is not None and config.fold is not None:
+        dataset = folded(dataset, config.folds, config.fold, config.split_seed)
     train, val, rows = _train_and_val(dataset, config)
     if config.train_images is not None:
         train, fewer = take_fewer(train, config.train_images, config.split_seed)
         rows = rows[fewer]
+    if not config.mean:
+        mean, std = measure_channels(train)
+        config = replace(config, mean=mean, std=std)
     digest = hashlib.sha256(dataset.fingerprint.encode())
     digest.update(rows.numpy().data)
     data = TrainingData(
-        dataset.name, train, val, rows, dataset.class_names, config, digest.hexdigest()
+        dataset.name,
+        train,
+        val,
+        rows,
+        dataset.class_names,
+        config,
+        digest.hexdigest(),
+        dataset.annotations,
+        dataset.inspection,
     )
     return data, dataset.test
 
@@ -82,22 +105,24 @@ def _train_and_val(dataset: Dataset, config: DataConfig) -> tuple[Split, Split, 
     return train, val, rows
 
 
-def prepare_data(
+def open_dataset(
     config: DataConfig, cache_dir: Path | None = None, observer: Observer = SILENT
-) -> tuple[TrainingData, SealedSplit]:
-    """Load the configured source and split it."""
-    dataset = load_dataset(
+) -> Dataset:
+    """The configured data set, as it is read."""
+    return load_dataset(
         config.source,
         config.path,
         image_size=config.image_size,
         resize=config.resize,
-        options=SourceOptions(
-            columns=config.columns,
-            group_by=config.group_by,
-            report_by=config.report_by,
-            skip_bad=config.skip_bad,
-        ),
+        max_pixels=config.max_pixels,
+        options=source_options(config),
         cache_dir=cache_dir,
         observer=observer,
     )
-    return split_dataset(dataset, config)
+
+
+def prepare_data(
+    config: DataConfig, cache_dir: Path | None = None, observer: Observer = SILENT
+) -> tuple[TrainingData, SealedSplit]:
+    """Load the configured source and split it."""
+    return split_dataset(open_dataset(config, cache_dir, observer), config)

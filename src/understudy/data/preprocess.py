@@ -3,57 +3,71 @@
 Training, ``predict``, every exported file and the page apply this rule, so an exported file gives
 the class that Python gives. It is stored in each of them. In this order:
 
-1. **Open.** Bitmap formats only; of several frames the first. An incomplete file is an error.
-2. **Orientation.** That of the EXIF data is applied, as cameras mean it.
-3. **RGB of 8 bits**, the numbers in the file: colour profiles and gamma are ignored. Of 16 bits the
+1. **Open.** Bitmap formats only; of several frames the first. An incomplete file is an error, and
+   so is one of more than ``max_pixels``, which its header tells before anything is decoded.
+2. **Draft.** A JPEG file that is much reduced is decoded at 1/8, 1/4 or 1/2 of its size, which its
+   8x8 blocks of frequencies allow at less cost: the smallest of these at which what is resized
+   (step 5) still has at least 5/4 of the wanted height and width. The part that is resized is
+   found in the whole image and divided by the scale: its sides need not lie between pixels.
+   The page, which leaves decoding to the browser, takes means of blocks instead; how much these
+   differ is measured in ``docs/deployment.md``.
+3. **Orientation.** That of the EXIF data is applied, as cameras mean it.
+4. **RGB of 8 bits**, the numbers in the file: colour profiles and gamma are ignored. Of 16 bits the
    upper 8 are taken (``value >> 8``), which is what browsers do. Transparency is laid over white,
    ``(c * a + 255 * (255 - a) + 127) // 255``: a browser's canvas cannot recover the colour below a
    transparent pixel, so dropping the alpha channel could not be reproduced there.
-4. **Resize**, if the size differs, by the rule of the data set.
+5. **Resize**, if the size differs, by the rule of the data set: see :func:`fit`.
 
-The filter is Pillow's: antialiased bilinear, first along the lines, then along the columns; a pass
-that changes nothing is left out. In each pass a pixel is a mean weighted by a triangle whose half
-width is the reduction, at least 1. With ``scale = size_in / size_out``, ``support = max(scale, 1)``
-and the centre ``c = (i + 0.5) * scale``, output ``i`` covers the inputs from
-``max(0, trunc(c - support + 0.5))`` to before ``min(size_in, trunc(c + support + 0.5))``. Input
-``j`` weighs ``max(0, 1 - abs((j - c + 0.5) / support))``, divided by the sum of the weights, times
-2^22, rounded half away from zero. Their integer sum with the pixels plus 2^21 is shifted right by
-22 bits: each pass ends in 8 bits.
+The filter is Pillow's: antialiased bilinear, first along the lines, then along the columns (the
+other way round where the width grows and the height shrinks, so that nothing large is made of a
+thin image); a pass that changes nothing is left out. In each pass a pixel is a mean weighted by a
+triangle whose half width is the reduction, at least 1. With ``scale = size_in / size_out``,
+``support = max(scale, 1)`` and the centre ``c = (i + 0.5) * scale``, output ``i`` covers the inputs
+from ``max(0, trunc(c - support + 0.5))`` to before ``min(size_in, trunc(c + support + 0.5))``.
+Input ``j`` weighs ``max(0, 1 - abs((j - c + 0.5) / support))``, divided by the sum of the weights,
+times 2^22, rounded half away from zero. Their integer sum with the pixels plus 2^21 is shifted
+right by 22 bits: each pass ends in 8 bits.
+
+Memory: decoding takes 4 bytes a pixel and turning, cutting and removing transparency up to 12 more
+for a moment. Images that are decoded at one time have together at most 2^26 pixels, or there is one
+alone: about 1 GB, or 16 bytes for each of ``max_pixels``.
 """
 
-import io
-import re
-import struct
+import hashlib
+import math
 import threading
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
+from understudy.config.images import MOST_PIXELS
+from understudy.data.formats import (
+    naming,
+    open_image,
+    orientation_of,
+    pillow_unlimited,
+)
+from understudy.data.inspection import ImageFacts
 from understudy.data.spec import ImageSpec
-from understudy.errors import UnderstudyError, one_line
+from understudy.data.thumbnail import thumbnail_of
 
-VERSION = 1
+VERSION = 2
 """Of the rule; raise it when the pixels of any file change."""
 Resize = Literal["crop", "pad", "squash"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
+Size = tuple[int, int]
+"""Width and height in pixels, as Pillow has them; ``size`` in this package is (height, width)."""
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom: of a part of an image, in pixels."""
 
-# Only bitmap formats: Pillow would run PostScript, which is a program, through Ghostscript.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm"),
-)
-"""Suffixes of the files in a folder that are read, in any case; other files are ignored."""
-MOST_PIXELS = 178_956_970
-"""Of a file, and of an image that is resized before its centre is cut out: twice what Pillow warns
-of. More is an attack or a mistake, and above 0.7 GB of memory."""
-
-_ORIENTATION = 0x0112
-"""The tag of EXIF."""
+_AT_ONCE = 2**26
+"""Pixels of all images together that are decoded at one time, unless one alone has more."""
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -67,8 +81,6 @@ _UPRIGHT = {
 _EIGHT_BITS = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr")
 """Modes without transparency that Pillow converts to RGB without loss, CMYK by
 ``(255 - c) * (255 - k) / 255``."""
-_OPENING = threading.Lock()
-"""The filters of warnings belong to the process, and images are decoded in threads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,15 +89,17 @@ class Preprocessing:
 
     Attributes:
         image: channels, height and width of the result.
-        resize: ``crop`` covers the size and cuts out the centre, ``pad`` fits inside and pads with
-            black, ``squash`` changes the ratio of the sides.
+        resize: ``crop`` cuts out the largest centred part of the size's proportions, ``pad`` fits
+            inside and pads with black, ``squash`` changes the ratio of the sides.
         filter: of the resizing; antialiased bilinear, as Pillow computes it.
+        max_pixels: a file of more pixels is refused.
         version: of the rule.
     """
 
     image: ImageSpec
     resize: Resize = "crop"
     filter: Literal["bilinear"] = "bilinear"
+    max_pixels: int = MOST_PIXELS
     version: int = VERSION
 
     def read(self, data: bytes | Path, where: str) -> np.ndarray:
@@ -96,13 +110,17 @@ class Preprocessing:
             where: what to call the image in messages.
 
         Raises:
-            UnderstudyError: naming the image if it cannot be read.
+            UnreadableImage: naming the image.
         """
-        return decode(data, where, self.image.size, self.resize)
+        return decode(data, where, self.image.size, self.resize, self.max_pixels)
 
 
 def decode(
-    data: bytes | Path, where: str, size: tuple[int, int] | None, resize: Resize = "crop"
+    data: bytes | Path,
+    where: str,
+    size: tuple[int, int] | None,
+    resize: Resize = "crop",
+    max_pixels: int = MOST_PIXELS,
 ) -> np.ndarray:
     """One encoded image as uint8 ``[H, W, 3]``.
 
@@ -111,118 +129,192 @@ def decode(
         where: what to call the image in messages.
         size: (height, width) to resize to; None keeps its own.
         resize: the rule.
+        max_pixels: a file of more pixels is refused.
 
     Raises:
-        UnderstudyError: naming the image if it cannot be read.
+        UnreadableImage: naming the image.
     """
-    try:
-        with _open(data) as image:
-            if image.width * image.height > MOST_PIXELS:  # a program may have lifted Pillow's limit
-                raise Image.DecompressionBombError(f"{image.width * image.height} pixels")
-            image.load()
-            upright = _turn_upright(_to_rgb(image), image.info.get("exif", b""))
-        return np.asarray(upright if size is None else fit(upright, size, resize))
-    except Exception as error:  # Pillow's decoders raise a dozen unrelated types on broken bytes
-        raise UnderstudyError(
-            f"cannot decode {where}: {_reason(error)}; replace or remove this image"
-        ) from error
+    with naming(where, max_pixels), open_image(_bytes(data), max_pixels) as image:
+        return np.asarray(_pixels(image, size, resize))
+
+
+def decode_with_facts(
+    data: bytes | Path,
+    where: str,
+    size: tuple[int, int] | None,
+    resize: Resize = "crop",
+    max_pixels: int = MOST_PIXELS,
+) -> tuple[np.ndarray, ImageFacts]:
+    """As :func:`decode`, with what the file tells about itself."""
+    with naming(where, max_pixels):
+        encoded = _bytes(data)
+        with open_image(encoded, max_pixels) as image:
+            width, height, mode = image.width, image.height, image.mode
+            kind, frames = image.format or "", _num_frames(image, encoded)
+            orientation = orientation_of(image)
+            pixels = _pixels(image, size, resize)
+        facts = ImageFacts(
+            width=width,
+            height=height,
+            mode=mode,
+            format=kind,
+            orientation=orientation,
+            frames=frames,
+            digest=hashlib.sha256(encoded).digest()[:16],
+            thumbnail=thumbnail_of(pixels),
+        )
+        return np.asarray(pixels), facts
 
 
 def fit(image: Image.Image, size: tuple[int, int], resize: Resize = "crop") -> Image.Image:
     """Bring an image to ``size``; one of that size is returned unchanged.
 
-    A side that follows from the other is rounded half to even, a border of an odd number of pixels
-    is narrower at the top and the left.
+    ``crop`` cuts out the largest centred rectangle of the size's proportions and resizes that.
+    ``pad`` resizes the image so that it fits inside and centres it on black. ``squash`` resizes it
+    to the size. A side that follows from the other is rounded half to even and has at least one
+    pixel; where an odd number of pixels is cut off or added, one fewer at the top and the left.
 
     Args:
-        image: RGB, of any size.
+        image: RGB or grey, of any size.
         size: (height, width) in pixels.
-        resize: the rule, see :class:`Preprocessing`.
-
-    Raises:
-        UnderstudyError: if covering the size would need more than :data:`MOST_PIXELS`.
+        resize: the rule.
     """
+    if image.size == size[::-1]:
+        return image
+    box, target = _plan(image.size, size, resize)
+    return _on_black(_resized(image, box, target), size)
+
+
+def _pixels(image: Image.Image, size: tuple[int, int] | None, resize: Resize) -> Image.Image:
+    """An opened file as upright RGB, brought to the size if there is one."""
+    orientation, pixels, scale = orientation_of(image), image.width * image.height, 1
+    own = image.size if orientation < 5 else image.size[::-1]
+    if size is not None and isinstance(image, JpegImageFile):
+        scale = _draft_scale(own, size, resize)
+        image.draft(None, (image.width // scale, image.height // scale))
+    if "progressive" not in image.info:  # those are decoded in full before they are reduced
+        pixels = image.width * image.height
+    with _room_for(pixels):
+        image.load()
+        found = _eight_bits(image)
+        if orientation in _UPRIGHT:
+            found = found.transpose(_UPRIGHT[orientation])
+        if size is not None and scale == 1:
+            found = fit(found, size, resize)
+        elif size is not None:
+            box, target = _plan(own, size, resize)
+            box = _in_draft(box, own, found.size, scale, orientation)
+            found = _on_black(_resized(found, box, target), size)
+        return found if found.mode == "RGB" else found.convert("RGB")
+
+
+def _plan(own: Size, size: tuple[int, int], resize: Resize) -> tuple[Box, Size]:
+    """The part of an image of (width, height) that is resized, and to what (width, height)."""
+    wanted = size[1], size[0]
+    wide, tall = _inside(wanted, own) if resize == "crop" else own
+    left, top = (own[0] - wide) // 2, (own[1] - tall) // 2
+    target = _inside(own, wanted) if resize == "pad" else wanted
+    return (left, top, left + wide, top + tall), target
+
+
+def _inside(own: Size, size: Size) -> Size:
+    """The largest (width, height) of the proportions of ``own`` that fits inside ``size``."""
+    (own_width, own_height), (width, height) = own, size
+    if own_width * height <= own_height * width:  # taller than what it is to fit into
+        return max(1, round(own_width * height / own_height)), height
+    return width, max(1, round(own_height * width / own_width))
+
+
+def _draft_scale(own: Size, size: tuple[int, int], resize: Resize) -> int:
+    """By how much the sides of a JPEG file of (width, height) are divided when it is decoded."""
+    (left, top, right, bottom), (wide, tall) = _plan(own, size, resize)
+    reduction = min((right - left) / wide, (bottom - top) / tall)
+    return next((scale for scale in (8, 4, 2) if 4 * reduction >= 5 * scale), 1)
+
+
+def _in_draft(box: Box, own: Size, drafted: Size, scale: int, orientation: int) -> Box:
+    """A part of the whole upright image as one of its upright draft.
+
+    The last column and line of a draft stand for what is left of the file, which may be less than
+    ``scale``: where they have come to the left or the top, the image begins inside them.
+    """
+    x = drafted[0] - own[0] / scale if orientation in (2, 3, 6, 7) else 0.0
+    y = drafted[1] - own[1] / scale if orientation in (3, 4, 7, 8) else 0.0
+    left, top, right, bottom = (side / scale for side in box)
+    return x + left, y + top, x + right, y + bottom
+
+
+def _resized(image: Image.Image, box: Box, size: Size) -> Image.Image:
+    """A part of an image, cut out at whole pixels and resized.
+
+    In two passes: on its own Pillow takes the cheaper order, which depends on the size and on
+    Pillow's version, and moves a pixel by one level.
+    """
+    x, y = math.floor(box[0]), math.floor(box[1])
+    image = _cut(image, (x, y, math.ceil(box[2]), math.ceil(box[3])))
+    left, top, right, bottom = box[0] - x, box[1] - y, box[2] - x, box[3] - y
+    width, height = size
+
+    def across(image: Image.Image) -> Image.Image:
+        part = (left, 0, right, image.height)
+        return image.resize((width, image.height), Image.Resampling.BILINEAR, part)
+
+    def down(image: Image.Image) -> Image.Image:
+        part = (0, top, image.width, bottom)
+        return image.resize((image.width, height), Image.Resampling.BILINEAR, part)
+
+    if width > right - left and height < bottom - top:
+        return across(down(image))
+    return down(across(image))
+
+
+def _cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    if box == (0, 0, *image.size):
+        return image
+    with pillow_unlimited():  # it limits what is cut out, too
+        return image.crop(box)
+
+
+def _on_black(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """An image in the middle of a black one of the size; itself if it has the size."""
     height, width = size
     if image.size == (width, height):
         return image
-    if resize == "squash":
-        return _resized(image, width, height)
-    wide, tall = _proportional(image.size, size, covers=resize == "crop")
-    if wide * tall > MOST_PIXELS:
-        raise UnderstudyError(
-            f"{image.width}x{image.height} pixels are too narrow to be cropped to {width}x{height}"
-            ": set data.resize to pad or squash"
-        )
-    resized = _resized(image, wide, tall)
-    if resize == "crop":
-        left, top = (wide - width) // 2, (tall - height) // 2
-        return resized.crop((left, top, left + width, top + height))
-    canvas = Image.new("RGB", (width, height))
-    canvas.paste(resized, ((width - wide) // 2, (height - tall) // 2))
+    canvas = Image.new(image.mode, (width, height))
+    canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
     return canvas
 
 
-def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Along the lines, then along the columns: on its own Pillow takes the cheaper order, which
-    depends on the size and on Pillow's version, and moves a pixel by one level."""
-    wide = image.resize((width, image.height), Image.Resampling.BILINEAR)
-    return wide.resize((width, height), Image.Resampling.BILINEAR)
+_decoding = 0
+"""Pixels of the images that are being decoded now."""
+_room = threading.Condition()
 
 
-def _proportional(own: tuple[int, int], size: tuple[int, int], *, covers: bool) -> tuple[int, int]:
-    """(width, height) of the image's own proportions that just covers ``size``, or fits inside."""
-    (own_width, own_height), (height, width) = own, size
-    is_tall = own_width * height <= own_height * width  # compared with what is wanted
-    if is_tall == covers:
-        tall = round(own_height * width / own_width)
-        return width, max(height, tall) if covers else max(1, tall)
-    wide = round(own_width * height / own_height)
-    return max(width, wide) if covers else max(1, wide), height
-
-
-def _open(data: bytes | Path) -> Image.Image:
-    """The file's first frame, not decoded yet."""
-    with _OPENING, warnings.catch_warnings():
-        # Pillow warns of half of MOST_PIXELS, of damaged EXIF data, and of much that is harmless.
-        warnings.simplefilter("ignore")
-        file = io.BytesIO(data) if isinstance(data, bytes) else data
-        return Image.open(file, formats=FORMATS)
-
-
-def _turn_upright(image: Image.Image, exif: bytes) -> Image.Image:
-    method = _UPRIGHT.get(_orientation(exif))
-    return image if method is None else image.transpose(method)
-
-
-def _orientation(exif: bytes) -> int:
-    """The orientation in EXIF data; 1, upright, if there is none or the data are damaged.
-
-    Not by Pillow, which takes that of XMP as well (browsers do not) and warns of damaged data.
-    """
-    tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return 1
+@contextmanager
+def _room_for(pixels: int) -> Iterator[None]:
+    """Wait until the images that are decoded now leave room for so many pixels."""
+    global _decoding
+    with _room:
+        _room.wait_for(lambda: _decoding == 0 or _decoding + pixels <= _AT_ONCE)
+        _decoding += pixels
     try:
-        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (count,) = struct.unpack_from(f"{order}H", tiff, start)
-        for place in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, place)
-            if tag == _ORIENTATION:
-                return int(value) if kind == 3 else 1  # 3: a number of 16 bits
-    except struct.error:  # shorter than it claims to be
-        pass
-    return 1
+        yield
+    finally:
+        with _room:
+            _decoding -= pixels
+            _room.notify_all()
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any decoded image as RGB of 8 bits, transparency over white."""
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Any decoded image as grey or RGB of 8 bits, transparency over white."""
     # Pillow scales the numbers of a deep PPM file to 16 bits but calls them 32.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        return _upper_bits(image).convert("RGB")
+        return _upper_bits(image)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    if image.mode in ("L", "RGB"):
+        return image
     if image.mode in _EIGHT_BITS:
         return image.convert("RGB")
     raise ValueError(f"its pixels are of mode {image.mode}, not of 8 or 16 bits a channel")
@@ -238,12 +330,16 @@ def _upper_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey)
 
 
-def _reason(error: Exception) -> str:
-    """Why an image cannot be read, in one line."""
-    if isinstance(error, UnidentifiedImageError):
-        return f"it is damaged or of another format than {', '.join(FORMATS)}"
-    if isinstance(error, Image.DecompressionBombError):
-        found = re.search(r"\d+", str(error))
-        pixels = f"{int(found[0]):,}" if found else "too many"
-        return f"it has {pixels} pixels, more than the limit of {MOST_PIXELS:,}"
-    return one_line(error)
+def _num_frames(image: Image.Image, encoded: bytes) -> int:
+    """How many frames a file has; 1 if a later one is damaged."""
+    if image.format not in ("GIF", "TIFF"):
+        return int(getattr(image, "n_frames", 1))
+    try:
+        with open_image(encoded, image.width * image.height) as again:  # counting loses the first
+            return int(getattr(again, "n_frames", 1))
+    except Exception:  # of the decoders' many types
+        return 1
+
+
+def _bytes(data: bytes | Path) -> bytes:
+    return data if isinstance(data, bytes) else data.read_bytes()

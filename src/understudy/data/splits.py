@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from understudy.data.dataset import Split
+from understudy.data.names import listed, shown
 from understudy.errors import UnderstudyError
+
+TEST_FRACTION = 0.2
+"""Share of the images cut off as a test split if the files have none."""
+TEST_SEED = 0
+"""Seed of that cut; fixed, so that everybody tests on the same images."""
 
 
 def stratified_rows(
@@ -48,7 +54,7 @@ def stratified_rows(
     if counts.min() < 2:
         lonely = [name for name, count in zip(names, counts, strict=True) if count < 2]
         raise UnderstudyError(
-            f"{_listed(lonely)} a single image, which cannot be in both parts of a split: "
+            f"{_have(lonely)} a single image, which cannot be in both parts of a split: "
             "add images or drop the class"
         )
     random = np.random.default_rng(seed)
@@ -64,6 +70,16 @@ def stratified_rows(
     is_cut = np.zeros(len(labels), bool)
     is_cut[np.concatenate(cut)] = True
     return np.flatnonzero(~is_cut), np.flatnonzero(is_cut)
+
+
+def cut_test(
+    labels: np.ndarray, groups: np.ndarray | None = None, class_names: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and a stratified fifth to test on, for files without a test split.
+
+    Groups and class names are those of :func:`stratified_rows`.
+    """
+    return stratified_rows(labels, TEST_FRACTION, TEST_SEED, groups=groups, class_names=class_names)
 
 
 def _whole_groups(
@@ -84,7 +100,7 @@ def _whole_groups(
     single = [name for name, column in zip(names, held.T, strict=True) if (column > 0).sum() < 2]
     if single:
         raise UnderstudyError(
-            f"{_listed(single)} images of a single group, which cannot be in both parts of a "
+            f"{_have(single)} images of a single group, which cannot be in both parts of a "
             "split: add groups, drop the class, or choose another data.group_by"
         )
     shuffled = random.permutation(len(held))
@@ -104,19 +120,16 @@ def _whole_groups(
     empty = [n for n, column in zip(names, held[~is_cut].T, strict=True) if not column.any()]
     if empty:
         raise UnderstudyError(
-            f"{_listed(empty)} no images left after whole groups were cut off: "
+            f"{_have(empty)} no images left after whole groups were cut off: "
             "choose another data.group_by, or add groups"
         )
     rows = is_cut[group_of]
     return np.flatnonzero(~rows), np.flatnonzero(rows)
 
 
-def _listed(names: Sequence[str]) -> str:
+def _have(names: Sequence[str]) -> str:
     """``class a has``, or ``classes a, b, c and 4 more have``."""
-    if len(names) == 1:
-        return f"class {names[0]} has"
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"classes {shown} have"
+    return f"class {shown(names[0])} has" if len(names) == 1 else f"classes {listed(names)} have"
 
 
 def split_train_val(

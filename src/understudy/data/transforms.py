@@ -52,6 +52,17 @@ def mirror(pixels: Tensor, flip: Tensor) -> Tensor:
     return pixels
 
 
+def mirror_vertically(pixels: Tensor, flip: Tensor) -> Tensor:
+    """Turn the images marked in ``flip`` (bool ``[B]``) of uint8 ``[B, H, W, C]`` upside down.
+
+    On the CPU in place.
+    """
+    if pixels.device.type != "cpu":
+        return torch.where(flip.view(-1, 1, 1, 1), pixels.flip(1), pixels)
+    chosen = flip.nonzero()[:, 0]
+    return pixels.index_copy_(0, chosen, pixels.index_select(0, chosen).flip(1))
+
+
 def mixup(pixels: Tensor, partners: Tensor, lam: Tensor) -> Tensor:
     """``lam * image + (1 - lam) * partner`` (Zhang 2018).
 
@@ -73,11 +84,29 @@ def cutmix(pixels: Tensor, partners: Tensor, box: Tensor) -> Tensor:
         pixels, partners: uint8 ``[B, H, W, C]``.
         box: int64 ``[B, 4]``, top, left, bottom, right of the rectangle.
     """
+    return torch.where(_inside(box, pixels), partners, pixels)
+
+
+def erase(pixels: Tensor, box: Tensor, fill: Tensor) -> Tensor:
+    """The image with a rectangle of one colour (Zhong 2017).
+
+    Args:
+        pixels: uint8 or float ``[B, H, W, C]`` in 0..255.
+        box: int64 ``[B, 4]``, top, left, bottom, right of the rectangle; an empty one does nothing.
+        fill: float32 ``[C]`` in 0..255, the colour.
+
+    Returns:
+        float32 ``[B, H, W, C]``.
+    """
+    return torch.where(_inside(box, pixels), fill, pixels.float())
+
+
+def _inside(box: Tensor, pixels: Tensor) -> Tensor:
+    """bool ``[B, H, W, 1]``: which pixels lie in each image's rectangle (int64 ``[B, 4]``)."""
     y = torch.arange(pixels.shape[1], device=box.device).view(1, -1, 1)
     x = torch.arange(pixels.shape[2], device=box.device).view(1, 1, -1)
     top, left, bottom, right = (box[:, side].view(-1, 1, 1) for side in range(4))
-    is_inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-    return torch.where(is_inside[..., None], partners, pixels)
+    return ((y >= top) & (y < bottom) & (x >= left) & (x < right))[..., None]
 
 
 # The photometric operations of RandAugment (Cubuk 2020). Geometric ones are left out: crop and

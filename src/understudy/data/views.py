@@ -12,12 +12,12 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from understudy.config.schema import AugmentConfig
-from understudy.data import transforms
+from understudy.data import color, draws, geometry, transforms
+from understudy.data.rand_augment import OPERATIONS, rand_augment
 from understudy.data.spec import ImageSpec
 
 
@@ -34,6 +34,13 @@ class Views:
         box: int64 ``[N, 4]``, top, left, bottom, right of CutMix's patch.
         operations: int64 ``[N, R]``, photometric operations in order.
         strengths: float32 ``[N, R]`` in [0, 1], of those operations.
+        flip_vertically: bool ``[N]``, mirror upside down.
+        crop_box: int64 ``[N, 4]``, top, left, bottom, right of a resized crop.
+        rand_operations: int64 ``[N, R]``, operations of RandAugment in order.
+        rand_signs: float32 ``[N, R]``, 1 or -1, directions of those operations.
+        jitter: float32 ``[N, 4]``, factors of brightness, contrast and saturation, shift of hue.
+        jitter_order: int64 ``[N, 4]``, in which these four follow each other.
+        erased_box: int64 ``[N, 4]``, top, left, bottom, right of an erased rectangle; may be empty.
     """
 
     top: Tensor | None = None
@@ -44,6 +51,13 @@ class Views:
     box: Tensor | None = None
     operations: Tensor | None = None
     strengths: Tensor | None = None
+    flip_vertically: Tensor | None = None
+    crop_box: Tensor | None = None
+    rand_operations: Tensor | None = None
+    rand_signs: Tensor | None = None
+    jitter: Tensor | None = None
+    jitter_order: Tensor | None = None
+    erased_box: Tensor | None = None
 
     def __getitem__(self, rows: Tensor) -> "Views":
         """The views of these images (int64 ``[M]``)."""
@@ -56,6 +70,18 @@ class Views:
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Views":
         held = {field.name: getattr(self, field.name) for field in fields(self)}
         return Views(**{name: change(v) for name, v in held.items() if v is not None})
+
+
+_DEFAULTS = AugmentConfig()
+_LATER_SETTINGS = (
+    "vertical_flip",
+    "resized_crop",
+    "color_jitter",
+    "rand_augment_ops",
+    "rand_augment_magnitude",
+    "erasing",
+)
+"""Settings that a fingerprint holds only where they are not at their defaults."""
 
 
 def generator_for(*key: object) -> torch.Generator:
@@ -86,16 +112,22 @@ class ViewPolicy:
 
         ``None`` for an endless policy: one that draws real numbers or partners.
         """
-        if self.config.mix != "none" or self.config.photometric:
+        config = self.config
+        draws_numbers = config.resized_crop or config.color_jitter or config.erasing
+        if draws_numbers or config.mix != "none" or config.photometric or config.rand_augment_ops:
             return None
-        side = 2 * self.config.padding + 1
-        return side * side * (2 if self.config.flip else 1)
+        side = 2 * config.padding + 1
+        return side * side * (1 + config.flip) * (1 + config.vertical_flip)
 
     @property
     def fingerprint(self) -> str:
         """Hex digest of what determines the set of views; for an endless policy, their sequence."""
         content: dict[str, object] = asdict(self.config)
         del content["view_seed"]
+        # Caches on disk were named before these settings existed.
+        for name in _LATER_SETTINGS:
+            if content[name] == getattr(_DEFAULTS, name):
+                del content[name]
         # Caches on disk were named when the photometric operations were called randaugment.
         content["randaugment"] = content.pop("photometric")
         content["randaugment_magnitude"] = content.pop("photometric_magnitude")
@@ -109,7 +141,10 @@ class ViewPolicy:
         n, config = self.num_images, self.config
         rng = generator_for("views", self.seed, epoch)
         views = Views()
-        if config.padding:
+        if config.resized_crop:
+            box = draws.crop_boxes(n, self.image, config.resized_crop, rng)
+            views = replace(views, crop_box=box)
+        elif config.padding:
             side = 2 * config.padding + 1
             views = replace(
                 views,
@@ -118,6 +153,16 @@ class ViewPolicy:
             )
         if config.flip:
             views = replace(views, flip=torch.rand(n, generator=rng) < 0.5)
+        if config.vertical_flip:
+            views = replace(views, flip_vertically=torch.rand(n, generator=rng) < 0.5)
+        views = self._recolour(views, rng)
+        if config.erasing:
+            box = draws.erased_boxes(n, self.image, config.erasing, rng)
+            views = replace(views, erased_box=box)
+        return views if config.mix == "none" else self._mix(views, rng)
+
+    def _recolour(self, views: Views, rng: torch.Generator) -> Views:
+        n, config = self.num_images, self.config
         if config.photometric:
             shape = (n, config.photometric)
             views = replace(
@@ -125,53 +170,58 @@ class ViewPolicy:
                 operations=torch.randint(len(transforms.PHOTOMETRIC), shape, generator=rng),
                 strengths=config.photometric_magnitude * torch.rand(shape, generator=rng),
             )
-        if config.mix != "none":
-            views = self._mix(views, epoch, rng)
+        if config.rand_augment_ops:
+            shape = (n, config.rand_augment_ops)
+            views = replace(
+                views,
+                rand_operations=torch.randint(len(OPERATIONS), shape, generator=rng),
+                rand_signs=2.0 * torch.randint(2, shape, generator=rng) - 1,
+            )
+        if config.color_jitter:
+            factors, order = draws.jitter_factors(n, config.color_jitter, rng)
+            views = replace(views, jitter=factors, jitter_order=order)
         return views
 
-    def _mix(self, views: Views, epoch: int, rng: torch.Generator) -> Views:
-        n, height, width = self.num_images, self.image.height, self.image.width
-        partner = torch.randperm(n, generator=rng)
-        # torch's Beta takes no generator; numpy's does, and is stable across platforms.
-        numpy_rng = np.random.Generator(
-            np.random.PCG64(int(torch.randint(2**62, (1,), generator=rng)))
-        )
-        drawn = numpy_rng.beta(self.config.mix_alpha, self.config.mix_alpha, n)
-        lam = torch.from_numpy(drawn.astype(np.float32))
+    def _mix(self, views: Views, rng: torch.Generator) -> Views:
+        partner = torch.randperm(self.num_images, generator=rng)
+        lam = draws.beta(self.num_images, self.config.mix_alpha, rng)
         if self.config.mix == "mixup":
             return replace(views, partner=partner, lam=lam)
-        side = (1 - lam).sqrt()
-        centre_y = torch.randint(height, (n,), generator=rng)
-        centre_x = torch.randint(width, (n,), generator=rng)
-        half_y, half_x = (side * height / 2).long(), (side * width / 2).long()
-        top, bottom = (centre_y - half_y).clamp(0, height), (centre_y + half_y).clamp(0, height)
-        left, right = (centre_x - half_x).clamp(0, width), (centre_x + half_x).clamp(0, width)
-        # The label's weight follows the patch as clipped by the border, as in the paper's code.
-        lam = 1 - ((bottom - top) * (right - left)).float() / (height * width)
-        box = torch.stack((top, left, bottom, right), 1)
+        box, lam = draws.mix_boxes(lam, self.image, rng)
         return replace(views, partner=partner, lam=lam, box=box)
 
     def identity_views(self) -> Views:
         """The view of every image that leaves it unchanged; a finite policy numbers it, too."""
+        config = self.config
         middle = None
-        if self.config.padding:
-            middle = torch.full((self.num_images,), self.config.padding)
-        flip = torch.zeros(self.num_images, dtype=torch.bool) if self.config.flip else None
-        return Views(top=middle, left=middle, flip=flip)
+        if config.padding and not config.resized_crop:
+            middle = torch.full((self.num_images,), config.padding)
+        no = torch.zeros(self.num_images, dtype=torch.bool)
+        return Views(
+            top=middle,
+            left=middle,
+            flip=no if config.flip else None,
+            flip_vertically=no if config.vertical_flip else None,
+        )
 
     def view_ids(self, views: Views) -> Tensor:
         """The number of each view in ``[0, num_views)``, int64 ``[N]``; for a finite policy."""
         assert self.num_views is not None, "an endless policy has no view numbers"
-        count = next((len(v) for v in (views.top, views.flip) if v is not None), self.num_images)
+        drawn = (views.top, views.flip, views.flip_vertically)
+        count = next((len(values) for values in drawn if values is not None), self.num_images)
         ids = torch.zeros(count, dtype=torch.int64)
         if views.top is not None and views.left is not None:
             ids = views.top * (2 * self.config.padding + 1) + views.left
-        return ids if views.flip is None else 2 * ids + views.flip.long()
+        for flip in (views.flip, views.flip_vertically):
+            ids = ids if flip is None else 2 * ids + flip.long()
+        return ids
 
     def views_of(self, ids: Tensor) -> Views:
         """The views with these numbers (int64 ``[M]``): the inverse of :meth:`view_ids`."""
         assert self.num_views is not None, "an endless policy has no view numbers"
         views = Views()
+        if self.config.vertical_flip:
+            views, ids = replace(views, flip_vertically=ids % 2 == 1), ids // 2
         if self.config.flip:
             views, ids = replace(views, flip=ids % 2 == 1), ids // 2
         if self.config.padding:
@@ -187,6 +237,8 @@ class Normalise:
         self, mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
     ) -> None:
         self.mean, self.std = mean, std
+        self.middle = (255 * torch.tensor(mean)).to(device)
+        """float32 ``[C]`` in 0..255: what becomes 0."""
         scale = 1.0 / (255.0 * torch.tensor(std, dtype=torch.float64))
         shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
         # One factor per channel, repeated along the row: a row of width * channels vectorises,
@@ -221,25 +273,42 @@ def render(
     Returns:
         float32 ``[B, C, H, W]``, channels-last.
     """
-    padding = policy.config.padding
-    pixels: Tensor = _augment(images, rows, views, padding)
+    config = policy.config
+    pixels = _augment(images, rows, views, config)
     if views.partner is not None and views.lam is not None:
         # The partner has the crop and flip of the image that it is mixed into, so it replays, too.
-        partners = _augment(images, views.partner, views, padding)
+        partners = _augment(images, views.partner, views, config)
         if views.box is None:
             pixels = transforms.mixup(pixels, partners, views.lam)
         else:
             pixels = transforms.cutmix(pixels, partners, views.box)
+    if views.erased_box is not None:
+        pixels = transforms.erase(pixels, views.erased_box, normalise.middle)
     return normalise(pixels)
 
 
-def _augment(images: Tensor, rows: Tensor, views: Views, padding: int) -> Tensor:
-    """The images at ``rows``, cropped, mirrored and recoloured: uint8 ``[B, H, W, C]``."""
+def _augment(images: Tensor, rows: Tensor, views: Views, config: AugmentConfig) -> Tensor:
+    """The images at ``rows``, cropped, mirrored and recoloured.
+
+    Returns:
+        ``[B, H, W, C]`` in 0..255: uint8, or float32 after a resized crop, RandAugment or jitter.
+    """
     pixels = images.permute(0, 2, 3, 1).index_select(0, rows)
     if views.top is not None and views.left is not None:
-        pixels = transforms.crop(pixels, views.top, views.left, padding)
+        pixels = transforms.crop(pixels, views.top, views.left, config.padding)
     if views.flip is not None:
         pixels = transforms.mirror(pixels, views.flip)
+    if views.flip_vertically is not None:
+        pixels = transforms.mirror_vertically(pixels, views.flip_vertically)
+    if views.crop_box is not None:
+        pixels = geometry.resized_crop(pixels, views.crop_box)
     if views.operations is not None and views.strengths is not None:
         pixels = transforms.photometric(pixels, views.operations, views.strengths)
+    if views.rand_operations is not None and views.rand_signs is not None:
+        magnitude = config.rand_augment_magnitude
+        pixels = rand_augment(pixels, views.rand_operations, views.rand_signs, magnitude)
+    if views.jitter is not None and views.jitter_order is not None:
+        assert config.color_jitter is not None, "the policy that drew the views"
+        has_hue = config.color_jitter[3] > 0
+        pixels = color.color_jitter(pixels, views.jitter, views.jitter_order, hue=has_hue)
     return pixels

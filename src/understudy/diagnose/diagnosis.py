@@ -8,7 +8,7 @@ from typing import Any
 from understudy.diagnose.evidence import Evidence
 from understudy.diagnose.findings import NEED_WEIGHTS, apply_rules
 from understudy.diagnose.findings.finding import Finding
-from understudy.evaluation.statistics import verdict
+from understudy.evaluation.verdict import sentence
 from understudy.files import to_json
 
 
@@ -35,7 +35,7 @@ class Diagnosis:
         """The diagnosis that follows from the evidence alone."""
         return cls(
             name=name,
-            verdict=verdict("distilled", evidence.recorded.gain),
+            verdict=sentence("distilled", evidence.recorded.gain),
             findings=tuple(apply_rules(evidence)),
             needs_weights=NEED_WEIGHTS if evidence.measured is None else {},
             evidence=evidence,

@@ -12,7 +12,7 @@ from typing import Any
 from understudy.config.parse import parse
 from understudy.config.recipe import to_mapping
 from understudy.config.schema import RunConfig
-from understudy.evaluation.statistics import PairedGain
+from understudy.evaluation.gain import PairedGain
 from understudy.files import from_json, to_json
 from understudy.runs.plan import Arm, resolve_plan
 
@@ -213,8 +213,7 @@ class Evidence:
     @property
     def helped(self) -> bool:
         """Whether the whole interval of the gain is above zero."""
-        low = self.recorded.gain.low
-        return low is not None and low > 0
+        return self.recorded.gain.verdict == "helped"
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as under ``evidence`` in ``diagnosis.json``."""

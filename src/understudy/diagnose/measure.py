@@ -31,7 +31,7 @@ from understudy.runs.folder import RunFolder
 from understudy.runs.networks import keeps_adapter, load_teacher, trained_network
 from understudy.runs.plan import ArmRun, RunPlan
 from understudy.teachers.frozen import FrozenTeacher
-from understudy.training.setup import make_context
+from understudy.training.setup import class_sampler, make_context
 
 SAMPLE = 5000
 """Training images in the sample: the standard error of an accuracy is then below 0.71 points, small
@@ -363,7 +363,9 @@ def train_batches(
 ) -> TrainBatches:
     """The batches of a student's training with this seed."""
     size, drop_last = config.train.batch_size, config.train.drop_last
-    return TrainBatches(data.train, data.config, size, seed, device, drop_last=drop_last)
+    batches = TrainBatches(data.train, data.config, size, seed, device, drop_last=drop_last)
+    batches.sampler = class_sampler(config.train, data)
+    return batches
 
 
 def last_epoch(config: RunConfig, batches: TrainBatches, number: int) -> Iterator[Batch]:

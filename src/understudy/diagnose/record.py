@@ -9,7 +9,9 @@ from understudy.config.schedules import value_at
 from understudy.config.schema import RunConfig
 from understudy.diagnose.evidence import ArmStats, Curve, RunRecord
 from understudy.errors import UnderstudyError
-from understudy.evaluation.statistics import PairedGain, paired_gain, summarise
+from understudy.evaluation.correctness import gain_between
+from understudy.evaluation.gain import PairedGain
+from understudy.evaluation.statistics import summarise
 from understudy.events import EpochResult
 from understudy.runs.history import epochs_of, read_history
 from understudy.runs.plan import RunPlan
@@ -66,15 +68,15 @@ def _arm_of_role(run: Path, results: RunResults, role: str) -> ArmSummary:
 
 def _gain(run: Path, baseline: ArmSummary, distilled: ArmSummary) -> PairedGain:
     """Gain in test accuracy of the distilled student over the baseline."""
-    reference = {result.seed: result.test.accuracy for result in baseline.runs}
-    values = {result.seed: result.test.accuracy for result in distilled.runs}
+    reference = {result.seed: result.test for result in baseline.runs}
+    values = {result.seed: result.test for result in distilled.runs}
     if reference.keys() != values.keys():
         raise UnderstudyError(
             f"{run}: baseline and distilled were trained on different seeds: "
             "run again with --resume"
         )
     seeds = sorted(reference)
-    return paired_gain([values[seed] for seed in seeds], [reference[seed] for seed in seeds])
+    return gain_between([values[seed] for seed in seeds], [reference[seed] for seed in seeds])
 
 
 def _stats(arm: ArmSummary) -> ArmStats:

@@ -17,6 +17,7 @@ from understudy.errors import UnderstudyError
 from understudy.files import write_bytes
 from understudy.runs.folder import RunFolder, load_run
 from understudy.runs.plan import resolve_plan
+from understudy.runs.recompute import recomputed
 from understudy.runs.results import RunResults, load_results, read_results
 from understudy.sweep.results import read_sweep
 from understudy.training.device import resolve_device
@@ -39,7 +40,7 @@ def diagnose_run(run: Path, *, data: str | None = None, device: str = "auto") ->
     target = resolve_device(device)
     config = load_run(run)
     _refuse_sweep(run)
-    results = read_results(run)
+    results = recomputed(run, read_results(run))
     folder, plan = RunFolder(run), resolve_plan(config)
     record = read_record(run, plan, results)
     measured = None

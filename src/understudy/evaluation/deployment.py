@@ -11,39 +11,12 @@ from typing import Literal
 import numpy as np
 
 from understudy.evaluation.environment import Machine
+from understudy.evaluation.proportions import Z95, Proportion
 
-Z95 = 1.959963984540054
-"""The 97.5 % quantile of the normal distribution."""
 MOST_LISTED = 50
 """Disagreements that a result lists, those with the largest margins."""
 
 Verdict = Literal["accepted", "refused", "unproven"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proportion:
-    """A share of images and its 95 % interval (Wilson 1927), which holds for few images, too.
-
-    Attributes:
-        value, low, high: in [0, 1].
-        count: number of images.
-    """
-
-    value: float
-    low: float
-    high: float
-    count: int
-
-    @classmethod
-    def of(cls, hits: int, count: int) -> "Proportion":
-        """``hits`` of ``count`` images, ``count`` above 0."""
-        share, z2 = hits / count, Z95**2
-        centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-        spread = math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
-        half = Z95 * spread / (1 + z2 / count)
-        return cls(
-            value=share, low=max(0.0, centre - half), high=min(1.0, centre + half), count=count
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

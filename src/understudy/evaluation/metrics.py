@@ -9,7 +9,9 @@ from understudy.config.schema import DataConfig
 from understudy.data.dataset import SealedSplit, Split
 from understudy.data.loader import plain_batches
 from understudy.evaluation.calibration import ece, reliability
-from understudy.evaluation.results import Metrics
+from understudy.evaluation.correctness import pack
+from understudy.evaluation.proportions import Proportion
+from understudy.evaluation.results import MOST_CONFUSION, Metrics
 from understudy.models.modes import evaluating
 
 
@@ -90,6 +92,48 @@ def per_class_accuracy(logits: Tensor, labels: Tensor) -> list[float]:
     return [float(share) for share in correct / count]
 
 
+def balanced_accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Mean accuracy over the classes that have images, in [0, 1]."""
+    shares = [share for share in per_class_accuracy(logits, labels) if not math.isnan(share)]
+    return math.fsum(shares) / len(shares) if shares else math.nan
+
+
+def macro_f1(logits: Tensor, labels: Tensor) -> float:
+    """Mean F1 over the classes that are a label or a prediction, in [0, 1].
+
+    F1 of a class is ``2 * right / (labels + predictions)``, the harmonic mean of its precision and
+    recall.
+    """
+    num_classes, predicted = logits.shape[1], logits.argmax(1)
+    right, labelled, guessed = (
+        torch.bincount(classes, minlength=num_classes).double()
+        for classes in (labels[predicted == labels], labels, predicted)
+    )
+    total = labelled + guessed
+    return float((2 * right / total)[total > 0].mean())
+
+
+def confusion_matrix(logits: Tensor, labels: Tensor) -> Tensor:
+    """int64 ``[K, K]``: number of images of each class (row) predicted as each class (column)."""
+    num_classes = logits.shape[1]
+    pairs = labels * num_classes + logits.argmax(1)
+    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def class_intervals(logits: Tensor, labels: Tensor) -> list[tuple[float, float] | None]:
+    """Wilson's 95 % interval of the accuracy on each class; ``None`` for one without images."""
+    num_classes = logits.shape[1]
+    right = torch.bincount(labels[logits.argmax(1) == labels], minlength=num_classes).tolist()
+    found: list[tuple[float, float] | None] = []
+    for hits, count in zip(right, labels.bincount(minlength=num_classes).tolist(), strict=True):
+        if count:
+            share = Proportion.of(hits, count)
+            found.append((share.low, share.high))
+        else:
+            found.append(None)
+    return found
+
+
 def agreement(logits: Tensor, teacher_logits: Tensor) -> float:
     """Share of rows on which both predict the same class, in [0, 1]."""
     return float((logits.argmax(1) == teacher_logits.argmax(1)).double().mean())
@@ -115,6 +159,10 @@ def metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
         labels: int64 ``[N]``.
         teacher_logits: ``[N, K]`` for the same images, if there is a teacher to compare with.
     """
+    num_classes = logits.shape[1]
+    confusion = None
+    if num_classes <= MOST_CONFUSION:
+        confusion = tuple(map(tuple, confusion_matrix(logits, labels).tolist()))
     same = kl = None
     if teacher_logits is not None:
         same, kl = agreement(logits, teacher_logits), teacher_kl(logits, teacher_logits)
@@ -126,6 +174,12 @@ def metrics(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
         agreement=same,
         teacher_kl=None if kl is None else _number(kl),
         reliability=reliability(logits, labels),
+        correct=pack((logits.argmax(1) == labels).numpy()),
+        balanced_accuracy=_number(balanced_accuracy(logits, labels)),
+        macro_f1=_number(macro_f1(logits, labels)),
+        class_counts=tuple(labels.bincount(minlength=num_classes).tolist()),
+        per_class_interval=tuple(class_intervals(logits, labels)),
+        confusion=confusion,
     )
 
 

@@ -1,6 +1,9 @@
 """Results of an evaluation as plain records. Importing this loads no torch: a report needs none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from understudy.files import LEFT_OUT_IF_NONE
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,15 @@ class Reliability:
     count: tuple[int, ...]
 
 
+MOST_CONFUSION = 100
+"""Classes up to which a confusion matrix is stored: 10,000 numbers."""
+
+
+def _later() -> Any:
+    """A field that files of earlier versions do not have: no key while it is ``None``."""
+    return field(default=None, metadata=LEFT_OUT_IF_NONE)
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Metrics:
     """A classifier on one split, as in ``result.json`` and ``results.json``.
@@ -32,6 +44,17 @@ class Metrics:
         teacher_kl: mean KL divergence from the teacher's probabilities to the model's, in nats;
             ``None`` without a teacher.
         reliability: mean confidence and accuracy in 15 bins of confidence.
+        correct: which images are classified correctly, in the order of the split, as text (see
+            :mod:`understudy.evaluation.correctness`); ``None`` in files of earlier versions.
+        balanced_accuracy: mean of ``per_class`` over the classes that have images, in [0, 1].
+        macro_f1: mean over classes of the harmonic mean of precision and recall, in [0, 1]; classes
+            that are neither a label nor a prediction are left out.
+        class_counts: number of images of each class.
+        per_class_interval: 95 % interval (Wilson 1927) of each number of ``per_class``.
+        confusion: number of images of each class (row) that are predicted as each class (column);
+            ``None`` for more than :data:`MOST_CONFUSION` classes.
+
+    The last five are ``None`` in files of earlier versions.
     """
 
     accuracy: float
@@ -41,6 +64,12 @@ class Metrics:
     agreement: float | None = None
     teacher_kl: float | None = None
     reliability: Reliability | None = None
+    correct: str | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    balanced_accuracy: float | None = _later()
+    macro_f1: float | None = _later()
+    class_counts: tuple[int, ...] | None = _later()
+    per_class_interval: tuple[tuple[float, float] | None, ...] | None = _later()
+    confusion: tuple[tuple[int, ...], ...] | None = _later()
 
     def __repr__(self) -> str:
         names = ("accuracy", "nll", "ece", "agreement", "teacher_kl")

@@ -4,10 +4,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from understudy.data.options import SourceOptions
 from understudy.data.preprocess import VERSION, Preprocessing
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
-from understudy.files import from_json, to_json
+from understudy.files import LEFT_OUT_IF_NONE, from_json, to_json
 
 SCHEMA = 1
 KEY = "understudy"
@@ -32,6 +33,21 @@ class Measured:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fold:
+    """The fold whose images the network was not trained on, in a cross-validated run.
+
+    Attributes:
+        fold: which, from 1.
+        folds: how many there are.
+        seed: of the cut.
+    """
+
+    fold: int
+    folds: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Origin:
     """Where a network comes from.
 
@@ -43,6 +59,10 @@ class Origin:
         parameters: number of trained elements.
         data: name of the data set.
         source: the data source that reads it.
+        reading: how it reads the files, which decides what the test images are; ``None`` (no key)
+            for the usual way.
+        fold: which of several folds the test images are; ``None`` (no key) outside of a
+            cross-validation.
         data_fingerprint: hex digest of the data set's content.
         weights_sha256: hex digest of the weights file.
         teacher_parameters: of the teacher, ``None`` without one.
@@ -56,6 +76,8 @@ class Origin:
     parameters: int = 0
     data: str = ""
     source: str = ""
+    reading: SourceOptions | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    fold: Fold | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
     data_fingerprint: str = ""
     weights_sha256: str = ""
     teacher_parameters: int | None = None

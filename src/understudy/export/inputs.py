@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from understudy.data.preprocess import SUFFIXES
+from understudy.data.formats import SUFFIXES
 from understudy.errors import UnderstudyError, one_line
 
 STANDARD_INPUT = "-"

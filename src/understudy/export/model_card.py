@@ -11,7 +11,7 @@ from understudy.export.card import Card, Measured
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|~!&$:@])")
 """What Markdown, its extensions or HTML give a meaning."""
 _RULES = {
-    "crop": "resized so that it covers {size}, and its centre cut out",
+    "crop": "cut to the largest centred part of the proportions of {size}, then resized to it",
     "pad": "resized so that it fits inside {size}, and padded with black",
     "squash": "resized to {size}, whatever its proportions",
 }

@@ -7,6 +7,7 @@ import torch
 
 from understudy.data import load_dataset
 from understudy.data.dataset import Split
+from understudy.data.folds import folded
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import metrics
 from understudy.evaluation.results import Metrics
@@ -42,14 +43,28 @@ def evaluate_artefact(
 
 
 def _test_images(runtime: Runtime, data: str | None, path: Path) -> Split:
-    """The test images, preprocessed and labelled as the file's card has it."""
+    """The test images of the run, preprocessed and labelled as the file's card has it.
+
+    They are read as the run read them: with other groups another fifth would be cut off as test
+    images, and most of it would have been trained on.
+    """
     card = runtime.card
     if not card.origin.source:
         raise UnderstudyError(
             f"the card of {path} names no data source: export the network from a run's folder"
         )
     rule = card.preprocessing
-    dataset = load_dataset(card.origin.source, data, image_size=rule.image.size, resize=rule.resize)
+    dataset = load_dataset(
+        card.origin.source,
+        data,
+        image_size=rule.image.size,
+        resize=rule.resize,
+        max_pixels=rule.max_pixels,
+        options=card.origin.reading,
+    )
+    fold = card.origin.fold
+    if fold is not None:  # the other folds are what the network was trained on
+        dataset = folded(dataset, fold.folds, fold.fold, fold.seed)
     split = dataset.test.open_for_final_evaluation()
     return Split(split.images, _labels(split, dataset.class_names, card.classes, path), split.rows)
 

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from understudy.config.schema import RunConfig
+from understudy.config.schema import DataConfig, RunConfig
 from understudy.data.dataset import Split
-from understudy.data.prepare import TrainingData, prepare_data
+from understudy.data.options import NO_OPTIONS
+from understudy.data.prepare import TrainingData, prepare_data, source_options
 from understudy.data.preprocess import Preprocessing
 from understudy.errors import UnderstudyError, suggest
-from understudy.evaluation.deployment import Proportion
-from understudy.export.card import Card, Measured, Origin
+from understudy.evaluation.proportions import Proportion
+from understudy.export.card import Card, Fold, Measured, Origin
 from understudy.export.deployable import Deployable
 from understudy.models import deployed
 from understudy.models.base import Classifier
@@ -165,7 +166,11 @@ def _deployable(plan: RunPlan, run: ArmRun, folder: RunFolder, data: TrainingDat
     return Deployable(
         network=network,
         classes=data.class_names,
-        preprocessing=Preprocessing(image=data.image, resize=plan.config.data.resize),
+        preprocessing=Preprocessing(
+            image=data.image,
+            resize=plan.config.data.resize,
+            max_pixels=plan.config.data.max_pixels,
+        ),
         normalisation=Normalisation(inputs.mean, inputs.std),
         origin=_origin(plan, run, folder, data, network),
         measured=_measured(folder, run.name),
@@ -192,6 +197,7 @@ def _origin(
             teacher = parameters_of(trained_network(plan, teacher_run, folder, data))
     weights = folder.weights(run.name)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else ""
+    reading = source_options(plan.config.data)
     return Origin(
         run=plan.config.name,
         arm=run.arm.name,
@@ -200,11 +206,19 @@ def _origin(
         parameters=parameters_of(network),
         data=data.name,
         source=plan.config.data.source,
+        reading=None if reading == NO_OPTIONS else reading,
+        fold=_fold(plan.config.data),
         data_fingerprint=data.fingerprint,
         weights_sha256=digest,
         teacher_parameters=teacher,
         understudy=__version__,
     )
+
+
+def _fold(data: DataConfig) -> Fold | None:
+    if data.fold is None or data.folds is None:
+        return None
+    return Fold(fold=data.fold, folds=data.folds, seed=data.split_seed)
 
 
 def parameters_of(network: nn.Module) -> int:

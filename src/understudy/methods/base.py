@@ -67,6 +67,7 @@ class MethodContext:
         labels: int64 ``[N]`` of the training split (memory banks, negatives from other classes).
         epochs: length of the run (warm-ups).
         label_smoothing: of the cross-entropy.
+        class_weights: float32 ``[K]`` of the cross-entropy with the label; ``None`` for none.
         student_example, teacher_example: outputs for a batch of two images, to size adapters by;
             the teacher's is ``None`` without a teacher and has no features where only logits are
             known.
@@ -80,6 +81,7 @@ class MethodContext:
     student_example: Outputs
     teacher_example: Outputs | None = None
     teacher: Classifier | None = None
+    class_weights: Tensor | None = None
 
 
 class Method(nn.Module, ABC):
@@ -98,6 +100,8 @@ class Method(nn.Module, ABC):
     can be cached), or feature maps as well, ``features`` (the teacher runs live)."""
     reference: ClassVar[str] = ""
     """The source paper."""
+    min_classes: ClassVar[int] = 2
+    """The fewest classes K for which the method's own term teaches anything."""
     keeps_adapter: ClassVar[bool] = False
     """Whether what is deployed is more than the student (SimKD): then it can only be built again as
     part of the method."""
@@ -109,6 +113,9 @@ class Method(nn.Module, ABC):
         self.num_classes = context.num_classes
         self.epochs = context.epochs
         self.label_smoothing = context.label_smoothing
+        # Follows the method to its device; no part of a checkpoint, since the labels determine it.
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", context.class_weights, persistent=False)
         self.epoch = 0
         """The current epoch, set by the loop before each: for warm-ups and schedules."""
 
@@ -116,6 +123,19 @@ class Method(nn.Module, ABC):
     def needs_with(cls, config: MethodConfig) -> Needs:
         """What of the teacher is read under these options: by default ``needs``."""
         return cls.needs
+
+    @classmethod
+    def require_classes(cls, name: str, num_classes: int) -> None:
+        """Refuse a number of classes for which the method's term means nothing.
+
+        Raises:
+            UnderstudyError: naming the method, both numbers and what to use instead.
+        """
+        if num_classes < cls.min_classes:
+            raise UnderstudyError(
+                f"method {name} needs at least {cls.min_classes} classes, and the images have "
+                f"{num_classes}: take another, such as method=kd"
+            )
 
     @property
     def temperature_now(self) -> float:
@@ -147,15 +167,23 @@ class Method(nn.Module, ABC):
         ce_weight = 1 - alpha if config.ce_weight is None else config.ce_weight
         result = {}
         if ce_weight or (config.ce_weight is None and isinstance(config.alpha, Schedule)):
-            hard = cross_entropy(student.logits, batch, self.label_smoothing)
+            hard = self.label_loss(student.logits, batch)
             result["ce"] = hard if ce_weight == 1 else ce_weight * hard
         if teacher is not None:
             # A schedule that passes 0 keeps its column in the history.
             if alpha or isinstance(config.alpha, Schedule):
                 result["kd"] = alpha * kd_loss(student.logits, teacher.logits, self.temperature_now)
             result |= self.terms(student, teacher, batch)
-        assert result, f"{config.name} has no loss: alpha, ce_weight and weight are all 0"
+        if not result:
+            raise UnderstudyError(
+                f"{config.name} has no loss: method.alpha, method.ce_weight and method.weight are "
+                "all 0"
+            )
         return result
+
+    def label_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The cross-entropy with the labels, smoothed and weighted as ``train`` has it."""
+        return cross_entropy(logits, batch, self.label_smoothing, self.class_weights)
 
     def forward(
         self, batch: Batch, teacher: Outputs | None = None
@@ -196,20 +224,33 @@ def attach_part(method: Method, name: str, part: Method) -> None:
     method.add_module(name, part)
 
 
-def cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
+def cross_entropy(
+    logits: Tensor, batch: Batch, label_smoothing: float, class_weights: Tensor | None = None
+) -> Tensor:
     """Mean cross-entropy of ``[B, K]`` logits with the batch's labels.
 
-    If images are mixed, both labels count by their shares.
+    If images are mixed, both labels count by their shares. With ``class_weights`` (float ``[K]``)
+    each image's loss is multiplied by the weight of its label, and the mean is still over B images:
+    unlike torch's ``weight``, a batch of small classes has a larger loss.
     """
     if batch.partner_labels is None or batch.lam is None:
-        return nn.functional.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
-    own = nn.functional.cross_entropy(
-        logits, batch.labels, label_smoothing=label_smoothing, reduction="none"
-    )
-    other = nn.functional.cross_entropy(
-        logits, batch.partner_labels, label_smoothing=label_smoothing, reduction="none"
-    )
+        if class_weights is None:
+            return nn.functional.cross_entropy(
+                logits, batch.labels, label_smoothing=label_smoothing
+            )
+        return _per_image(logits, batch.labels, label_smoothing, class_weights).mean()
+    own = _per_image(logits, batch.labels, label_smoothing, class_weights)
+    other = _per_image(logits, batch.partner_labels, label_smoothing, class_weights)
     return (batch.lam * own + (1 - batch.lam) * other).mean()
+
+
+def _per_image(
+    logits: Tensor, labels: Tensor, label_smoothing: float, class_weights: Tensor | None
+) -> Tensor:
+    loss = nn.functional.cross_entropy(
+        logits, labels, label_smoothing=label_smoothing, reduction="none"
+    )
+    return loss if class_weights is None else class_weights[labels] * loss
 
 
 def describe_fields(kind: type) -> list[dict[str, Any]]:

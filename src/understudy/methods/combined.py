@@ -92,4 +92,10 @@ def combination(
             )
     needs = max((kind.needs_with(configs[part]) for part, kind in classes.items()), key=NEEDS.index)
     terms = {part: kind for part, kind in classes.items() if kind.terms is not Method.terms}
-    return type("Combined", (Combined,), {"kinds": terms, "configs": dict(configs), "needs": needs})
+    members = {
+        "kinds": terms,
+        "configs": dict(configs),
+        "needs": needs,
+        "min_classes": max(kind.min_classes for kind in classes.values()),
+    }
+    return type("Combined", (Combined,), members)

@@ -5,7 +5,8 @@ anything else), and NCKD, between the distributions over the other classes alone
 second by the teacher's doubt, which is least where the teacher is best. ``loss = CE + w * T^2 * (a
 * TCKD + b * NCKD)``, w rising linearly over the first epochs.
 When to use it: with a confident teacher and many classes, where ``kd`` has little to teach. The
-teacher's outputs can be computed once and cached. With two classes NCKD is always 0.
+teacher's outputs can be computed once and cached. It needs at least three
+classes: with two NCKD is always 0.
 Cost: three small softmaxes more than plain training; the teacher's forward pass once per view
 (cached) or in every step (live).
 Options: ``tckd_weight`` (a), ``nckd_weight`` (b: raise it for a confident teacher),
@@ -103,6 +104,7 @@ class DKD(Method):
     config_class = DKDConfig
     config: DKDConfig
     reference = "Zhao et al. 2022, Decoupled Knowledge Distillation"
+    min_classes = 3  # with two, one class is left without the label: nothing to rank
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         config, target = self.config, teacher.logits.float()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from understudy.config.schedules import Schedule
 from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
-from understudy.methods.base import Method, MethodConfig, MethodContext, cross_entropy
+from understudy.methods.base import Method, MethodConfig, MethodContext
 from understudy.methods.divergence import kd_loss
 from understudy.models.base import Classifier, Outputs
 
@@ -111,8 +111,6 @@ class DML(Method):
         """Run all peers on a batch: the losses, and the student's logits ``[B, K]``."""
         logits = [network(batch.images).float() for network in (self.student, *self.peers)]
         with torch.autocast(batch.images.device.type, enabled=False):
-            own, *others = [
-                self.ce_weight * cross_entropy(peer, batch, self.label_smoothing) for peer in logits
-            ]
+            own, *others = [self.ce_weight * self.label_loss(peer, batch) for peer in logits]
             mutual = self.weight * dml_loss(logits, self.temperature_now)
             return {"ce": own, "peers_ce": torch.stack(others).sum(), "mutual": mutual}, logits[0]

@@ -5,7 +5,8 @@ image's classes, for both networks; the cross-entropy stays on the raw logits. `
 * T^2 * KL``.
 When to use it: in place of ``kd`` when teacher and student differ much in size, so that a small
 network cannot reach the teacher's logit scale; a cheap change that seldom hurts. The teacher's
-outputs can be computed once and cached.
+outputs can be computed once and cached. It needs at least three classes: two standardised logits
+are always the same two numbers.
 Cost: as ``kd``: the teacher's forward pass once per view (cached) or in every step (live).
 Options: ``weight`` of the term, ``temperature`` (of the standardised logits), ``ce_weight``.
 Reference: Sun, Ren, Li, Wang and Cao 2024, Logit Standardization in Knowledge Distillation.
@@ -72,6 +73,7 @@ class LSKD(Method):
     config_class = LSKDConfig
     config: LSKDConfig
     reference = "Sun et al. 2024, Logit Standardization in Knowledge Distillation"
+    min_classes = 3  # two standardised logits are always the same two numbers
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
         weight = self.config.weight

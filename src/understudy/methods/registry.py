@@ -129,9 +129,10 @@ def build_method(config: MethodConfig, student: Classifier, context: MethodConte
     """The method of ``config`` around a student; for an ensemble of teachers, once for each.
 
     Raises:
-        UnderstudyError: if the method does not fit student and teacher.
+        UnderstudyError: if the method does not fit student and teacher, or the classes are too few.
     """
     kind = _class_of(config)
+    kind.require_classes(config.name, context.num_classes)
     if isinstance(context.teacher, Ensemble):
         return MultiTeacher(kind, student, config, context)
     return kind(student, config, context)
@@ -147,9 +148,10 @@ def _class_of(config: MethodConfig) -> type[Method]:
 def describe_methods() -> list[dict[str, Any]]:
     """Every method's name, needs, costs, reference, one-line summary, whole card and options.
 
-    ``extra_parameters`` train in addition to the student, ``inference_parameters`` are deployed
-    with it (both counted for the pair of :mod:`understudy.methods.costs`); ``cost_per_step`` is the
-    measured time of a step over that of plain training.
+    ``min_classes`` is the fewest classes for which it teaches anything; ``extra_parameters`` train
+    in addition to the student, ``inference_parameters`` are deployed with it (both counted for the
+    pair of :mod:`understudy.methods.costs`); ``cost_per_step`` is the measured time of a step over
+    that of plain training.
     """
     costs = measured_costs()["cost_per_step"]
     entries = []
@@ -160,6 +162,7 @@ def describe_methods() -> list[dict[str, Any]]:
                 "name": name,
                 "reference": kind.reference,
                 "needs": kind.needs_with(kind.config_class(name)),
+                "min_classes": kind.min_classes,
                 "extra_parameters": trained,
                 "inference_parameters": deployed,
                 "cost_per_step": costs.get(name),

@@ -23,6 +23,7 @@ def fast_teacher(
     residual: bool = False,
     pool: str = "max",
     logit_scale: float = 0.125,
+    stem_stride: int = 1,
 ) -> "FastNet":
     """A fast teacher: 1,161,272 parameters at 10 classes, 0.065 GMACs for a 32x32 image.
 
@@ -36,9 +37,18 @@ def fast_teacher(
         residual: add a shortcut around the second convolution of each stage.
         pool: ``max`` or ``avg``, the global pooling before the linear layer.
         logit_scale: fixed factor of the logits, above 0; small ones start training gently.
+        stem_stride: stride of the stem; 2 for images of about 64 to 128 pixels, 4 for larger ones.
     """
     return FastNet(
-        num_classes, in_channels, widths, stem_width, stem_kernel, residual, pool, logit_scale
+        num_classes,
+        in_channels,
+        widths,
+        stem_width,
+        stem_kernel,
+        residual,
+        pool,
+        logit_scale,
+        stem_stride,
     )
 
 
@@ -61,6 +71,7 @@ class FastNet(Classifier):
         residual: bool = False,
         pool: str = "max",
         logit_scale: float = 0.125,
+        stem_stride: int = 1,
     ) -> None:
         super().__init__()
         if stem_kernel not in (2, 3):
@@ -74,7 +85,11 @@ class FastNet(Classifier):
         self.pool = pool
         self.logit_scale = logit_scale
         self.stem = nn.Conv2d(
-            in_channels, stem_width, stem_kernel, padding=1 if stem_kernel == 3 else 0
+            in_channels,
+            stem_width,
+            stem_kernel,
+            stem_stride,
+            padding=1 if stem_kernel == 3 else 0,
         )
         self.stage1 = FastStage(stem_width, widths[0], residual)
         self.stage2 = FastStage(widths[0], widths[1], residual)

@@ -21,6 +21,7 @@ def tiny_wide(
     in_channels: int = 3,
     widths: FourWidths = (32, 32, 64, 128),
     dropout: float = 0.0,
+    stem_stride: int = 1,
 ) -> "TinyPlain":
     """The legacy student with a wider first stage: 104,042 parameters at 10 classes.
 
@@ -31,8 +32,10 @@ def tiny_wide(
         in_channels: channels of the images.
         widths: channels of the four stages.
         dropout: dropout of the pooled features; 0 for none.
+        stem_stride: stride of the first convolution; 2 for images of about 64 to 128 pixels, 4 for
+            larger ones.
     """
-    return TinyPlain(num_classes, in_channels, widths, dropout)
+    return TinyPlain(num_classes, in_channels, widths, dropout, stem_stride)
 
 
 def tiny_large(
@@ -40,6 +43,7 @@ def tiny_large(
     in_channels: int = 3,
     widths: FourWidths = (32, 48, 80, 152),
     dropout: float = 0.0,
+    stem_stride: int = 1,
 ) -> "TinyPlain":
     """:func:`tiny_wide`, half as large again: 160,842 parameters at 10 classes.
 
@@ -48,8 +52,10 @@ def tiny_large(
         in_channels: channels of the images.
         widths: channels of the four stages.
         dropout: dropout of the pooled features; 0 for none.
+        stem_stride: stride of the first convolution; 2 for images of about 64 to 128 pixels, 4 for
+            larger ones.
     """
-    return TinyPlain(num_classes, in_channels, widths, dropout)
+    return TinyPlain(num_classes, in_channels, widths, dropout, stem_stride)
 
 
 def tiny_res(
@@ -57,6 +63,7 @@ def tiny_res(
     in_channels: int = 3,
     widths: FourWidths = (16, 32, 48, 56),
     dropout: float = 0.0,
+    stem_stride: int = 1,
 ) -> "TinyResidual":
     """Seven convolutions with shortcuts (He et al. 2016): 102,378 parameters at 10 classes.
 
@@ -67,8 +74,10 @@ def tiny_res(
         in_channels: channels of the images.
         widths: channels of the stem and the three residual stages.
         dropout: dropout of the pooled features; 0 for none.
+        stem_stride: stride of the first convolution; 2 for images of about 64 to 128 pixels, 4 for
+            larger ones.
     """
-    return TinyResidual(num_classes, in_channels, widths, dropout)
+    return TinyResidual(num_classes, in_channels, widths, dropout, stem_stride)
 
 
 def tiny_dw(
@@ -76,6 +85,7 @@ def tiny_dw(
     in_channels: int = 3,
     widths: FourWidths = (32, 64, 128, 192),
     dropout: float = 0.0,
+    stem_stride: int = 1,
 ) -> "TinySeparable":
     """Depthwise-separable convolutions (Howard et al. 2017): 103,242 parameters at 10 classes.
 
@@ -84,8 +94,10 @@ def tiny_dw(
         in_channels: channels of the images.
         widths: channels of the stem and the three separable stages.
         dropout: dropout of the pooled features; 0 for none.
+        stem_stride: stride of the first convolution; 2 for images of about 64 to 128 pixels, 4 for
+            larger ones.
     """
-    return TinySeparable(num_classes, in_channels, widths, dropout)
+    return TinySeparable(num_classes, in_channels, widths, dropout, stem_stride)
 
 
 class _Tiny(Classifier):
@@ -117,11 +129,17 @@ class TinyPlain(_Tiny):
     """Four 3x3 convolutions, a max-pool after each of the first three."""
 
     def __init__(
-        self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float
+        self,
+        num_classes: int,
+        in_channels: int,
+        widths: FourWidths,
+        dropout: float,
+        stem_stride: int = 1,
     ) -> None:
         super().__init__(num_classes, widths, dropout)
         for index, (before, after) in enumerate(pairwise((in_channels, *widths))):
-            self.stages.append(ConvPool(before, after, pool=index < 3))
+            stride = stem_stride if index == 0 else 1
+            self.stages.append(ConvPool(before, after, pool=index < 3, stride=stride))
         _he(self)
 
 
@@ -132,10 +150,15 @@ class TinyResidual(_Tiny):
     """
 
     def __init__(
-        self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float
+        self,
+        num_classes: int,
+        in_channels: int,
+        widths: FourWidths,
+        dropout: float,
+        stem_stride: int = 1,
     ) -> None:
         super().__init__(num_classes, widths, dropout)
-        self.stages.append(ConvPool(in_channels, widths[0], pool=True))
+        self.stages.append(ConvPool(in_channels, widths[0], pool=True, stride=stem_stride))
         for index, (before, after) in enumerate(pairwise(widths)):
             self.stages.append(
                 nn.Sequential(ConvPool(before, after, pool=index < 2), Residual(after))
@@ -150,10 +173,15 @@ class TinySeparable(_Tiny):
     """
 
     def __init__(
-        self, num_classes: int, in_channels: int, widths: FourWidths, dropout: float
+        self,
+        num_classes: int,
+        in_channels: int,
+        widths: FourWidths,
+        dropout: float,
+        stem_stride: int = 1,
     ) -> None:
         super().__init__(num_classes, widths, dropout)
-        self.stages.append(ConvPool(in_channels, widths[0], pool=True))
+        self.stages.append(ConvPool(in_channels, widths[0], pool=True, stride=stem_stride))
         for index, (before, after) in enumerate(pairwise(widths)):
             self.stages.append(
                 nn.Sequential(
@@ -164,16 +192,17 @@ class TinySeparable(_Tiny):
 
 
 class ConvPool(nn.Module):
-    """3x3 convolution, BN, max-pool 2 if ``pool``, ReLU."""
+    """3x3 convolution of a stride, BN, max-pool 2 if ``pool``, ReLU."""
 
-    def __init__(self, in_channels: int, channels: int, pool: bool) -> None:
+    def __init__(self, in_channels: int, channels: int, pool: bool, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, channels, 3, 1, 1, bias=False)
+        self.conv = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
         self.bn = nn.BatchNorm2d(channels)
         self.pool = pool
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """``[B, in_channels, H, W]`` to ``[B, channels, H, W]``, H and W halved by the pool."""
+        """``[B, in_channels, H, W]`` to ``[B, channels, H, W]``, H and W divided by the stride,
+        and halved by the pool."""
         return norm_relu(self.bn, self.conv(inputs), pool=self.pool)
 
 

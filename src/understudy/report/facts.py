@@ -17,6 +17,7 @@ Fact = tuple[str, Sequence[object]]
 def data_facts(data: DataFacts) -> list[Fact]:
     """The images of a run or sweep."""
     shape = "×".join(map(str, data.image_shape))
+    skipped = data.num_skipped and f"{number(data.num_skipped, 0)} unreadable images left out"
     splits = {"training": data.num_train, "validation": data.num_val, "test": data.num_test}
     return [
         (
@@ -25,6 +26,7 @@ def data_facts(data: DataFacts) -> list[Fact]:
                 data.name,
                 f"{len(data.class_names)} classes",
                 f"images of {shape} (channels × height × width)",
+                skipped,
             ],
         ),
         ("Splits", [f"{number(count, 0)} {split}" for split, count in splits.items()]),

@@ -65,6 +65,26 @@ class RunFolder:
         return self.path / "history.csv"
 
     @property
+    def images(self) -> Path:
+        """Hex digest of the images that it trains on, text."""
+        return self.path / "data.sha256"
+
+    @property
+    def folds(self) -> Path:
+        """Folder of the runs of a cross-validation, which is no run itself."""
+        return self.path / "folds"
+
+    @property
+    def inspection(self) -> Path:
+        """What was found in the data set's image files, JSON; of other sources there is none."""
+        return self.path / "data.json"
+
+    @property
+    def contact_sheet(self) -> Path:
+        """Some images of each class as the student sees them, PNG."""
+        return self.figures / "contact-sheet.png"
+
+    @property
     def models(self) -> Path:
         """Folder of the weights files."""
         return self.path / "models"
@@ -136,15 +156,30 @@ class RunFolder:
         )
 
 
-def record_config(config: RunConfig, folder: RunFolder, resume: bool) -> None:
-    """Write config.yaml; on resume check first that the run in the folder has the same settings.
+def record_config(config: RunConfig, folder: RunFolder, resume: bool, images: str = "") -> None:
+    """Write config.yaml and which images; on resume check first that the run in the folder is this.
+
+    Args:
+        config: the resolved configuration.
+        folder: of the run.
+        resume: go on with the run in the folder, if there is one.
+        images: hex digest of the images that it trains on; empty if they are not recorded.
 
     Raises:
-        UnderstudyError: if other settings differ than the seeds and the place of the images.
+        UnderstudyError: if other settings differ than the seeds and the place of the images, the
+            images have changed, or the folder holds a cross-validation.
     """
+    if folder.folds.is_dir():
+        raise UnderstudyError(
+            f"{folder.path} holds a cross-validation: go on with it by --folds, or give another "
+            "--out"
+        )
     if resume:
+        require_same_images(images, folder, "cannot resume", "give another --out")
         require_same_config(config, folder)
     write_bytes(folder.config, to_yaml(config).encode())
+    if images:
+        write_bytes(folder.images, f"{images}\n".encode())
 
 
 def require_same_config(config: RunConfig, folder: RunFolder) -> None:
@@ -161,6 +196,26 @@ def require_same_config(config: RunConfig, folder: RunFolder) -> None:
         raise UnderstudyError(
             f"cannot resume {folder.path}: {', '.join(differing)} differ from its config.yaml; "
             "give another --out"
+        )
+
+
+def require_same_images(fingerprint: str, folder: RunFolder, what: str, remedy: str) -> None:
+    """Check that these are the images of the run in a folder, if that is known.
+
+    Args:
+        fingerprint: of the images.
+        folder: of the run.
+        what: cannot be done otherwise.
+        remedy: what to do instead.
+
+    Raises:
+        UnderstudyError: if they are others.
+    """
+    is_known = bool(fingerprint) and folder.images.exists()
+    if is_known and folder.images.read_text().strip() != fingerprint:
+        raise UnderstudyError(
+            f"{what} {folder.path}: the images have changed since it was begun, and test images "
+            f"may be among those that it was trained on; put them back, or {remedy}"
         )
 
 

@@ -24,6 +24,7 @@ from understudy.methods.base import MethodConfig
 from understudy.methods.born_again import BornAgainConfig
 from understudy.methods.combined import CombinedConfig
 from understudy.runs.folder import training_name
+from understudy.training.curriculum import refuse_two_samplers
 
 Role = Literal["teacher", "member", "assistant", "generation", "baseline", "distilled", "extra"]
 _SHARED_ROLES = ("teacher", "member", "assistant")
@@ -65,6 +66,9 @@ class Arm:
     path: str | None = None
     seed: int | None = None
     generation: int = 0
+
+    def __post_init__(self) -> None:
+        refuse_two_samplers(self.method.curriculum, self.train)
 
     @property
     def is_shared(self) -> bool:

@@ -9,7 +9,13 @@ from understudy.errors import UnderstudyError
 from understudy.evaluation.latency import efficiency
 from understudy.evaluation.metrics import Metrics, metrics, predict
 from understudy.files import write_json
-from understudy.runs.folder import RunFolder, load_run, split_training_name, training_name
+from understudy.runs.folder import (
+    RunFolder,
+    load_run,
+    require_same_images,
+    split_training_name,
+    training_name,
+)
 from understudy.runs.networks import trained_network
 from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
 from understudy.runs.results import ArmCost, ArmSummary, read_results
@@ -31,7 +37,7 @@ def evaluate_run(
         ``{arm-seed: metrics}``.
 
     Raises:
-        UnderstudyError: if there is nothing to measure.
+        UnderstudyError: if there is nothing to measure, or the images of the run have changed.
     """
     target = resolve_device(device)
     folder = _folder_of(path)
@@ -40,6 +46,9 @@ def evaluate_run(
         config = replace(config, data=replace(config.data, path=data))
     plan = resolve_plan(config)
     prepared, sealed = prepare_data(config.data)
+    if data is None:  # with --data other images are meant
+        remedy = f"measure on these all the same by --data {config.data.path}"
+        require_same_images(prepared.fingerprint, folder, "cannot evaluate", remedy)
     test = sealed.open_for_final_evaluation()
     files = folder.all_weights() if path.is_dir() else [path]
     if not files:

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from understudy.errors import UnderstudyError, one_line
+from understudy.evaluation.chance import chance_note, is_skewed
 from understudy.evaluation.environment import Machine
 from understudy.evaluation.latency import Efficiency, Latency, ModelSize
 from understudy.evaluation.results import Metrics
-from understudy.evaluation.statistics import PairedGain, Summary
+from understudy.evaluation.statistics import Summary
 from understudy.files import LEFT_OUT_IF_NONE, from_json
+from understudy.runs.comparison import Comparison
 from understudy.runs.folder import RunFolder
+from understudy.runs.slices import SliceResult
 
 SCHEMA = 1
 AGAIN = "run again with --resume to write it again"
@@ -135,6 +138,7 @@ class DataFacts:
         class_names: one per class, index = label.
         image_shape: ``(C, H, W)``.
         fingerprint: hex digest of the content.
+        num_skipped: images that cannot be read and were left out; ``None`` (no key) if none was.
     """
 
     name: str
@@ -145,6 +149,7 @@ class DataFacts:
     class_names: tuple[str, ...]
     image_shape: tuple[int, ...]
     fingerprint: str
+    num_skipped: int | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +187,8 @@ class MetricSummaries:
     ece: Summary | None = None
     agreement: Summary | None = None
     teacher_kl: Summary | None = None
+    balanced_accuracy: Summary | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
+    macro_f1: Summary | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,35 +243,6 @@ class LatencyConditions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Paired gain of an arm over another, seed by seed.
-
-    Attributes:
-        arm, reference: gain of ``arm`` over ``reference``.
-        metric: of the test split; always ``accuracy`` so far.
-        gains, mean, low, high, p, n: as in :class:`~understudy.evaluation.statistics.PairedGain`.
-        verdict: the same as one sentence.
-    """
-
-    arm: str
-    reference: str
-    metric: str
-    gains: tuple[float, ...]
-    mean: float
-    low: float | None
-    high: float | None
-    p: float | None
-    n: int
-    verdict: str
-
-    @classmethod
-    def of(cls, arm: str, reference: str, gain: PairedGain, verdict: str) -> "Comparison":
-        """A comparison of accuracies."""
-        numbers = {part.name: getattr(gain, part.name) for part in dataclasses.fields(gain)}
-        return cls(arm=arm, reference=reference, metric="accuracy", verdict=verdict, **numbers)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Published:
     """Published numbers of an arm, in the units of the measured ones; ``None`` if not published."""
 
@@ -301,6 +279,7 @@ class RunResults:
         arms: in the order of the plan.
         latency_conditions: how latencies were measured.
         comparisons: paired gains.
+        slices: the same for parts of the test images, if the data set has some.
         reference: published numbers, arm -> {accuracy, latency_ms, ...}.
     """
 
@@ -315,6 +294,7 @@ class RunResults:
     arms: Mapping[str, ArmSummary]
     latency_conditions: LatencyConditions | None = None
     comparisons: tuple[Comparison, ...] = ()
+    slices: tuple[SliceResult, ...] = ()
     reference: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -330,6 +310,17 @@ class RunResults:
     def arm_of_role(self, role: str) -> str | None:
         """Name of the first arm of this role."""
         return next((name for name, arm in self.arms.items() if arm.role == role), None)
+
+    @property
+    def has_skewed_classes(self) -> bool:
+        """Whether the classes of the test images differ in size; ``False`` if it is not known."""
+        return any(is_skewed(arm.runs[0].test.class_counts) for arm in self.arms.values())
+
+    @property
+    def chance_notes(self) -> tuple[str, ...]:
+        """One sentence for each arm that does no better than one class for every image."""
+        notes = [chance_note(n, [r.test for r in arm.runs]) for n, arm in self.arms.items()]
+        return tuple(note for note in notes if note)
 
     def published(self, arm: str) -> Published:
         """The published numbers of an arm."""

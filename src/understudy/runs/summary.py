@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 from understudy.config.recipe import to_mapping
 from understudy.data.prepare import TrainingData
+from understudy.evaluation.correctness import gain_between
+from understudy.evaluation.gain import corrected
 from understudy.evaluation.latency import (
     LatencySettings,
     count_macs,
@@ -12,18 +14,20 @@ from understudy.evaluation.latency import (
     measure_latency,
     model_size,
 )
-from understudy.evaluation.statistics import Summary, paired_gain, summarise, verdict
+from understudy.evaluation.results import Metrics
+from understudy.evaluation.statistics import Summary, summarise
 from understudy.models import deployed
+from understudy.runs.comparison import Comparison
 from understudy.runs.folder import RunFolder, training_name
 from understudy.runs.history import gather_history
 from understudy.runs.networks import trained_network
 from understudy.runs.plan import Arm, RunPlan
+from understudy.runs.recompute import recomputed
 from understudy.runs.results import (
     SCHEMA,
     ArmCost,
     ArmResult,
     ArmSummary,
-    Comparison,
     DataFacts,
     LatencyConditions,
     MetricSummaries,
@@ -31,6 +35,7 @@ from understudy.runs.results import (
     SeedResult,
     StoredSize,
 )
+from understudy.runs.slices import slice_results
 
 ROLES = ("teacher", "baseline", "distilled")
 
@@ -100,7 +105,9 @@ def assemble(
     names = [training_name(result.arm, result.seed) for result in trainings]
     gather_history(folder.path, [folder.arm(name) for name in names])
     mapping = to_mapping(config)
-    return RunResults(
+    compared = _compared(plan)
+    tested = {arm: _tested(runs) for arm, runs in by_arm.items()}
+    results = RunResults(
         schema=SCHEMA,
         name=config.name,
         command=command,
@@ -113,9 +120,12 @@ def assemble(
             repeats=config.benchmark.repeats,
             warmup=config.benchmark.warmup,
         ),
-        comparisons=_comparisons(plan, by_arm),
+        comparisons=_comparisons(compared, tested),
+        slices=slice_results(data.annotations, tested, compared),
         reference=mapping["reference"],
     )
+    # Trainings that an earlier version finished do not record which images were right.
+    return recomputed(folder.path, results)
 
 
 def _arm_summary(
@@ -137,6 +147,8 @@ def _arm_summary(
             ece=_over_seeds(runs, "ece"),
             agreement=_over_seeds(runs, "agreement"),
             teacher_kl=_over_seeds(runs, "teacher_kl"),
+            balanced_accuracy=_over_seeds(runs, "balanced_accuracy"),
+            macro_f1=_over_seeds(runs, "macro_f1"),
         ),
         size=cost.size,
         latency=cost.latency,
@@ -151,24 +163,25 @@ def _over_seeds(runs: Sequence[SeedResult], metric: str) -> Summary | None:
     return summarise([getattr(run.test, metric) for run in runs])
 
 
+def _compared(plan: RunPlan) -> list[tuple[str, str]]:
+    """Each taught arm with the arm that shows what it has gained."""
+    references = {name: _compared_with(arm, plan) for name, arm in plan.arms.items()}
+    return [(name, reference) for name, reference in references.items() if reference]
+
+
 def _comparisons(
-    plan: RunPlan, by_arm: Mapping[str, Sequence[ArmResult]]
+    compared: Sequence[tuple[str, str]], tested: Mapping[str, Sequence[Metrics]]
 ) -> tuple[Comparison, ...]:
-    found = []
-    for name, arm in plan.arms.items():
-        reference = _compared_with(arm, plan)
-        if reference is None:
-            continue
-        gain = paired_gain(_accuracies(by_arm[name]), _accuracies(by_arm[reference]))
-        sentence = verdict(name, gain)
-        if reference != "baseline":
-            sentence += f" (against {reference})"
-        found.append(Comparison.of(name, reference, gain, sentence))
-    return tuple(found)
+    """The gain of every taught arm, with Holm's correction for their number."""
+    gains = [gain_between(tested[arm], tested[reference]) for arm, reference in compared]
+    return tuple(
+        Comparison.of(arm, reference, gain)
+        for (arm, reference), gain in zip(compared, corrected(gains), strict=True)
+    )
 
 
-def _accuracies(results: Sequence[ArmResult]) -> list[float]:
-    return [result.test.accuracy for result in results if result.test is not None]
+def _tested(results: Sequence[ArmResult]) -> list[Metrics]:
+    return [result.test for result in results if result.test is not None]
 
 
 def _compared_with(arm: Arm, plan: RunPlan) -> str | None:
@@ -197,6 +210,7 @@ def _compared_with(arm: Arm, plan: RunPlan) -> str | None:
 
 def describe_data(data: TrainingData, num_test: int) -> DataFacts:
     """The ``data`` of ``results.json``."""
+    skipped = 0 if data.inspection is None else len(data.inspection.unreadable)
     return DataFacts(
         name=data.name,
         num_train=len(data.train),
@@ -206,4 +220,5 @@ def describe_data(data: TrainingData, num_test: int) -> DataFacts:
         class_names=tuple(data.class_names),
         image_shape=tuple(data.image.shape),
         fingerprint=data.fingerprint,
+        num_skipped=skipped or None,
     )

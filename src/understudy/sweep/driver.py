@@ -2,7 +2,6 @@
 alone is tested."""
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from understudy.errors import UnderstudyError, one_line
 from understudy.events import SILENT, Observer
 from understudy.execution.backend import Epoch, Event, Failed, Finished, load_finished
 from understudy.files import to_json
+from understudy.runs.inspected import headline
 from understudy.runs.plan import RunPlan
 from understudy.sweep.backend_choice import SweepBackend
 from understudy.sweep.folder import (
@@ -28,6 +28,7 @@ from understudy.sweep.results import (
     TrialRun,
     accuracy_of,
     baseline_key,
+    baseline_name,
     best_of,
     final_entry,
     gain_over,
@@ -73,10 +74,14 @@ def run_sweep(
             ``resume`` continues from it.
     """
     spec = make_sweep_spec(config, space, SweepFolder(out), SweepOptions(**options))
+    if spec.data.inspection is not None:
+        for line in headline(spec.data.inspection):
+            observer.message(line)
     with exclusive(spec.folder), contextlib.ExitStack() as stack:
         with removed_if_refused(spec.folder):
             settings = spec.identity | {"final_seeds": list(spec.final_seeds)}
-            driver = record_sweep(config, spec.folder, settings, spec.options.resume)
+            resume, images = spec.options.resume, spec.data.fingerprint
+            driver = record_sweep(spec.config, spec.folder, settings, resume, images)
             search = Search(spec.search, spec.storage, config.name, spec.identity, driver)
         stack.callback(search.close)
         sweep = Sweep(spec, search, observer)
@@ -177,10 +182,9 @@ class Sweep:
             return
         self.begun_baselines.add(key)
         own = baseline_values(values)
-        digest = hashlib.sha256(key.encode()).hexdigest()[:8]
         self._begin_all(
             Group(
-                f"plain-{digest}" if own else "plain",
+                baseline_name(values),
                 trial_plan(self.spec.plan, own),
                 "baseline",
                 self.spec.config.seeds,

@@ -93,7 +93,11 @@ def removed_if_refused(folder: SweepFolder) -> Iterator[None]:
 
 
 def record_sweep(
-    config: RunConfig, folder: SweepFolder, settings: Mapping[str, Any], resume: bool
+    config: RunConfig,
+    folder: SweepFolder,
+    settings: Mapping[str, Any],
+    resume: bool,
+    images: str = "",
 ) -> str:
     """Write config.yaml and sweep.json, or check that those in the directory are of this sweep.
 
@@ -102,20 +106,23 @@ def record_sweep(
         folder: the sweep's directory.
         settings: what a resumed sweep must share with the one that was begun, as plain values.
         resume: continue the sweep in the directory.
+        images: hex digest of the images that it trains on; empty if they are not recorded.
 
     Returns:
         the driver's id.
 
     Raises:
-        UnderstudyError: if the directory holds another sweep, or a run.
+        UnderstudyError: if the directory holds another sweep, or a run, or its images have changed.
     """
     if folder.identity.exists():
-        return _recorded_driver(config, folder, settings, resume)
+        driver = _recorded_driver(config, folder, settings, resume)
+        record_config(config, folder.run, resume, images)  # a refused resume has changed nothing
+        return driver
     if folder.run.config.exists():
         raise UnderstudyError(f"{folder.path} already holds a run: choose another --out")
     driver = uuid.uuid4().hex
     write_json(folder.identity, {"driver": driver, "asked": settings})
-    record_config(config, folder.run, resume=False)
+    record_config(config, folder.run, resume=False, images=images)
     return driver
 
 
@@ -140,7 +147,6 @@ def _recorded_driver(
         raise UnderstudyError(
             f"cannot resume {folder.path}: its {', '.join(differing)} differ; give another --out"
         )
-    record_config(config, folder.run, resume=True)  # a refused resume has changed nothing
     return str(before["driver"])
 
 

@@ -4,23 +4,20 @@ Trials are compared on validation images; only the winner and its baseline are t
 are the keys in the file, accuracies are in [0, 1].
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from understudy.evaluation.correctness import gain_between
 from understudy.evaluation.environment import Machine
+from understudy.evaluation.gain import PairedGain, corrected
 from understudy.evaluation.results import Metrics
-from understudy.evaluation.statistics import (
-    PairedGain,
-    Summary,
-    estimate,
-    paired_gain,
-    summarise,
-    verdict,
-)
+from understudy.evaluation.statistics import Summary, estimate, summarise
+from understudy.evaluation.verdict import sentence
 from understudy.files import LEFT_OUT_IF_NONE, from_json
 from understudy.runs.results import ArmResult, DataFacts, load_results
 from understudy.sweep.search import Record
@@ -82,7 +79,8 @@ class Trial:
         reason: why it is not complete.
         runs: one entry for each finished training.
         summary: validation accuracy; ``None`` unless complete.
-        gain: paired gain over the baseline; ``None`` unless both are complete.
+        gain: paired gain over the baseline on the validation images, its p value corrected for the
+            number of trials; ``None`` unless both are complete.
     """
 
     number: int
@@ -277,7 +275,7 @@ def read_runs(entries: Iterable[Mapping[str, Any]]) -> tuple[TrialRun, ...]:
 
 def accuracy_of(runs: Sequence[TrialRun], split: str = "val") -> AccuracySummary | None:
     """Accuracy of the runs on a split (``val`` or ``test``) over seeds; ``None`` without runs."""
-    values = list(_by_seed(runs, split).values())
+    values = [metrics.accuracy for metrics in _by_seed(runs, split).values()]
     summary = summarise(values)
     if summary is None:
         return None
@@ -295,15 +293,15 @@ def gain_over(
     if not own or own.keys() != reference.keys():
         return None
     seeds = sorted(own)
-    return paired_gain([own[seed] for seed in seeds], [reference[seed] for seed in seeds])
+    return gain_between([own[seed] for seed in seeds], [reference[seed] for seed in seeds])
 
 
-def _by_seed(runs: Sequence[TrialRun], split: str) -> dict[int, float]:
+def _by_seed(runs: Sequence[TrialRun], split: str) -> dict[int, Metrics]:
     found = {}
     for run in runs:
         metrics = run.val if split == "val" else run.test
         assert metrics is not None, "only final trainings are tested"
-        found[run.seed] = metrics.accuracy
+        found[run.seed] = metrics
     return found
 
 
@@ -318,6 +316,12 @@ def best_of(records: Sequence[Record]) -> Record | None:
 def baseline_key(values: Mapping[str, Any]) -> str:
     """Names the baseline that belongs to a trial: the swept values that change it, too."""
     return json.dumps(baseline_values(values), sort_keys=True)
+
+
+def baseline_name(values: Mapping[str, Any]) -> str:
+    """``plain``, or ``plain-DIGEST`` if swept values change the baseline: its trainings' name."""
+    digest = hashlib.sha256(baseline_key(values).encode()).hexdigest()[:8]
+    return f"plain-{digest}" if baseline_values(values) else "plain"
 
 
 def trial_entries(
@@ -342,7 +346,16 @@ def trial_entries(
             gain=gain_over(runs, baseline) if done else None,
         )
         trials.append(trial)
-    return tuple(trials)
+    return with_holm(trials)
+
+
+def with_holm(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+    """The trials, their gains corrected for how many there are."""
+    gains = corrected([trial.gain for trial in trials if trial.gain is not None])
+    rest = iter(gains)
+    return tuple(
+        trial if trial.gain is None else replace(trial, gain=next(rest)) for trial in trials
+    )
 
 
 def baseline_entries(
@@ -367,7 +380,7 @@ def final_entry(
         seeds=tuple(seeds),
         arms=FinalArms(baseline=_final_arm(baseline), best=_final_arm(best)),
         gain=gain,
-        verdict=verdict("distilled", gain),
+        verdict=sentence("distilled", gain),
     )
 
 

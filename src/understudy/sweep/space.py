@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from understudy.config.parse import parse
-from understudy.config.recipe import apply_override, parse_yaml, to_mapping
+from understudy.config.recipe import apply_override, parse_yaml, replaces_options, to_mapping
 from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 
@@ -138,11 +138,11 @@ def check_space(config: RunConfig, space: Sequence[Dimension]) -> None:
     from understudy.runs.plan import resolve_plan
 
     plan = resolve_plan(config)
-    for values in _representative(space):
+    for values in representative(space):
         trial_plan(plan, values)
 
 
-def _representative(space: Sequence[Dimension]) -> Iterator[dict[str, Any]]:
+def representative(space: Sequence[Dimension]) -> Iterator[dict[str, Any]]:
     """All combinations of choices; with ranges, each dimension's ends together with the first of
     the others."""
     if all(isinstance(dimension, Choice) for dimension in space):
@@ -186,12 +186,7 @@ def trial_plan(plan: "RunPlan", values: Mapping[str, Any]) -> "RunPlan":
 def _position(key: str) -> tuple[bool, int]:
     """Order of overrides: names first, since another method or network drops the options of the
     recipe's; a section before its fields."""
-    return not _replaces_options(key), key.count(".")
-
-
-def _replaces_options(key: str) -> bool:
-    """Whether a new value of this key drops the options next to it."""
-    return key in ("method", "method.name") or key.endswith(".model.name")
+    return not replaces_options(key), key.count(".")
 
 
 def baseline_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,7 +306,7 @@ def _refuse_set(key: str, dimensions: Sequence[Dimension]) -> None:
                 f"{swept} is swept, and {key} is set to one value: keep one of the two"
             )
         # The options of a method or network are dropped with its name.
-        section = swept.removesuffix(".name") if _replaces_options(swept) else swept
+        section = swept.removesuffix(".name") if replaces_options(swept) else swept
         if key.startswith(f"{section}."):
             inside = key.removeprefix(f"{section}.") + ": ..."
             name = {"method": "name: kd, "}.get(section, "name: NAME, " if section != swept else "")

@@ -1,18 +1,18 @@
 """What a sweep is to do, checked before anything is written."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from understudy.config.recipe import to_mapping
-from understudy.config.schema import LARGEST_SEED, RunConfig, StudentConfig
+from understudy.config.schema import LARGEST_SEED, RunConfig
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
 from understudy.execution.registry import BACKENDS
 from understudy.methods.base import NEEDS
-from understudy.runs.networks import build
-from understudy.runs.plan import RunPlan, resolve_plan
+from understudy.runs.plan import Arm, RunPlan, resolve_plan
+from understudy.runs.precheck import Precheck
 from understudy.sweep.folder import SweepFolder
 from understudy.sweep.search import SearchSpec, default_storage, hide_password, make_search_spec
 from understudy.sweep.space import (
@@ -20,8 +20,9 @@ from understudy.sweep.space import (
     Dimension,
     check_space,
     describe,
-    grid_cells,
+    label,
     make_space,
+    representative,
     trial_plan,
 )
 from understudy.training.device import resolve_device
@@ -173,23 +174,35 @@ def make_sweep_spec(
         known = ", ".join(BACKENDS)
         raise UnderstudyError(f"unknown backend {options.backend!r}: there are auto, {known}")
     resolve_device(options.device)
-    plan = resolve_plan(config)
+    resolve_plan(config)  # a bad option is refused before any image is decoded
     data, test = prepare_data(config.data)
-    build(config.teacher.model, data, config.teacher.stages)
-    for student in _students(plan, dimensions):
-        build(student.model, data, student.stages)
+    plan = resolve_plan(replace(config, data=data.config))  # with mean and std in numbers
+    _check_trials(plan, dimensions, data, options.resume)
     return SweepSpec(plan, search, folder, final_seeds, options, data, len(test))
 
 
-def _students(plan: RunPlan, space: Sequence[Dimension]) -> Iterator[StudentConfig]:
-    """Every different student in the search."""
-    choices = [d for d in space if isinstance(d, Choice) and d.key.split(".")[0] == "student"]
-    seen: list[StudentConfig] = []
-    for values in grid_cells(choices):
-        student = trial_plan(plan, values).config.student
-        if student not in seen:
-            seen.append(student)
-            yield student
+def _check_trials(
+    plan: RunPlan, space: Sequence[Dimension], data: TrainingData, resume: bool
+) -> None:
+    """Assemble the arms of every kind of trial and run each on one batch.
+
+    Raises:
+        UnderstudyError: naming the values that cannot work.
+    """
+    checked = Precheck(data, read_files=not resume)
+    checked.check(plan, [arm for arm in plan.arms.values() if arm.is_shared])
+    for values in representative(space):
+        trial = trial_plan(plan, values)
+        try:
+            checked.check(trial, [trial.arm("baseline"), *_distilled(trial)])
+        except UnderstudyError as error:
+            raise UnderstudyError(f"{label(values)}: {error}") from error
+
+
+def _distilled(plan: RunPlan) -> list[Arm]:
+    """The arm of a trial, after its generations."""
+    arm = plan.arm("distilled")
+    return [*(each for each in plan.needed_by(arm) if not each.is_shared), arm]
 
 
 def _final_seeds(seeds: Sequence[int], given: Sequence[int] | None) -> tuple[int, ...]:

@@ -208,18 +208,30 @@ def live_or_cached(
     Raises:
         UnderstudyError: if ``cached`` is demanded for what cannot be cached.
     """
+    if runs_live(teacher, needs, outputs):
+        return teacher
     embedding = caches_embedding(needs, teacher)
-    if needs == "features" or (needs == "embedding" and not embedding):
-        if outputs == "cached":
-            reads = "the embeddings of several teachers" if needs == "embedding" else "feature maps"
-            raise UnderstudyError(
-                "teacher.outputs=cached stores logits and one teacher's embeddings, but this "
-                f"method reads {reads}: set teacher.outputs=live"
-            )
-        return teacher
-    if outputs == "live":
-        return teacher
     return cached_teacher(teacher, data, batches, cache, embedding=embedding)
+
+
+def runs_live(teacher: FrozenTeacher, needs: str, outputs: str) -> bool:
+    """Whether the teacher runs in every step; otherwise its outputs are read from a cache.
+
+    Args:
+        teacher, needs, outputs: as for :func:`live_or_cached`.
+
+    Raises:
+        UnderstudyError: if ``cached`` is demanded for what cannot be cached.
+    """
+    embedding = caches_embedding(needs, teacher)
+    cannot_be_cached = needs == "features" or (needs == "embedding" and not embedding)
+    if cannot_be_cached and outputs == "cached":
+        reads = "the embeddings of several teachers" if needs == "embedding" else "feature maps"
+        raise UnderstudyError(
+            "teacher.outputs=cached stores logits and one teacher's embeddings, but this "
+            f"method reads {reads}: set teacher.outputs=live"
+        )
+    return cannot_be_cached or outputs == "live"
 
 
 def cached_teacher(

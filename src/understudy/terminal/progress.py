@@ -126,6 +126,9 @@ class RunDisplay(Display):
 
     def progress(self, progress: Progress, training: str = "") -> None:
         """Move the training's bar; or print now and then how far the labelling is."""
+        if progress.phase in ("download", "decode"):
+            self._prepare(progress)
+            return
         if progress.phase not in ("train", "label") or progress.epoch is None:
             return
         self.time_left.progress(progress, training)
@@ -140,6 +143,21 @@ class RunDisplay(Display):
         elif progress.phase == "label" and self._line_is_due(training) and share < 1:
             count = self._count(training, progress.epoch)
             self.message(f"{training}  {count}  {labels}{self._left_text('  ')}")
+
+    def _prepare(self, progress: Progress) -> None:
+        """Show how far the images are, before the first training."""
+        is_done = progress.done >= progress.total
+        if self.live:
+            count = f"{progress.done:,}/{progress.total:,}"
+            self.bars.update(
+                self._task(progress.detail),
+                completed=progress.done,
+                total=progress.total,
+                epoch=count,
+                visible=not is_done,
+            )
+        elif is_done:
+            self.message(f"{progress.detail}, {progress.total:,} done")
 
     def epoch(self, result: EpochResult, training: str = "") -> None:
         """Show an epoch's accuracy and rate."""

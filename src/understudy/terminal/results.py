@@ -5,7 +5,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from understudy.data.names import shown
+from understudy.report.run.slices import slice_sentences
 from understudy.report.run.table import (
+    BALANCED,
     COMPRESSION,
     LATENCY_128,
     PARAMETERS,
@@ -16,7 +19,7 @@ from understudy.report.run.table import (
 )
 from understudy.report.sweep.table import TOP, baseline_rows, conclusions, with_half, with_interval
 from understudy.report.sweep.view import SweepView, accuracy, described, gain, written
-from understudy.runs.results import RunResults
+from understudy.runs.results import DataFacts, RunResults
 from understudy.sweep.results import SweepResults, Trial
 
 MAX_COLUMNS = 3
@@ -24,6 +27,7 @@ MAX_COLUMNS = 3
 _TERMINAL_HEADINGS = {
     "parameters": "params",
     "size MB": "MB",
+    "balanced %": "balanced",
     "compression": "smaller",
     "ms, batch 128": "ms/128",
     "published": "publ.",
@@ -36,12 +40,25 @@ def show_run(results: RunResults) -> None:
     Console().print(run_table(results))
     for comparison in results.comparisons:
         print(comparison.verdict)
+    for sentence in slice_sentences(results):
+        print(sentence)
+    for note in results.chance_notes:
+        print(note)
+    _show_skipped(results.data)
+
+
+def _show_skipped(data: DataFacts) -> None:
+    """Print how many unreadable images were left out, if any were."""
+    if data.num_skipped:
+        print(f"Left out of {shown(data.name)}: {data.num_skipped:,} images that cannot be read")
 
 
 def run_table(results: RunResults) -> Table:
     """The final table of a run for ``rich.print``: one row per arm, with published numbers."""
     columns = [PARAMETERS, SIZE, COMPRESSION, TOP1, LATENCY_128]
-    if not results.reference:  # 80 characters hold one or the other
+    if results.has_skewed_classes:  # 80 characters do not hold all
+        columns = [PARAMETERS, TOP1, BALANCED, LATENCY_128]
+    elif not results.reference:
         columns.append(PER_MS)
     headings, rows = with_published(results, columns)
     del headings[1]  # the model's name is in the report
@@ -109,3 +126,4 @@ def show_sweep(results: SweepResults) -> None:
     console.print(sweep_table(results))
     for sentence, _ in conclusions(SweepView.of(results)):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    _show_skipped(results.data)

@@ -9,10 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from understudy.evaluation.chance import chance_note, is_skewed
 from understudy.evaluation.results import Metrics
 
 METRICS = ("accuracy", "nll", "ece", "agreement", "teacher_kl")
 """The numbers of :class:`~understudy.evaluation.results.Metrics` that are single ones."""
+_OF_SKEWED_CLASSES = ("balanced_accuracy", "macro_f1")
+"""Shown as well where classes differ in size."""
+_METRIC_HEADINGS = {"balanced_accuracy": "balanced"}
 MOST_IN_A_CELL = 8
 """Longer lists are left to ``--json``."""
 _BETWEEN_COLUMNS = 3
@@ -69,17 +73,28 @@ def print_record(record: Mapping[str, Any], as_json: bool) -> None:
 
 
 def print_metrics(measured: Mapping[str, Metrics]) -> None:
-    """One row for each training, without its lists (per class, per bin of confidence)."""
+    """One row for each training, without its lists (per class, per bin of confidence).
+
+    Below it a sentence for each training that is at chance.
+    """
+    names: tuple[str, ...] = METRICS
+    if any(is_skewed(metrics.class_counts) for metrics in measured.values()):
+        names = ("accuracy", *_OF_SKEWED_CLASSES, "nll", "agreement")  # 80 characters hold no more
     rows = []
     for name, metrics in measured.items():
-        rows.append({"name": name} | {metric: getattr(metrics, metric) for metric in METRICS})
-    _print(table(rows))
+        rows.append({"name": name} | {metric: getattr(metrics, metric) for metric in names})
+    _print(table(rows, heading=lambda key: _METRIC_HEADINGS.get(key, key.replace("_", " "))))
+    for name, metrics in measured.items():
+        note = chance_note(name, [metrics])
+        if note:
+            Console().print(note, markup=False, highlight=False)
 
 
 def print_per_class(measured: Mapping[str, Metrics], class_names: Sequence[str] = ()) -> None:
     """Accuracy on each class: a row for each class, a column for each training.
 
-    Trainings that do not fit the width of the terminal follow in further tables.
+    Where classes differ in size also their numbers of images, and the 95 % intervals. Trainings
+    that do not fit the width of the terminal follow in further tables.
 
     Args:
         measured: training -> its metrics.
@@ -88,18 +103,45 @@ def print_per_class(measured: Mapping[str, Metrics], class_names: Sequence[str] 
     count = max((len(metrics.per_class) for metrics in measured.values()), default=0)
     labels = list(class_names) if len(class_names) == count else [str(i) for i in range(count)]
     trainings = list(measured)
-    for names in _blocks(trainings, labels, Console().width):
+    counts = next((m.class_counts for m in measured.values() if is_skewed(m.class_counts)), None)
+    for names in _blocks(trainings, labels, Console().width, _WIDEST[counts is not None]):
         rows = []
         for index, label in enumerate(labels):
-            accuracies = {name: measured[name].per_class[index] for name in names}
-            rows.append({"class": label} | accuracies)
+            row: dict[str, Any] = {"class": label}
+            if counts:
+                row["images"] = counts[index]
+                row |= {name: _with_interval(measured[name], index) for name in names}
+            else:
+                row |= {name: measured[name].per_class[index] for name in names}
+            rows.append(row)
         _print(table(rows, heading=str))
 
 
-def _blocks(names: Sequence[str], labels: Sequence[str], width: int) -> list[Sequence[str]]:
-    """Names of columns in groups that fit ``width`` characters next to the labels."""
+_WIDEST = {False: "0.1234", True: "0.1234 [0.1234, 0.1234]"}
+"""The longest cell of an accuracy, without and with its interval."""
+
+
+def _with_interval(metrics: Metrics, index: int) -> str:
+    interval = metrics.per_class_interval and metrics.per_class_interval[index]
+    if not interval:
+        return cell(metrics.per_class[index])
+    low, high = map(cell, interval)
+    return f"{cell(metrics.per_class[index])} [{low}, {high}]"
+
+
+def _blocks(
+    names: Sequence[str], labels: Sequence[str], width: int, widest: str
+) -> list[Sequence[str]]:
+    """Names of columns in groups that fit ``width`` characters next to the labels.
+
+    Args:
+        names: of the columns.
+        labels: of the rows.
+        width: of the terminal.
+        widest: the longest cell.
+    """
     room = width - max(map(len, ["class", *labels]))
-    each = max(map(len, ["0.1234", *names])) + _BETWEEN_COLUMNS
+    each = max(map(len, [widest, *names])) + _BETWEEN_COLUMNS
     step = max(1, room // each)
     return [names[start : start + step] for start in range(0, len(names), step)]
 

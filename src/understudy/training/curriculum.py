@@ -7,12 +7,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from understudy.config.schedules import Curriculum
+from understudy.config.schema import TrainConfig
 from understudy.data.loader import TrainBatches
 from understudy.data.sampling import CurriculumSampler
+from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer
 from understudy.teachers.base import UNAUGMENTED, Teacher
 
 _BATCH = 512
+
+
+def refuse_two_samplers(curriculum: Curriculum | None, config: TrainConfig) -> None:
+    """Two rules cannot both decide which images an epoch shows.
+
+    Raises:
+        UnderstudyError: if there is a curriculum and the classes are to be balanced.
+    """
+    if curriculum is not None and config.sampling == "balanced":
+        raise UnderstudyError(
+            "method.curriculum and train.sampling=balanced both choose an epoch's images: "
+            "drop one, or set train.class_weights=balanced instead of the sampling"
+        )
 
 
 def make_sampler(
@@ -70,7 +85,8 @@ def rank_images(hardness: Tensor) -> Tensor:
 
 def ranked_images(batches: TrainBatches) -> Tensor | None:
     """int64 ``[N]``: the ranking that a curriculum's batches are drawn by; ``None`` without one."""
-    return None if batches.sampler is None else batches.sampler.ranked_images
+    sampler = batches.sampler
+    return sampler.ranked_images if isinstance(sampler, CurriculumSampler) else None
 
 
 def set_ranked_images(batches: TrainBatches, ranked: Tensor) -> None:
@@ -79,5 +95,5 @@ def set_ranked_images(batches: TrainBatches, ranked: Tensor) -> None:
     A resumed training takes the one it started with: on another machine the teacher may round
     differently and rank the images differently.
     """
-    assert batches.sampler is not None, "only a curriculum ranks images"
+    assert isinstance(batches.sampler, CurriculumSampler), "only a curriculum ranks images"
     batches.sampler = replace(batches.sampler, ranked_images=ranked)

@@ -9,6 +9,7 @@ from torch import Tensor
 from understudy.config.schema import TrainConfig
 from understudy.data.loader import TrainBatches, plain_batches
 from understudy.data.prepare import TrainingData
+from understudy.data.sampling import BalancedSampler, balanced_weights
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, EpochResult, Observer
 from understudy.methods import build_method, needs_of
@@ -18,7 +19,7 @@ from understudy.models.modes import evaluating
 from understudy.teachers.base import Teacher
 from understudy.teachers.cached import live_or_cached
 from understudy.teachers.frozen import FrozenTeacher
-from understudy.training.curriculum import make_sampler
+from understudy.training.curriculum import make_sampler, refuse_two_samplers
 from understudy.training.loop import train_epochs
 from understudy.training.state import NO_FILES, TrainingFiles
 
@@ -107,7 +108,7 @@ def make_batches(
     data: TrainingData, config: TrainConfig, seed: int, fabric: "Fabric"
 ) -> TrainBatches:
     """This rank's training batches, on Fabric's device."""
-    return TrainBatches(
+    batches = TrainBatches(
         data.train,
         data.config,
         config.batch_size,
@@ -117,6 +118,13 @@ def make_batches(
         rank=fabric.global_rank,
         world_size=fabric.world_size,
     )
+    batches.sampler = class_sampler(config, data)
+    return batches
+
+
+def class_sampler(config: TrainConfig, data: TrainingData) -> BalancedSampler | None:
+    """What draws equally many images of each class, where ``train.sampling`` wants that."""
+    return BalancedSampler(data.train.labels) if config.sampling == "balanced" else None
 
 
 def build_training(
@@ -163,9 +171,11 @@ def _set_curriculum(
     """Let the curriculum decide which images the batches draw; all ranks use the first one's order.
 
     Raises:
-        UnderstudyError: if there is no teacher whose loss could rank the images.
+        UnderstudyError: if there is no teacher whose loss could rank the images, or the classes
+            are to be balanced as well.
     """
     assert options.curriculum is not None
+    refuse_two_samplers(options.curriculum, config)
     if teacher is None:
         raise UnderstudyError(
             f"method.curriculum orders images by the teacher's loss, "
@@ -189,6 +199,11 @@ def make_context(
         labels=data.train.labels,
         epochs=config.epochs,
         label_smoothing=config.label_smoothing,
+        class_weights=(
+            balanced_weights(data.train.labels, data.num_classes)
+            if config.class_weights == "balanced"
+            else None
+        ),
         student_example=_probe(student, example.images),
         teacher_example=None if teacher is None else teacher.outputs(example),
         teacher=None if teacher is None else teacher.model,

@@ -219,9 +219,8 @@ def run_fingerprint(
     method: Method, data: TrainingData, config: TrainConfig, batches: TrainBatches
 ) -> str:
     """Everything that determines a training's numbers; a checkpoint with another one is refused."""
-    own = (
-        f"{_CHECKPOINT_FORMAT} {data.fingerprint} {asdict(config)} {method.config} {batches.seed} "
-    )
+    own = f"{_CHECKPOINT_FORMAT} {data.fingerprint} {config.fingerprint} {method.config} "
+    own += f"{batches.seed} "
     return own + f"{batches.policy.fingerprint} {batches.policy.seed}"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.worlds import SeenEvents, read
 
-from understudy.data.sources.base import Arrays
+from understudy.data.sources.base import Arrays, SourceOptions
 from understudy.data.sources.npz import Reader
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer
@@ -112,7 +112,7 @@ def test_the_file_must_be_one(tmp_path: Path) -> None:
     with pytest.raises(UnderstudyError, match="is a folder"):
         find(tmp_path, tmp_path)
     (tmp_path / "text.npz").write_text("no zip file")
-    with pytest.raises(UnderstudyError, match=r"cannot read text.npz"):
+    with pytest.raises(UnderstudyError, match=r"text.npz is not an .npz file"):
         load(tmp_path / "text.npz")
     np.save(tmp_path / "one.npy", GREY)
     with pytest.raises(UnderstudyError, match=r"not an .npz file"):
@@ -194,3 +194,51 @@ def test_a_file_is_named_by_its_stem_and_recognised_by_its_content(tmp_path: Pat
     seen = SeenEvents()
     read(found, observer=seen)
     assert seen.counts() == [("toy.npz", 20, 20)]
+
+
+@pytest.mark.parametrize(
+    "keys", [("{}_images", "{}_labels"), ("x_{}", "y_{}"), ("pix_{}", "is_{}")]
+)
+def test_own_validation_is_at_the_end_of_the_training_block(
+    tmp_path: Path, keys: tuple[str, str]
+) -> None:
+    """As MedMNIST names the arrays, as Keras does, and as nobody does."""
+    images, labels = keys
+    held = {images.format("train"): GREY[:12], labels.format("train"): LABELS[:12, None]}
+    held |= {images.format("val"): GREY[12:16], labels.format("val"): LABELS[12:16, None]}
+    held |= {images.format("test"): GREY[16:], labels.format("test"): LABELS[16:, None]}
+    path = saved(tmp_path, **held)
+    columns = {}
+    if "pix" in images:
+        with pytest.raises(UnderstudyError, match=r"data.columns=\{train_images: KEY"):
+            load(path)
+        columns = {
+            f"{split}_{what}": key.format(split)
+            for split in ("train", "val", "test")
+            for what, key in zip(("images", "labels"), keys, strict=True)
+        }
+    arrays = read(find(path, path, SourceOptions(columns=columns)))
+    assert arrays.train_images[:, 0, 0, 0].tolist() == list(range(16))
+    assert arrays.test_images[:, 0, 0, 0].tolist() == [16, 17, 18, 19]
+    assert arrays.annotations.own_val is not None and arrays.annotations.has_own_test
+    assert np.flatnonzero(arrays.annotations.own_val).tolist() == [12, 13, 14, 15]
+
+
+def test_without_a_test_split_the_test_images_are_cut_from_train_alone(tmp_path: Path) -> None:
+    held = {"x_train": GREY[:10], "y_train": LABELS[:10], "x_val": GREY[10:], "y_val": LABELS[10:]}
+    arrays = load(saved(tmp_path, **held))
+    assert arrays.test_images.shape[0] == 2 and arrays.test_images.max() < 10
+    assert not arrays.annotations.has_own_test and arrays.annotations.own_val is not None
+    assert arrays.annotations.own_val.tolist() == [False] * 8 + [True] * 10
+
+
+def test_keys_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, pictures=GREY, labels=LABELS)
+    for columns, message in (
+        ({"images": "picture"}, r"no array 'picture' .data.columns.images.: did you mean pictures"),
+        ({"train_images": "pictures"}, "has pictures without its labels: name both"),
+        ({"group": "labels"}, "data.columns.group is not for the source npz"),
+    ):
+        with pytest.raises(UnderstudyError, match=message):
+            read(find(path, path, SourceOptions(columns=columns)))
+    assert len(read(find(path, path, SourceOptions(columns={"images": "pictures"}))).test_labels)

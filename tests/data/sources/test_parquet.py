@@ -12,10 +12,13 @@ from PIL import Image
 pa = pytest.importorskip("pyarrow", reason="the data extra is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
 
+from tests.data.picture_folders import picture  # noqa: E402
 from tests.worlds import SeenEvents, read  # noqa: E402
 
+from understudy.data import listing_of, load_dataset  # noqa: E402
+from understudy.data.decoding import Decoding  # noqa: E402
 from understudy.data.sources import parquet  # noqa: E402
-from understudy.data.sources.base import Arrays  # noqa: E402
+from understudy.data.sources.base import Arrays, SourceOptions  # noqa: E402
 from understudy.data.sources.parquet import Reader  # noqa: E402
 from understudy.errors import UnderstudyError  # noqa: E402
 from understudy.events import SILENT, Observer  # noqa: E402
@@ -163,7 +166,7 @@ def test_kept_rows_are_counted_over_files_and_named_within_them(tmp_path: Path, 
         for number, size in enumerate((5, 3, 6))
     ]
     keep = np.isin(np.arange(14), [1, 4, 5, 7, 8, 12, 13])
-    found = list(parquet._encoded(files, "img", keep, batch=batch))
+    found = list(parquet.encoded_rows(files, "img", keep, batch=batch))
     assert [data[0] for _, data in found] == [1, 4, 5, 7, 8, 12, 13]
     places = [(1, 0), (4, 0), (0, 1), (2, 1), (0, 2), (4, 2), (5, 2)]
     assert [where for where, _ in found] == [
@@ -212,7 +215,8 @@ def test_a_files_own_name_decides_its_split_before_its_folders(tmp_path: Path) -
     write(tmp_path / "test" / "TRAIN-0.parquet", TEN, HALVES)
     write(tmp_path / "train" / "valid-0.parquet", TEN[:3], [0, 1, 1])
     arrays = load(tmp_path)
-    assert len(arrays.train_images) == 10 and arrays.test_labels.tolist() == [0, 1, 1]
+    assert arrays.annotations.own_val is not None
+    assert arrays.train_labels[arrays.annotations.own_val].tolist() == [0, 1, 1]
 
 
 def test_usual_names_come_first_among_columns_of_the_right_type(tmp_path: Path) -> None:
@@ -300,14 +304,50 @@ def test_progress_counts_the_images_of_each_split(tmp_path: Path) -> None:
     assert seen.counts() == [("decoding train images", 10, 10), ("decoding test images", 3, 3)]
 
 
-def test_validation_serves_as_test_only_where_there_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_test", [True, False])
+def test_validation_is_the_data_sets_own(tmp_path: Path, with_test: bool) -> None:
+    """At the end of the training block; without test files the test rows are cut from train."""
     write(tmp_path / "train" / "0000.parquet", TEN, HALVES)
-    write(tmp_path / "validation" / "0000.parquet", TEN[:3], HALVES[:3])
+    held = [png(50), png(51), png(52)]
+    write(tmp_path / "validation" / "0000.parquet", held, [1, 0, 1])
     write(tmp_path / "extra" / "0000.parquet", TEN[:1], HALVES[:1])
-    assert len(load(tmp_path).test_images) == 3
-    write(tmp_path / "test" / "0000.parquet", TEN[:4], HALVES[:4])
+    if with_test:
+        write(tmp_path / "test" / "0000.parquet", TEN[:4], HALVES[:4])
     arrays = load(tmp_path)
-    assert len(arrays.test_images) == 4 and len(arrays.train_images) == 10
+    own = arrays.annotations
+    assert own.own_val is not None and own.has_own_test == with_test
+    assert values(arrays.train_images[own.own_val]) == [50, 51, 52]
+    assert arrays.train_labels[own.own_val].tolist() == [1, 0, 1]
+    assert len(arrays.test_images) == (4 if with_test else 2)
+    if not with_test:
+        rest = values(arrays.train_images[~own.own_val]) + values(arrays.test_images)
+        assert sorted(rest) == list(range(10))
+
+
+def test_columns_are_named_and_groups_stay_together(tmp_path: Path) -> None:
+    images, labels = [png(value) for value in range(24)], [value % 2 for value in range(24)]
+    more = {"patient": [f"p{value // 4}" for value in range(24)]}
+    path = write(tmp_path / "x.parquet", images, labels, ("pixels", "kind"), more=more)
+    with pytest.raises(UnderstudyError, match=r"name it: data.columns=\{image: NAME\}"):
+        load(path)
+    columns = {"image": "pixels", "label": "kind", "group": "patient"}
+    arrays = read(find(path, tmp_path, SourceOptions(columns=columns)))
+    assert [value % 2 for value in values(arrays.train_images)] == arrays.train_labels.tolist()
+    train, test = (
+        {value // 4 for value in values(block)}
+        for block in (arrays.train_images, arrays.test_images)
+    )
+    own = arrays.annotations
+    assert not train & test and train | test == set(range(6)) and own.test_groups is not None
+    assert own.test_groups.tolist() == [value // 4 for value in values(arrays.test_images)]
+    with pytest.raises(UnderstudyError, match="no column 'pixel': did you mean pixels"):
+        load_with(path, {"image": "pixel"})
+    with pytest.raises(UnderstudyError, match=r"data.columns.split is not for the source parquet"):
+        load_with(path, {"split": "kind"})
+
+
+def load_with(path: Path, columns: dict[str, str]) -> Arrays:
+    return read(find(path, path, SourceOptions(columns=columns)))
 
 
 def test_without_a_test_split_a_stratified_fifth_is_cut(tmp_path: Path) -> None:
@@ -341,7 +381,9 @@ def test_a_corrupt_image_is_named_by_file_and_row(tmp_path: Path) -> None:
 
 def test_bad_labels_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "some.parquet"
-    with pytest.raises(UnderstudyError, match=r"row 9 of some.parquet has no label"):
+    with pytest.raises(
+        UnderstudyError, match=r"row 9 of some.parquet has no value in column label"
+    ):
         load(write(path, TEN, [*HALVES[:9], None]))
     with pytest.raises(UnderstudyError, match="of type float"):
         load(write(path, TEN, [0.5] * 10))
@@ -371,3 +413,55 @@ def test_bad_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
     with pytest.raises(UnderstudyError, match=r"pip install understudy\[data\]"):
         load(tmp_path / "half.parquet")
+
+
+def photos(path: Path, count: int = 12) -> Path:
+    """Two classes in turn, of mixed sizes; the fourth image is no image."""
+    cells = []
+    for row in range(count):
+        file = io.BytesIO()
+        picture(row, (40 + row, 30)).save(file, "PNG")
+        cells.append({"bytes": b"" if row == 3 else file.getvalue(), "path": None})
+    labels = ["bee" if row % 2 else "ant" for row in range(count)]
+    pq.write_table(pa.table({"image": cells, "label": labels}), path)
+    return path
+
+
+def test_a_look_lists_the_rows_that_a_run_reads(tmp_path: Path) -> None:
+    path = photos(tmp_path / "photos.parquet")
+    listing = listing_of("parquet", path)
+    names = [sample.name for sample in listing.samples]
+    assert sorted(names) == sorted(f"row {row} of photos.parquet" for row in range(12))
+    assert [name for name, _ in listing.encoded([5, 0, 11])] == [names[row] for row in (5, 0, 11)]
+    assert {listing.class_names[sample.label] for sample in listing.samples} == {"ant", "bee"}
+    for sample in listing.samples:
+        assert sample.label == int(sample.name.split()[1]) % 2
+
+
+def test_bad_rows_are_left_out_and_the_others_are_those_of_a_run_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path / "cache"))
+    path = photos(tmp_path / "photos.parquet")
+    with pytest.raises(UnderstudyError, match=r"1 image \(row 3 of photos\.parquet"):
+        load_dataset("parquet", path, image_size=8)
+    data = load_dataset("parquet", path, image_size=8, options=SourceOptions(skip_bad=True))
+    assert len(data.train) + len(data.test) == 11
+    assert data.inspection is not None
+    assert [bad.name for bad in data.inspection.unreadable] == ["row 3 of photos.parquet"]
+
+
+def test_both_ways_to_read_give_the_same_images(tmp_path: Path) -> None:
+    for split, count in (("train", 10), ("val", 4), ("test", 6)):
+        write(tmp_path / "set" / f"{split}.parquet", TEN[:count], HALVES[-count:])
+    path = tmp_path / "set"
+    plain, looked = (
+        Reader.find(path, tmp_path, SourceOptions(skip_bad=skip)).read(Decoding((8, 8)))
+        for skip in (False, True)
+    )
+    assert np.array_equal(plain.train_images, looked.train_images)
+    assert np.array_equal(plain.train_labels, looked.train_labels)
+    assert np.array_equal(plain.test_images, looked.test_images)
+    assert np.array_equal(plain.test_labels, looked.test_labels)
+    own = [arrays.annotations.own_val for arrays in (plain, looked)]
+    assert own[0] is not None and np.array_equal(*own) and own[0].sum() == 4

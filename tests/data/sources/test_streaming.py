@@ -20,9 +20,21 @@ def split() -> Split:
     return Split(images.permute(0, 3, 1, 2), torch.arange(30) % 4)
 
 
-@pytest.mark.parametrize("mix", ["none", "mixup", "cutmix"])
-def test_streamed_batches_are_the_resident_ones_bit_for_bit(split: Split, mix: str):
-    config = DataConfig(augment=AugmentConfig(padding=2, mix=mix, photometric=1))
+PHOTOS = AugmentConfig(
+    resized_crop=(0.35, 1.0), color_jitter=(0.4, 0.4, 0.4, 0.1), erasing=0.5, mix="cutmix"
+)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        *(AugmentConfig(padding=2, mix=m, photometric=1) for m in ("none", "mixup", "cutmix")),
+        PHOTOS,
+    ],
+    ids=["none", "mixup", "cutmix", "photos"],
+)
+def test_streamed_batches_are_the_resident_ones_bit_for_bit(split: Split, augment: AugmentConfig):
+    config = DataConfig(augment=augment)
     resident, streamed = (
         TrainBatches(split, config, 8, 5, torch.device("cpu"), streaming=s) for s in (False, True)
     )

@@ -9,7 +9,7 @@ from tests.diagnose.example_evidence import TARGETS, healthy, measured, recorded
 
 from understudy.diagnose.findings import NEED_WEIGHTS, RULES, apply_rules
 from understudy.diagnose.findings.finding import ORDER
-from understudy.evaluation.statistics import paired_gain
+from understudy.evaluation.gain import gain_over_seeds
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -43,7 +43,7 @@ def test_finding_that_needs_weights_is_missing_without_them():
 
 
 def test_causes_come_first_and_contribute_if_a_student_gained():
-    no_gain = paired_gain([0.75, 0.76, 0.74], [0.75, 0.75, 0.75])
+    no_gain = gain_over_seeds([0.75, 0.76, 0.74], [0.75, 0.75, 0.75])
     ill = measured(targets=replace(TARGETS, entropy_share=0.99))
     order = [
         ORDER.index(f.severity)

@@ -4,6 +4,7 @@ import pytest
 from tests.diagnose.example_evidence import config, healthy, measured, targets_of
 from tests.diagnose.findings.planted import Planted, assert_found
 
+from understudy.config.recipe import load_config
 from understudy.diagnose.evidence import Evidence
 from understudy.diagnose.findings.finding import Check, Severity
 from understudy.diagnose.findings.images import check_augmentation, check_normalisation
@@ -42,3 +43,28 @@ def test_planted_problem_is_found(
     check: Check, outcome: str, severity: Severity, evidence: Evidence
 ):
     assert_found(check, outcome, severity, evidence)
+
+
+PHOTOS = {
+    "resized_crop": [0.35, 1.0],
+    "color_jitter": [0.4, 0.4, 0.4, 0.1],
+    "rand_augment_ops": 2,
+    "erasing": 0.25,
+    "vertical_flip": True,
+}
+
+
+def test_views_for_photos_are_named_and_weakened_in_their_own_keys():
+    views = config(data={"augment": PHOTOS})
+    fine = check_augmentation(healthy(views))
+    assert fine is not None and (
+        "resized crop 0.35 to 1 of the area, mirror, upside down, 2 of RandAugment, "
+        "colour jitter, erasing 0.25" in fine.evidence
+    )
+    targets = targets_of(accuracy=0.80).measured
+    found = check_augmentation(healthy(views, measured_=targets))
+    assert found is not None
+    settings = [change for change in found.change if "=" in change]
+    assert "data.augment.resized_crop=[0.7, 1.0]" in settings
+    for setting in settings:
+        load_config("digits", [setting])

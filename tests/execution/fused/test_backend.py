@@ -80,9 +80,16 @@ def close_bits(first: Training, second: Training, tolerance: float) -> None:
 def test_interleaved_students_end_with_the_bits_of_training_alone(
     images: Path, teachers: Path, tmp_path: Path, device: torch.device
 ):
-    """Dropout, two seeds, different losses and rates, averages and clipping, and a method that
-    reads the live teacher's maps."""
+    """Dropout, two seeds, different losses and rates, averages and clipping, classes balanced in
+    two ways, and a method that reads the live teacher's maps."""
     mixed = [
+        *(
+            training_for(config_for(images, METHODS[1], **change), name, tmp_path, teachers)
+            for name, change in (
+                ("sampled", {"sampling": "balanced"}),
+                ("weighted", {"class_weights": "balanced"}),
+            )
+        ),
         training_for(config_for(images, METHODS[1], lr=1e-2), "hot", tmp_path, teachers),
         training_for(
             config_for(images, METHODS[3], optimizer="sgd", ema_decay=0.9),

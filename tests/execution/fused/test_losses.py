@@ -31,7 +31,15 @@ def methods() -> list[Method]:
         build_method(
             method_config(o),
             tiny_net(),
-            MethodContext(3, torch.arange(3), 4, 0.1 * (n % 3), example, example),
+            MethodContext(
+                3,
+                torch.arange(3),
+                4,
+                0.1 * (n % 3),
+                example,
+                example,
+                class_weights=torch.tensor([0.5, 1.0, 2.5]) if n % 2 else None,
+            ),
         )
         for n, o in enumerate(OPTIONS)
     ]

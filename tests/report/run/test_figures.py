@@ -6,12 +6,14 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from tests.report.example_run import many_methods, typed, write_example_run
+from tests.report.example_run import many_methods, skew_classes, typed, write_example_run
 
 pytest.importorskip("matplotlib")
 from understudy.report.colours import CROWD, EXTRA_COLOURS, ROLE_COLOURS
 from understudy.report.run import figures
+from understudy.report.run.confusion import draw_confusion
 
 
 @pytest.fixture
@@ -100,6 +102,30 @@ def test_many_classes_show_the_best_and_the_worst(tmp_path: Path) -> None:
     assert figure is not None
     assert len(figure.axes[0].get_yticks()) == figures.MAX_CLASSES
     assert "12 best and 12 worst classes" in figure.axes[0].get_xlabel()
+
+
+def test_a_confusion_matrix_is_drawn_for_each_role_with_shares_of_each_row(tmp_path: Path) -> None:
+    write_example_run(tmp_path, num_test=200, epochs=1)
+    results = skew_classes(tmp_path)
+    figure = draw_confusion(typed(results))
+    assert figure is not None
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "teacher",
+        "baseline",
+        "distilled",
+    ]
+    seeds = [run["test"]["confusion"] for run in results["arms"]["distilled"]["runs"]]
+    counts = np.array(seeds, float).mean(0)
+    expected = 100 * counts / counts.sum(1, keepdims=True)
+    drawn = figure.axes[2].collections[0].get_array()
+    np.testing.assert_allclose(np.asarray(drawn).reshape(10, 10), expected)
+    np.testing.assert_allclose(expected.sum(1), 100)
+
+
+def test_no_confusion_matrix_of_more_classes_than_can_be_read(tmp_path: Path) -> None:
+    names = [f"class {k}" for k in range(25)]
+    write_example_run(tmp_path, class_names=names, num_test=500, epochs=1)
+    assert draw_confusion(typed(skew_classes(tmp_path, share=0.5))) is None
 
 
 def test_svg_takes_the_colour_of_the_text_and_holds_no_names(

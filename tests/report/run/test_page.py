@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.report.example_run import many_methods, write_example_run
+from tests.report.example_run import many_methods, skew_classes, write_example_run
 from tests.report.page_checks import Elements, check_on_a_phone
 
 from understudy.errors import UnderstudyError
+from understudy.evaluation.gain import corrected
 from understudy.report import read_results, write_report
+from understudy.runs.recompute import recomputed
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -100,11 +102,12 @@ def test_writing_twice_gives_the_same_bytes(run: Path) -> None:
 
 
 def test_many_verdicts_are_counted_first(tmp_path: Path) -> None:
-    results = write_example_run(tmp_path, named_arms=many_methods(20), num_test=100, epochs=1)
+    write_example_run(tmp_path, named_arms=many_methods(20), num_test=100, epochs=1)
     text = write_report(tmp_path, figures=False).read_text()
-    better = sum(comparison["low"] > 0 for comparison in results["comparisons"])
-    worse = sum(comparison["high"] < 0 for comparison in results["comparisons"])
-    assert f"Of 21 comparisons, {better} have their 95 % interval above zero, {worse} below" in text
+    gains = [each.gain for each in recomputed(tmp_path, read_results(tmp_path)).comparisons]
+    signs = [gain.sign for gain in corrected(gains)]
+    assert f"Of 21 comparisons, {signs.count(1)} show a gain, {signs.count(-1)} a loss" in text
+    assert "Holm" in text and len(gains) == 21
     assert len(re.findall(r"<li[ >]", text)) == 1 + 21
     assert "<details><summary>67 trainings" in text, "1 teacher and 22 students of 3 seeds, folded"
     Elements(text)
@@ -218,3 +221,32 @@ def test_broken_companions_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page_on_a_phone(run: Path, chromium: Any, scheme: str) -> None:
     check_on_a_phone(run / "report.html", chromium, scheme)
+
+
+def test_page_of_skewed_classes_shows_what_an_accuracy_hides(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    write_example_run(tmp_path, num_test=300, epochs=2)
+    skewed = skew_classes(tmp_path)
+    text = write_report(tmp_path).read_text()
+    assert "balanced %" in text and "Macro F1" in text
+    run = skewed["arms"]["teacher"]["runs"][0]["test"]
+    low, high = run["per_class_interval"][1]
+    cell = f"{100 * run['per_class'][1]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    assert cell in text, "the accuracy on a class with its interval"
+    assert f"<td>{run['class_counts'][1]}</td>" in text
+    assert (tmp_path / "figures" / "confusion.png").exists()
+    rows = (tmp_path / "results.csv").read_text().splitlines()
+    assert {"test_balanced_accuracy", "test_macro_f1"} <= set(rows[0].split(","))
+
+
+def test_an_arm_at_chance_is_stated_above_the_verdicts(tmp_path: Path) -> None:
+    write_example_run(tmp_path, num_test=200, epochs=2)
+    results = skew_classes(tmp_path)
+    for run in results["arms"]["teacher"]["runs"]:
+        predicts_first = [1.0] + [0.0] * 9
+        counts = run["test"]["class_counts"]
+        run["test"] |= {"per_class": predicts_first, "accuracy": counts[0] / sum(counts)}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    text = write_report(tmp_path, figures=False).read_text()
+    assert text.index("The teacher is at chance: ") < text.index('<ul class="verdicts">')
+    assert "The baseline is at chance" not in text

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.report.example_run import typed, write_example_run
+from tests.report.example_run import skew_classes, typed, write_example_run
 
-from understudy.report import markdown_table
+from understudy.report import markdown_table, read_results
 from understudy.report.run.table import paired_per_class
 
 
@@ -48,3 +48,14 @@ def test_markdown_cells_cannot_be_broken_by_names(results: dict[str, Any]) -> No
     last = markdown_table(typed(results)).splitlines()[-1]
     assert "<script>" not in last
     assert last.replace("\\|", "").count(" | ") == columns
+
+
+def test_skewed_classes_have_balanced_accuracy_and_macro_f1_in_the_table(tmp_path: Path) -> None:
+    write_example_run(tmp_path, num_test=200, epochs=2)
+    even = markdown_table(read_results(tmp_path))
+    skewed = skew_classes(tmp_path)
+    table = markdown_table(read_results(tmp_path))
+    assert "balanced %" not in even and "macro F1 %" not in even
+    assert "| top-1 % | published | balanced % | macro F1 % |" in table
+    mean = skewed["arms"]["distilled"]["summary"]["balanced_accuracy"]["mean"]
+    assert f"{100 * mean:.2f} ±" in table

@@ -19,8 +19,8 @@ def test_winner_is_compared_on_validation_and_test(tmp_path: Path) -> None:
     for axes, gain in zip(drawn[0].axes, (chosen, results["final"]["gain"]), strict=True):
         title = axes.get_title().splitlines()[1]
         assert (
-            title == f"{100 * gain['mean']:+.2f} points "
-            f"[{100 * gain['low']:.2f}, {100 * gain['high']:.2f}]"
+            title == f"{100 * gain['mean']:+.2f} "
+            f"[{100 * gain['low']:.2f}, {100 * gain['high']:.2f}] points"
         )
     results["final"] = None
     drawn = sweep_figures.draw_best(view_of(results))

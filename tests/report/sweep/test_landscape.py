@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("matplotlib")
 from tests.report.example_sweep import GRID, LOG, view_of, write_example_sweep
 
+from understudy.evaluation.gain import holm
 from understudy.report.sweep.landscape import draw_landscape
 
 THIRD = {"key": "method.name", "kind": "choice", "values": ["kd", "lskd"]}
@@ -27,16 +28,18 @@ def test_every_cell_prints_gain_and_interval(tmp_path: Path) -> None:
     results = write_example_sweep(tmp_path, failed={0: "lost"}, pruned=[1])
     figure, caption = landscape(results, ["method.temperature", "method.alpha"])
     expected = ["failed", "pruned"]
-    for trial in results["trials"][2:]:
-        gain = trial["gain"]
-        mark = "▲" if gain["low"] > 0 else "▼" if gain["high"] < 0 else ""
+    gains = [trial["gain"] for trial in results["trials"][2:]]
+    for gain, p in zip(gains, holm([gain["p"] for gain in gains]), strict=True):
+        sure = p <= 0.05
+        mark = "▲" if sure and gain["low"] > 0 else "▼" if sure and gain["high"] < 0 else ""
         expected += [
             f"{mark}{100 * gain['mean']:+.2f}",
             f"± {50 * (gain['high'] - gain['low']):.2f}",
         ]
     assert sorted(texts(figure.axes[0])) == sorted(expected)
-    assert any(text.startswith("▲") for text in expected)
-    assert "one cell in twenty" in caption
+    alone = sum(gain["low"] > 0 for gain in gains)
+    assert 0 < sum(text.startswith("▲") for text in expected) < alone, "more would be marked alone"
+    assert "Holm's correction" in caption and "over seeds alone" in caption
 
 
 def test_accuracies_where_no_gain_is_asked_for(tmp_path: Path) -> None:

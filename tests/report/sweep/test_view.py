@@ -5,10 +5,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.report.example_sweep import LOG, view_of, write_example_sweep
 
 from understudy.errors import UnderstudyError
+from understudy.evaluation.correctness import pack, unpack
+from understudy.evaluation.gain import PairedGain, gain_of_differences
 from understudy.evaluation.statistics import estimate
 from understudy.report.sweep.view import gain, pooled, same, written
 
@@ -42,10 +45,34 @@ def test_gains_are_those_of_the_file(results: dict[str, Any]) -> None:
 
 
 def test_trials_are_pooled_seed_by_seed(results: dict[str, Any]) -> None:
-    one, other = view_of(results).complete[:2]
+    sweep = view_of(results)
+    one, other = sweep.complete[:2]
     mean = [(one.gains[seed] + other.gains[seed]) / 2 for seed in one.gains]
-    assert pooled([one, other], paired=True) == estimate(mean)
-    assert pooled([], paired=True) is None
+    found, expected = pooled(sweep, [one, other], paired=True), estimate(mean)
+    assert isinstance(found, PairedGain) and found.images is None, "an older file: seeds alone"
+    assert (found.mean, found.low, found.high) == (expected.mean, expected.low, expected.high)
+    assert pooled(sweep, [], paired=True) is None
+    assert sweep.covers == "over seeds alone"
+
+
+def test_pooled_gains_cover_images_where_it_is_recorded_which_were_right(
+    results: dict[str, Any],
+) -> None:
+    rng = np.random.default_rng(0)
+    for entry in (*results["baselines"], *results["trials"]):
+        for run in entry["runs"]:
+            correct = rng.random(200) < 0.8
+            run["val"] |= {"correct": pack(correct), "accuracy": float(correct.mean())}
+    sweep = view_of(results)
+    one, other = sweep.complete[:2]
+    found = pooled(sweep, [one, other], paired=True)
+    assert isinstance(found, PairedGain) and found.images == 200
+    plain = {run.seed: unpack(run.val.correct or "") for run in sweep.results.baselines[0].runs}
+    differences = np.zeros((len(plain), 200))
+    for trial in (one, other):
+        for row, run in zip(differences, trial.runs, strict=True):
+            row += (unpack(run.val.correct or "") * 1.0 - plain[run.seed]) / 2
+    assert found == gain_of_differences(differences)
 
 
 def test_values_are_ordered_and_named(tmp_path: Path) -> None:

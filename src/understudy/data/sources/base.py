@@ -1,43 +1,18 @@
-"""What every source has in common: a reader, one shape of arrays, decoding, identity of files."""
+"""What every source has in common: a reader and one shape of arrays."""
 
-import hashlib
-import itertools
-import json
-import os
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from understudy.cores import available_cores
 from understudy.data.annotations import NO_ANNOTATIONS, Annotations
+from understudy.data.decoding import Decoding
 from understudy.data.inspection import Inspection
-from understudy.data.preprocess import Resize, decode, fit
-from understudy.data.splits import stratified_rows
+from understudy.data.listing import Listing
+from understudy.data.names import refuse_undecodable, shown
+from understudy.data.options import NO_OPTIONS, SourceOptions
 from understudy.errors import UnderstudyError
-from understudy.events import SILENT, Observer, Progress
-
-NewArray = Callable[[str, tuple[int, int, int, int]], np.ndarray]
-"""``new_array("train" or "test", (N, H, W, 3))`` gives the uint8 array to fill: in memory, or a
-memory-mapped file."""
-
-TEST_FRACTION = 0.2
-"""Share of the images cut off as a test split if the files have none."""
-TEST_SEED = 0
-"""Seed of that cut; fixed, so that everybody tests on the same images."""
-
-_SMALL = 64 * 2**20
-"""Bytes: files up to this sum are identified by their content, larger ones by size and time."""
-_CHUNK = 64
-"""Images decoded in one task."""
-_WORTH_THREADS = 4096
-"""Bytes of an encoded image: decoding smaller ones holds the GIL so often that threads cost more
-than they save (measured)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,66 +32,6 @@ class Arrays:
     class_names: tuple[str, ...]
     annotations: Annotations = NO_ANNOTATIONS
     inspection: Inspection | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceOptions:
-    """How a source reads its files; each source takes those that it can use and refuses others.
-
-    Attributes:
-        columns: role -> name in the files: of a table ``image``, ``label``, ``split``, ``group``,
-            of an .npz file ``train_images``, ``train_labels``, ``test_images``, ...
-        group_by: regular expression on an image's path: images with the same match (of the first
-            group in parentheses, if there is one) are one group.
-        report_by: the same for slices, by which results are reported.
-        skip_bad: go on without images that cannot be read.
-    """
-
-    columns: Mapping[str, str] = field(default_factory=dict)
-    group_by: str | None = None
-    report_by: str | None = None
-    skip_bad: bool = False
-
-    def key(self) -> str:
-        """What of the options changes the arrays, for the name of a cache entry."""
-        return json.dumps(asdict(self), sort_keys=True) if self != NO_OPTIONS else ""
-
-
-NO_OPTIONS = SourceOptions()
-"""The usual columns, no groups, no slices, and every image must be readable."""
-
-
-def in_memory(split: str, shape: tuple[int, int, int, int]) -> np.ndarray:
-    """The :data:`NewArray` that allocates in memory."""
-    refuse_empty(split, shape[0])
-    return np.empty(shape, np.uint8)
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How a reader decodes.
-
-    Attributes:
-        size: (height, width) in pixels to bring all images to; None keeps their own size.
-        resize: the rule by which they are brought to it.
-        new_array: allocates the arrays to fill.
-        observer: gets :class:`~understudy.events.Progress` of phase ``decode`` or ``download``,
-            always from the thread that called the reader.
-    """
-
-    size: tuple[int, int] | None = None
-    new_array: NewArray = in_memory
-    observer: Observer = SILENT
-    resize: Resize = "crop"
-
-    def allocate(self, split: str, count: int, own_size: tuple[int, int]) -> np.ndarray:
-        """uint8 ``[count, H, W, 3]`` for a split's images, whose own (height, width) are given."""
-        height, width = self.size or own_size
-        return self.new_array(split, (count, height, width, 3))
-
-    def report(self, detail: str, done: int, total: int) -> None:
-        """Tell the observer how many images are decoded."""
-        self.observer.progress(Progress("decode", done, total, detail=detail))
 
 
 class SourceReader(ABC):
@@ -141,6 +56,15 @@ class SourceReader(ABC):
             UnderstudyError: if nothing of this kind is there, or the source cannot use an option.
         """
 
+    @property
+    def listing(self) -> Listing:
+        """Its images as encoded files, found and labelled, nothing decoded.
+
+        Raises:
+            UnderstudyError: if the source holds arrays.
+        """
+        raise UnderstudyError(f"{self.name} holds arrays, no image files that could be listed")
+
     @abstractmethod
     def read(self, decoding: Decoding) -> Arrays:
         """Read and decode everything.
@@ -148,11 +72,6 @@ class SourceReader(ABC):
         Raises:
             UnderstudyError: naming what cannot be read.
         """
-
-
-def cut_test(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and a stratified fifth to test on, for files without a test split."""
-    return stratified_rows(labels, TEST_FRACTION, TEST_SEED)
 
 
 def refuse_options(source: str, options: SourceOptions, *used: str) -> None:
@@ -171,119 +90,17 @@ def refuse_options(source: str, options: SourceOptions, *used: str) -> None:
             )
 
 
-def refuse_empty(split: str, count: int) -> None:
-    """Raises UnderstudyError if a split has no images."""
-    if count == 0:
-        raise UnderstudyError(f"the {split} split is empty: check the path and the split's files")
-
-
 def existing(path: Path) -> Path:
-    """The path, made absolute. Raises UnderstudyError if nothing is there."""
-    if not path.exists():
-        raise UnderstudyError(
-            f"no such file or folder: {path}; give the path of the data with --data or "
-            "UNDERSTUDY_DATA"
-        )
-    return path.resolve()
-
-
-def identity(root: Path, files: Sequence[Path], by_content: bool = True) -> str:
-    """A hex digest that changes when any of the files does.
-
-    Files of up to 64 MiB in all are identified by their bytes, whatever folder they are in; larger
-    ones, and many (``by_content=False``), by path, size and modification time in nanoseconds,
-    because hashing them at each start would take longer than starting.
-    """
-    stats = [file.stat() for file in files]
-    digest = hashlib.sha256()
-    if by_content and sum(stat.st_size for stat in stats) <= _SMALL:
-        for file in files:
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            line = f"{file.relative_to(root).as_posix()}\0{content}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
-    else:
-        digest.update(os.fsencode(root))
-        for file, stat in zip(files, stats, strict=True):
-            line = f"{file.relative_to(root).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
-            digest.update(line.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
-
-
-def fit_arrays(images: np.ndarray, out: np.ndarray, resize: Resize = "crop") -> None:
-    """Copy uint8 ``[N, H, W, 3]`` into ``out``, brought to its size by the rule."""
-    if images.shape == out.shape:
-        out[:] = images
-        return
-    size = (out.shape[1], out.shape[2])
-    for row, image in enumerate(images):
-        out[row] = np.asarray(fit(Image.fromarray(np.ascontiguousarray(image)), size, resize))
-
-
-def decode_all(
-    encoded: Iterable[tuple[str, bytes | Path]], out: np.ndarray, decoding: Decoding, detail: str
-) -> None:
-    """Decode images, in order, into ``out`` uint8 ``[N, H, W, 3]``.
-
-    Large images are decoded by as many threads as there are cores.
-
-    Args:
-        encoded: for each image its name in error messages, and its bytes or file. Read ahead by a
-            few hundred images only.
-        out: the array to fill.
-        decoding: size to resize to, and the observer of progress.
-        detail: what is decoded, for the observer.
+    """The path, made absolute.
 
     Raises:
-        UnderstudyError: for the first image (in order) that is corrupt or of another size than
-            ``out`` has.
+        UnderstudyError: if nothing is there, or no report could name it.
     """
-    chunks = _chunks(encoded)
-    first = next(chunks, [])
-    workers = len(available_cores()) if _mean_size(first) >= _WORTH_THREADS else 1
-    pending: deque[Future[int]] = deque()
-    done = start = 0
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for chunk in itertools.chain([first], chunks):
-                target = out[start : start + len(chunk)]
-                pending.append(pool.submit(_decode_chunk, chunk, target, decoding))
-                start += len(chunk)
-                if len(pending) > 2 * workers:
-                    done += pending.popleft().result()
-                    decoding.report(detail, done, len(out))
-            while pending:
-                done += pending.popleft().result()
-                decoding.report(detail, done, len(out))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    assert done == len(out), (done, len(out))
-
-
-def _decode_chunk(
-    chunk: list[tuple[str, bytes | Path]], out: np.ndarray, decoding: Decoding
-) -> int:
-    for (where, data), target in zip(chunk, out, strict=True):
-        image = decode(data, where, decoding.size, decoding.resize)
-        if image.shape != target.shape:
-            raise UnderstudyError(
-                f"{where} is {image.shape[1]}x{image.shape[0]} pixels but the first image is "
-                f"{target.shape[1]}x{target.shape[0]}: "
-                "set data.image_size to bring all images to one size"
-            )
-        target[:] = image
-    return len(chunk)
-
-
-def _chunks(
-    encoded: Iterable[tuple[str, bytes | Path]],
-) -> Iterator[list[tuple[str, bytes | Path]]]:
-    items = iter(encoded)
-    while chunk := list(itertools.islice(items, _CHUNK)):
-        yield chunk
-
-
-def _mean_size(encoded: list[tuple[str, bytes | Path]]) -> float:
-    """Mean number of bytes; 0 for no images."""
-    sizes = [len(d) if isinstance(d, bytes) else d.stat().st_size for _, d in encoded]
-    return sum(sizes) / max(len(sizes), 1)
+    if not path.exists():
+        raise UnderstudyError(
+            f"no such file or folder: {shown(str(path))}; give the path of the data with --data or "
+            "UNDERSTUDY_DATA"
+        )
+    place = path.resolve()
+    refuse_undecodable([str(place)], "the path of the data")
+    return place

@@ -6,18 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from understudy.data.decoding import Decoding, fit_arrays, refuse_empty
 from understudy.data.download import download
+from understudy.data.identity import identity
 from understudy.data.sources import parquet
 from understudy.data.sources.base import (
     NO_OPTIONS,
     Arrays,
-    Decoding,
     SourceOptions,
     SourceReader,
     existing,
-    fit_arrays,
-    identity,
-    refuse_empty,
     refuse_options,
 )
 from understudy.errors import UnderstudyError

@@ -5,16 +5,15 @@ from pathlib import Path
 import numpy as np
 
 from understudy.data.annotations import Annotations
+from understudy.data.decoding import Decoding, fit_arrays
 from understudy.data.sources.base import (
     NO_OPTIONS,
     Arrays,
-    Decoding,
     SourceOptions,
     SourceReader,
-    cut_test,
-    fit_arrays,
     refuse_options,
 )
+from understudy.data.splits import cut_test
 from understudy.errors import UnderstudyError
 
 _SIZE = (32, 32)
@@ -37,7 +36,7 @@ class Reader(SourceReader):
         if path is not None:
             raise UnderstudyError(
                 "the digits come with scikit-learn and read no files: "
-                f"leave out --data {path}, or choose another data.source"
+                f"leave out --data {path}, or let `understudy init {path}` write a recipe for it"
             )
         refuse_options("digits", options)
         return cls()

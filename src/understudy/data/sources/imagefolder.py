@@ -1,139 +1,48 @@
-"""``imagefolder``: one folder of image files for each class."""
+"""``imagefolder``: one folder of image files for each class, in a folder, a zip or a tar."""
 
-import os
 from pathlib import Path
 
-import numpy as np
-
-from understudy.data.preprocess import SUFFIXES, decode
-from understudy.data.sources.base import (
-    NO_OPTIONS,
-    Arrays,
-    Decoding,
-    SourceOptions,
-    SourceReader,
-    cut_test,
-    decode_all,
-    existing,
-    identity,
-)
+from understudy.data.archives import data_set_name, is_archive, scan_archive
+from understudy.data.detect import ARCHIVES
+from understudy.data.identity import identity
+from understudy.data.image_folders import list_images
+from understudy.data.sources.base import NO_OPTIONS, SourceOptions, existing, refuse_options
+from understudy.data.sources.files import FileReader
+from understudy.data.tree import scan_folder
 from understudy.errors import UnderstudyError
 
 
-class Reader(SourceReader):
-    """``train/<class>/...`` with ``test/<class>/...`` (else ``val/``), or ``<class>/...`` alone.
+class Reader(FileReader):
+    """``<split>/<class>/...``, or ``<class>/...`` alone, at any depth below the class folder.
 
-    Classes are the folders of the training images in alphabetical order. With neither ``test`` nor
-    ``val`` a stratified fifth is cut off as the test split, with a fixed seed. With both, ``val``
-    is not read: validation is cut from the training images. Class folders may be links, and may
-    have folders inside; links to folders inside them are not followed.
+    Splits are folders called train or training; val, valid, validation or dev; test or testing, in
+    any case. Classes are those of the training images in alphabetical order; the other splits are
+    matched by name. Without a test split a stratified fifth is cut off, with a fixed seed.
     """
-
-    def __init__(self, path: Path, identity: str = "") -> None:
-        self.path = path
-        self.name, self.identity = path.name, identity
 
     @classmethod
     def find(cls, path: Path | None, cache: Path, options: SourceOptions = NO_OPTIONS) -> "Reader":
-        """The folder at ``path``."""
+        """The folder or archive at ``path``."""
         if path is None:
             raise UnderstudyError(
-                "the imagefolder source needs a folder: "
-                "give it with --data FOLDER or UNDERSTUDY_DATA"
+                "the imagefolder source needs a folder, a zip or a tar: "
+                "give it with --data PATH or UNDERSTUDY_DATA"
             )
-        root = existing(path)
-        train, test, _ = _layout(root)
-        files = [file for file, _ in train + test]
-        return cls(root, identity(root, files, by_content=False))
-
-    def read(self, decoding: Decoding) -> Arrays:
-        train, test, class_names = _layout(self.path)
-        if not test:
-            stay, cut = cut_test(_labels(train))
-            train, test = [train[row] for row in stay], [train[row] for row in cut]
-        first = train[0][0]
-        height, width = decoding.size or decode(first, str(first), None).shape[:2]
-        images = {}
-        for split, files in (("train", train), ("test", test)):
-            images[split] = decoding.allocate(split, len(files), (height, width))
-            encoded = ((str(file), file) for file, _ in files)
-            decode_all(encoded, images[split], decoding, f"decoding {split} images")
-        return Arrays(images["train"], _labels(train), images["test"], _labels(test), class_names)
-
-
-def _labels(files: list[tuple[Path, int]]) -> np.ndarray:
-    return np.array([label for _, label in files], np.int64)
-
-
-def _layout(root: Path) -> tuple[list[tuple[Path, int]], list[tuple[Path, int]], tuple[str, ...]]:
-    """Sorted files with labels of train and test (empty if there is none), and the class names."""
-    if not root.is_dir():
-        raise UnderstudyError(
-            f"{root} is a file: "
-            "the imagefolder source needs a folder with one folder of images for each class"
+        refuse_options("imagefolder", options, "group_by", "report_by", "skip_bad")
+        place = existing(path)
+        if place.is_dir():
+            tree, found = scan_folder(place, skip_bad=options.skip_bad)
+            listing = list_images(tree, options)
+            return cls(listing.name, found, lambda: listing, options)
+        if not is_archive(place):
+            raise UnderstudyError(
+                f"{place} is a file: the imagefolder source needs a folder with one folder of "
+                f"images for each class, or an archive of it ({', '.join(ARCHIVES)})"
+            )
+        # The listing is made when it is needed: a compressed tar is read from start to end for it.
+        return cls(
+            data_set_name(place),
+            identity(place.parent, [place]),
+            lambda: list_images(scan_archive(place), options, is_archive=True),
+            options,
         )
-    train_root = root / "train"
-    if not train_root.is_dir():
-        if (root / "test").is_dir() or (root / "val").is_dir():
-            raise UnderstudyError(
-                f"{root} has a test or val folder but no train folder: "
-                "add train/<class>/ with the training images"
-            )
-        train_root = root
-    class_names = _folders(train_root)
-    if not class_names:
-        raise UnderstudyError(
-            f"{train_root} has no class folders: "
-            "the imagefolder source needs one folder of images for each class"
-        )
-    train = _files(train_root, class_names)
-    test: list[tuple[Path, int]] = []
-    test_root = None
-    if train_root != root:
-        test_root = next((root / n for n in ("test", "val") if (root / n).is_dir()), None)
-    if test_root is not None:
-        unknown = sorted(set(_folders(test_root)) - set(class_names))
-        if unknown:
-            raise UnderstudyError(
-                f"{test_root / unknown[0]} has no folder of that name in {train_root}: "
-                "classes of train and test must agree"
-            )
-        present = set(_folders(test_root))
-        test = _files(test_root, class_names, present)
-        if not test:
-            raise UnderstudyError(f"the test split is empty: {test_root} has no class folders")
-    return train, test, class_names
-
-
-def _folders(root: Path) -> tuple[str, ...]:
-    with os.scandir(root) as entries:
-        folders = [entry.name for entry in entries if entry.is_dir()]
-    return tuple(sorted(name for name in folders if not name.startswith(".")))
-
-
-def _files(
-    root: Path, class_names: tuple[str, ...], present: set[str] | None = None
-) -> list[tuple[Path, int]]:
-    found = []
-    for label, name in enumerate(class_names):
-        if present is not None and name not in present:
-            continue
-        files = []
-        for folder, _, names in os.walk(root / name):
-            files += [
-                Path(folder, file)
-                for file in names
-                if file.lower().endswith(SUFFIXES) and not file.startswith(".")
-            ]
-        if not files:
-            raise UnderstudyError(
-                f"the class folder {root / name} has no images ({', '.join(SUFFIXES)}): "
-                "add some or remove it"
-            )
-        for file in sorted(files):
-            if not file.is_file():
-                raise UnderstudyError(
-                    f"{file} is a broken link: restore the image it points to, or remove it"
-                )
-            found.append((file, label))
-    return found

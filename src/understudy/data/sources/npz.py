@@ -1,36 +1,55 @@
 """``npz``: arrays saved by ``numpy.savez``."""
 
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
+from understudy.data.annotations import Annotations
+from understudy.data.columns import refuse_roles
+from understudy.data.decoding import Decoding, fit_arrays, refuse_empty
+from understudy.data.identity import identity
+from understudy.data.listing import SPLIT_NAMES, SplitName
 from understudy.data.sources.base import (
     NO_OPTIONS,
     Arrays,
-    Decoding,
     SourceOptions,
     SourceReader,
-    cut_test,
     existing,
-    fit_arrays,
-    identity,
-    refuse_empty,
+    refuse_options,
 )
-from understudy.errors import UnderstudyError, one_line
+from understudy.data.splits import cut_test
+from understudy.errors import UnderstudyError, one_line, suggest
+
+_USUAL: dict[str, tuple[str, ...]] = {
+    "images": ("{split}_images", "x_{split}", "X_{split}"),
+    "labels": ("{split}_labels", "y_{split}", "Y_{split}"),
+}
+"""What the keys of a split are usually called: as in MedMNIST, as in Keras."""
+_WHOLE = ("images", "labels")
+"""Keys of images that are not split."""
+_ROLES = (*(f"{split}_{what}" for split in SPLIT_NAMES for what in _USUAL), *_WHOLE)
+_TRAIN_BLOCK: tuple[SplitName, ...] = ("train", "val")
+_Part = tuple[np.ndarray, np.ndarray]
+"""Images uint8 ``[N, H, W, 3]`` and labels int64 ``[N]``."""
 
 
 class Reader(SourceReader):
-    """An .npz file with ``x_train, y_train, x_test, y_test``, or ``images, labels``.
+    """An .npz file with images and labels for each split, or with ``images, labels``.
 
-    Images are uint8 ``[N, H, W]`` (grey, repeated to RGB), ``[N, H, W, C]`` or ``[N, C, H, W]``
-    with C 1 or 3. Labels are integers ``[N]`` or ``[N, 1]`` that count from 0 with no gap. From
-    ``images, labels`` a stratified fifth is cut off as the test split, with a fixed seed. Classes
-    are named by ``class_names`` if the file has it, else by their numbers.
+    The keys of a split are ``train_images, train_labels`` or ``x_train, y_train``, others are named
+    by ``data.columns``. Images are uint8 ``[N, H, W]`` (grey, repeated to RGB), ``[N, H, W, C]`` or
+    ``[N, C, H, W]`` with C 1 or 3. Labels are integers ``[N]`` or ``[N, 1]`` that count from 0 with
+    no gap. Without a test split a stratified fifth of the training images is cut off as one, with a
+    fixed seed. Classes are named by ``class_names`` if the file has it, else by their numbers.
     """
 
-    def __init__(self, path: Path, identity: str = "") -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, identity: str = "", keys: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.path, self.keys = path, keys
         self.name, self.identity = path.stem, identity
 
     @classmethod
@@ -40,54 +59,104 @@ class Reader(SourceReader):
             raise UnderstudyError(
                 "the npz source needs a file: give it with --data FILE.npz or UNDERSTUDY_DATA"
             )
+        refuse_options("npz", options, "columns")
+        refuse_roles("npz", options.columns, _ROLES)
         file = existing(path)
         if file.is_dir():
             raise UnderstudyError(f"{path} is a folder: the npz source needs the .npz file itself")
-        return cls(file, identity(file.parent, [file]))
+        return cls(file, identity(file.parent, [file]), options.columns)
 
     def read(self, decoding: Decoding) -> Arrays:
-        images, labels, test_images, test_labels, class_names = _parts(self.path)
-        if decoding.size is None and test_images.shape[1:] != images.shape[1:]:
+        held = _read(self.path)
+        parts = _parts(self.path, held, self.keys)
+        for split, (_, labels) in parts.items():
+            refuse_empty(split, len(labels))
+        class_names = _class_names(self.path, held, parts["train"][1])
+        has_own_test = "test" in parts
+        if not has_own_test:
+            images, labels = parts["train"]
+            stay, cut = cut_test(labels, class_names=class_names)
+            parts["train"], parts["test"] = ((images[rows], labels[rows]) for rows in (stay, cut))
+        if decoding.size is None:
+            _refuse_other_sizes(self.path, parts)
+        train = [parts[split] for split in _TRAIN_BLOCK if split in parts]
+        train_images, train_labels = _fitted("train", train, decoding)
+        test_images, test_labels = _fitted("test", [parts["test"]], decoding)
+        total = len(train_labels) + len(test_labels)
+        decoding.report(self.path.name, total, total)
+        is_val = np.arange(len(train_labels)) >= len(parts["train"][1])
+        own = Annotations(own_val=is_val if "val" in parts else None, has_own_test=has_own_test)
+        return Arrays(train_images, train_labels, test_images, test_labels, class_names, own)
+
+
+def _fitted(block: str, parts: Sequence[_Part], decoding: Decoding) -> _Part:
+    """Parts of one block, one after the other, brought to the size that is wanted."""
+    labels = np.concatenate([labels for _, labels in parts])
+    _, height, width, _ = parts[0][0].shape
+    out = decoding.allocate(block, len(labels), (height, width))
+    start = 0
+    for images, _ in parts:
+        fit_arrays(images, out[start : start + len(images)], decoding.resize)
+        start += len(images)
+    return out, labels
+
+
+def _parts(
+    path: Path, held: dict[str, np.ndarray], chosen: Mapping[str, str]
+) -> dict[SplitName, _Part]:
+    """The splits that a file has; ``train`` is one of them."""
+    for role, key in chosen.items():
+        if key not in held:
+            hint = suggest(key, held, otherwise="it holds")
+            raise UnderstudyError(f"{path.name} has no array {key!r} (data.columns.{role}): {hint}")
+    found: dict[SplitName, _Part] = {}
+    for split in SPLIT_NAMES:
+        images, labels = (_key(held, chosen, split, what) for what in _USUAL)
+        if images and labels:
+            found[split] = _pair(path, held, images, labels)
+        elif images or labels:
             raise UnderstudyError(
-                f"the test images of {self.path.name} are "
-                f"{test_images.shape[2]}x{test_images.shape[1]} pixels but the training images "
-                f"{images.shape[2]}x{images.shape[1]}: "
+                f"{path.name} has {images or labels} without its "
+                f"{'labels' if images else 'images'}: name both in data.columns"
+            )
+    whole = [chosen.get(what, what) for what in _WHOLE]
+    if "train" not in found and held.keys() >= set(whole):
+        found["train"] = _pair(path, held, *whole)
+    if "train" not in found:
+        raise UnderstudyError(
+            f"{path.name} holds {', '.join(sorted(held)) or 'nothing'}: it needs x_train, y_train, "
+            "x_test and y_test, or images and labels; others are named by "
+            "data.columns={train_images: KEY, train_labels: KEY, ...} in a recipe, --columns of "
+            "init and inspect"
+        )
+    return found
+
+
+def _key(
+    held: Mapping[str, np.ndarray], chosen: Mapping[str, str], split: SplitName, what: str
+) -> str | None:
+    """The key of a split's images or labels; ``None`` without one."""
+    if f"{split}_{what}" in chosen:
+        return chosen[f"{split}_{what}"]
+    usual = (key.format(split=split) for key in _USUAL[what])
+    return next((key for key in usual if key in held), None)
+
+
+def _class_names(path: Path, held: Mapping[str, np.ndarray], labels: np.ndarray) -> tuple[str, ...]:
+    if "class_names" in held:
+        return tuple(str(name) for name in held["class_names"].ravel())
+    return _numbered(path, labels)
+
+
+def _refuse_other_sizes(path: Path, parts: Mapping[SplitName, _Part]) -> None:
+    height, width = parts["train"][0].shape[1:3]
+    for split, (images, _) in parts.items():
+        if images.shape[1:3] != (height, width):
+            raise UnderstudyError(
+                f"the {split} images of {path.name} are {images.shape[2]}x{images.shape[1]} pixels "
+                f"but the training images {width}x{height}: "
                 "set data.image_size to bring all images to one size"
             )
-        own_size = (images.shape[1], images.shape[2])
-        train_out = decoding.allocate("train", len(images), own_size)
-        test_out = decoding.allocate("test", len(test_images), own_size)
-        fit_arrays(images, train_out, decoding.resize)
-        fit_arrays(test_images, test_out, decoding.resize)
-        total = len(labels) + len(test_labels)
-        decoding.report(self.path.name, total, total)
-        return Arrays(train_out, labels, test_out, test_labels, class_names)
-
-
-def _parts(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Training images and labels, test images and labels, class names."""
-    held = _read(path)
-    if {"x_train", "y_train", "x_test", "y_test"} <= held.keys():
-        images, labels = _pair(path, held, "x_train", "y_train")
-        test_images, test_labels = _pair(path, held, "x_test", "y_test")
-    elif {"images", "labels"} <= held.keys():
-        all_images, all_labels = _pair(path, held, "images", "labels")
-        refuse_empty("train", len(all_labels))
-        train, test = cut_test(all_labels)
-        images, labels = all_images[train], all_labels[train]
-        test_images, test_labels = all_images[test], all_labels[test]
-    else:
-        raise UnderstudyError(
-            f"{path.name} holds {', '.join(sorted(held)) or 'nothing'}: "
-            f"it needs x_train, y_train, x_test and y_test, or images and labels"
-        )
-    refuse_empty("train", len(labels))
-    refuse_empty("test", len(test_labels))
-    if "class_names" in held:
-        class_names = tuple(str(name) for name in held["class_names"].ravel())
-    else:
-        class_names = _numbered(path, labels)
-    return images, labels, test_images, test_labels, class_names
 
 
 def _pair(
@@ -105,13 +174,12 @@ def _pair(
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
+        if not zipfile.is_zipfile(path):  # of other content numpy would state that it is pickled
             raise UnderstudyError(
-                f"{path.name} is not an .npz file: "
+                f"{path.name} is not an .npz file, or not a complete one: "
                 "save it with numpy.savez(file, images=..., labels=...)"
             )
-        with file:
+        with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UnderstudyError(

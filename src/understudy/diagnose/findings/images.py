@@ -129,21 +129,39 @@ def check_augmentation(evidence: Evidence) -> Finding | None:
         f"{percent(augmented)} on augmented ones"
     )
     if unaugmented - augmented > LOST_TO_VIEWS:
-        change = (
-            "data.augment.photometric=0",
-            "data.augment.padding=2",
+        return AUGMENTATION.finding(
+            "too_strong",
+            seen,
+            *_weaker(evidence.config.data.augment),
             "train the teacher with these views",
         )
-        return AUGMENTATION.finding("too_strong", seen, *change)
     return AUGMENTATION.finding("fine", seen)
+
+
+def _weaker(augment: AugmentConfig) -> list[str]:
+    """Settings to try where the teacher does not know the views: off what is on, a smaller crop."""
+    colours = ("photometric", "rand_augment_ops") if augment.rand_augment_ops else ("photometric",)
+    crop = "resized_crop=[0.7, 1.0]" if augment.resized_crop else "padding=2"
+    return [*(f"data.augment.{name}=0" for name in colours), f"data.augment.{crop}"]
 
 
 def _describe(augment: AugmentConfig) -> str:
     """The operations in use, ``crop 4, mirror``; empty if there is none."""
     names = [
-        f"crop {augment.padding}" if augment.padding else "",
+        _describe_crop(augment),
         "mirror" if augment.flip else "",
+        "upside down" if augment.vertical_flip else "",
         augment.mix if augment.mix != "none" else "",
         f"{augment.photometric} photometric" if augment.photometric else "",
+        f"{augment.rand_augment_ops} of RandAugment" if augment.rand_augment_ops else "",
+        "colour jitter" if augment.color_jitter else "",
+        f"erasing {augment.erasing:g}" if augment.erasing else "",
     ]
     return ", ".join(name for name in names if name)
+
+
+def _describe_crop(augment: AugmentConfig) -> str:
+    if augment.resized_crop:
+        low, high = augment.resized_crop
+        return f"resized crop {low:g} to {high:g} of the area"
+    return f"crop {augment.padding}" if augment.padding else ""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from understudy.config.schema import TrainConfig
 from understudy.data.dataset import SealedSplit
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
@@ -21,7 +22,7 @@ from understudy.teachers.cached import CachedTeacher
 from understudy.teachers.frozen import FrozenTeacher
 from understudy.training.device import make_fabric
 from understudy.training.loop import train_steps
-from understudy.training.setup import Teaching, build_training
+from understudy.training.setup import Teaching, build_training, class_sampler
 from understudy.training.state import TrainingFiles
 
 if TYPE_CHECKING:
@@ -105,15 +106,7 @@ def activate(
     teacher_key = _teacher_key(training)
     batches_key = _batches_key(training, teacher_key)
     batches = shared.get(
-        batches_key,
-        lambda: SharedBatches(
-            data.train,
-            data.config,
-            settings.batch_size,
-            run.seed,
-            fabric.device,
-            drop_last=settings.drop_last,
-        ),
+        batches_key, lambda: _shared_batches(data, settings, run.seed, fabric.device)
     )
     torch.manual_seed(generation_seed(run.seed, arm.generation))
     student = build(arm.model, data, arm.stages)
@@ -147,6 +140,21 @@ def activate(
     return ActiveTraining(training, data, test, fabric, batches, method, engine_run)
 
 
+def _shared_batches(
+    data: TrainingData, settings: TrainConfig, seed: int, device: torch.device
+) -> SharedBatches:
+    batches = SharedBatches(
+        data.train,
+        data.config,
+        settings.batch_size,
+        seed,
+        device,
+        drop_last=settings.drop_last,
+    )
+    batches.sampler = class_sampler(settings, data)
+    return batches
+
+
 def choose_engine(engine: Engine, method: Method, device: torch.device) -> str:
     """``interleaved`` or ``stacked``: ``auto`` stacks on CUDA what can be stacked.
 
@@ -171,6 +179,7 @@ def _batches_key(training: Training, teacher_key: tuple[str, ...]) -> tuple[str,
         str(training.run.seed),
         str(settings.batch_size),
         str(settings.drop_last),
+        settings.sampling,
     )
     if curriculum is None:
         return key

@@ -70,6 +70,7 @@ class StackedLosses:
         kd = [_fixed(c.alpha) if has else 0.0 for c, has in zip(configs, has_teacher, strict=True)]
         self.ce, self.kd = self._vector(ce), self._vector(kd)
         self.smoothing = self._vector([m.label_smoothing for m in methods])
+        self.class_weights = _stacked_weights(methods, device)
         self.temperature = self._vector([_fixed(c.temperature) for c in configs])
         own = {name: _rows_of(name, configs, has_teacher) for name in _OPTIONS}
         self.own = {name: found for name, found in own.items() if found}
@@ -140,7 +141,10 @@ class StackedLosses:
 
         def against(target: Tensor) -> Tensor:
             own = -log_p.gather(2, target[..., None])[..., 0]
-            return own + self.smoothing[:, None] * (-log_p.mean(2) - own)
+            loss = own + self.smoothing[:, None] * (-log_p.mean(2) - own)
+            if self.class_weights is None:
+                return loss
+            return self.class_weights.gather(1, target) * loss
 
         loss = against(labels)
         if partners is not None and share is not None:
@@ -201,6 +205,15 @@ class StackedLosses:
 
     def _vector(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self.device)
+
+
+def _stacked_weights(methods: Sequence[Method], device: torch.device) -> Tensor | None:
+    """float32 ``[K, C]``: each student's weights of the classes; ``None`` if none has any."""
+    found = [method.class_weights for method in methods]
+    if all(weights is None for weights in found):
+        return None
+    ones = torch.ones(methods[0].num_classes, device=device)
+    return torch.stack([ones if weights is None else weights.to(device) for weights in found])
 
 
 def _rows_of(

@@ -9,7 +9,8 @@ from understudy.evaluation.statistics import estimate
 from understudy.report.drawing import HOLLOW, INK, WIDTH, bars_figure, name_rows, short
 from understudy.report.format import counted, significant
 from understudy.report.run.looks import Look, arm_looks, crowded
-from understudy.runs.results import ArmSummary, Comparison, RunResults
+from understudy.runs.comparison import Comparison
+from understudy.runs.results import ArmSummary, RunResults
 
 PUBLISHED_BATCH = 128
 """Batch size of published latencies."""

@@ -44,6 +44,10 @@ def _costs(arm: ArmSummary) -> dict[str, Any]:
 
 
 def _scalars(record: Any) -> dict[str, Any]:
-    """The fields of a record that are no lists and no records themselves."""
+    """The fields of a record that are no lists (``correct`` is one, packed) and no records."""
     fields = to_json(record) or {}
-    return {key: value for key, value in fields.items() if not isinstance(value, dict | list)}
+    return {
+        key: value
+        for key, value in fields.items()
+        if not isinstance(value, dict | list) and key != "correct"
+    }

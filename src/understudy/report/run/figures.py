@@ -39,6 +39,7 @@ from understudy.report.run.bars import (
     draw_parameters,
     draw_size,
 )
+from understudy.report.run.confusion import draw_confusion
 from understudy.report.run.looks import Look, arm_looks, crowded, legend_labels
 from understudy.report.run.table import latency_ms, paired_per_class
 from understudy.runs.history import HistoryRow, epochs_of
@@ -67,7 +68,8 @@ CAPTIONS = {
     "gain": Caption(
         "Paired gain",
         "Dot: one seed, its accuracy minus that of the reference arm with the same seed. Diamond: "
-        "mean, with its 95 % interval. An interval right of zero is evidence of a gain.",
+        "mean, with its 95 % interval over seeds and test images (over seeds alone, if it is not "
+        "recorded which images were right). An interval right of zero is evidence of a gain.",
     ),
     "curves": Caption(
         "Training curves",
@@ -98,7 +100,12 @@ CAPTIONS = {
     "per_class": Caption(
         "Change by class",
         "Test accuracy of the distilled student minus the baseline, class by class, paired by "
-        "seed. Right of zero is better; lines are 95 % intervals.",
+        "seed. Right of zero is better; lines are 95 % intervals over seeds alone.",
+    ),
+    "confusion": Caption(
+        "Confusion",
+        "A row for each class: how many percent of its test images are predicted as which class, "
+        "mean over seeds. On the diagonal they are right.",
     ),
     "reliability": Caption(
         "Reliability",
@@ -364,5 +371,6 @@ _DRAW: dict[str, Callable[[RunResults], Figure | None]] = {
     "accuracy_size": draw_accuracy_size,
     "accuracy_latency": draw_accuracy_latency,
     "per_class": draw_per_class,
+    "confusion": draw_confusion,
     "reliability": draw_reliability,
 }

@@ -8,6 +8,7 @@ import numpy as np
 
 from understudy.errors import UnderstudyError
 from understudy.runs.folder import RunFolder, training_name
+from understudy.runs.recompute import correct_in
 from understudy.runs.results import RunResults
 
 
@@ -65,23 +66,11 @@ def outcomes(run: Path, results: RunResults) -> dict[str, Outcomes] | None:
 
 
 def _all_correct(files: Sequence[Path]) -> list[np.ndarray]:
-    found = [_correct(file) for file in files]
+    found = [correct_in(file) for file in files]
     if len({correct.shape for correct in found}) > 1:
         names = ", ".join(map(str, files))
         raise UnderstudyError(f"{names} hold different numbers of images; run again")
     return found
-
-
-def _correct(path: Path) -> np.ndarray:
-    """bool ``[N]``: whether each prediction is the label."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            correct: np.ndarray = file["logits"].argmax(1) == file["labels"]
-            return correct
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UnderstudyError(
-            f"{path} cannot be read ({type(error).__name__}); delete it to report without it"
-        ) from None
 
 
 def _count(group: np.ndarray, before: np.ndarray, after: np.ndarray) -> list[int]:

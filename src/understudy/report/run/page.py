@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from understudy.errors import UnderstudyError
+from understudy.evaluation.gain import corrected
+from understudy.evaluation.proportions import Proportion
 from understudy.evaluation.statistics import estimate
 from understudy.files import from_json, write_bytes
 from understudy.report.facts import (
@@ -21,9 +23,13 @@ from understudy.report.render import render
 from understudy.report.run.csv_file import write_csv
 from understudy.report.run.device import device_section, latency_section
 from understudy.report.run.outcomes import Outcomes, outcomes
-from understudy.report.run.table import COLUMNS, latency_ms, paired_per_class
+from understudy.report.run.pictures import pictures_section
+from understudy.report.run.slices import slice_section
+from understudy.report.run.table import columns_of, latency_ms, paired_per_class
+from understudy.runs.comparison import Comparison
 from understudy.runs.history import read_history
-from understudy.runs.results import ArmSummary, Comparison, RunResults, SeedResult, read_results
+from understudy.runs.recompute import recomputed
+from understudy.runs.results import ArmSummary, RunResults, SeedResult, read_results
 
 if TYPE_CHECKING:
     from understudy.report.drawing import Drawing
@@ -38,6 +44,9 @@ GLOSSARY = {
     "Baseline": "the student trained on the labels alone, everything else equal.",
     "Distilled": "the same student trained on the labels and on the teacher's outputs.",
     "Top-1 accuracy": "share of test images whose highest-scoring class is the right one.",
+    "Balanced accuracy": "mean of the accuracies on each class, so that small classes count as "
+    "much as large ones; shown where test classes differ in size by more than half.",
+    "Macro F1": "mean over classes of F1, the harmonic mean of precision and recall.",
     "NLL": "mean negative log-likelihood of the right class, in nats; lower is better.",
     "ECE": "expected calibration error: mean gap between confidence and accuracy over 15 bins of "
     "confidence; lower is better.",
@@ -53,19 +62,26 @@ GLOSSARY = {
     "Accuracy / (ms·MB)": "accuracy in percent divided by that latency and by the size.",
     "Seed": "the number that fixes initial weights and data order; arms with one seed share both, "
     "so their difference is paired.",
-    "95 % interval": "range that holds the true mean in 95 of 100 repetitions (Student's t over "
-    "seeds); one seed gives none.",
+    "95 % interval": "range that holds the true mean in 95 of 100 repetitions: of an accuracy over "
+    "seeds (Student's t), of a gain over seeds and test images; one seed gives none.",
+    "Over seeds alone": "the interval takes the test images as given, because it "
+    "is not recorded which of them were right.",
+    "Holm's correction": "gains that are looked at together need smaller p values, the more there "
+    "are: without any effect, at most one run in twenty has a wrong claim.",
     "Validation": "images held out from training to choose the epoch; the test images are used "
     "once, at the end.",
 }
 
 
+_OF_SKEWED_CLASSES = ("Balanced accuracy", "Macro F1")
+
+
 def write_run_report(run: Path, *, figures: bool = True) -> Path:
     """Write ``results.csv``, ``figures/*.png``, ``figures/*.svg`` and ``report.html``.
 
-    Reads ``results.json`` and, if they are there, ``history.csv``, ``config.yaml``,
-    ``diagnosis.json``, ``deploy/export.json`` and ``arms/*/predictions.npz``. The same run
-    directory gives the same bytes.
+    Reads ``results.json`` and, if they are there, ``data.json``, ``figures/contact-sheet.png``,
+    ``history.csv``, ``config.yaml``, ``diagnosis.json``, ``deploy/export.json`` and
+    ``arms/*/predictions.npz``. The same run directory gives the same bytes.
 
     Args:
         run: its directory.
@@ -77,7 +93,7 @@ def write_run_report(run: Path, *, figures: bool = True) -> Path:
     Raises:
         UnderstudyError: if a file is damaged, or ``results.json`` is missing.
     """
-    results = read_results(run)
+    results = recomputed(run, read_results(run))
     drawings: Sequence[Drawing] = ()
     if figures:
         from understudy.report.run.figures import draw_all
@@ -90,6 +106,7 @@ def write_run_report(run: Path, *, figures: bool = True) -> Path:
         drawings,
         name=results.name or "run",
         lead=_lead(results),
+        at_chance=[note[0].upper() + note[1:] + "." for note in results.chance_notes],
         **_verdicts(results),
         num_seeds=max(len(arm.runs) for arm in results.arms.values()),
         main=_main_table(results),
@@ -98,12 +115,14 @@ def write_run_report(run: Path, *, figures: bool = True) -> Path:
         per_class=_per_class_table(results),
         outcomes=found and {key: _outcome_cells(group) for key, group in found.items()},
         diagnosis=read_diagnosis(run),
+        slices=slice_section(results),
         device=device_section(run),
         latency=latency_section(run),
+        pictures=pictures_section(run),
         facts=_facts(results),
         command=results.command,
         config=config_text(run, results.config),
-        glossary=GLOSSARY,
+        glossary=_glossary(results),
     )
     page = run / "report.html"
     write_bytes(page, text.encode())
@@ -157,12 +176,10 @@ def _verdicts(results: RunResults) -> dict[str, Any]:
     comparisons = [c for c in results.comparisons if c.verdict.strip()]
     if len(comparisons) <= MAX_VERDICTS:
         return {"verdicts": [_verdict(c, results) for c in comparisons], "folded": []}
-    better = sum(_helped(c) for c in comparisons)
-    worse = sum(c.high is not None and c.high < 0 for c in comparisons)
+    signs = [gain.sign for gain in corrected([comparison.gain for comparison in comparisons])]
     counts = (
-        f"Of {len(comparisons)} comparisons, {better} have their 95 % interval above zero, "
-        f"{worse} below, and {len(comparisons) - better - worse} allow neither. "
-        "Without any effect one in twenty would lie apart from zero by chance."
+        f"Of {len(comparisons)} comparisons, {signs.count(1)} show a gain, {signs.count(-1)} a "
+        f"loss, and {signs.count(0)} are no evidence, with Holm's correction for their number."
     )
     ranked = sorted(comparisons, key=lambda comparison: -comparison.mean)
     return {
@@ -180,7 +197,7 @@ def _verdict(comparison: Comparison, results: RunResults) -> dict[str, Any]:
 
 
 def _helped(comparison: Comparison) -> bool:
-    return comparison.low is not None and comparison.low > 0
+    return comparison.gain.verdict == "helped"
 
 
 def _lead(results: RunResults) -> str:
@@ -209,21 +226,27 @@ def _top1(arm: ArmSummary) -> str:
     return percent(estimate(arm.accuracies).mean, 1)
 
 
+def _glossary(results: RunResults) -> dict[str, str]:
+    left_out = () if results.has_skewed_classes else _OF_SKEWED_CLASSES
+    return {term: text for term, text in GLOSSARY.items() if term not in left_out}
+
+
 def _main_table(results: RunResults) -> dict[str, Any]:
+    columns = columns_of(results)
     rows = [
         {
             "arm": name,
             "model": arm.model,
             "role": arm.role,
-            "cells": [column.measured(arm) for column in COLUMNS],
+            "cells": [column.measured(arm) for column in columns],
         }
         for name, arm in results.arms.items()
     ]
     published = [
-        {"arm": name, "cells": [column.published(results.published(name)) for column in COLUMNS]}
+        {"arm": name, "cells": [column.published(results.published(name)) for column in columns]}
         for name in results.reference
     ]
-    headings = [column.heading for column in COLUMNS]
+    headings = [column.heading for column in columns]
     return {"headings": headings, "rows": rows, "published": published}
 
 
@@ -259,19 +282,29 @@ def _per_class_table(results: RunResults) -> dict[str, Any] | None:
     changes: list[list[float]] = []
     if distilled and baseline:
         changes = paired_per_class(results, distilled, baseline)
+    skewed = results.has_skewed_classes
+    counts = next((run.test.class_counts for run in runs if run.test.class_counts), None)
     rows = []
     for index, class_name in enumerate(results.data.class_names):
-        cells = [_class_cell(arm, index) for arm in results.arms.values()]
+        cells = [number(counts[index], 0)] if counts and skewed else []
+        cells += [_class_cell(arm, index, interval=skewed) for arm in results.arms.values()]
         cells += [_change_cell(changes[index])] if changes else []
         rows.append({"name": class_name, "cells": cells})
-    headings = [*results.arms] + (["change, points (± 95 %)"] if changes else [])
-    return {"headings": headings, "rows": rows}
+    headings = [*(["images"] if skewed else []), *results.arms]
+    headings += ["change, points (± 95 %)"] if changes else []
+    return {"headings": headings, "rows": rows, "intervals": skewed}
 
 
-def _class_cell(arm: ArmSummary, index: int) -> str:
+def _class_cell(arm: ArmSummary, index: int, *, interval: bool) -> str:
     shares = [run.test.per_class[index] for run in arm.runs if run.test.per_class]
     known = [share for share in shares if share is not None]
-    return percent(estimate(known).mean, 1) if known else ABSENT
+    if not known:
+        return ABSENT
+    mean, counts = estimate(known).mean, arm.runs[0].test.class_counts
+    if not interval or not counts:
+        return percent(mean, 1)
+    found = Proportion.of(mean * counts[index], counts[index])
+    return f"{percent(mean, 1)} [{percent(found.low, 1)}, {percent(found.high, 1)}]"
 
 
 def _change_cell(changes: Sequence[float]) -> str:

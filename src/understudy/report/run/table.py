@@ -79,6 +79,14 @@ def _accuracy(arm: ArmSummary) -> str:
     return mean_std(arm.summary.accuracy, 2, 100) if arm.summary else ABSENT
 
 
+def _balanced(arm: ArmSummary) -> str:
+    return mean_std(arm.summary.balanced_accuracy, 2, 100) if arm.summary else ABSENT
+
+
+def _macro_f1(arm: ArmSummary) -> str:
+    return mean_std(arm.summary.macro_f1, 2, 100) if arm.summary else ABSENT
+
+
 def _nll(arm: ArmSummary) -> str:
     return mean_std(arm.summary.nll, 3) if arm.summary else ABSENT
 
@@ -118,6 +126,8 @@ COMPRESSION = Column(
 )
 MACS = Column("MACs", _macs, lambda row: counted(row.macs))
 TOP1 = Column("top-1 %", _accuracy, lambda row: percent(row.accuracy))
+BALANCED = Column("balanced %", _balanced)
+MACRO_F1 = Column("macro F1 %", _macro_f1)
 NLL = Column("NLL", _nll, lambda row: number(row.nll, 3))
 ECE = Column("ECE %", _ece, lambda row: percent(row.ece))
 AGREEMENT = Column("agreement %", _agreement, lambda row: percent(row.agreement))
@@ -144,8 +154,17 @@ COLUMNS = (
     PER_MS,
     PER_MS_MB,
 )
+_OF_SKEWED_CLASSES = (BALANCED, MACRO_F1)
 _WITH_PUBLISHED = (TOP1, LATENCY_128)
 """Columns that have the published number to their right in the terminal and in Markdown."""
+
+
+def columns_of(results: RunResults) -> tuple[Column, ...]:
+    """:data:`COLUMNS`, with balanced accuracy and macro F1 where test classes differ in size."""
+    if not results.has_skewed_classes:
+        return COLUMNS
+    after = COLUMNS.index(TOP1) + 1
+    return (*COLUMNS[:after], *_OF_SKEWED_CLASSES, *COLUMNS[after:])
 
 
 # -- the tables ------------------------------------------------------------------------------------
@@ -177,7 +196,7 @@ def with_published(
 def markdown_table(results: RunResults) -> str:
     """The main table as GitHub Markdown, with published numbers; ends with a newline."""
     arms = results.arms.values()
-    columns = [c for c in COLUMNS if any(c.measured(arm) != ABSENT for arm in arms)]
+    columns = [c for c in columns_of(results) if any(c.measured(arm) != ABSENT for arm in arms)]
     headings, rows = with_published(results, columns)
     rules = ["---", "---"] + ["---:"] * (len(headings) - 2)
     lines = [" | ".join(map(_markdown_cell, line)) for line in (headings, rules, *rows)]

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from understudy.evaluation.gain import PairedGain
 from understudy.evaluation.statistics import Estimate, estimate
 from understudy.report.colours import BETTER, MUTED, ROLE_COLOURS, WORSE
 from understudy.report.drawing import (
@@ -22,6 +23,7 @@ from understudy.report.drawing import (
 from understudy.report.format import significant
 from understudy.report.sweep.importance import Importance, by_importance
 from understudy.report.sweep.landscape import draw_landscape
+from understudy.report.sweep.table import with_interval
 from understudy.report.sweep.view import SweepView
 
 
@@ -64,17 +66,18 @@ def draw_best(view: SweepView) -> tuple[Figure, str] | None:
         after = [100 * accuracy for accuracy in best.accuracies.values()]
         gains = [100 * gain for gain in best.gains.values()]
         before = [a - gain for a, gain in zip(after, gains, strict=True)]
-        panels.append(("validation, the sweep's seeds", before, after))
-    if view.tested:
+        panels.append(("validation, the sweep's seeds", before, after, best.gain))
+    final = view.results.final
+    if final is not None and view.tested:
         before = [100 * each.baseline for each in view.tested]
         after = [100 * each.winner for each in view.tested]
-        panels.append(("test, fresh seeds", before, after))
+        panels.append(("test, fresh seeds", before, after, final.gain))
     if not panels:
         return None
     figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
     places = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, before, after) in zip(places, panels, strict=True):
-        _draw_pairs(axes, title, before, after)
+    for axes, (title, before, after, gain) in zip(places, panels, strict=True):
+        _draw_pairs(axes, title, gain, before, after)
     places[0].set_ylabel("top-1 accuracy, %")
     caption = (
         "A grey line is one seed. Diamonds: means with their 95 % intervals; above, the mean "
@@ -86,11 +89,11 @@ def draw_best(view: SweepView) -> tuple[Figure, str] | None:
     return figure, caption + "only a test on fresh seeds is fair."
 
 
-def _draw_pairs(axes: Axes, title: str, before: Sequence[float], after: Sequence[float]) -> None:
+def _draw_pairs(
+    axes: Axes, title: str, gain: PairedGain | None, before: Sequence[float], after: Sequence[float]
+) -> None:
     """Baseline and winner, percent, one line for each seed."""
-    gain = estimate([a - b for a, b in zip(after, before, strict=True)])
-    interval = "" if gain.half is None else f" [{gain.low:.2f}, {gain.high:.2f}]"
-    axes.set_title(f"{title}\n{gain.mean:+.2f} points{interval}", fontsize=8)
+    axes.set_title(f"{title}\n{with_interval(gain)} points", fontsize=8)
     for pair in zip(before, after, strict=True):
         axes.plot([0.13, 0.87], pair, color=MUTED, linewidth=1, marker="o", markersize=3)
     _draw_mean(axes, 0, estimate(before), ROLE_COLOURS["baseline"])

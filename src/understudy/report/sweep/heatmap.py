@@ -6,17 +6,25 @@ A line for one setting and dots for sampled ranges are in :mod:`understudy.repor
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from understudy.evaluation.statistics import Estimate
+from understudy.evaluation.gain import PairedGain, corrected
 from understudy.report.colours import DIVERGING, MUTED, RISING, text_on
 from understudy.report.drawing import INK, WIDTH, short
-from understudy.report.sweep.view import Setting, SweepView, described, pooled, same, written
+from understudy.report.sweep.view import (
+    Measured,
+    Setting,
+    SweepView,
+    described,
+    pooled,
+    same,
+    written,
+)
 from understudy.sweep.results import Trial
 
 MAX_SLICES = 6
@@ -35,7 +43,7 @@ class Cell:
         best: whether the winner is in it.
     """
 
-    estimate: Estimate | None
+    estimate: Measured | None
     states: frozenset[str]
     best: bool
 
@@ -88,9 +96,12 @@ def draw_heatmaps(
     across, down = pair
     if len(levels_of(across)) > max(6, len(levels_of(down))):
         across, down = down, across  # a page has more room downwards
-    panels = [
-        (title, _cells(view, trials, across, down, paired)) for title, trials in _slices(view, rest)
-    ]
+    panels = _corrected(
+        [
+            (title, _cells(view, trials, across, down, paired))
+            for title, trials in _slices(view, rest)
+        ]
+    )
     cells = [cell for _, rows in panels for row in rows for cell in row]
     scale = Scale.of([cell.estimate.mean for cell in cells if cell.estimate], paired)
     columns, num_rows = len(levels_of(across)), len(levels_of(down))
@@ -105,6 +116,25 @@ def draw_heatmaps(
         axes.set_yticks(range(num_rows), [short(written(level), 12) for level in levels_of(down)])
         axes.set(xlabel=short(across.key, 40), ylabel=short(down.key, 12 + 5 * num_rows))
     return figure, _caption(view, rest, len(panels), paired)
+
+
+Panel = tuple[str, list[list[Cell]]]
+"""Title and rows of one map."""
+
+
+def _corrected(panels: Sequence[Panel]) -> list[Panel]:
+    """The same maps, the gains of all their cells corrected for how many they are."""
+    cells = [cell for _, rows in panels for row in rows for cell in row]
+    gains = iter(
+        corrected([cell.estimate for cell in cells if isinstance(cell.estimate, PairedGain)])
+    )
+
+    def renewed(cell: Cell) -> Cell:
+        if not isinstance(cell.estimate, PairedGain):
+            return cell
+        return replace(cell, estimate=next(gains))
+
+    return [(title, [[renewed(cell) for cell in row] for row in rows]) for title, rows in panels]
 
 
 def what_is_shown(paired: bool) -> str:
@@ -151,7 +181,7 @@ def _cells(
             inside = [trial for trial in trials if _has(trial, {across.key: x, down.key: y})]
             states = frozenset(trial.state for trial in inside)
             best = any(view.is_best(trial) for trial in inside)
-            row.append(Cell(pooled(inside, paired), states, best))
+            row.append(Cell(pooled(view, inside, paired), states, best))
         rows.append(row)
     return rows
 
@@ -189,7 +219,7 @@ def _draw_empty(axes: Axes, x: int, y: int, states: frozenset[str], size: float)
     axes.text(x, y, text, fontsize=size - 1.5, ha="center", va="center")
 
 
-def _draw_estimate(axes: Axes, x: int, y: int, found: Estimate, scale: Scale, size: float) -> None:
+def _draw_estimate(axes: Axes, x: int, y: int, found: Measured, scale: Scale, size: float) -> None:
     colour = scale.colour(found.mean)
     axes.add_patch(Rectangle(**_box(x, y), facecolor=colour, linewidth=0))
     style: dict[str, Any] = {"ha": "center", "va": "center", "color": text_on(colour)}
@@ -199,7 +229,7 @@ def _draw_estimate(axes: Axes, x: int, y: int, found: Estimate, scale: Scale, si
         axes.text(x, y + 0.24, f"± {100 * found.half:.2f}", fontsize=size - 1.5, **style)
 
 
-def _main_text(found: Estimate, scale: Scale) -> str:
+def _main_text(found: Measured, scale: Scale) -> str:
     if not scale.paired:
         return f"{100 * found.mean:.2f}"
     text = f"{100 * found.mean:+.2f}"
@@ -208,11 +238,11 @@ def _main_text(found: Estimate, scale: Scale) -> str:
 
 
 def _caption(view: SweepView, rest: Sequence[Setting], num_panels: int, paired: bool) -> str:
-    parts = [what_is_shown(paired), "Below it half the width of its 95 % interval over seeds."]
+    covers = view.covers if paired else "over seeds"
+    parts = [what_is_shown(paired), f"Below it half the width of its 95 % interval {covers}."]
     if paired:
         parts.append(
-            "▲ and ▼: the whole interval lies above or below zero. No allowance is made for the "
-            "number of cells: without any effect one cell in twenty would carry a mark."
+            "▲ and ▼: evidence of a gain or a loss, with Holm's correction for the number of cells."
         )
     if rest and num_panels == 1:
         names = ", ".join(setting.label for setting in rest)

@@ -1,7 +1,8 @@
 """The result over the settings: a heat map for two, a line for one, dots for sampled ranges.
 
 Each figure shows the paired gain over the baseline, if the sweep trained one for every trial,
-otherwise the validation accuracy. Intervals are those of 95 % over seeds.
+otherwise the validation accuracy. Intervals are those of 95 %: of accuracies over seeds, of gains
+also over images, if it is recorded which were right.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from understudy.evaluation.statistics import Estimate, estimate
+from understudy.evaluation.gain import PairedGain, corrected
 from understudy.report.colours import BETTER, LINES, MUTED
 from understudy.report.drawing import INK, WIDTH, plain_log_ticks, short
 from understudy.report.sweep.heatmap import (
@@ -20,7 +21,7 @@ from understudy.report.sweep.heatmap import (
     levels_of,
     what_is_shown,
 )
-from understudy.report.sweep.view import Setting, SweepView, pooled, written
+from understudy.report.sweep.view import Measured, Setting, SweepView, pooled, written
 from understudy.sweep.results import Trial
 
 
@@ -58,7 +59,8 @@ def _line(view: SweepView, setting: Setting, paired: bool) -> tuple[Figure, str]
     for place, values in zip(x, by_seed, strict=True):
         seeds: dict[str, Any] = {"markersize": 2.5, "alpha": 0.55, "markeredgewidth": 0}
         axes.plot([place] * len(values), values, "o", color=INK, **seeds)
-    _draw_means(axes, setting, x, [estimate(values) for values in by_seed])
+    found = [pooled(view, [trial], paired) for _, trial in done]
+    _draw_means(axes, setting, x, [each for each in found if each is not None])
     if paired:
         axes.axhline(0, color=INK, linewidth=1)
     axes.margins(x=0.06, y=0.1)
@@ -68,7 +70,8 @@ def _line(view: SweepView, setting: Setting, paired: bool) -> tuple[Figure, str]
     axes.set(xlabel=short(setting.key, 40), ylabel=label)
     spread = "Band" if setting.numeric else "Bar"
     caption = (
-        f"{what_is_shown(paired)} Dots: single seeds. {spread}: 95 % interval over seeds."
+        f"{what_is_shown(paired)} Dots: single seeds. {spread}: 95 % interval "
+        f"{view.covers if paired else 'over seeds'}."
         f"{_missing(len(view.trials) - len(done))}"
     )
     return figure, caption
@@ -79,10 +82,10 @@ def _percents(trial: Trial, paired: bool) -> list[float]:
 
 
 def _draw_means(
-    axes: Axes, setting: Setting, x: Sequence[float], found: Sequence[Estimate]
+    axes: Axes, setting: Setting, x: Sequence[float], found: Sequence[Measured]
 ) -> None:
-    means = [each.mean for each in found]
-    halves = [each.half for each in found if each.half is not None]
+    means = [100 * each.mean for each in found]
+    halves = [100 * each.half for each in found if each.half is not None]
     known = len(halves) == len(found)
     if not setting.numeric:
         style: dict[str, Any] = {"markersize": 5, "capsize": 4}
@@ -129,8 +132,8 @@ def _scatter(view: SweepView, pair: Sequence[Setting], paired: bool) -> tuple[Fi
 def _draw_dots(axes: Axes, view: SweepView, pair: Sequence[Setting], paired: bool) -> Any:
     """One dot per complete trial, the best on top; returns one of the collections for a legend."""
     done = view.complete[::-1]
-    found = [pooled([trial], paired) for trial in done]
-    measured = [each for each in found if each is not None]
+    found = [pooled(view, [trial], paired) for trial in done]
+    measured = _corrected([each for each in found if each is not None])
     means = sorted(each.mean for each in measured)
     low, high = means[len(means) // 20], means[-1]
     if paired:
@@ -153,10 +156,19 @@ def _draw_dots(axes: Axes, view: SweepView, pair: Sequence[Setting], paired: boo
     return dots
 
 
+def _corrected(measured: Sequence[Measured]) -> list[Measured]:
+    """Gains corrected for how many they are; accuracies unchanged."""
+    gains = [each for each in measured if isinstance(each, PairedGain)]
+    return [*corrected(gains)] if gains else list(measured)
+
+
 def _scatter_caption(view: SweepView, lost: bool, paired: bool) -> str:
     parts = [f"One mark a trial. {what_is_shown(paired)}"]
     if paired:
-        parts.append("Triangle up or down: the whole 95 % interval lies above or below zero.")
+        parts.append(
+            "Triangle up or down: evidence of a gain or a loss, with Holm's correction for the "
+            "number of trials."
+        )
     if lost:
         parts.append("Crosses: pruned or failed.")
     if view.best is not None:

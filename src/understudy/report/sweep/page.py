@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from understudy.evaluation.statistics import estimate
+from understudy.evaluation.verdict import over
 from understudy.files import write_bytes
 from understudy.report.facts import (
     config_text,
@@ -28,6 +29,7 @@ from understudy.report.sweep.table import (
     with_interval,
 )
 from understudy.report.sweep.view import SweepView, described, written
+from understudy.sweep.recompute import recomputed
 from understudy.sweep.results import SweepResults, Trial, read_sweep
 from understudy.sweep.space import Choice, Dimension
 
@@ -39,8 +41,11 @@ GLOSSARY = {
     "Baseline": "the student trained on the labels alone, everything else equal.",
     "Gain": "validation accuracy of a trial minus that of the baseline with the same seed, in "
     "percentage points.",
-    "95 % interval": "range that holds the true mean in 95 of 100 repetitions (Student's t over "
-    "seeds); one seed gives none.",
+    "95 % interval": "range that holds the true mean in 95 of 100 repetitions: of an accuracy over "
+    "seeds (Student's t), of a gain over seeds and images, where it is recorded which images were "
+    "right; one seed gives none.",
+    "Holm's correction": "gains that are looked at together need smaller p values, the more there "
+    "are: without any effect, at most one sweep in twenty has a wrong mark.",
     "Validation": "images held out from training; trials are compared and the winner is chosen on "
     "them.",
     "Test": "images that nothing was chosen on; opened once, for the winner and the baseline "
@@ -70,7 +75,7 @@ def write_sweep_report(folder: Path, *, figures: bool = True) -> Path:
     Raises:
         UnderstudyError: if ``results.json`` is missing or damaged.
     """
-    view = SweepView.of(read_sweep(folder))
+    view = SweepView.of(recomputed(folder, read_sweep(folder)))
     found = importance(view)
     drawings: Sequence[Drawing] = ()
     if figures:
@@ -102,6 +107,7 @@ def _render(
         chance_known=found is not None and found.chance is not None,
         importance_how=found.how if found else "",
         failed=[_failed(view, trial) for trial in view.trials if trial.state == "failed"],
+        covers=view.covers if view.paired else "",
         num_seeds=max((len(trial.accuracies) for trial in view.trials), default=0),
         facts=_facts(view),
         command=without_password(view.results.command),
@@ -129,8 +135,8 @@ def _failed(view: SweepView, trial: Trial) -> dict[str, Any]:
 
 def _final(view: SweepView) -> dict[str, Any] | None:
     """Test accuracies and gain of each fresh seed, and their means with intervals."""
-    tested = view.tested
-    if not tested:
+    tested, final = view.tested, view.results.final
+    if final is None or not tested:
         return None
     rows = [
         (each.seed, percent(each.baseline), percent(each.winner), points(each.gain))
@@ -139,9 +145,9 @@ def _final(view: SweepView) -> dict[str, Any] | None:
     mean = (
         with_half(estimate([each.baseline for each in tested])),
         with_half(estimate([each.winner for each in tested])),
-        with_interval(estimate([each.gain for each in tested])),
+        with_interval(final.gain),
     )
-    return {"rows": rows, "mean": mean}
+    return {"rows": rows, "mean": mean, "over": over(final.gain)}
 
 
 def _shares(view: SweepView, found: Importance | None) -> list[tuple[str, str, str]]:

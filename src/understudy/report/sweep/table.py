@@ -3,6 +3,7 @@
 from understudy.evaluation.statistics import Estimate, estimate
 from understudy.report.format import ABSENT, number, percent, points
 from understudy.report.sweep.view import (
+    Measured,
     SweepView,
     accuracy,
     described,
@@ -26,7 +27,7 @@ def conclusions(view: SweepView) -> list[tuple[str, bool]]:
     if final is not None:
         seeds = ", ".join(map(str, final.seeds))
         sentence = final.verdict[0].upper() + final.verdict[1:]
-        helped = final.gain.low is not None and final.gain.low > 0
+        helped = final.gain.verdict == "helped"
         found.append((f"{sentence} (test images, fresh seeds {seeds}).", helped))
     if view.best is not None:
         ending = "." if final else "; it was not tested on fresh seeds."
@@ -37,7 +38,11 @@ def conclusions(view: SweepView) -> list[tuple[str, bool]]:
 
 def _best_sentence(view: SweepView, best: Trial) -> str:
     found = gain(best)
-    over = f", {with_interval(found)} points over the baseline" if found else ""
+    over = (
+        f", {with_interval(found)} points over the baseline (interval {view.covers})"
+        if found
+        else ""
+    )
     return (
         f"Best of {len(view.complete)} finished trials on validation: "
         f"{described(best.values, view.settings)}, with {percent(accuracy(best).mean)} %{over}. "
@@ -53,7 +58,7 @@ def _lost_sentence(view: SweepView) -> str:
     return f"Of {len(view.trials)} trials {' and '.join(lost)}." if lost else ""
 
 
-def with_interval(found: Estimate | None) -> str:
+def with_interval(found: Measured | None) -> str:
     """``+0.82 [0.31, 1.33]`` in points; without brackets for one seed."""
     if found is None:
         return ABSENT

@@ -4,15 +4,23 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from understudy.evaluation.correctness import differences
+from understudy.evaluation.gain import PairedGain, gain_of_differences, gain_over_seeds
 from understudy.evaluation.statistics import Estimate, estimate
 from understudy.report.format import is_number
-from understudy.sweep.results import SweepResults, Trial
+from understudy.sweep.results import SweepResults, Trial, TrialRun, baseline_key
 from understudy.sweep.space import Choice, Dimension
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_LEVELS = 12
 """More values of one range are a range, not a list."""
+
+Measured = Estimate | PairedGain
+"""What tables and figures show of accuracies, respectively gains: mean, low, high, half, sign."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,19 @@ class SweepView:
         """Whether every complete trial has a gain over its baseline."""
         return bool(self.complete) and all(trial.gains for trial in self.complete)
 
+    @cached_property
+    def covers(self) -> str:
+        """What the intervals of gains cover: seeds and images, or seeds alone (older files)."""
+        gains = [trial.gain for trial in self.complete if trial.gain is not None]
+        if gains and all(gain.images is not None for gain in gains):
+            return "over seeds and validation images"
+        return "over seeds alone"
+
+    @cached_property
+    def baselines(self) -> Mapping[str, tuple[TrialRun, ...]]:
+        """The baseline's trainings by :func:`~understudy.sweep.results.baseline_key`."""
+        return {baseline_key(each.values): each.runs for each in self.results.baselines}
+
     def is_best(self, trial: Trial) -> bool:
         """Whether this is the trial that the sweep chose."""
         return self.best is not None and trial.number == self.best.number
@@ -125,24 +146,42 @@ def accuracy(trial: Trial) -> Estimate:
     return estimate(list(trial.accuracies.values()))
 
 
-def gain(trial: Trial) -> Estimate | None:
+def gain(trial: Trial) -> PairedGain | None:
     """Paired gain of a trial over its baseline; ``None`` without one."""
-    return estimate(list(trial.gains.values())) if trial.gains else None
+    return trial.gain if trial.gains else None
 
 
-def pooled(trials: Sequence[Trial], paired: bool) -> Estimate | None:
+def pooled(view: SweepView, trials: Sequence[Trial], paired: bool) -> Measured | None:
     """Gain (accuracy, unless ``paired``) of several complete trials.
 
     Trials with the same seed share its initial weights, so the seed is the unit: trials are
-    averaged first, seed by seed, then the interval is taken over seeds.
+    averaged first, seed by seed (and image by image), then the interval is taken.
     """
     done = [trial for trial in trials if trial.state == "complete"]
     values = [trial.gains if paired else trial.accuracies for trial in done]
-    seeds = set(values[0]).intersection(*values[1:]) if values else set()
-    if not seeds:
+    common = set(values[0]).intersection(*values[1:]) if values else set()
+    if not common:
         return None
-    means = [sum(by_seed[seed] for by_seed in values) / len(values) for seed in sorted(seeds)]
-    return estimate(means)
+    seeds = sorted(common)
+    means = [sum(by_seed[seed] for by_seed in values) / len(values) for seed in seeds]
+    if not paired:
+        return estimate(means)
+    found = [_differences(view, trial, seeds) for trial in done]
+    known = [each for each in found if each is not None]
+    if len(known) == len(done) and len({each.shape for each in known}) == 1:
+        import numpy as np
+
+        return gain_of_differences(np.mean(known, axis=0))
+    return gain_over_seeds(means, [0.0] * len(means))
+
+
+def _differences(view: SweepView, trial: Trial, seeds: Sequence[int]) -> "np.ndarray | None":
+    """Image by image, ``[seeds, N]``; ``None`` if it was not recorded."""
+    own = {run.seed: run.val for run in trial.runs}
+    plain = {run.seed: run.val for run in view.baselines.get(baseline_key(trial.values), ())}
+    if not plain.keys() >= set(seeds):
+        return None
+    return differences([own[seed] for seed in seeds], [plain[seed] for seed in seeds])
 
 
 def _setting(dimension: Dimension, keys: Sequence[str], trials: Sequence[Trial]) -> Setting:

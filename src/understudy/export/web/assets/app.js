@@ -100,6 +100,12 @@
     $('status').textContent = status;
   }
 
+  /* A file as the network's input. */
+  async function prepare(blob, name) {
+    const { image: { height, width }, resize, max_pixels: maxPixels } = card.preprocessing;
+    return fit(await decode(blob, maxPixels, name), width, height, resize);
+  }
+
   async function classify(blob, name) {
     const turn = ++latest;
     const main = document.querySelector('main');
@@ -108,9 +114,7 @@
     await new Promise((resolve) => setTimeout(resolve)); // lets the browser draw that
     try {
       const start = performance.now();
-      const image = await decode(blob, name);
-      const [, height, width] = model.image;
-      const pixels = fit(image, width, height, card.preprocessing.resize);
+      const pixels = await prepare(blob, name);
       const prepared = performance.now() - start;
       const found = Float32Array.from(await student(pixels));
       const times = await timed(pixels);
@@ -241,7 +245,7 @@
     const { image: { height, width }, resize } = card.preprocessing;
     const size = `${width} by ${height} pixels`;
     const rules = {
-      crop: `Resized until it covers ${size}; what stands out is cut off on both sides.`,
+      crop: `Cut to the largest part in its middle of these proportions, and resized to ${size}.`,
       pad: `Resized to fit into ${size}, with black borders.`,
       squash: `Resized to ${size}, whatever its proportions.`,
     };
@@ -369,9 +373,6 @@
   globalThis.understudy = {
     ready,
     run: async (pixels) => [...(await student(pixels))],
-    pixels: async (blob, name) => {
-      const [, height, width] = model.image;
-      return fit(await decode(blob, name), width, height, card.preprocessing.resize);
-    },
+    pixels: prepare,
   };
 })();
