@@ -85,8 +85,8 @@ def commands_in_shell(body: str) -> Iterator[str]:
             yield command
 
 
-OWN_RECIPE = "photos.yaml"
-"""A recipe that the reader has written."""
+OWN_RECIPES = ("photos.yaml", "solar-cells.yaml")
+"""Recipes that `understudy init` has written for the reader."""
 
 
 def why_refused(command: str) -> str | None:
@@ -100,7 +100,7 @@ def why_refused(command: str) -> str | None:
     if set(words) <= COMMANDS:
         return None  # the name of a command, in a sentence
     placeholder = len(words) > 1 and (
-        words[1] in OMITTED or words[1].isupper() or words[1] == OWN_RECIPE
+        words[1] in OMITTED or words[1].isupper() or words[1] in OWN_RECIPES
     )
     if not (placeholder and words[0] in ("run", "train", "sweep")):
         return _reason(words)

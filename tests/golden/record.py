@@ -244,6 +244,7 @@ RENAMED = {"randaugment": "photometric", "randaugment_magnitude": "photometric_m
 ADDED = {"vertical_flip", "resized_crop", "color_jitter", "rand_augment_ops", "erasing"}
 ADDED |= {"rand_augment_magnitude", "sampling", "class_weights"}
 ADDED |= {"balanced_accuracy", "macro_f1", "class_counts", "per_class_interval", "confusion"}
+ADDED |= {"resize", "max_pixels", "columns", "skip_bad", "slices"}
 """Keys that the compared commit may not have."""
 ALIASES = {"onecycle": "cosine"}
 """Value of the compared commit -> another name of the same thing, which is written now."""
