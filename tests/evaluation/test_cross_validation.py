@@ -8,7 +8,7 @@ from scipy import stats
 
 from understudy.errors import UnderstudyError
 from understudy.evaluation import cross_validated_gain
-from understudy.evaluation.cross_validation import corrected_folds
+from understudy.evaluation.gain import corrected
 from understudy.evaluation.verdict import fold_sentence
 
 GAINS = [[0.02, 0.01, 0.03, 0.00, 0.02], [0.01, 0.02, 0.02, 0.01, 0.03]]
@@ -56,8 +56,8 @@ def test_gains_looked_at_together_need_smaller_p_values():
     gain = cross_validated_gain([[0.03, 0.05, 0.01, 0.04, 0.02, 0.02, 0.06]], 0.2)
     none = cross_validated_gain([[0.01, -0.01, 0.02, -0.02, 0.0, 0.01, -0.01]], 0.2)
     assert gain.verdict == "helped" and 0.0125 < gain.p < 0.05
-    assert corrected_folds([gain]) == [gain]
-    first, *others = corrected_folds([gain, none, none, none])
+    assert corrected([gain]) == [gain]
+    first, *others = corrected([gain, none, none, none])
     assert first.p_holm == pytest.approx(4 * gain.p) and first.num_compared == 4
     assert first.verdict == "no evidence" and {each.verdict for each in others} == {"no evidence"}
     assert "not enough for one of 4 comparisons (Holm)" in fold_sentence("a", first, 7, 1)

@@ -8,10 +8,10 @@ for ``1/J`` in the variance of a mean of ``J`` gains.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from understudy.errors import UnderstudyError
-from understudy.evaluation.gain import SAME, Verdict, holm, verdict_of
+from understudy.evaluation.gain import SAME, Verdict, t_interval, verdict_of
 from understudy.evaluation.statistics import summarise
 from understudy.files import LEFT_OUT_IF_NONE
 
@@ -76,12 +76,9 @@ def cross_validated_gain(
     assert summary is not None
     low = high = p = None
     if summary.std is not None and max(flat) - min(flat) > SAME:
-        from scipy.special import stdtr, stdtrit
-
         error = summary.std * math.sqrt(1 / summary.n + test_share / (1 - test_share))
-        half = float(stdtrit(summary.n - 1, 0.5 + confidence / 2)) * error
-        low, high = summary.mean - half, summary.mean + half
-        p = float(2 * stdtr(summary.n - 1, -abs(summary.mean) / error))
+        interval, p = t_interval(summary.mean, error, summary.n - 1, confidence)
+        low, high = interval.low, interval.high
     return CrossValidatedGain(
         gains=tuple(tuple(float(gain) for gain in repeat) for repeat in gains),
         mean=summary.mean,
@@ -92,15 +89,3 @@ def cross_validated_gain(
         test_share=test_share,
         confidence=confidence,
     )
-
-
-def corrected_folds(gains: Sequence[CrossValidatedGain]) -> list[CrossValidatedGain]:
-    """The same gains, with p values for all of them being looked at together (Holm 1979); as
-    :func:`~understudy.evaluation.gain.corrected`."""
-    if len(gains) < 2:
-        return list(gains)
-    adjusted = holm([1.0 if gain.p is None else gain.p for gain in gains])
-    return [
-        replace(gain, p_holm=p, num_compared=len(gains))
-        for gain, p in zip(gains, adjusted, strict=True)
-    ]

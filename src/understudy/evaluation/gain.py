@@ -17,7 +17,7 @@ not there, and what it costs.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 from understudy.errors import UnderstudyError
 from understudy.evaluation.statistics import estimate, summarise
@@ -27,6 +27,19 @@ if TYPE_CHECKING:
     import numpy as np
 
 Verdict = Literal["helped", "hurt", "no evidence"]
+
+
+class _Compared(Protocol):
+    """A gain, of either kind, that others can be compared with."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided p value of "no difference"."""
+
+
+Gain = TypeVar("Gain", bound=_Compared)
 
 UNSEEN = 0.5
 """Half an image on which all seeds differ from their baseline, added to the spread over images: of
@@ -158,10 +171,7 @@ def gain_of_differences(differences: "np.ndarray", confidence: float = 0.95) -> 
     if num_images < 2:
         return replace(plain, images=num_images, low=None, high=None, p=None)
     variance, df = _variance(differences)
-    from scipy.special import stdtr, stdtrit
-
-    half = float(stdtrit(df, 0.5 + confidence / 2)) * math.sqrt(variance)
-    crossed = Interval(plain.mean - half, plain.mean + half)
+    crossed, p = t_interval(plain.mean, math.sqrt(variance), df, confidence)
     found = replace(plain, images=num_images, over_seeds_and_images=crossed, df=df)
     if plain.over_seeds is None or plain.p is None:
         return found
@@ -169,8 +179,23 @@ def gain_of_differences(differences: "np.ndarray", confidence: float = 0.95) -> 
         found,
         low=min(plain.over_seeds.low, crossed.low),
         high=max(plain.over_seeds.high, crossed.high),
-        p=max(plain.p, float(2 * stdtr(df, -abs(plain.mean) / math.sqrt(variance)))),
+        p=max(plain.p, p),
     )
+
+
+def t_interval(mean: float, error: float, df: float, confidence: float) -> tuple[Interval, float]:
+    """Student's t interval of a mean, and the two-sided p value of a mean of zero.
+
+    Args:
+        mean: as measured.
+        error: its standard error, above 0.
+        df: degrees of freedom.
+        confidence: of the interval, in (0, 1).
+    """
+    from scipy.special import stdtr, stdtrit
+
+    half = float(stdtrit(df, 0.5 + confidence / 2)) * error
+    return Interval(mean - half, mean + half), float(2 * stdtr(df, -abs(mean) / error))
 
 
 def _variance(differences: "np.ndarray") -> tuple[float, float]:
@@ -232,7 +257,7 @@ def _over_seeds(gains: tuple[float, ...], confidence: float) -> PairedGain:
     )
 
 
-def corrected(gains: Sequence[PairedGain]) -> list[PairedGain]:
+def corrected(gains: Sequence[Gain]) -> list[Gain]:
     """The same gains, with p values for all of them being looked at together (Holm 1979).
 
     A gain without a p value counts as a comparison, too.

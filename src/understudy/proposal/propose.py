@@ -18,9 +18,10 @@ from understudy.cores import available_cores
 from understudy.data.archives import data_set_name, is_archive
 from understudy.data.inspection import Inspection
 from understudy.data.prepare import TrainingData, prepare_data
-from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
+from understudy.evaluation.latency import model_size
 from understudy.events import SILENT, Observer
+from understudy.models import build_model
 from understudy.proposal import choices
 from understudy.proposal.budget import Choice, Minutes, Work, choose
 from understudy.proposal.networks import refuse_unknown, student, teachers
@@ -191,11 +192,7 @@ def _described(model: ModelConfig) -> str:
 
 
 def _parameters(model: ModelConfig, data: TrainingData) -> int:
-    from understudy.evaluation.latency import model_size
-    from understudy.models import build_model
-
-    image: ImageSpec = data.image
-    network = build_model(model.name, data.num_classes, image, options=model.options)
+    network = build_model(model.name, data.num_classes, data.image, options=model.options)
     return model_size(network).parameters
 
 

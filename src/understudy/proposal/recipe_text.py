@@ -51,7 +51,7 @@ def _head(proposal: Proposal, where: str) -> str:
 
 def _data(proposal: Proposal, path: str) -> str:
     data, sizes = proposal.config.data, proposal.inspection.sizes
-    assert sizes is not None and data.mean is not None and data.std is not None
+    assert sizes is not None
     width, height = sizes.median
     lines = [
         "data:",

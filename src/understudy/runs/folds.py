@@ -7,9 +7,9 @@ from pathlib import Path
 from understudy.errors import UnderstudyError
 from understudy.evaluation.cross_validation import (
     CrossValidatedGain,
-    corrected_folds,
     cross_validated_gain,
 )
+from understudy.evaluation.gain import corrected
 from understudy.evaluation.verdict import fold_sentence
 from understudy.files import LEFT_OUT_IF_NONE, read_record
 from understudy.runs.folder import RunFolder
@@ -174,7 +174,7 @@ def _comparisons(
     ]
     return tuple(
         FoldsComparison(arm, reference, gain, fold_sentence(arm, gain, folds, len(repeats)))
-        for (arm, reference), gain in zip(pairs, corrected_folds(gains), strict=True)
+        for (arm, reference), gain in zip(pairs, corrected(gains), strict=True)
     )
 
 
