@@ -102,7 +102,7 @@ def run_experiment(
     in_processes = kind == "cpu" and not here.is_distributed and given.workers != 1
     processes = (given.workers or len(available_cores())) if in_processes else 0
     trained = [run for wave in waves for run in wave]
-    checked = _precheck(plan, data, trained, observer, given.resume)
+    checked = _precheck(plan, data, trained, observer, given)
     if here.is_first:  # after the checks: a run that was refused leaves no folder behind
         require_room(out, trained, processes, checked)
         record_config(config, folder, given.resume, data.fingerprint)
@@ -147,14 +147,18 @@ def run_experiment(
 
 
 def _precheck(
-    plan: RunPlan, data: TrainingData, runs: Sequence[ArmRun], observer: Observer, resume: bool
+    plan: RunPlan,
+    data: TrainingData,
+    runs: Sequence[ArmRun],
+    observer: Observer,
+    options: ExperimentOptions,
 ) -> Precheck:
     """Assemble the arms of these trainings and run each on one batch.
 
     Raises:
         UnderstudyError: for the first that cannot be trained, before anything is written.
     """
-    checked = Precheck(data, observer, read_files=not resume)
+    checked = Precheck(data, observer, read_files=not options.resume, cache=options.cache)
     checked.check(plan, {run.arm.name: run.arm for run in runs}.values())
     return checked
 
@@ -228,7 +232,8 @@ def train_arm(
     runs = [own]
     if own.arm.members or own.arm.uses_teacher:
         runs = [*(plan.arm_run(other.name, seed) for other in plan.needed_by(own.arm)), own]
-    checked = _precheck(plan, data, runs, observer, resume)
+    options = ExperimentOptions(device=device, resume=resume)
+    checked = _precheck(plan, data, runs, observer, options)
     if first:
         require_room(out, runs, 1, checked)
     if first and (resume or not folder.config.exists()):

@@ -218,6 +218,7 @@ def test_the_defaults_are_what_recipes_that_leave_them_out_rely_on() -> None:
             "photometric": 0,
             "photometric_magnitude": 0.5,
             "view_seed": None,
+            "view_epochs": None,
         },
     }
     assert config["teacher"] == {

@@ -13,6 +13,7 @@ from understudy.config.schema import AugmentConfig
 from understudy.data.spec import ImageSpec
 from understudy.data.transforms import PHOTOMETRIC, crop, mirror
 from understudy.data.views import Normalise, ViewPolicy, Views, render
+from understudy.errors import UnderstudyError
 
 CPU = torch.device("cpu")
 POLICIES = {
@@ -538,3 +539,17 @@ def test_half_of_the_views_of_each_kind_of_flip_are_flipped() -> None:
     assert policy.num_views == 4
     counts = policy.view_ids(policy.epoch(0)).bincount(minlength=4)
     assert counts.min() > 900, "four views, each with the same probability"
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_views_that_repeat_are_the_first_ones_in_turn(name: str) -> None:
+    config = POLICIES[name]
+    once, repeated = make_policy(config), make_policy(replace(config, view_epochs=3))
+    assert all(same(repeated.epoch(epoch), once.epoch(epoch % 3)) for epoch in range(7))
+    assert repeated.fingerprint == once.fingerprint, "their teacher outputs are shared"
+
+
+@pytest.mark.parametrize("epochs", [0, -1])
+def test_views_repeat_after_at_least_one_epoch(epochs: int) -> None:
+    with pytest.raises(UnderstudyError, match="view_epochs must be at least 1"):
+        AugmentConfig(view_epochs=epochs)

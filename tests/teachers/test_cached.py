@@ -1,6 +1,7 @@
 """Cached outputs equal live ones on the same view, and are computed once; damage is repaired."""
 
 import json
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -411,9 +412,77 @@ def test_methods_that_read_features_use_the_live_teacher(tmp_path: Path) -> None
     batches, live = TrainBatches(data.train, data.config, 8, 0, CPU), FrozenTeacher(tiny_net())
     assert live_or_cached(live, "features", "auto", data, batches, str(tmp_path)) is live
     assert live_or_cached(live, "logits", "live", data, batches, str(tmp_path)) is live
-    with pytest.raises(UnderstudyError, match=r"reads feature maps: set teacher.outputs=live"):
+    with pytest.raises(
+        UnderstudyError, match=r"feature maps: set teacher.outputs=live, or let the views"
+    ):
         live_or_cached(live, "features", "cached", data, batches, str(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_feature_maps_of_views_that_repeat_are_cached(tmp_path: Path, name: str) -> None:
+    data = tiny_data(**POLICIES[name], view_epochs=2)
+    cached = make_cached(tmp_path, data, needs="features")
+    for epoch in range(5):
+        views = cached.batches.policy.epoch(epoch)
+        cached.prepare(epoch, views)
+        for batch in cached.batches.epoch(epoch, views):
+            kept, live = cached.outputs(batch), cached.teacher.outputs(batch)
+            rounded = {"rtol": 2**-11 + 1e-5, "atol": 1e-6}
+            torch.testing.assert_close(kept.logits, live.logits, **rounded)
+            torch.testing.assert_close(kept.embedding, live.embedding, **rounded)
+            torch.testing.assert_close(kept.features, live.features, **rounded)
+    assert cached.labelled == 2 * len(data.train), "each image is labelled in two epochs alone"
+    assert len(list(cached.store.folder.glob("epoch-*.bin"))) == 2
+
+
+def test_repeated_views_label_each_image_so_many_times(tmp_path: Path) -> None:
+    data = tiny_data(mix="mixup", view_epochs=3)
+    cached = make_cached(tmp_path, data)
+    for epoch in range(8):
+        prepared(cached, epoch)
+    assert cached.labelled == 3 * len(data.train)
+
+
+def test_damaged_feature_maps_are_computed_again_by_the_next_process(tmp_path: Path) -> None:
+    data = tiny_data(view_epochs=1)
+    first = prepared(make_cached(tmp_path, data, needs="features"))
+    path = data_file(first)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    again = prepared(make_cached(tmp_path, data, needs="features"))
+    assert again.labelled == 1
+    assert first.epoch_rows is not None and again.epoch_rows is not None
+    assert torch.equal(first.epoch_rows, again.epoch_rows)
+
+
+def test_a_disk_without_room_for_feature_maps_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(UnderstudyError, match=r"feature maps of 2 epochs take .* lower data"):
+        make_cached(tmp_path, tiny_data(view_epochs=2), needs="features")
+    make_cached(tmp_path, tiny_data(view_epochs=2))  # logits are small
+
+
+def test_large_images_are_labelled_in_smaller_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+    data = tiny_data()
+    height, width = data.image.size
+    monkeypatch.setattr(teacher_cache, "_BATCH_PIXELS", 10 * height * width)
+    cached = make_cached(tmp_path, data)
+    outputs = cached.teacher.outputs
+
+    def noting(batch: Batch) -> Outputs:
+        passes.append(len(batch.labels))
+        return outputs(batch)
+
+    monkeypatch.setattr(cached.teacher, "outputs", noting)
+    prepared(cached)
+    assert set(passes) == {10}
 
 
 def test_outputs_need_a_prepared_epoch(tmp_path: Path) -> None:

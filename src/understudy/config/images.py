@@ -67,6 +67,10 @@ class AugmentConfig:
     view_seed: int | None = None
     """Seed of the views; none uses the run's own seed. With a fixed number all seeds of a run share
     one set of cached teacher outputs."""
+    view_epochs: int | None = None
+    """Draw the views of so many epochs and repeat them in turn: a slow teacher then labels each
+    image so many times at most, and feature maps can be cached as well. None draws new views in
+    every epoch."""
 
     def __post_init__(self) -> None:
         require(self.padding >= 0, "augment.padding must be at least 0")
@@ -91,6 +95,10 @@ class AugmentConfig:
             f"augment.rand_augment_magnitude must lie in [0, {LARGEST_MAGNITUDE}]",
         )
         require(0 <= self.erasing <= 1, "augment.erasing must lie in [0, 1]")
+        require(
+            self.view_epochs is None or self.view_epochs >= 1,
+            "augment.view_epochs must be at least 1",
+        )
 
 
 @dataclass(frozen=True)

@@ -121,9 +121,12 @@ class ViewPolicy:
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of what determines the set of views; for an endless policy, their sequence."""
+        """Hex digest of what determines the set of views; for an endless policy, their sequence.
+
+        Views that repeat are the first ones of those that do not, so they have the same digest.
+        """
         content: dict[str, object] = asdict(self.config)
-        del content["view_seed"]
+        del content["view_seed"], content["view_epochs"]
         # Caches on disk were named before these settings existed.
         for name in _LATER_SETTINGS:
             if content[name] == getattr(_DEFAULTS, name):
@@ -136,10 +139,15 @@ class ViewPolicy:
             content["seed"] = self.seed
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    def drawn_in(self, epoch: int) -> int:
+        """The epoch (int, from 0) whose views this epoch has: itself, unless views repeat."""
+        every = self.config.view_epochs
+        return epoch if every is None else epoch % every
+
     def epoch(self, epoch: int) -> Views:
         """The views of every image in this epoch (int, from 0), on the CPU."""
         n, config = self.num_images, self.config
-        rng = generator_for("views", self.seed, epoch)
+        rng = generator_for("views", self.seed, self.drawn_in(epoch))
         views = Views()
         if config.resized_crop:
             box = draws.crop_boxes(n, self.image, config.resized_crop, rng)

@@ -102,6 +102,8 @@ class Method(nn.Module, ABC):
     """The source paper."""
     min_classes: ClassVar[int] = 2
     """The fewest classes K for which the method's own term teaches anything."""
+    with_few_classes: ClassVar[str] = "take another, such as method=kd"
+    """What to do with fewer classes."""
     keeps_adapter: ClassVar[bool] = False
     """Whether what is deployed is more than the student (SimKD): then it can only be built again as
     part of the method."""
@@ -125,7 +127,7 @@ class Method(nn.Module, ABC):
         return cls.needs
 
     @classmethod
-    def require_classes(cls, name: str, num_classes: int) -> None:
+    def require_classes(cls, config: MethodConfig, num_classes: int) -> None:
         """Refuse a number of classes for which the method's term means nothing.
 
         Raises:
@@ -133,8 +135,8 @@ class Method(nn.Module, ABC):
         """
         if num_classes < cls.min_classes:
             raise UnderstudyError(
-                f"method {name} needs at least {cls.min_classes} classes, and the images have "
-                f"{num_classes}: take another, such as method=kd"
+                f"method {config.name} needs at least {cls.min_classes} classes, and the images "
+                f"have {num_classes}: {cls.with_few_classes}"
             )
 
     @property

@@ -132,7 +132,7 @@ def build_method(config: MethodConfig, student: Classifier, context: MethodConte
         UnderstudyError: if the method does not fit student and teacher, or the classes are too few.
     """
     kind = _class_of(config)
-    kind.require_classes(config.name, context.num_classes)
+    kind.require_classes(config, context.num_classes)
     if isinstance(context.teacher, Ensemble):
         return MultiTeacher(kind, student, config, context)
     return kind(student, config, context)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from understudy.data.loader import Batch, TrainBatches, steps_per_epoch
+from understudy.data.loader import Batch, TrainBatches, plain_batches, steps_per_epoch
 from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError, one_line
 from understudy.events import SILENT, Observer
@@ -27,8 +27,9 @@ from understudy.models.ensemble import Ensemble
 from understudy.runs.given import require_own_normalisation
 from understudy.runs.networks import build, keeps_adapter
 from understudy.runs.plan import Arm, RunPlan
-from understudy.teachers.cached import runs_live
+from understudy.teachers.cached import require_room, what_is_cached
 from understudy.teachers.frozen import FrozenTeacher, renormalisation
+from understudy.teachers.output_store import default_cache
 from understudy.training.setup import Teaching, build_training
 from understudy.training.weights import load_weights
 
@@ -51,11 +52,18 @@ class Precheck:
         data: of the run.
         observer: gets lines about what is allowed but hardly meant.
         read_files: load the weights of given teachers, too.
+        cache: folder of teacher outputs; the user's cache folder by default.
     """
 
     def __init__(
-        self, data: TrainingData, observer: Observer = SILENT, *, read_files: bool = True
+        self,
+        data: TrainingData,
+        observer: Observer = SILENT,
+        *,
+        read_files: bool = True,
+        cache: str | None = None,
     ) -> None:
+        self.cache = Path(cache) if cache else default_cache()
         self.data, self.observer, self.read_files = data, observer, read_files
         labels = data.train.labels
         other = int((labels != labels[0]).int().argmax())  # some methods contrast two classes
@@ -128,7 +136,7 @@ class Precheck:
         frozen = None
         if arm.uses_teacher:
             frozen = self._teacher(plan, arm)
-            runs_live(frozen, arm.needs, plan.config.teacher.outputs)
+            self._check_cache(plan, arm, frozen)
         teaching = Teaching(arm.method, frozen, "live")
         student = copy.deepcopy(self._network(arm))  # a method may change its student
         try:
@@ -152,6 +160,14 @@ class Precheck:
             raise UnderstudyError(f"the first loss is not finite: {named}")
         method.zero_grad(set_to_none=True)
         return method.deployed()
+
+    def _check_cache(self, plan: RunPlan, arm: Arm, teacher: "_HeldTeacher") -> None:
+        """Refuse what cannot be cached, or has no room."""
+        augment = self.data.config.augment
+        cached = what_is_cached(teacher, arm.needs, plan.config.teacher.outputs, augment)
+        if cached == "features":
+            shown = teacher.outputs(next(plain_batches(self.few.val, self.few.config, 2, _CPU)))
+            require_room(shown, cached, len(self.data.train), augment, self.cache)
 
     def _network(self, arm: Arm) -> Classifier:
         """The arm's network with random weights; arms of the same network share it."""

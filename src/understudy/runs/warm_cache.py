@@ -17,7 +17,7 @@ from understudy.runs.folder import RunFolder, load_run
 from understudy.runs.networks import load_teacher
 from understudy.runs.plan import RunPlan, resolve_plan
 from understudy.teachers.cache_admin import inspect_cache
-from understudy.teachers.cached import CachedTeacher, cached_teacher, caches_embedding
+from understudy.teachers.cached import CachedTeacher, cached_teacher, what_is_cached
 from understudy.teachers.output_store import decode_rows, valid_rows
 from understudy.training.device import make_fabric, resolve_device
 
@@ -68,6 +68,7 @@ def build_cache(
     for seed in _seeds_with_views(plan.config):
         teacher = _cached_teacher(plan, RunFolder(run), seed, cache, device)
         number = plan.config.train.epochs_run if epochs is None else epochs
+        number = min(number, plan.config.data.augment.view_epochs or number)
         groups: Iterable[_Views] = _views_of_epochs(teacher, seed, number)
         if all_views:
             groups = _all_views(plan, teacher)
@@ -99,8 +100,8 @@ def _all_views(plan: RunPlan, teacher: CachedTeacher) -> list[_Views]:
         )
     if teacher.store.embedding_dim:
         raise UnderstudyError(
-            f"{plan.arm('distilled').method.name} reads embeddings, which are stored by epoch: "
-            "label a number of epochs"
+            f"{plan.arm('distilled').method.name} reads more than logits, and that is stored by "
+            "epoch: label a number of epochs"
         )
     groups = []
     for view in range(number):
@@ -137,9 +138,9 @@ def _cached_teacher(
     teacher = load_teacher(plan, student, folder, data, fabric.device)
     batch_size = plan.config.train.batch_size
     batches = TrainBatches(data.train, data.config, batch_size, seed, fabric.device)
-    embedding = caches_embedding(student.arm.needs, teacher)
+    cached = what_is_cached(teacher, student.arm.needs, "auto", data.config.augment)
     location = str(cache) if cache else None
-    return cached_teacher(teacher, data, batches, location, embedding=embedding)
+    return cached_teacher(teacher, data, batches, location, cached or "logits")
 
 
 def verify_cache(

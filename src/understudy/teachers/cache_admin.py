@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from understudy.errors import UnderstudyError
-from understudy.teachers.output_store import default_cache, valid_rows
+from understudy.teachers.output_store import default_cache, row_width, valid_rows
 
-_BLOCK = 1 << 16
-"""Rows checked at a time: a cache may be larger than memory."""
+_BLOCK = 1 << 22
+"""Numbers checked at a time: a cache may be larger than memory."""
 
 
 def list_caches(cache: Path | None = None) -> list[dict[str, Any]]:
@@ -27,13 +27,16 @@ def inspect_cache(folder: Path) -> dict[str, Any]:
         UnderstudyError: if it is not a cache.
     """
     meta = _read_meta(folder)
-    width = meta["num_classes"] * meta["num_teachers"] + meta["embedding_dim"]
+    width = row_width(
+        meta["num_classes"], meta["num_teachers"], meta["embedding_dim"], meta["feature_shapes"]
+    )
     counts = {"filled": 0, "empty": 0, "damaged": 0}
     files = sorted(folder.glob("*.bin"))
     for file in files:
         rows = _whole_rows(file, width)
-        for start in range(0, len(rows), _BLOCK):
-            block = rows[start : start + _BLOCK]
+        step = max(_BLOCK // (width + 1), 1)
+        for start in range(0, len(rows), step):
+            block = rows[start : start + step]
             valid, empty = valid_rows(block), ~block.any(1)
             counts["filled"] += int(valid.sum())
             counts["empty"] += int(empty.sum())
@@ -44,6 +47,7 @@ def inspect_cache(folder: Path) -> dict[str, Any]:
         "classes": meta["num_classes"],
         "teachers": meta["num_teachers"],
         "embedding": meta["embedding_dim"],
+        "features": len(meta["feature_shapes"]),
         "views": meta["num_views"],
         **counts,
         "bytes_on_disk": sum(file.stat().st_blocks * 512 for file in files),
@@ -90,10 +94,11 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     try:
         meta = json.loads((folder / "meta.json").read_text())
         found = {key: meta[key] for key in ("parts", "num_images", "num_classes", "num_views")}
-        # Caches of one teacher's logits from older versions lack the last two entries.
+        # Caches of one teacher's logits from older versions lack the last entries.
         return found | {
             "num_teachers": meta.get("num_teachers", 1),
             "embedding_dim": meta.get("embedding_dim", 0),
+            "feature_shapes": tuple(tuple(map(int, s)) for s in meta.get("feature_shapes", ())),
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnderstudyError(

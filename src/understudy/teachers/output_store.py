@@ -7,8 +7,8 @@ their mean is not), the pooled embedding for methods that read it, and a checksu
 therefore be cut off, half written or damaged by a killed process: rows with a wrong checksum are
 computed again, the others stay.
 
-Rows with an embedding are long. They have a file per epoch as well: the rows of a few epochs,
-spread over the places of all views, would leave most of every disk block empty.
+Rows with an embedding or with feature maps are long. They have a file per epoch as well: the rows
+of a few epochs, spread over the places of all views, would leave most of every disk block empty.
 
 The folder's name is the fingerprint of everything that the outputs depend on (teacher weights and
 architecture, data, views, normalisation, precision). ``meta.json`` holds these parts, so that a
@@ -17,6 +17,7 @@ cache made of others is refused with a reason.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +31,12 @@ from understudy.errors import UnderstudyError
 from understudy.files import write_bytes
 from understudy.teachers.base import UNAUGMENTED
 
+FeatureShapes = tuple[tuple[int, int, int], ...]
+"""(C, H, W) of each feature map."""
+
 _SALT = 0x5EED
+_CHECKED_AT_ONCE = 2**22
+"""Numbers whose checksums are computed together: rows with feature maps are long."""
 
 
 def teacher_fingerprint(model: nn.Module, description: str) -> str:
@@ -59,6 +65,7 @@ class OutputStore:
         num_views: V of a finite policy, or ``None``.
         num_teachers: networks whose logits a row holds.
         embedding_dim: D of the embedding that follows the logits; 0 without one.
+        feature_shapes: (C, H, W) of the feature maps that follow, shallow to deep.
 
     Attributes:
         folder: of this cache.
@@ -77,19 +84,23 @@ class OutputStore:
         num_views: int | None,
         num_teachers: int = 1,
         embedding_dim: int = 0,
+        feature_shapes: FeatureShapes = (),
     ) -> None:
         shape = f"{num_images}x{num_views}x{num_classes}"
         if num_teachers > 1:
             shape += f"x{num_teachers}"
         if embedding_dim:
             shape += f"+{embedding_dim}"
+        for feature in feature_shapes:
+            shape += "+" + "x".join(map(str, feature))
         self.parts = dict(parts) | {"shape": shape, "format": "1"}
         described = json.dumps(self.parts, sort_keys=True).encode()
         self.fingerprint = hashlib.sha256(described).hexdigest()
         self.folder = root / self.fingerprint[:24]
         self.num_images, self.num_classes, self.num_views = num_images, num_classes, num_views
         self.num_teachers, self.embedding_dim = num_teachers, embedding_dim
-        self.width = num_teachers * num_classes + embedding_dim
+        self.feature_shapes = feature_shapes
+        self.width = row_width(num_classes, num_teachers, embedding_dim, feature_shapes)
         self.folder.mkdir(parents=True, exist_ok=True)
         meta = self.folder / "meta.json"
         if not meta.exists():
@@ -100,6 +111,7 @@ class OutputStore:
                 "num_views": num_views,
                 "num_teachers": num_teachers,
                 "embedding_dim": embedding_dim,
+                "feature_shapes": feature_shapes,
             }
             write_bytes(meta, json.dumps(content, indent=1).encode())
         check_meta(meta, self.parts)
@@ -129,6 +141,14 @@ class OutputStore:
     def lock(self, name: str) -> FileLock:
         """A lock shared by all processes that use this cache."""
         return FileLock(self.folder / f"{name}.lock")
+
+
+def row_width(
+    num_classes: int, num_teachers: int, embedding_dim: int, feature_shapes: FeatureShapes
+) -> int:
+    """Numbers in a row, without its checksum."""
+    maps = sum(math.prod(shape) for shape in feature_shapes)
+    return num_teachers * num_classes + embedding_dim + maps
 
 
 def check_meta(meta: Path, parts: Mapping[str, str]) -> None:
@@ -176,10 +196,16 @@ def decode_rows(rows: np.ndarray) -> Tensor:
 
 def valid_rows(rows: np.ndarray) -> np.ndarray:
     """bool ``[M]``: which uint16 rows have the right checksum."""
-    return _checksum(rows[:, :-1]) == rows[:, -1]
+    valid: np.ndarray = _checksum(rows[:, :-1]) == rows[:, -1]
+    return valid
 
 
 def _checksum(bits: np.ndarray) -> np.ndarray:
+    """uint16 ``[M]`` of uint16 rows ``[M, W]``."""
     weights = (2 * np.arange(bits.shape[1], dtype=np.uint64) + 3) * np.uint64(0x9E37)
-    sums = (bits.astype(np.uint64) * weights).sum(1) % np.uint64(65521)
-    return (sums + np.uint64(_SALT)).astype(np.uint16)
+    sums = np.empty(len(bits), np.uint64)
+    step = max(_CHECKED_AT_ONCE // bits.shape[1], 1)
+    for start in range(0, len(bits), step):
+        part = slice(start, start + step)
+        sums[part] = (bits[part].astype(np.uint64) * weights).sum(1)
+    return (sums % np.uint64(65521) + np.uint64(_SALT)).astype(np.uint16)

@@ -221,7 +221,9 @@ def run_fingerprint(
     """Everything that determines a training's numbers; a checkpoint with another one is refused."""
     own = f"{_CHECKPOINT_FORMAT} {data.fingerprint} {config.fingerprint} {method.config} "
     own += f"{batches.seed} "
-    return own + f"{batches.policy.fingerprint} {batches.policy.seed}"
+    own += f"{batches.policy.fingerprint} {batches.policy.seed}"
+    repeated = batches.policy.config.view_epochs
+    return own if repeated is None else f"{own} {repeated}"
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
