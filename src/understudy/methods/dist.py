@@ -5,8 +5,8 @@ correlation of softened probabilities: ``inter`` over the classes of each image,
 images of the batch for each class.
 When to use it: when the teacher is much stronger than the student, whose exact probabilities a
 small network cannot reach. The teacher's outputs can be computed once and cached. Batches should
-hold several images of each class. With two classes set ``beta: 0``: two numbers correlate by +1 or -1,
-whatever they are, so ``inter`` means nothing, while ``intra`` does.
+hold several images of each class. With two classes set ``beta: 0``: two numbers correlate by +1 or
+-1, whatever they are, so ``inter`` means nothing, while ``intra`` does.
 Cost: as ``kd``: the teacher's forward pass once per view (cached) or in every step (live).
 Options: ``beta`` (b), ``gamma`` (g), ``temperature``, ``weight`` of the term, ``ce_weight``.
 Batches need at least two images.
