@@ -27,6 +27,7 @@ from understudy.models.ensemble import Ensemble, mean_outputs
 from understudy.teachers.base import UNAUGMENTED, Teacher
 from understudy.teachers.frozen import FrozenTeacher
 from understudy.teachers.output_store import (
+    NO_FEATURES,
     FeatureShapes,
     OutputStore,
     decode_rows,
@@ -202,7 +203,7 @@ class CachedTeacher(Teacher):
     def _batch(self) -> int:
         """Images in a forward pass."""
         height, width = self.batches.policy.image.size
-        return max(min(_BATCH, _BATCH_PIXELS // (height * width)), 8)
+        return min(_BATCH, max(_BATCH_PIXELS // (height * width), 8))
 
     def _missing(self, rows: np.memmap, views: Views, start: int, size: int) -> Tensor:
         """int64: those of a chunk's images whose rows are empty or damaged."""
@@ -310,7 +311,7 @@ def cached_teacher(
     policy = batches.policy
     root = Path(cache) if cache else default_cache()
     views, num_views = policy.fingerprint, policy.num_views
-    width, shapes = 0, ()
+    width, shapes = 0, NO_FEATURES
     if cached != "logits":
         example = next(iter(plain_batches(data.val, data.config, 2, batches.device)))
         outputs = teacher.outputs(example)

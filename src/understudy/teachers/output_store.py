@@ -33,6 +33,7 @@ from understudy.teachers.base import UNAUGMENTED
 
 FeatureShapes = tuple[tuple[int, int, int], ...]
 """(C, H, W) of each feature map."""
+NO_FEATURES: FeatureShapes = ()
 
 _SALT = 0x5EED
 _CHECKED_AT_ONCE = 2**22
@@ -104,15 +105,16 @@ class OutputStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         meta = self.folder / "meta.json"
         if not meta.exists():
-            content = {
+            content: dict[str, object] = {
                 "parts": self.parts,
                 "num_images": num_images,
                 "num_classes": num_classes,
                 "num_views": num_views,
                 "num_teachers": num_teachers,
                 "embedding_dim": embedding_dim,
-                "feature_shapes": feature_shapes,
             }
+            if feature_shapes:
+                content["feature_shapes"] = feature_shapes
             write_bytes(meta, json.dumps(content, indent=1).encode())
         check_meta(meta, self.parts)
 
