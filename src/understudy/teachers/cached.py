@@ -13,7 +13,7 @@ import torch
 from filelock import Timeout
 from torch import Tensor
 
-from understudy.data.loader import Batch, TrainBatches, plain_batches
+from understudy.data.loader import Batch, TrainBatches
 from understudy.data.prepare import TrainingData
 from understudy.data.views import Views
 from understudy.errors import UnderstudyError
@@ -78,6 +78,7 @@ class CachedTeacher(Teacher):
         """
         policy = self.batches.policy
         rows = self.store.open(epoch)
+        self.teacher.prepare(epoch, views, observer)
         self._fill(rows, epoch, views, observer)
         self.epoch_rows, self._in_file = None, None
         if policy.num_images * self.store.width * 2 > _LARGEST_EPOCH:
@@ -258,8 +259,7 @@ def cached_teacher(
     policy = batches.policy
     views, num_views, width = policy.fingerprint, policy.num_views, 0
     if embedding:
-        example = next(iter(plain_batches(data.val, data.config, 2, batches.device)))
-        shown = teacher.outputs(example).embedding
+        shown = teacher.plain_outputs(data, 2, batches.device).embedding
         if shown is None:
             raise UnderstudyError(
                 "the teacher shows no embedding: name its stages (teacher.stages), "
@@ -273,6 +273,8 @@ def cached_teacher(
         "normalisation": f"{data.config.mean} {data.config.std}",
         "precision": teacher.precision,
     }
+    if teacher.own is not None:
+        parts["images"] = teacher.own.fingerprint
     weights = teacher.model.weights if isinstance(teacher.model, Ensemble) else None
     store = OutputStore(
         Path(cache) if cache else default_cache(),
