@@ -260,9 +260,7 @@ def _check(
     inputs, val = placed.inputs, placed.images.val
     name = type(placed.given.network).__name__
     logits = predict(placed.network.to(device), val, inputs, device, precision=precision)
-    line = check_outputs(f"the teacher {name}", logits)
-    if line:
-        warnings.warn(line, stacklevel=5)
+    hardly_meant = check_outputs(f"the teacher {name}", logits)
     reached, least = accuracy(logits, val.labels), placed.given.min_accuracy
     if least is None:
         least = least_teacher_accuracy(val.labels)
@@ -270,7 +268,8 @@ def _check(
         f"the teacher {name}",
         reached,
         least,
-        "check its classes and give understudy.Teacher(network, mean=..., std=...), "
+        hardly_meant
+        or "check its classes and give understudy.Teacher(network, mean=..., std=...), "
         "or set its min_accuracy",
     )
     normalisation = Normalisation(inputs.mean, inputs.std)

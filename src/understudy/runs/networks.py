@@ -158,9 +158,9 @@ def load_pretrained_teacher(
     load_weights(Path(arm.path), deployed(network))
     network.to(device)
     logits = predict(network, data.val, arm.inputs, device, precision=precision)
-    line = check_outputs(f"the teacher {arm.path}", logits)
-    if line:
-        observer.message(line)
+    hardly_meant = check_outputs(f"the teacher {arm.path}", logits)
+    if hardly_meant:
+        observer.message(f"the teacher {arm.path}: {hardly_meant}")
     require_accuracy(
         f"the teacher {arm.path}",
         float((logits.argmax(1) == data.val.labels).double().mean()),

@@ -34,6 +34,8 @@ from understudy.teachers.output_store import (
 _BATCH = 512
 """Images in a forward pass while labelling; the last batch is filled up, so that every pass runs
 the same kernels and gives the same bits."""
+_OWN_BATCH = 64
+"""The same for a teacher with larger images of its own: as much memory at 3 times the side."""
 _CHUNK = 4096
 """Images claimed and labelled together, at least."""
 _MOST_CHUNKS = 65536
@@ -176,8 +178,10 @@ class CachedTeacher(Teacher):
 
     def _label(self, rows: np.memmap, views: Views, on_device: Views, missing: Tensor) -> None:
         """Compute and write the rows of these images (int64), a batch at a time."""
-        for part in missing.split(_BATCH) if len(missing) else ():
-            filled = torch.cat((part, part[-1:].expand(_BATCH - len(part)))).to(self.batches.device)
+        is_own = isinstance(self.teacher, FrozenTeacher) and self.teacher.own is not None
+        size = _OWN_BATCH if is_own else _BATCH
+        for part in missing.split(size) if len(missing) else ():
+            filled = torch.cat((part, part[-1:].expand(size - len(part)))).to(self.batches.device)
             outputs = self.teacher.outputs(self.batches.render(filled, on_device))
             values = self.row_values(outputs)[: len(part)]
             rows[self._row_numbers(views, part)] = encode_rows(values)
