@@ -158,7 +158,7 @@ class DataConfig:
 
     @property
     def pixels(self) -> tuple[object, ...]:
-        """What a network may have of its own besides the normalisation: size, filter, channels."""
+        """What of the images decides their pixels: size, filter, channels."""
         return self.image_size, self.interpolation, self.channels
 
     def __post_init__(self) -> None:
