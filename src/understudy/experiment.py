@@ -19,6 +19,7 @@ from understudy.execution.sequential import SequentialBackend
 from understudy.execution.wave import finish_all, wave_backend
 from understudy.files import to_json, write_json
 from understudy.runs.folder import RunFolder, load_run, record_config, require_same_images
+from understudy.runs.given_inputs import resolved_plan
 from understudy.runs.inspected import headline, record_inspection
 from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
 from understudy.runs.precheck import Precheck
@@ -96,8 +97,8 @@ def run_experiment(
     resolve_plan(config)  # a bad option is refused before any image is decoded
     # Decoded before any worker starts, and refused here if there is something wrong with it.
     data, test = prepare_data(config.data, observer=observer)
-    config = replace(config, data=data.config)  # with mean and std in numbers
-    plan = resolve_plan(config)
+    plan = resolved_plan(config, data, observer)
+    config = plan.config
     waves = plan.waves(config.seeds)
     in_processes = kind == "cpu" and not here.is_distributed and given.workers != 1
     processes = (given.workers or len(available_cores())) if in_processes else 0
@@ -224,8 +225,8 @@ def train_arm(
     folder = RunFolder(out)
     resolve_plan(config).arm(arm)  # a bad option is refused before any image is decoded
     data, _ = prepare_data(config.data, observer=observer)
-    config = replace(config, data=data.config)  # with mean and std in numbers
-    plan = resolve_plan(config)
+    plan = resolved_plan(config, data, observer)
+    config = plan.config
     own = plan.arm_run(arm, seed)
     if arm == "teacher":
         own = ArmRun(own.arm, seed, None)  # this seed, even if all students share one teacher

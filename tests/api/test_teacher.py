@@ -1,5 +1,6 @@
 """A teacher is measured before it teaches, and fed images in its own normalisation."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from understudy.api import Student, Teacher
 from understudy.api.teacher import as_teachers, freeze
 from understudy.data.loader import plain_batches
 from understudy.data.spec import ImageSpec
+from understudy.data.views import Views
 from understudy.errors import UnderstudyError
 from understudy.models.foreign import ForeignClassifier
 from understudy.models.normalisation import Normalisation, record_normalisation
@@ -125,13 +127,81 @@ def test_recorded_normalisation_is_used_without_a_warning() -> None:
     assert placed(network).renormalise is not None
 
 
-def test_pretrained_cfg_is_used_and_another_image_size_is_reported() -> None:
-    network = Brightest()
-    network.pretrained_cfg = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "input_size": (3, 224, 224)}
-    with pytest.warns(UserWarning, match=r"Brightest is for 3x224x224 images, but it is fed 3x8x8"):
-        assert placed(network).renormalise is not None
+def test_size_filter_and_normalisation_of_a_pretrained_cfg_are_those_of_its_own_images() -> None:
+    data, network = tiny_data(), Brightest()
+    network.pretrained_cfg = {
+        **{"mean": (0.0,) * 3, "std": (1.0,) * 3},
+        **{"input_size": (3, 24, 24), "interpolation": "bicubic"},
+    }
+    frozen, (check,) = freeze([Teacher(network)], data, CPU, "fp32")
+    assert frozen.own is not None and frozen.renormalise is None
+    assert frozen.own.data.image == ImageSpec(3, 24, 24)
+    assert "24x24 pixels, bicubic, mean (0.0, 0.0, 0.0)" in str(check)
     network.pretrained_cfg["input_size"] = (3, 8, 8)
-    assert placed(network).renormalise is not None
+    frozen = placed(network)
+    assert frozen.own is None and frozen.renormalise is not None
+
+
+def test_given_size_goes_before_the_recorded_one() -> None:
+    network = Brightest()
+    network.pretrained_cfg = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "input_size": (3, 24, 24)}
+    frozen = placed(Teacher(network, image_size=16, interpolation="bicubic"))
+    assert frozen.own is not None and frozen.own.data.image.size == (16, 16)
+    assert placed(Teacher(network, image_size=8)).own is None
+    with pytest.raises(UnderstudyError, match=r"Teacher: image_size must be at least 1, not 0"):
+        Teacher(network, image_size=0)
+    with pytest.raises(UnderstudyError, match=r"interpolation must be bilinear or bicubic"):
+        Teacher(network, interpolation="nearest")
+
+
+def test_several_teachers_see_images_of_one_size() -> None:
+    large = Teacher(Brightest(), (0.0,) * 3, (1.0,) * 3, image_size=16)
+    small = Teacher(Brightest(MEAN, STD), MEAN, STD)
+    with pytest.raises(UnderstudyError, match=r"different images \(3x16x16 bilinear, 3x8x8 bilin"):
+        placed([large, small])
+    both = placed([large, replace(small, image_size=16)])
+    assert both.own is not None
+    both.prepare(0, Views())
+    data = tiny_data(padding=0, flip=False)
+    first, second = both.outputs(next(plain_batches(data.train, data.config, 24, CPU))).members
+    torch.testing.assert_close(first.logits, second.logits)
+
+
+def test_outputs_that_cannot_teach_are_refused_before_training() -> None:
+    class Softmaxed(Brightest):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images).softmax(1)
+
+    class Dead(Brightest):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(0 * images)
+
+    class Lost(Brightest):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images).log() - torch.inf
+
+    for network, why in (
+        (Softmaxed(), "gives probabilities"),
+        (Lost(), "gives NaN or infinity for 6 of 6"),
+    ):
+        with pytest.raises(UnderstudyError, match=f"the teacher {type(network).__name__} {why}"):
+            placed(Teacher(network, (0.0,) * 3, (1.0,) * 3, min_accuracy=0.0))
+    with pytest.raises(UnderstudyError, match=r"40\.7 %: it gives the same outputs for all 6"):
+        placed(Teacher(Dead(), (0.0,) * 3, (1.0,) * 3))
+    assert placed(Teacher(Dead(), (0.0,) * 3, (1.0,) * 3, min_accuracy=0.0)).model is not None
+
+
+def test_student_at_the_size_of_another_training_learns_from_a_larger_one() -> None:
+    earlier = Student(
+        network=ForeignClassifier(Brightest(), 3, name="brightest", image_size=24),
+        history=(),
+        class_names=("a", "b", "c"),
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+        image=ImageSpec(3, 24, 24),
+    )
+    student = understudy.distill(earlier, tiny_net(0), tiny_data(), **QUICK)
+    assert student.teachers[0].size == (24, 24) and student.image.size == (8, 8)
 
 
 def test_given_normalisation_goes_before_pretrained_cfg_and_record() -> None:

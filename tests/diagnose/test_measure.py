@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from understudy.config.parse import parse
 from understudy.config.schema import RunConfig
 from understudy.data.loader import Batch, plain_batches
-from understudy.diagnose import measure
+from understudy.diagnose import measure, soft_targets
 from understudy.evaluation.metrics import predict
 from understudy.models.base import Outputs
 from understudy.runs.plan import resolve_plan
@@ -20,13 +20,13 @@ CPU = torch.device("cpu")
 
 
 def test_uniform_targets_have_full_entropy_and_no_ranking():
-    found = measure.describe_targets(torch.zeros(4, 10), torch.eye(10)[:4], temperature=4)
+    found = soft_targets.describe_targets(torch.zeros(4, 10), torch.eye(10)[:4], temperature=4)
     assert found.entropy == pytest.approx(math.log(10)) and found.entropy_share == pytest.approx(1)
     assert found.off_top == pytest.approx(0.9) and found.ranking == pytest.approx(0, abs=1e-12)
 
 
 def test_one_hot_targets_have_no_entropy():
-    found = measure.describe_targets(1e4 * torch.eye(10), torch.eye(10), temperature=1)
+    found = soft_targets.describe_targets(1e4 * torch.eye(10), torch.eye(10), temperature=1)
     assert found.accuracy == 1 and found.confidence == 1
     assert found.entropy == found.off_top == found.ranking == 0
 
@@ -34,14 +34,14 @@ def test_one_hot_targets_have_no_entropy():
 def test_ranking_is_the_information_about_the_other_classes():
     # Half of the probability is off the top class, all of it on one of three: log 3 nats for half.
     logits = torch.tensor([[0.5, 0.5 - 1e-9, 0.0, 0.0]]).log()
-    found = measure.describe_targets(logits, torch.eye(4)[:1], temperature=1)
+    found = soft_targets.describe_targets(logits, torch.eye(4)[:1], temperature=1)
     assert found.ranking == pytest.approx(0.5 * math.log(3), rel=1e-6)
 
 
 def test_temperature_softens_and_keeps_the_order():
     logits = torch.randn(50, 5, generator=torch.Generator().manual_seed(0)) * 5
     sharp, soft = (
-        measure.describe_targets(logits, torch.eye(5)[:1].expand(50, 5), t) for t in (1, 4)
+        soft_targets.describe_targets(logits, torch.eye(5)[:1].expand(50, 5), t) for t in (1, 4)
     )
     assert sharp.accuracy == soft.accuracy and sharp.confidence == soft.confidence
     assert sharp.entropy < soft.entropy and sharp.profile == pytest.approx(soft.profile_at_1)
@@ -57,7 +57,7 @@ class Oracle(FrozenTeacher):
         super().__init__(tiny_net())
 
     def outputs(self, batch: Batch) -> Outputs:
-        return Outputs(measure.label_shares(batch, 3).log().clamp_min(-100).float())
+        return Outputs(soft_targets.label_shares(batch, 3).log().clamp_min(-100).float())
 
 
 @pytest.mark.parametrize("mix", ["none", "mixup", "cutmix"])
@@ -73,11 +73,11 @@ def test_the_smaller_share_counts_by_the_ratio_of_shares():
         torch.tensor([1, 1, 1, 1]),
         torch.tensor([0.6, 0.6, 0.6, 0.6]),
     )
-    shares = measure.label_shares(Batch(torch.empty(4), labels, labels, partners, share), 3)
+    shares = soft_targets.label_shares(Batch(torch.empty(4), labels, labels, partners, share), 3)
     assert torch.allclose(shares, torch.tensor([[0.6, 0.4, 0]] * 3 + [[0, 1.0, 0]]).double())
     for named, right in ([0, 1, 2, 1], (1 + 0.4 / 0.6 + 0 + 1) / 4), ([2, 2, 2, 0], 0):
         logits = torch.nn.functional.one_hot(torch.tensor(named), 3).float()
-        assert measure.describe_targets(logits, shares, 1).accuracy == pytest.approx(right)
+        assert soft_targets.describe_targets(logits, shares, 1).accuracy == pytest.approx(right)
 
 
 class Noisy(nn.Module):

@@ -222,9 +222,7 @@ def test_a_method_that_reads_embeddings_has_them_labelled_ahead(
     )
     train_arm(config, "distilled", 0, out, device="cpu")
     assert len(list_caches()) == 2, "the training found what it wanted"
-    with pytest.raises(
-        UnderstudyError, match="pkt reads more than logits, and that is"
-    ):
+    with pytest.raises(UnderstudyError, match="pkt reads more than logits, and that is"):
         build_cache(out, all_views=True)
 
 

@@ -17,8 +17,12 @@ MOST_PIXELS = 178_956_970
 """Of an image file, unless ``data.max_pixels`` allows more: twice what Pillow warns of. More is an
 attack or a mistake, and above 0.7 GB of memory."""
 
+Interpolation = Literal["bilinear", "bicubic"]
+"""Filters by which an image is brought to a size; both antialiased."""
+
 LARGEST_MAGNITUDE = 30
 """Magnitudes of RandAugment are whole numbers from 0 to this one."""
+_MEAN, _STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,11 @@ class DataConfig:
     """How an image of other proportions is brought to that size: ``crop`` cuts out the largest
     part in its centre that has them, ``pad`` fits inside and pads with black, ``squash`` changes
     the proportions."""
+    interpolation: Interpolation = "bilinear"
+    """Filter of that resizing, antialiased as in Pillow. Files for devices are written for
+    ``bilinear`` alone."""
+    channels: int = 3
+    """3 for RGB; 1 for grey, by Pillow's mode ``L``: ``mean`` and ``std`` then have one value."""
     max_pixels: int = MOST_PIXELS
     """A file of more pixels is not decoded: it counts as one that cannot be read. Decoding takes
     up to 16 bytes a pixel for a moment."""
@@ -147,15 +156,23 @@ class DataConfig:
     test split. Set by ``understudy run --folds``."""
     fold: int | None = None
     """Which of the folds is the test split, from 1."""
-    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    mean: tuple[float, ...] = _MEAN
     """Per-channel mean of the [0, 1] images, subtracted. Empty (``null``): measured on the training
     images of the run, as std then is; config.yaml has the numbers."""
-    std: tuple[float, ...] = (0.25, 0.25, 0.25)
+    std: tuple[float, ...] = _STD
     """Per-channel standard deviation of the [0, 1] images, divided by."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Augmentation of the training images."""
 
+    @property
+    def pixels(self) -> tuple[object, ...]:
+        """What of the images decides their pixels: size, filter, channels."""
+        return self.image_size, self.interpolation, self.channels
+
     def __post_init__(self) -> None:
+        if self.channels == 1 and (self.mean, self.std) == (_MEAN, _STD):  # nothing was given
+            object.__setattr__(self, "mean", _MEAN[:1])
+            object.__setattr__(self, "std", _STD[:1])
         require(0 < self.val_fraction < 1, "data.val_fraction must lie between 0 and 1")
         require(
             self.train_images is None or self.train_images >= 2,
@@ -170,6 +187,7 @@ class DataConfig:
         require(
             all(size is None or size >= 1 for size in sizes), "data.image_size must be at least 1"
         )
+        require(self.channels in (1, 3), "data.channels must be 1 for grey or 3 for RGB")
         require(self.max_pixels >= 1, "data.max_pixels must be at least 1")
         unknown = set(self.columns) - set(COLUMN_ROLES)
         require(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from understudy.config.images import AugmentConfig as AugmentConfig
 from understudy.config.images import DataConfig as DataConfig
+from understudy.config.images import Interpolation as Interpolation
 from understudy.config.parse import STRICT, parse, require
 
 
@@ -180,19 +181,32 @@ class TeacherConfig:
     outputs: Literal["auto", "live", "cached"] = "auto"
     """``cached`` labels each view once and stores the logits on disk; ``live`` runs the teacher in
     every step."""
+    image_size: int | tuple[int, int] | None = None
+    """Size in pixels at which the teacher sees the images: a number for squares, or ``[height,
+    width]``. None: what a given teacher's network or file records, else ``data.image_size``."""
+    interpolation: Interpolation | None = None
+    """Filter by which images are brought to that size. None: as ``image_size``."""
+    channels: int | None = None
+    """1 for grey, 3 for RGB. None: what a given teacher's network takes, else ``data.channels``."""
     mean: tuple[float, ...] | None = None
-    """The teacher's own normalisation, if it differs from ``data.mean``."""
+    """The teacher's own normalisation, if it is not ``data.mean``. None: as ``image_size``."""
     std: tuple[float, ...] | None = None
-    """The teacher's own normalisation, if it differs from ``data.std``."""
+    """The teacher's own normalisation, if it is not ``data.std``. None: as ``image_size``."""
     stages: tuple[str, ...] = ()
     """Module paths of a foreign teacher's stages, shallow to deep, for feature-based methods."""
     members: tuple[MemberConfig, ...] = ()
     """Several teachers instead of one, trained here (``[{seed: 0}, {seed: 1}]``) or given as files
     (``[{path: A}, {path: B}]``): the student learns from each, by its weight; the arm ``teacher``
-    is their mean."""
+    is their mean. All see the images at ``teacher.image_size``."""
 
     def __post_init__(self) -> None:
         _require_normalisation("teacher", self.mean, self.std)
+        sizes = self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)
+        require(
+            all(size is None or size >= 1 for size in sizes),
+            "teacher.image_size must be at least 1",
+        )
+        require(self.channels in (None, 1, 3), "teacher.channels must be 1 for grey or 3 for RGB")
         if self.members:
             require(len(self.members) > 1, "teacher.members must be at least two")
             require(
@@ -310,6 +324,18 @@ class RunConfig:
         _ = self.teacher_train
         for arm, method in self.arms.items():
             require("name" in method, f"arms.{arm}.name is missing: see `understudy methods`")
+
+    @property
+    def teacher_inputs(self) -> DataConfig:
+        """``data`` as the teacher sees it: with its own size, filter, channels and
+        normalisation."""
+        own = self.teacher
+        names = ("image_size", "interpolation", "channels", "mean", "std")
+        changes = {name: getattr(own, name) for name in names if getattr(own, name) is not None}
+        if self.data.channels != changes.get("channels", self.data.channels):
+            default = DataConfig(channels=changes["channels"])
+            changes = {"mean": default.mean, "std": default.std, **changes}
+        return dataclasses.replace(self.data, **changes)
 
     @property
     def teacher_train(self) -> TrainConfig:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from understudy.data.listing import Listing
     from understudy.data.options import SourceOptions
     from understudy.data.preprocess import Resize
+    from understudy.data.reading import Reading
     from understudy.data.sources.base import Arrays, SourceReader
 
 SOURCES: dict[str, str] = {
@@ -78,27 +79,47 @@ def load_dataset(
             of range, an empty split, a single class.
     """
     from understudy.config.images import MOST_PIXELS
+    from understudy.data.options import NO_OPTIONS
+    from understudy.data.preprocess import RESIZES
+    from understudy.data.reading import Reading
+    from understudy.data.spec import size_of
+
+    if resize not in RESIZES:
+        raise UnderstudyError(f"unknown resize rule {resize!r}: {suggest(str(resize), RESIZES)}")
+    reading = Reading(
+        source=source,
+        path=None if path is None else Path(path),
+        size=size_of(image_size),
+        resize=resize,
+        max_pixels=MOST_PIXELS if max_pixels is None else max_pixels,
+        options=options or NO_OPTIONS,
+        cache_dir=cache_dir,
+    )
+    return read_dataset(reading, observer)
+
+
+def read_dataset(reading: "Reading", observer: Observer = SILENT) -> "Dataset":
+    """Open a data set as a :class:`~understudy.data.reading.Reading` has it.
+
+    Raises:
+        UnderstudyError: as :func:`load_dataset`.
+    """
     from understudy.data.dataset import Dataset, SealedSplit, Split
     from understudy.data.decoding import Decoding
     from understudy.data.image_cache import cache_key, cache_root, open_or_build
-    from understudy.data.options import NO_OPTIONS
-    from understudy.data.preprocess import RESIZES
-    from understudy.data.spec import size_of
 
-    size, most = size_of(image_size), MOST_PIXELS if max_pixels is None else max_pixels
-    if resize not in RESIZES:
-        raise UnderstudyError(f"unknown resize rule {resize!r}: {suggest(str(resize), RESIZES)}")
-    root = cache_root(cache_dir)
-    options = options or NO_OPTIONS
-    source, path = _place(source, path)
+    root, options = cache_root(reading.cache_dir), reading.options
+    source, path = _place(reading.source, reading.path)
     reader = _find(source, path, root, options)
+    size, resize, most = reading.size, reading.resize, reading.max_pixels
+    pixels = reading.interpolation, reading.channels
 
     def build(new_array: "NewArray") -> "Arrays":
-        arrays = reader.read(Decoding(size, new_array, observer, resize, most))
+        arrays = reader.read(Decoding(size, new_array, observer, resize, most, *pixels))
         _check(arrays)  # before the cache publishes it
         return arrays
 
-    key = cache_key(source, reader.identity, size, resize, options, most)
+    key = cache_key(source, reader.identity, size, resize, options, most, *pixels)
     entry = open_or_build(root, key, build, reader.name)
     arrays = entry.arrays
     return Dataset(
@@ -109,6 +130,7 @@ def load_dataset(
         fingerprint=entry.fingerprint,
         annotations=arrays.annotations,
         inspection=arrays.inspection,
+        reading=reading,
     )
 
 

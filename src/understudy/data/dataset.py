@@ -8,6 +8,7 @@ from torch import Tensor
 
 from understudy.data.annotations import NO_ANNOTATIONS, Annotations
 from understudy.data.inspection import Inspection
+from understudy.data.reading import Reading
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
 
@@ -117,6 +118,7 @@ class Dataset(LabelledImages):
         annotations: own validation images, groups and slices.
         inspection: what was found while the files were read; ``None`` for sources without image
             files.
+        reading: how it was read; ``None`` for images that were made in memory.
     """
 
     name: str
@@ -126,6 +128,7 @@ class Dataset(LabelledImages):
     fingerprint: str
     annotations: Annotations = NO_ANNOTATIONS
     inspection: Inspection | None = None
+    reading: Reading | None = None
 
 
 def check_split(name: str, split: Split, num_classes: int) -> None:

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from understudy.config.images import MOST_PIXELS
+from understudy.config.images import MOST_PIXELS, Interpolation
 from understudy.cores import available_cores
 from understudy.data.formats import UnreadableImage
 from understudy.data.inspection import BadImage, ImageFacts
 from understudy.data.names import counted, shown
 from understudy.data.prefetch import ahead
-from understudy.data.preprocess import Resize, decode, decode_with_facts, fit
+from understudy.data.preprocess import Resize, array_of, decode, decode_with_facts, fit
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer, Progress
 
 NewArray = Callable[[str, tuple[int, int, int, int]], np.ndarray]
-"""``new_array("train" or "test", (N, H, W, 3))`` gives the uint8 array to fill: in memory, or a
+"""``new_array("train" or "test", (N, H, W, C))`` gives the uint8 array to fill: in memory, or a
 memory-mapped file."""
 OnFacts = Callable[[int, ImageFacts], None]
 """Gets the row and the facts of each image that could be read, in order, from the thread that
@@ -61,6 +61,8 @@ class Decoding:
             always from the thread that called the reader.
         resize: the rule by which they are brought to it.
         max_pixels: a file of more pixels counts as unreadable.
+        interpolation: filter of the resizing.
+        channels: 3 for RGB, 1 for grey.
     """
 
     size: tuple[int, int] | None = None
@@ -68,11 +70,17 @@ class Decoding:
     observer: Observer = SILENT
     resize: Resize = "crop"
     max_pixels: int = MOST_PIXELS
+    interpolation: Interpolation = "bilinear"
+    channels: int = 3
 
     def allocate(self, split: str, count: int, own_size: tuple[int, int]) -> np.ndarray:
-        """uint8 ``[count, H, W, 3]`` for a split's images, whose own (height, width) are given."""
+        """uint8 ``[count, H, W, C]`` for a split's images, whose own (height, width) are given."""
         height, width = self.size or own_size
-        return self.new_array(split, (count, height, width, 3))
+        return self.new_array(split, (count, height, width, self.channels))
+
+    def fit_arrays(self, images: np.ndarray, out: np.ndarray) -> None:
+        """Copy uint8 ``[N, H, W, 3]`` or ``[N, H, W, 1]`` into ``out``, as this decoding has it."""
+        fit_arrays(images, out, self.resize, self.interpolation)
 
     def size_for(self, encoded: Iterable[tuple[str, bytes | Path]]) -> tuple[int, int]:
         """The (height, width) that all images get: as wanted, else that of the first readable one.
@@ -96,14 +104,27 @@ class Decoding:
         self.observer.progress(Progress("decode", done, total, detail=detail))
 
 
-def fit_arrays(images: np.ndarray, out: np.ndarray, resize: Resize = "crop") -> None:
-    """Copy uint8 ``[N, H, W, 3]`` into ``out``, brought to its size by the rule."""
+def fit_arrays(
+    images: np.ndarray,
+    out: np.ndarray,
+    resize: Resize = "crop",
+    interpolation: Interpolation = "bilinear",
+) -> None:
+    """Copy images into ``out``, brought to its size by the rule and to its channels.
+
+    Args:
+        images: uint8 ``[N, H, W, 3]``, or grey as ``[N, H, W, 1]``.
+        out: uint8 of the wanted size, with 3 channels or 1.
+        resize, interpolation: as for :func:`~understudy.data.preprocess.fit`.
+    """
     if images.shape == out.shape:
         out[:] = images
         return
-    size = (out.shape[1], out.shape[2])
+    _, height, width, channels = out.shape
     for row, image in enumerate(images):
-        out[row] = np.asarray(fit(Image.fromarray(np.ascontiguousarray(image)), size, resize))
+        pixels = np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image)
+        fitted = fit(Image.fromarray(pixels), (height, width), resize, interpolation)
+        out[row] = array_of(fitted, channels)
 
 
 def decode_all(
@@ -113,7 +134,7 @@ def decode_all(
     detail: str,
     on_facts: OnFacts | None = None,
 ) -> tuple[BadImage, ...]:
-    """Decode images, in order, into ``out`` uint8 ``[N, H, W, 3]``; all that can be.
+    """Decode images, in order, into ``out`` uint8 ``[N, H, W, C]``; all that can be.
 
     Large images are decoded by as many threads as there are cores. Each file is read once.
 
@@ -184,7 +205,8 @@ class _Task:
 
     def _decode(self, row: int) -> BadImage | ImageFacts | None:
         (where, data), target = self.chunk[row], self.out[self.start + row]
-        rule = (self.decoding.size, self.decoding.resize, self.decoding.max_pixels)
+        how = self.decoding
+        rule = (how.size, how.resize, how.max_pixels, how.interpolation, how.channels)
         facts = None
         try:
             if self.wants_facts:

@@ -59,15 +59,16 @@ def _source(length: Tensor, size: int) -> Tensor:
     return (steps * (length / size) - 0.5).clamp(min=0).minimum(length - 1)
 
 
-def warp(planes: Tensor, matrix: Tensor) -> Tensor:
+def warp(planes: Tensor, matrix: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     """Affine maps of images, black where the image has moved away.
 
     Args:
         planes: float32 ``[B, C, H, W]``.
         matrix: float32 ``[B, 2, 3]``: from a point (x, y) of the result, in pixels from the centre
             of the image, to the point of the image that is shown there.
+        size: (height, width) of the image in these pixels, if it is not that of the planes.
     """
-    height, width = planes.shape[2:]
+    height, width = size or planes.shape[2:]
     # affine_grid counts in half widths and half heights. Python's numbers, no tensor of them: that
     # would be copied to the device in every step.
     (a, b, x), (c, d, y) = (row.unbind(1) for row in matrix.unbind(1))

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from understudy.config.images import MOST_PIXELS
+from understudy.config.images import MOST_PIXELS, Interpolation
 from understudy.data import preprocess
 from understudy.data.annotations import Annotations
 from understudy.data.decoding import NewArray, refuse_empty
@@ -68,11 +68,15 @@ def cache_key(
     resize: Resize = "crop",
     options: SourceOptions = NO_OPTIONS,
     max_pixels: int = MOST_PIXELS,
+    interpolation: Interpolation = "bilinear",
+    channels: int = 3,
 ) -> str:
     """The name of an entry: the same files, source, size, rules and format share one."""
     rules: list[object] = [preprocess.VERSION, size, resize, options.key(), max_pixels]
     if options.skip_bad:  # an image may have been left out for want of its decoder
         rules.append([suffix for suffix in SUFFIXES if lacks_decoder(suffix)])
+    if (interpolation, channels) != ("bilinear", 3):  # entries were named before these existed
+        rules.append([interpolation, channels])
     content = json.dumps([FORMAT, source, identity, *rules])
     digest = hashlib.sha256(content.encode()).hexdigest()
     return f"{source}-{digest[:32]}"

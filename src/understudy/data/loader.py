@@ -13,6 +13,7 @@ from understudy.config.schema import DataConfig
 from understudy.data.dataset import Split
 from understudy.data.prefetch import ahead
 from understudy.data.sampling import Sampler
+from understudy.data.spec import ImageSpec
 from understudy.data.views import Normalise, ViewPolicy, Views, generator_for, render
 
 
@@ -53,6 +54,7 @@ class TrainBatches:
         drop_last: leave out a smaller last batch.
         rank, world_size: this process takes every ``world_size``-th image of each batch.
         streaming: read batches ahead of the device; ``None`` decides by size.
+        grid: the images that views are drawn for, where the split has them in another size.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class TrainBatches:
         rank: int = 0,
         world_size: int = 1,
         streaming: bool | None = None,
+        grid: ImageSpec | None = None,
     ) -> None:
         self.device = device
         self.split = split
@@ -77,7 +80,8 @@ class TrainBatches:
             on_cpu = device.type == "cpu"
             self.images = split.images if on_cpu else to_device(split.images, device)
         self.labels = split.labels.to(device)
-        self.policy = ViewPolicy(config.augment, seed, len(split), split.image)
+        self.policy = ViewPolicy(config.augment, seed, len(split), grid or split.image)
+        self.grid = None if grid is None or grid.size == split.image.size else grid
         self.normalise = Normalise(config.mean, config.std, split.image.width, device)
         self.batch_size, self.seed, self.drop_last = batch_size, seed, drop_last
         self.rank, self.world_size = rank, world_size
@@ -135,7 +139,7 @@ class TrainBatches:
         partner_labels = None if chosen.partner is None else self.labels[chosen.partner]
         if self.images is None and chosen.partner is not None:
             chosen = replace(chosen, partner=positions + len(positions))
-        images = render(block, positions, chosen, self.policy, self.normalise)
+        images = render(block, positions, chosen, self.policy, self.normalise, self.grid)
         return Batch(images, self.labels[rows], rows, partner_labels, chosen.lam)
 
 

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from understudy.config.schema import DataConfig
-from understudy.data import load_dataset
+from understudy.data import read_dataset
 from understudy.data.annotations import NO_ANNOTATIONS, Annotations
 from understudy.data.channels import measure_channels
 from understudy.data.dataset import Dataset, LabelledImages, SealedSplit, Split
 from understudy.data.folds import folded
 from understudy.data.inspection import Inspection
 from understudy.data.options import source_options
+from understudy.data.reading import Reading
+from understudy.data.spec import ImageSpec, size_of
 from understudy.data.splits import split_train_val, take_fewer
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer
@@ -33,6 +35,9 @@ class TrainingData(LabelledImages):
         fingerprint: hex digest of the images in ``train`` and their order.
         annotations: of the data set that the images are from.
         inspection: what was found while the files were read, if they are image files.
+        reading: how the data set was read; ``None`` for images that were made in memory.
+        grid: the images that views are drawn for, where these are a copy of them at another size
+            (:mod:`understudy.data.own_size`).
     """
 
     name: str
@@ -44,6 +49,8 @@ class TrainingData(LabelledImages):
     fingerprint: str
     annotations: Annotations = NO_ANNOTATIONS
     inspection: Inspection | None = None
+    reading: Reading | None = None
+    grid: ImageSpec | None = None
 
 
 def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, SealedSplit]:
@@ -82,6 +89,7 @@ def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, S
         digest.hexdigest(),
         dataset.annotations,
         dataset.inspection,
+        dataset.reading,
     )
     return data, dataset.test
 
@@ -109,16 +117,18 @@ def open_dataset(
     config: DataConfig, cache_dir: Path | None = None, observer: Observer = SILENT
 ) -> Dataset:
     """The configured data set, as it is read."""
-    return load_dataset(
-        config.source,
-        config.path,
-        image_size=config.image_size,
+    reading = Reading(
+        source=config.source,
+        path=None if config.path is None else Path(config.path),
+        size=size_of(config.image_size),
         resize=config.resize,
+        interpolation=config.interpolation,
+        channels=config.channels,
         max_pixels=config.max_pixels,
         options=source_options(config),
         cache_dir=cache_dir,
-        observer=observer,
     )
+    return read_dataset(reading, observer)
 
 
 def prepare_data(

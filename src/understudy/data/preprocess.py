@@ -17,6 +17,7 @@ the class that Python gives. It is stored in each of them. In this order:
    ``(c * a + 255 * (255 - a) + 127) // 255``: a browser's canvas cannot recover the colour below a
    transparent pixel, so dropping the alpha channel could not be reproduced there.
 5. **Resize**, if the size differs, by the rule of the data set: see :func:`fit`.
+6. **Grey** by Pillow's mode ``L``, for networks of one channel.
 
 The filter is Pillow's: antialiased bilinear, first along the lines, then along the columns (the
 other way round where the width grows and the height shrinks, so that nothing large is made of a
@@ -26,7 +27,8 @@ triangle whose half width is the reduction, at least 1. With ``scale = size_in /
 from ``max(0, trunc(c - support + 0.5))`` to before ``min(size_in, trunc(c + support + 0.5))``.
 Input ``j`` weighs ``max(0, 1 - abs((j - c + 0.5) / support))``, divided by the sum of the weights,
 times 2^22, rounded half away from zero. Their integer sum with the pixels plus 2^21 is shifted
-right by 22 bits: each pass ends in 8 bits.
+right by 22 bits: each pass ends in 8 bits. Teachers that were trained so have Pillow's bicubic
+filter, the same with another curve; no file for a device has it.
 
 Memory: decoding takes 4 bytes a pixel and turning, cutting and removing transparency up to 12 more
 for a moment. Images that are decoded at one time have together at most 2^26 pixels, or there is one
@@ -46,7 +48,7 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from understudy.config.images import MOST_PIXELS
+from understudy.config.images import MOST_PIXELS, Interpolation
 from understudy.data.formats import (
     naming,
     open_image,
@@ -66,6 +68,7 @@ Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom: of a part of an image, in pixels."""
 
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _AT_ONCE = 2**26
 """Pixels of all images together that are decoded at one time, unless one alone has more."""
 _UPRIGHT = {
@@ -85,25 +88,25 @@ _EIGHT_BITS = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr")
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How an image file becomes uint8 RGB of one size.
+    """How an image file becomes uint8 RGB, or grey, of one size.
 
     Attributes:
-        image: channels, height and width of the result.
+        image: channels (3 for RGB, 1 for grey), height and width of the result.
         resize: ``crop`` cuts out the largest centred part of the size's proportions, ``pad`` fits
             inside and pads with black, ``squash`` changes the ratio of the sides.
-        filter: of the resizing; antialiased bilinear, as Pillow computes it.
+        filter: of the resizing; antialiased, as Pillow computes it.
         max_pixels: a file of more pixels is refused.
         version: of the rule.
     """
 
     image: ImageSpec
     resize: Resize = "crop"
-    filter: Literal["bilinear"] = "bilinear"
+    filter: Interpolation = "bilinear"
     max_pixels: int = MOST_PIXELS
     version: int = VERSION
 
     def read(self, data: bytes | Path, where: str) -> np.ndarray:
-        """One encoded image as uint8 ``[H, W, 3]``.
+        """One encoded image as uint8 ``[H, W, C]``.
 
         Args:
             data: the encoded bytes, or a file.
@@ -112,7 +115,8 @@ class Preprocessing:
         Raises:
             UnreadableImage: naming the image.
         """
-        return decode(data, where, self.image.size, self.resize, self.max_pixels)
+        rule = (self.resize, self.max_pixels, self.filter, self.image.channels)
+        return decode(data, where, self.image.size, *rule)
 
 
 def decode(
@@ -121,8 +125,10 @@ def decode(
     size: tuple[int, int] | None,
     resize: Resize = "crop",
     max_pixels: int = MOST_PIXELS,
+    interpolation: Interpolation = "bilinear",
+    channels: int = 3,
 ) -> np.ndarray:
-    """One encoded image as uint8 ``[H, W, 3]``.
+    """One encoded image as uint8 ``[H, W, C]``.
 
     Args:
         data: the encoded bytes, or a file.
@@ -130,12 +136,14 @@ def decode(
         size: (height, width) to resize to; None keeps its own.
         resize: the rule.
         max_pixels: a file of more pixels is refused.
+        interpolation: filter of the resizing.
+        channels: 3 for RGB, 1 for grey.
 
     Raises:
         UnreadableImage: naming the image.
     """
     with naming(where, max_pixels), open_image(_bytes(data), max_pixels) as image:
-        return np.asarray(_pixels(image, size, resize))
+        return array_of(_pixels(image, size, resize, interpolation), channels)
 
 
 def decode_with_facts(
@@ -144,6 +152,8 @@ def decode_with_facts(
     size: tuple[int, int] | None,
     resize: Resize = "crop",
     max_pixels: int = MOST_PIXELS,
+    interpolation: Interpolation = "bilinear",
+    channels: int = 3,
 ) -> tuple[np.ndarray, ImageFacts]:
     """As :func:`decode`, with what the file tells about itself."""
     with naming(where, max_pixels):
@@ -152,7 +162,7 @@ def decode_with_facts(
             width, height, mode = image.width, image.height, image.mode
             kind, frames = image.format or "", _num_frames(image, encoded)
             orientation = orientation_of(image)
-            pixels = _pixels(image, size, resize)
+            pixels = _pixels(image, size, resize, interpolation)
         facts = ImageFacts(
             width=width,
             height=height,
@@ -163,10 +173,22 @@ def decode_with_facts(
             digest=hashlib.sha256(encoded).digest()[:16],
             thumbnail=thumbnail_of(pixels),
         )
-        return np.asarray(pixels), facts
+        return array_of(pixels, channels), facts
 
 
-def fit(image: Image.Image, size: tuple[int, int], resize: Resize = "crop") -> Image.Image:
+def array_of(image: Image.Image, channels: int) -> np.ndarray:
+    """uint8 ``[H, W, C]`` of an RGB or grey image; 3 channels are RGB, 1 is grey."""
+    mode = "RGB" if channels == 3 else "L"
+    pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+    return pixels if channels == 3 else pixels[..., None]
+
+
+def fit(
+    image: Image.Image,
+    size: tuple[int, int],
+    resize: Resize = "crop",
+    interpolation: Interpolation = "bilinear",
+) -> Image.Image:
     """Bring an image to ``size``; one of that size is returned unchanged.
 
     ``crop`` cuts out the largest centred rectangle of the size's proportions and resizes that.
@@ -178,14 +200,17 @@ def fit(image: Image.Image, size: tuple[int, int], resize: Resize = "crop") -> I
         image: RGB or grey, of any size.
         size: (height, width) in pixels.
         resize: the rule.
+        interpolation: the filter.
     """
     if image.size == size[::-1]:
         return image
     box, target = _plan(image.size, size, resize)
-    return _on_black(_resized(image, box, target), size)
+    return _on_black(_resized(image, box, target, interpolation), size)
 
 
-def _pixels(image: Image.Image, size: tuple[int, int] | None, resize: Resize) -> Image.Image:
+def _pixels(
+    image: Image.Image, size: tuple[int, int] | None, resize: Resize, interpolation: Interpolation
+) -> Image.Image:
     """An opened file as upright RGB, brought to the size if there is one."""
     orientation, pixels, scale = orientation_of(image), image.width * image.height, 1
     own = image.size if orientation < 5 else image.size[::-1]
@@ -200,11 +225,11 @@ def _pixels(image: Image.Image, size: tuple[int, int] | None, resize: Resize) ->
         if orientation in _UPRIGHT:
             found = found.transpose(_UPRIGHT[orientation])
         if size is not None and scale == 1:
-            found = fit(found, size, resize)
+            found = fit(found, size, resize, interpolation)
         elif size is not None:
             box, target = _plan(own, size, resize)
             box = _in_draft(box, own, found.size, scale, orientation)
-            found = _on_black(_resized(found, box, target), size)
+            found = _on_black(_resized(found, box, target, interpolation), size)
         return found if found.mode == "RGB" else found.convert("RGB")
 
 
@@ -244,7 +269,7 @@ def _in_draft(box: Box, own: Size, drafted: Size, scale: int, orientation: int) 
     return x + left, y + top, x + right, y + bottom
 
 
-def _resized(image: Image.Image, box: Box, size: Size) -> Image.Image:
+def _resized(image: Image.Image, box: Box, size: Size, interpolation: Interpolation) -> Image.Image:
     """A part of an image, cut out at whole pixels and resized.
 
     In two passes: on its own Pillow takes the cheaper order, which depends on the size and on
@@ -254,14 +279,15 @@ def _resized(image: Image.Image, box: Box, size: Size) -> Image.Image:
     image = _cut(image, (x, y, math.ceil(box[2]), math.ceil(box[3])))
     left, top, right, bottom = box[0] - x, box[1] - y, box[2] - x, box[3] - y
     width, height = size
+    kernel = _FILTERS[interpolation]
 
     def across(image: Image.Image) -> Image.Image:
         part = (left, 0, right, image.height)
-        return image.resize((width, image.height), Image.Resampling.BILINEAR, part)
+        return image.resize((width, image.height), kernel, part)
 
     def down(image: Image.Image) -> Image.Image:
         part = (0, top, image.width, bottom)
-        return image.resize((image.width, height), Image.Resampling.BILINEAR, part)
+        return image.resize((image.width, height), kernel, part)
 
     if width > right - left and height < bottom - top:
         return across(down(image))

@@ -6,6 +6,7 @@ operation.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,7 +17,13 @@ from understudy.data.color import adjust_contrast, adjust_saturation, blend, whe
 from understudy.data.geometry import from_planes, to_planes, warp
 
 
-def rand_augment(pixels: Tensor, operations: Tensor, signs: Tensor, magnitude: int) -> Tensor:
+def rand_augment(
+    pixels: Tensor,
+    operations: Tensor,
+    signs: Tensor,
+    magnitude: int,
+    grid: tuple[int, int] | None = None,
+) -> Tensor:
     """Apply each image's operations in order.
 
     Args:
@@ -24,24 +31,28 @@ def rand_augment(pixels: Tensor, operations: Tensor, signs: Tensor, magnitude: i
         operations: int64 ``[B, R]``, indices into :data:`OPERATIONS`.
         signs: float32 ``[B, R]``, 1 or -1: the direction of those that have two.
         magnitude: 0 to :data:`~understudy.config.images.LARGEST_MAGNITUDE`.
+        grid: (height, width) in whose pixels images are moved, if they have another size.
+            Sharpness smooths over neighbouring pixels whatever their size.
 
     Returns:
         float32 ``[B, H, W, C]``, whole numbers in 0..255.
     """
     planes = to_planes(pixels).round()
+    size = grid or (planes.shape[2], planes.shape[3])
     for chosen, sign in zip(operations.unbind(1), signs.unbind(1), strict=True):
         strength = sign * (magnitude / LARGEST_MAGNITUDE)
         is_warp = (chosen >= FIRST_WARP) & (chosen <= LAST_WARP)
-        planes = where_chosen(planes, is_warp, _warp, chosen, strength)
+        move = partial(_warp, size=size)
+        planes = where_chosen(planes, is_warp, move, chosen, strength)
         for number, operation in enumerate(COLOR_OPERATIONS, LAST_WARP + 1):
             planes = where_chosen(planes, chosen == number, operation, strength)
         planes = planes.round_()
     return from_planes(planes)
 
 
-def _warp(planes: Tensor, chosen: Tensor, strength: Tensor) -> Tensor:
+def _warp(planes: Tensor, chosen: Tensor, strength: Tensor, size: tuple[int, int]) -> Tensor:
     """All warps in one: each image has the matrix of its own operation."""
-    return warp(planes, warp_matrices(chosen, strength, planes.shape[2], planes.shape[3]))
+    return warp(planes, warp_matrices(chosen, strength, *size), size)
 
 
 def warp_matrices(chosen: Tensor, strength: Tensor, height: int, width: int) -> Tensor:

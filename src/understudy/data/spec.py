@@ -47,8 +47,14 @@ class ImageSpec:
         return f"{self.channels}x{self.height}x{self.width}"
 
 
-def size_of(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """(height, width) from ``data.image_size``: a number for squares, or both; None stays None.
+def size_of(
+    image_size: int | tuple[int, int] | None, name: str = "data.image_size"
+) -> tuple[int, int] | None:
+    """(height, width) from a setting: a number for squares, or both; None stays None.
+
+    Args:
+        image_size: the setting.
+        name: of the setting, for the message.
 
     Raises:
         UnderstudyError: for a size below one pixel.
@@ -57,5 +63,5 @@ def size_of(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
         return None
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     if min(height, width) < 1:
-        raise UnderstudyError(f"data.image_size must be at least 1, not {image_size}")
+        raise UnderstudyError(f"{name} must be at least 1, not {image_size}")
     return height, width

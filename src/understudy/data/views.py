@@ -9,6 +9,7 @@ without Python per image.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 
@@ -35,7 +36,7 @@ class Views:
         operations: int64 ``[N, R]``, photometric operations in order.
         strengths: float32 ``[N, R]`` in [0, 1], of those operations.
         flip_vertically: bool ``[N]``, mirror upside down.
-        crop_box: int64 ``[N, 4]``, top, left, bottom, right of a resized crop.
+        crop_box: int64 ``[N, 4]``, top, left, bottom, right of a resized crop; float32 once scaled.
         rand_operations: int64 ``[N, R]``, operations of RandAugment in order.
         rand_signs: float32 ``[N, R]``, 1 or -1, directions of those operations.
         jitter: float32 ``[N, 4]``, factors of brightness, contrast and saturation, shift of hue.
@@ -67,6 +68,34 @@ class Views:
         """The same parameters on ``device``."""
         return self._map(lambda values: values.to(device))
 
+    def scaled(self, grid: ImageSpec, image: ImageSpec, padding: int) -> "Views":
+        """The same views of images of another size: the same part of the picture.
+
+        Offsets and rectangles are multiplied by the ratio of the sizes, which is exact where it is
+        a whole number. Otherwise crops of padded images, mixed and erased rectangles move to the
+        nearest pixel of ``image``, by half a pixel at most; resized crops lie between pixels.
+
+        Args:
+            grid: the images that the views were drawn for.
+            image: those that they are rendered of.
+            padding: pixels on each side of the former that ``top`` and ``left`` count from; they
+                then count from :func:`scaled_padding` of it.
+        """
+        own, down, across = scaled_padding(padding, grid, image), *_ratios(grid, image)
+        views = self
+        if self.top is not None and self.left is not None:
+            top = ((self.top - padding).double() * down).round().long() + own
+            left = ((self.left - padding).double() * across).round().long() + own
+            views = replace(views, top=top, left=left)
+        for name in ("box", "erased_box", "crop_box"):
+            box = getattr(self, name)
+            if box is not None:
+                sides = zip(box.double().unbind(1), (down, across, down, across), strict=True)
+                moved = torch.stack([side * ratio for side, ratio in sides], 1)
+                moved = moved.float() if name == "crop_box" else moved.round().long()
+                views = replace(views, **{name: moved})
+        return views
+
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Views":
         held = {field.name: getattr(self, field.name) for field in fields(self)}
         return Views(**{name: change(v) for name, v in held.items() if v is not None})
@@ -88,6 +117,16 @@ def generator_for(*key: object) -> torch.Generator:
     """A CPU generator whose stream depends on ``key`` alone: purpose, seed, epoch."""
     digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def scaled_padding(padding: int, grid: ImageSpec, image: ImageSpec) -> int:
+    """Pixels on each side of ``image`` that cover ``padding`` pixels of ``grid``."""
+    return math.ceil(padding * max(_ratios(grid, image)))
+
+
+def _ratios(grid: ImageSpec, image: ImageSpec) -> tuple[float, float]:
+    """By how much heights and widths are multiplied."""
+    return image.height / grid.height, image.width / grid.width
 
 
 class ViewPolicy:
@@ -267,7 +306,12 @@ class Normalise:
 
 
 def render(
-    images: Tensor, rows: Tensor, views: Views, policy: ViewPolicy, normalise: Normalise
+    images: Tensor,
+    rows: Tensor,
+    views: Views,
+    policy: ViewPolicy,
+    normalise: Normalise,
+    grid: ImageSpec | None = None,
 ) -> Tensor:
     """Normalised images of some rows under given views.
 
@@ -277,15 +321,20 @@ def render(
         views: of those images (already indexed by ``rows``).
         policy: that drew the views.
         normalise: bytes to floats.
+        grid: the images that the views were drawn for, if those have another size.
 
     Returns:
         float32 ``[B, C, H, W]``, channels-last.
     """
     config = policy.config
-    pixels = _augment(images, rows, views, config)
+    if grid is not None:
+        image = ImageSpec.of(images.shape[1:])
+        views = views.scaled(grid, image, config.padding)
+        config = replace(config, padding=scaled_padding(config.padding, grid, image))
+    pixels = _augment(images, rows, views, config, grid)
     if views.partner is not None and views.lam is not None:
         # The partner has the crop and flip of the image that it is mixed into, so it replays, too.
-        partners = _augment(images, views.partner, views, config)
+        partners = _augment(images, views.partner, views, config, grid)
         if views.box is None:
             pixels = transforms.mixup(pixels, partners, views.lam)
         else:
@@ -295,7 +344,9 @@ def render(
     return normalise(pixels)
 
 
-def _augment(images: Tensor, rows: Tensor, views: Views, config: AugmentConfig) -> Tensor:
+def _augment(
+    images: Tensor, rows: Tensor, views: Views, config: AugmentConfig, grid: ImageSpec | None
+) -> Tensor:
     """The images at ``rows``, cropped, mirrored and recoloured.
 
     Returns:
@@ -313,8 +364,8 @@ def _augment(images: Tensor, rows: Tensor, views: Views, config: AugmentConfig) 
     if views.operations is not None and views.strengths is not None:
         pixels = transforms.photometric(pixels, views.operations, views.strengths)
     if views.rand_operations is not None and views.rand_signs is not None:
-        magnitude = config.rand_augment_magnitude
-        pixels = rand_augment(pixels, views.rand_operations, views.rand_signs, magnitude)
+        magnitude, size = config.rand_augment_magnitude, None if grid is None else grid.size
+        pixels = rand_augment(pixels, views.rand_operations, views.rand_signs, magnitude, size)
     if views.jitter is not None and views.jitter_order is not None:
         assert config.color_jitter is not None, "the policy that drew the views"
         has_hue = config.color_jitter[3] > 0

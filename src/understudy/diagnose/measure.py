@@ -18,9 +18,11 @@ from understudy.config.schedules import value_at
 from understudy.config.schema import DataConfig, RunConfig
 from understudy.data.dataset import Split
 from understudy.data.loader import Batch, TrainBatches
+from understudy.data.own_size import own_copy
 from understudy.data.prepare import TrainingData
 from understudy.diagnose.evidence import FitStats, Gradients, Measured, SoftTargets
 from understudy.diagnose.record import ROLES, is_dropout
+from understudy.diagnose.soft_targets import describe_targets, label_shares
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import accuracy, predict
 from understudy.methods import build_method
@@ -85,24 +87,28 @@ def measure(folder: RunFolder, plan: RunPlan, data: TrainingData, device: torch.
     """
     config = plan.config
     rng = torch.Generator().manual_seed(0)
-    sample = data.train.take(torch.randperm(len(data.train), generator=rng)[:SAMPLE].sort().values)
+    rows = torch.randperm(len(data.train), generator=rng)[:SAMPLE].sort().values
+    sample = data.train.take(rows)
+    taught = own_copy(data, plan.arm("distilled").inputs)  # born again, it sees as its teacher does
     targets: list[SoftTargets] = []
     gradients: list[Gradients | None] = []
     fits: dict[str, list[FitStats]] = {role: [] for role in ROLES}
     for seed in config.seeds:
         _, baseline_run, distilled_run = _arm_runs(plan, seed)
-        teacher = load_teacher(plan, distilled_run, folder, data, device)
+        teacher = load_teacher(plan, distilled_run, folder, taught, device)
         networks: dict[str, nn.Module] = {}
         if config.teacher.per_seed or seed == config.seeds[0]:
-            targets.append(measure_targets(plan, teacher, data, seed, device))
+            targets.append(measure_targets(plan, teacher, taught, seed, device))
             networks["teacher"] = teacher.model
         networks["baseline"] = trained_network(plan, baseline_run, folder, data).to(device)
         student = trained_network(plan, distilled_run, folder, data).to(device)
         networks["distilled"] = student
         for role, network in networks.items():
             view = plan.arm(role).inputs
-            fits[role].append(measure_fit(network, sample, data.val, view, seed, device))
-        gradients.append(measure_gradients(plan, student, teacher, data, seed, device))
+            seen = own_copy(data, view)
+            images = sample if seen is data else seen.train.take(rows)
+            fits[role].append(measure_fit(network, images, seen.val, view, seed, device))
+        gradients.append(measure_gradients(plan, student, teacher, taught, seed, device))
     pixels = normalised_pixels(sample, config.data)
     return Measured(
         num_train=len(sample),
@@ -193,6 +199,7 @@ def _normalisations(
     if plan.arm("teacher").path is None:
         return {}
     own = plan.arm("teacher").inputs
+    data = own_copy(data, own)
     part = data.val.take(torch.arange(min(len(data.val), NORMALISATION_IMAGES)))
     views = {"as configured": own}
     for name, (mean, std) in NORMALISATIONS.items():
@@ -215,58 +222,11 @@ def measure_targets(
     batches = train_batches(config, data, seed, device)
     number = math.ceil(TARGET_IMAGES / min(config.train.batch_size, len(data.train)))
     logits, shares = [], []
-    for batch in last_epoch(config, batches, number):
+    for batch in last_epoch(config, batches, number, teacher):
         logits.append(teacher.outputs(batch).logits.cpu())
         shares.append(label_shares(batch, data.num_classes).cpu())
     temperature = value_at(method.temperature, config.train.epochs_run - 1, config.train.epochs)
     return describe_targets(torch.cat(logits), torch.cat(shares), temperature)
-
-
-def label_shares(batch: Batch, num_classes: int) -> Tensor:
-    """float64 ``[B, K]``: share of each class in an image's labels; one-hot without mixing."""
-    own = nn.functional.one_hot(batch.labels, num_classes).double()
-    if batch.partner_labels is None or batch.lam is None:
-        return own
-    partner = nn.functional.one_hot(batch.partner_labels, num_classes).double()
-    return torch.lerp(partner, own, batch.lam.double()[:, None])
-
-
-def describe_targets(logits: Tensor, shares: Tensor, temperature: float) -> SoftTargets:
-    """Statistics of soft targets.
-
-    Args:
-        logits: of the teacher, ``[N, K]``.
-        shares: of the classes in the images' labels (:func:`label_shares`), ``[N, K]``.
-        temperature: of the student's loss.
-    """
-    logits = logits.double()
-    num_classes = logits.shape[1]
-    soft, plain = (logits / temperature).softmax(1), logits.softmax(1)
-    sorted_soft = soft.sort(1, descending=True).values
-    sorted_plain = plain.sort(1, descending=True).values
-    entropy = float(_entropy(soft).mean())
-    others = sorted_soft[:, 1:]
-    off_top = others.sum(1)
-    # Normalised among themselves; a row whose other classes underflow to 0 has no information.
-    among = others / off_top.clamp_min(1e-300)[:, None]
-    ranking = off_top * (math.log(max(num_classes - 1, 1)) - _entropy(among))
-    # A mixed image has two right classes, one of them more than the other.
-    right = shares.gather(1, logits.argmax(1, keepdim=True))[:, 0] / shares.max(1).values
-    return SoftTargets(
-        num_images=len(logits),
-        accuracy=float(right.mean()),
-        confidence=float(plain.max(1).values.mean()),
-        entropy=entropy,
-        entropy_share=entropy / math.log(num_classes),
-        off_top=float(off_top.mean()),
-        ranking=float(ranking.mean()),
-        profile=tuple(sorted_soft.mean(0).tolist()),
-        profile_at_1=tuple(sorted_plain.mean(0).tolist()),
-    )
-
-
-def _entropy(probabilities: Tensor) -> Tensor:
-    return -torch.special.xlogy(probabilities, probabilities).sum(1)
 
 
 # -- gradients -----------------------------------------------------------------------------------
@@ -300,7 +260,7 @@ def measure_gradients(
     cosines, number = [], 0
     with _fixed_random_numbers(seed, device):
         batches = train_batches(config, data, seed, device)
-        for batch in last_epoch(config, batches, GRADIENT_BATCHES):
+        for batch in last_epoch(config, batches, GRADIENT_BATCHES, needed):
             losses, _ = method(batch, None if needed is None else needed.outputs(batch))
             names = [name for name in losses if name in ("ce", "kd") or not partial]
             found = {name: flat_gradient(losses[name], parameters) for name in names}
@@ -363,15 +323,23 @@ def train_batches(
 ) -> TrainBatches:
     """The batches of a student's training with this seed."""
     size, drop_last = config.train.batch_size, config.train.drop_last
-    batches = TrainBatches(data.train, data.config, size, seed, device, drop_last=drop_last)
+    batches = TrainBatches(
+        data.train, data.config, size, seed, device, drop_last=drop_last, grid=data.grid
+    )
     batches.sampler = class_sampler(config.train, data)
     return batches
 
 
-def last_epoch(config: RunConfig, batches: TrainBatches, number: int) -> Iterator[Batch]:
-    """The first batches of the last epoch that was trained, in the training's order and views."""
+def last_epoch(
+    config: RunConfig, batches: TrainBatches, number: int, teacher: FrozenTeacher | None = None
+) -> Iterator[Batch]:
+    """The first batches of the last epoch that was trained, in the training's order and views; the
+    teacher is made ready for them."""
     epoch = config.train.epochs_run - 1
-    return islice(batches.epoch(epoch, batches.policy.epoch(epoch)), number)
+    views = batches.policy.epoch(epoch)
+    if teacher is not None:
+        teacher.prepare(epoch, views)
+    return islice(batches.epoch(epoch, views), number)
 
 
 def _mean_stats(found: Sequence[Stats]) -> Stats:

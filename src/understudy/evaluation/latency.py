@@ -151,7 +151,7 @@ def count_macs(model: "nn.Module", image_shape: Sequence[int]) -> int:
 
 def measure_latency(
     models: Mapping[str, "nn.Module"],
-    image_shape: Sequence[int],
+    image_shape: Sequence[int] | Mapping[str, Sequence[int]],
     settings: LatencySettings | None = None,
     *,
     device: str = "cpu",
@@ -167,7 +167,7 @@ def measure_latency(
 
     Args:
         models: name -> network.
-        image_shape: ``(C, H, W)``.
+        image_shape: ``(C, H, W)``, the same for all, or by the name of the network.
         settings: batch sizes, threads, rounds.
         device: ``cpu``, ``cuda``, ...; an accelerator is synchronised before and after each call.
         observer: receives the rounds done, over all batch sizes.
@@ -183,17 +183,22 @@ def measure_latency(
     timings: dict[str, dict[str, list[float]]] = {
         name: {str(size): [] for size in settings.batch_sizes} for name in models
     }
+    if not isinstance(image_shape, Mapping):
+        image_shape = dict.fromkeys(models, image_shape)
     rounds = settings.warmup + settings.repeats
     with _timing_conditions(models, settings, device):
         for model in models.values():
             model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
         for number, size in enumerate(settings.batch_sizes):
-            images = torch.randn((size, *image_shape), generator=generator).to(device)
-            images = images.contiguous(memory_format=memory_format)
+            images = {}
+            for shape in dict.fromkeys(map(tuple, image_shape.values())):
+                drawn = torch.randn((size, *shape), generator=generator).to(device)
+                images[shape] = drawn.contiguous(memory_format=memory_format)
             for turn in range(rounds):
                 for name, model in models.items():
-                    _time_call(model, images)
-                    milliseconds = _time_call(model, images)
+                    own = images[tuple(image_shape[name])]
+                    _time_call(model, own)
+                    milliseconds = _time_call(model, own)
                     if turn >= settings.warmup:
                         timings[name][str(size)].append(milliseconds)
                 done = number * rounds + turn + 1

@@ -104,7 +104,7 @@ def _short_plan(config: RunConfig, data: TrainingData, folder: Path) -> RunPlan:
     torch.manual_seed(0)
     plan = resolve_plan(short)
     for name in dict.fromkeys(plan.arm_run("teacher", seed).name for seed in config.seeds):
-        teacher = build(config.teacher.model, data, config.teacher.stages)
+        teacher = build(config.teacher.model, data, config.teacher.stages, config.teacher_inputs)
         save_weights(RunFolder(folder).weights(name), deployed(teacher))
     return plan
 

@@ -127,7 +127,12 @@ def benchmark_training(
     """
     networks: dict[Role, Deployable] = {"student": source.deployable}
     if source.run.teacher_seed is not None:
-        networks["teacher"] = source.teacher_deployable()
+        teacher = source.teacher_deployable()
+        if teacher.preprocessing == source.deployable.preprocessing:
+            networks["teacher"] = teacher
+        else:
+            seen = teacher.preprocessing.image
+            observer.message(f"the teacher is left out: it takes other images, {seen}")
     results = benchmark_networks(
         networks,
         Examples(train=source.data.train, val=source.data.val),

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from understudy.data.dataset import Split
 from understudy.data.preprocess import Preprocessing
+from understudy.errors import UnderstudyError
 from understudy.export.card import Card, Measured, Origin
 from understudy.models.normalisation import Normalisation
 
@@ -32,6 +33,24 @@ class Deployable:
     origin: Origin = field(default_factory=Origin)
     measured: tuple[Measured, ...] = ()
     steps: tuple[str, ...] = ()
+
+    def require_usual_images(self) -> None:
+        """Refuse images that no device prepares as the training did: grey, or resized otherwise.
+
+        Raises:
+            UnderstudyError: with the setting to change.
+        """
+        rule = self.preprocessing
+        if rule.image.channels != 3:
+            raise UnderstudyError(
+                f"files for devices take RGB images, and this network takes {rule.image.channels} "
+                "channel: train it with data.channels=3"
+            )
+        if rule.filter != "bilinear":
+            raise UnderstudyError(
+                f"files for devices resize images bilinearly, and this network was trained on "
+                f"{rule.filter} ones: train it with data.interpolation=bilinear"
+            )
 
     def card(self, format_name: str, dtype: str) -> Card:
         """The card of one exported file."""

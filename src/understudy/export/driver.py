@@ -52,14 +52,15 @@ class ExportRequest:
         deployable: the network.
         examples: calibration and validation images.
         tune: quantisation-aware distillation, used if int8 loses too much; ``None`` for none.
-        teacher: the network that is compared with on a page; ``None`` without one.
+        teacher: the network that is compared with on a page, and the validation images as it sees
+            them; ``None`` without one.
     """
 
     name: str
     deployable: Deployable
     examples: Examples
     tune: Callable[[Observer], Deployable] | None = None
-    teacher: Callable[[], Deployable] | None = None
+    teacher: Callable[[], tuple[Deployable, Split]] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -106,9 +107,13 @@ def export_training(
         deployable=source.deployable,
         examples=Examples(train=source.data.train, val=source.data.val),
         tune=lambda follower: _tuned(source, follower),
-        teacher=None if source.run.teacher_seed is None else source.teacher_deployable,
+        teacher=None if source.run.teacher_seed is None else lambda: _teacher_of(source),
     )
     return export_network(request, formats, out, limits=limits, command=command, observer=observer)
+
+
+def _teacher_of(source: TrainedSource) -> tuple[Deployable, Split]:
+    return source.teacher_deployable(), source.teacher_val()
 
 
 def export_network(
@@ -140,6 +145,7 @@ def export_network(
         UnderstudyError: if a package is missing, the network cannot be written in a format, or
             something else than an earlier export is in the way.
     """
+    request.deployable.require_usual_images()
     modules = {entry.name: entry.load() for entry in formats}
     _check_free(out, formats)
     runtime = TorchRuntime(request.deployable)
@@ -272,7 +278,8 @@ def _samples(
     if request.teacher is None:
         return ()
     val = request.examples.val
-    teacher = probabilities(TorchRuntime(request.teacher()), val)
+    network, seen = request.teacher()
+    teacher = probabilities(TorchRuntime(network), seen)
     images = val.gather(torch.arange(len(val))).permute(0, 3, 1, 2).numpy()
     samples = differing(images, val.labels.numpy(), expected, teacher)
     if samples:

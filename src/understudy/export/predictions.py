@@ -55,7 +55,7 @@ def classify(
         images: any number; at most :data:`BATCH` are in memory at once.
         runtime: what classifies; its card has the preprocessing.
         top: how many classes to give for an image.
-        teacher: of the same classes; takes the same pixels.
+        teacher: of the same classes; an image is read once more if its rule is another one.
         failed: is called for each image that cannot be read; there is no prediction for it.
         observer: gets progress after each batch.
     """
@@ -64,12 +64,12 @@ def classify(
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH]
             read = pool.map(_reader(runtime.card.preprocessing), batch)
-            named: list[tuple[str, np.ndarray]] = []
+            named: list[tuple[ImageFile, np.ndarray]] = []
             for image, result in zip(batch, read, strict=True):
                 if isinstance(result, UnderstudyError):
                     failed(result)
                 else:
-                    named.append((image.name, result))
+                    named.append((image, result))
             yield from _classified(named, runtime, top, teacher)
             observer.progress(Progress("measure", start + len(batch), len(images)))
     finally:
@@ -89,19 +89,31 @@ def _reader(rule: Preprocessing) -> Callable[[ImageFile], np.ndarray | Understud
 
 
 def _classified(
-    named: Sequence[tuple[str, np.ndarray]], runtime: Runtime, top: int, teacher: Runtime | None
+    named: Sequence[tuple[ImageFile, np.ndarray]],
+    runtime: Runtime,
+    top: int,
+    teacher: Runtime | None,
 ) -> Iterator[Prediction]:
-    """Predictions for images uint8 ``[H, W, 3]`` with their names."""
+    """Predictions for images that were read, uint8 ``[H, W, C]``."""
     if not named:
         return
-    pixels = np.ascontiguousarray(np.stack([image for _, image in named]).transpose(0, 3, 1, 2))
-    found = runtime(pixels)
-    others = teacher(pixels) if teacher is not None else None
-    for row, (name, _) in enumerate(named):
+    pixels = [image for _, image in named]
+    found, others = runtime(_stacked(pixels)), None
+    if teacher is not None:
+        rule = teacher.card.preprocessing
+        if rule != runtime.card.preprocessing:
+            pixels = [rule.read(image.data, image.name) for image, _ in named]
+        others = teacher(_stacked(pixels))
+    for row, (image, _) in enumerate(named):
         best = None
         if teacher is not None and others is not None:
             best = _ranked(others[row], teacher.card.classes, 1)[0]
-        yield Prediction(name, _ranked(found[row], runtime.card.classes, top), best)
+        yield Prediction(image.name, _ranked(found[row], runtime.card.classes, top), best)
+
+
+def _stacked(pixels: Sequence[np.ndarray]) -> np.ndarray:
+    """uint8 ``[N, C, H, W]``."""
+    return np.ascontiguousarray(np.stack(pixels).transpose(0, 3, 1, 2))
 
 
 def _ranked(probabilities: np.ndarray, classes: Sequence[str], top: int) -> tuple[Guess, ...]:

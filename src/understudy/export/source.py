@@ -11,6 +11,7 @@ from torch import nn
 from understudy.config.schema import DataConfig, RunConfig
 from understudy.data.dataset import Split
 from understudy.data.options import NO_OPTIONS
+from understudy.data.own_size import image_of, own_copy
 from understudy.data.prepare import TrainingData, prepare_data, source_options
 from understudy.data.preprocess import Preprocessing
 from understudy.errors import UnderstudyError, suggest
@@ -34,7 +35,7 @@ class TrainedSource:
 
     Attributes:
         plan, run, folder: which training.
-        data: training and validation images.
+        data: training and validation images, as its network sees them.
         deployable: its network.
     """
 
@@ -52,7 +53,8 @@ class TrainedSource:
         return load_teacher(self.plan, self.run, self.folder, self.data, cpu)
 
     def teacher_deployable(self) -> Deployable:
-        """The run's teacher, as what is deployed in the student's place.
+        """The run's teacher, as what is deployed in the student's place; its images may be of
+        another size.
 
         Raises:
             UnderstudyError: if this training is the teacher's own.
@@ -61,6 +63,10 @@ class TrainedSource:
             raise UnderstudyError(f"{self.run.name} is the teacher itself: name a student by --arm")
         run = self.plan.arm_run("teacher", self.run.teacher_seed)
         return _deployable(self.plan, run, self.folder, self.data)
+
+    def teacher_val(self) -> Split:
+        """The validation images as the run's teacher sees them."""
+        return own_copy(self.data, self.plan.arm("teacher").inputs).val
 
 
 def find_training(
@@ -134,6 +140,7 @@ def open_source(
         training_data, _ = prepare_data(config.data)
     else:
         training_data = _without_images(read_results(folder.path), config)
+    training_data = own_copy(training_data, run.arm.inputs)
     deployable = _deployable(plan, run, folder, training_data)
     return TrainedSource(
         plan=plan, run=run, folder=folder, data=training_data, deployable=deployable
@@ -162,14 +169,15 @@ def _with_data(config: RunConfig, data: str | None) -> RunConfig:
 def _deployable(plan: RunPlan, run: ArmRun, folder: RunFolder, data: TrainingData) -> Deployable:
     network = trained_network(plan, run, folder, data)
     inputs = run.arm.inputs
-    _check_classes(network, data, folder.weights(run.name))
+    _check_classes(network, data, inputs, folder.weights(run.name))
     return Deployable(
         network=network,
         classes=data.class_names,
         preprocessing=Preprocessing(
-            image=data.image,
-            resize=plan.config.data.resize,
-            max_pixels=plan.config.data.max_pixels,
+            image=image_of(data, inputs),
+            resize=inputs.resize,
+            filter=inputs.interpolation,
+            max_pixels=inputs.max_pixels,
         ),
         normalisation=Normalisation(inputs.mean, inputs.std),
         origin=_origin(plan, run, folder, data, network),
@@ -177,9 +185,11 @@ def _deployable(plan: RunPlan, run: ArmRun, folder: RunFolder, data: TrainingDat
     )
 
 
-def _check_classes(network: Classifier, data: TrainingData, where: Path) -> None:
+def _check_classes(
+    network: Classifier, data: TrainingData, inputs: DataConfig, where: Path
+) -> None:
     with torch.inference_mode():
-        found = network(torch.zeros(2, *data.image.shape)).shape[1]
+        found = network(torch.zeros(2, *image_of(data, inputs).shape)).shape[1]
     if found != data.num_classes:
         raise UnderstudyError(
             f"{where} tells {found} classes apart, but {data.name} has {data.num_classes}: "

@@ -5,19 +5,16 @@ knows, and nothing fails. So whatever a network records about its training is re
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import nn
 
+from understudy.config.images import Interpolation
 from understudy.models.normalisation import (
     Normalisation,
     Source,
     known_normalisation,
     pretrained_config,
 )
-
-Interpolation = Literal["bilinear", "bicubic"]
-"""Filters by which an image is brought to a network's size; both antialiased."""
 
 
 @dataclass(frozen=True)
@@ -63,3 +60,10 @@ def expects(network: nn.Module, channels: int | None = None) -> Expects:
         source=source,
         class_names=tuple(config.get("label_names") or ()),
     )
+
+
+def input_channels(network: nn.Module) -> int | None:
+    """What the first convolution takes, 1 for grey and 3 for RGB; ``None`` if there is none."""
+    convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    first = next(convolutions, None)
+    return first.in_channels if first is not None else None

@@ -10,6 +10,7 @@ from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError, one_line, suggest
 from understudy.models.base import Classifier, Outputs
 from understudy.models.modes import evaluating
+from understudy.models.normalisation import pretrained_config
 
 
 class ForeignClassifier(Classifier):
@@ -158,11 +159,17 @@ def probe(model: Classifier, num_classes: int, image: ImageSpec, label: str) -> 
             outputs = model.outputs(images)
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = one_line(error, first_line=True)
+        trained = pretrained_config(model).get("input_size")
+        if trained is not None and tuple(trained) != image.shape:
+            reason += (
+                f"; it was made for {'x'.join(map(str, trained))}: a teacher may see them at that "
+                "size (teacher.image_size)"
+            )
         raise UnderstudyError(f"{label} does not run on {image} images: {reason}") from error
     if outputs.logits.shape != (2, num_classes):
         raise UnderstudyError(
             f"{label} gives logits of shape {list(outputs.logits.shape)} "
-            f"for 2 images of {num_classes} classes"
+            f"for 2 images of {num_classes} classes: take a network for these classes"
         )
     return outputs
 

@@ -43,6 +43,27 @@ def build_foreign(
         UnderstudyError: if the library, the network or a stage is missing, or the network refuses
             its arguments.
     """
+    model = build_bare(name, num_classes, in_channels, image_size, options)
+    if isinstance(model, Classifier):
+        if stages:
+            raise UnderstudyError(
+                f"model {name} has its own stages: remove `stages` ({', '.join(stages)})"
+            )
+        return model
+    return ForeignClassifier(
+        model, num_classes, name=name, in_channels=in_channels, image_size=image_size, stages=stages
+    )
+
+
+def build_bare(
+    name: str,
+    num_classes: int,
+    in_channels: int = 3,
+    image_size: tuple[int, int] = (32, 32),
+    options: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """The network as its library has it, run on no image; arguments and errors as for
+    :func:`build_foreign`."""
     options = dict(options or {})
     source, _, rest = name.partition(":")
     builders: dict[str, Callable[..., nn.Module]] = {
@@ -59,15 +80,7 @@ def build_foreign(
         raise UnderstudyError(
             f"model {name} cannot be built: {one_line(error, first_line=True)}"
         ) from error
-    if isinstance(model, Classifier):
-        if stages:
-            raise UnderstudyError(
-                f"model {name} has its own stages: remove `stages` ({', '.join(stages)})"
-            )
-        return model
-    return ForeignClassifier(
-        model, num_classes, name=name, in_channels=in_channels, image_size=image_size, stages=stages
-    )
+    return model
 
 
 def _timm(name: str, num_classes: int, in_channels: int, options: dict[str, Any]) -> nn.Module:

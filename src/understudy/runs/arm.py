@@ -15,6 +15,7 @@ from understudy.models.base import Classifier
 from understudy.runs.finish import TrainedArm, finish_arm
 from understudy.runs.folder import RunFolder
 from understudy.runs.networks import (
+    arm_data,
     build,
     build_ensemble,
     load_pretrained_teacher,
@@ -79,7 +80,7 @@ def run_arm(
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     start = time.perf_counter()
-    data, test = prepare_data(plan.config.data)
+    data, test = arm_data(*prepare_data(plan.config.data), arm)
     fabric = make_fabric(options.device, arm.train.precision)
     _check_shared(folder.arm(run.name), fabric)
 
@@ -87,7 +88,7 @@ def run_arm(
     if arm.members:
         trained = Trained(build_ensemble(plan, arm, folder, data), ())
     elif arm.path is not None:
-        trained = Trained(_given_network(plan, run, data, fabric), ())
+        trained = Trained(_given_network(plan, run, data, fabric, observer), ())
     else:
         trained = _train(plan, run, folder, data, fabric, options, observer, teachers)
     written: Any = None
@@ -106,11 +107,13 @@ def run_arm(
     return result
 
 
-def _given_network(plan: RunPlan, run: ArmRun, data: TrainingData, fabric: "Fabric") -> Classifier:
-    network = build(run.arm.model, data, run.arm.stages)
+def _given_network(
+    plan: RunPlan, run: ArmRun, data: TrainingData, fabric: "Fabric", observer: Observer
+) -> Classifier:
+    network = build(run.arm.model, data, run.arm.stages, run.arm.inputs)
     precision = resolve_precision(run.arm.train.precision, fabric.device)
     least = plan.config.teacher.min_accuracy
-    load_pretrained_teacher(network, run.arm, data, fabric.device, precision, least)
+    load_pretrained_teacher(network, run.arm, data, fabric.device, precision, least, observer)
     return network
 
 
@@ -126,7 +129,7 @@ def _train(
 ) -> Trained:
     """Build the network and its teacher, in this order (both draw random numbers), and train it."""
     arm = run.arm
-    network = build(arm.model, data, arm.stages)
+    network = build(arm.model, data, arm.stages, arm.inputs)
     teacher = None
     if arm.uses_teacher:
         teacher = load_teacher(plan, run, folder, data, fabric.device, teachers)

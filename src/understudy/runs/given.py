@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 
 from understudy.config.schema import DataConfig
+from understudy.data.preprocess import Preprocessing
+from understudy.data.spec import size_of
 from understudy.errors import UnderstudyError
+from understudy.files import from_json
+from understudy.models.expects import Expects
 from understudy.models.normalisation import Normalisation
 from understudy.runs.folder import RunFolder, load_run, split_training_name
 from understudy.runs.plan import resolve_plan
@@ -26,11 +30,7 @@ def require_own_normalisation(path: Path, inputs: DataConfig) -> None:
         UnderstudyError: with both normalisations, and the keys to set.
     """
     own = recorded_normalisation(path)
-    if own is None:
-        return
-    ours, theirs = (*inputs.mean, *inputs.std), (*own.mean, *own.std)
-    pairs = zip(ours, theirs, strict=False)
-    if len(ours) == len(theirs) and all(abs(a - b) <= _SAME for a, b in pairs):
+    if own is None or is_same(own, Normalisation(inputs.mean, inputs.std)):
         return
     raise UnderstudyError(
         f"{path} was trained with mean {list(own.mean)} and std {list(own.std)}, but is fed images "
@@ -40,9 +40,22 @@ def require_own_normalisation(path: Path, inputs: DataConfig) -> None:
 
 
 def recorded_normalisation(path: Path) -> Normalisation | None:
-    """With what the network of a weights file was trained; ``None`` if that is not known.
+    """With what the network of a weights file was trained; ``None`` if that is not known."""
+    recorded = recorded_inputs(path)
+    return None if recorded is None else recorded.normalisation
 
-    It is known for a file in the folder of a run, and for one of ``Student.save``.
+
+def is_same(one: Normalisation, other: Normalisation) -> bool:
+    """Whether two normalisations differ by rounding, or by another cut of the same images, only."""
+    values, others = (*one.mean, *one.std), (*other.mean, *other.std)
+    pairs = zip(values, others, strict=False)
+    return len(values) == len(others) and all(abs(a - b) <= _SAME for a, b in pairs)
+
+
+def recorded_inputs(path: Path) -> Expects | None:
+    """The images that the network of a weights file was trained on; ``None`` if not known.
+
+    They are known for a file in the folder of a run, and for one of ``Student.save``.
     """
     metadata = _metadata(path)
     if metadata is not None:
@@ -53,12 +66,17 @@ def recorded_normalisation(path: Path) -> Normalisation | None:
     try:
         arm, _ = split_training_name(path.stem)
         inputs = resolve_plan(load_run(run)).arm(arm).inputs
-        return Normalisation(inputs.mean, inputs.std)
+        return Expects(
+            size=size_of(inputs.image_size),
+            interpolation=inputs.interpolation,
+            normalisation=Normalisation(inputs.mean, inputs.std),
+            source="recorded",
+        )
     except UnderstudyError:  # a folder that only looks like a run's
         return None
 
 
-def _metadata(path: Path) -> Normalisation | None:
+def _metadata(path: Path) -> Expects | None:
     from safetensors import SafetensorError, safe_open
 
     if path.suffix != ".safetensors" or not path.is_file():
@@ -66,6 +84,13 @@ def _metadata(path: Path) -> Normalisation | None:
     try:
         with safe_open(path, framework="pt") as file:
             saved = json.loads((file.metadata() or {})[_KEY])
-        return Normalisation(tuple(saved["mean"]), tuple(saved["std"]))
+        rule = saved.get("preprocessing")  # older files have none
+        found = rule and from_json(Preprocessing, rule, str(path), "save it again")
+        return Expects(
+            size=(int(saved["image"]["height"]), int(saved["image"]["width"])),
+            interpolation=found.filter if found else None,
+            normalisation=Normalisation(tuple(saved["mean"]), tuple(saved["std"])),
+            source="recorded",
+        )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, UnderstudyError):
         return None  # the weights themselves are checked when they are loaded

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import torch
 
-from understudy.config.schema import ModelConfig
+from understudy.config.schema import DataConfig, ModelConfig
+from understudy.data.dataset import SealedSplit
+from understudy.data.own_size import has_own_pixels, image_of, own_copy_with_test
 from understudy.data.prepare import TrainingData
 from understudy.evaluation.metrics import predict
+from understudy.events import SILENT, Observer
 from understudy.methods import build_method, method_class
 from understudy.methods.base import MethodConfig
 from understudy.models import build_model, deployed
@@ -16,7 +19,8 @@ from understudy.models.ensemble import Ensemble
 from understudy.runs.folder import RunFolder
 from understudy.runs.plan import Arm, ArmRun, RunPlan
 from understudy.teachers.acceptance import least_teacher_accuracy, require_accuracy
-from understudy.teachers.frozen import FrozenTeacher, renormalisation
+from understudy.teachers.frozen import FrozenTeacher, freeze, renormalisation
+from understudy.teachers.output_checks import check_outputs
 from understudy.training.device import resolve_precision
 from understudy.training.setup import make_context
 from understudy.training.weights import load_weights
@@ -24,11 +28,33 @@ from understudy.training.weights import load_weights
 _CPU = torch.device("cpu")
 
 
-def build(model: ModelConfig, data: TrainingData, stages: tuple[str, ...] = ()) -> Classifier:
-    """The configured network for this data's classes and images, randomly initialised."""
-    return build_model(
-        model.name, data.num_classes, data.image, stages=stages, options=model.options
-    )
+def build(
+    model: ModelConfig,
+    data: TrainingData,
+    stages: tuple[str, ...] = (),
+    inputs: DataConfig | None = None,
+) -> Classifier:
+    """The configured network for this data's classes and images, randomly initialised.
+
+    Args:
+        model: the network.
+        data: of the run.
+        stages: module paths of its stages.
+        inputs: its images, if they are not those of ``data``.
+    """
+    image = data.image if inputs is None else image_of(data, inputs)
+    return build_model(model.name, data.num_classes, image, stages=stages, options=model.options)
+
+
+def arm_data(data: TrainingData, test: SealedSplit, arm: Arm) -> tuple[TrainingData, SealedSplit]:
+    """A run's data as the network of an arm sees them: the same, or a copy at its own size.
+
+    Raises:
+        UnderstudyError: if the copy shows other parts of the images.
+    """
+    if not has_own_pixels(data, arm.inputs):
+        return data, test
+    return own_copy_with_test(data, arm.inputs)
 
 
 def load_teacher(
@@ -60,10 +86,11 @@ def load_teacher(
     if teacher.train.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     parts = [plan.arm(member) for member in teacher.members] or [teacher]
-    given, own = plan.config.data, teacher.inputs
-    return FrozenTeacher(
+    return freeze(
         network,
-        renormalise=renormalisation(given.mean, given.std, own.mean, own.std, device),
+        data,
+        teacher.inputs,
+        device,
         precision=resolve_precision(teacher.train.precision, device),
         description=" + ".join(map(_description, parts)),
     )
@@ -80,7 +107,7 @@ def trained_network(
     arm = run.arm
     if arm.members:
         return build_ensemble(plan, arm, folder, data).eval()
-    network = build(arm.model, data, arm.stages)
+    network = build(arm.model, data, arm.stages, arm.inputs)
     if keeps_adapter(arm.method):
         teacher = load_teacher(plan, run, folder, data, _CPU)
         context = make_context(network, data, arm.train, teacher, _CPU)
@@ -91,7 +118,7 @@ def trained_network(
 
 def build_ensemble(plan: RunPlan, arm: Arm, folder: RunFolder, data: TrainingData) -> Ensemble:
     """The ensemble of an arm's trained members, on the CPU in eval mode."""
-    given = plan.config.data
+    given = arm.inputs
     networks, changes = [], []
     for name in arm.members:
         member = plan.arm_run(name, 0)  # each member has a seed of its own
@@ -108,6 +135,7 @@ def load_pretrained_teacher(
     device: torch.device,
     precision: str,
     min_accuracy: float | None,
+    observer: Observer = SILENT,
 ) -> None:
     """Load the weights that an arm is given, and check them on validation before anything uses
     them.
@@ -115,24 +143,30 @@ def load_pretrained_teacher(
     Args:
         network: gets the weights, and is moved to ``device``.
         arm: whose ``path`` is loaded.
-        data: of the run.
+        data: of the run, as the network sees them.
         device: where the network is evaluated.
         precision: of that evaluation.
         min_accuracy: in [0, 1], below which the weights are refused; ``None``:
             :func:`~understudy.teachers.acceptance.least_teacher_accuracy`.
+        observer: gets a line about outputs that are hardly meant.
 
     Raises:
-        UnderstudyError: if the file does not fit, or the accuracy is too low.
+        UnderstudyError: if the file does not fit, the outputs cannot be logits of a trained network
+            (:func:`~understudy.teachers.output_checks.check_outputs`), or the accuracy is too low.
     """
     assert arm.path is not None
     load_weights(Path(arm.path), deployed(network))
     network.to(device)
     logits = predict(network, data.val, arm.inputs, device, precision=precision)
+    hardly_meant = check_outputs(f"the teacher {arm.path}", logits)
+    if hardly_meant:
+        observer.message(f"the teacher {arm.path}: {hardly_meant}")
     require_accuracy(
         f"the teacher {arm.path}",
         float((logits.argmax(1) == data.val.labels).double().mean()),
         least_teacher_accuracy(data.val.labels) if min_accuracy is None else min_accuracy,
-        "check teacher.model, teacher.mean and teacher.std, or set teacher.min_accuracy",
+        "check teacher.model, teacher.image_size, teacher.mean and teacher.std, or set "
+        "teacher.min_accuracy",
     )
 
 

@@ -44,7 +44,8 @@ class Arm:
         stages: module paths of a foreign network's stages, shallow to deep.
         train: how it is trained.
         method: the method that trains it, with its options.
-        inputs: the run's ``data`` with the normalisation that this network expects.
+        inputs: the run's ``data`` with the size, filter, channels and normalisation that this
+            network expects.
         teacher: the arm that teaches it; ``None`` without one.
         members: arms that an ensemble consists of; it is built from them, not trained.
         weights: of these members.
@@ -236,8 +237,9 @@ def generations_of(method: MethodConfig) -> int:
 
 def _teacher_arm(config: RunConfig) -> Arm:
     """The teacher; an ensemble normalises the images inside, for each member on its own."""
-    given = config.teacher
-    own_inputs = _normalised(config.data, given.mean, given.std)
+    given, inputs = config.teacher, config.teacher_inputs
+    if given.members and inputs.channels == config.data.channels:
+        inputs = _normalised(inputs, config.data.mean, config.data.std)
     return Arm(
         "teacher",
         "teacher",
@@ -245,7 +247,7 @@ def _teacher_arm(config: RunConfig) -> Arm:
         given.stages,
         config.teacher_train,
         _PLAIN,
-        config.data if given.members else own_inputs,
+        inputs,
         members=tuple(_member_name(number) for number in range(len(given.members))),
         weights=tuple(member.weight for member in given.members),
         path=given.path,
@@ -263,7 +265,6 @@ def _member_arm(config: RunConfig, number: int, member: MemberConfig) -> Arm:
     """One member of the ensemble; what it does not set is the teacher's, and its seed the teacher's
     plus its number."""
     given = config.teacher
-    normalisation = member if member.mean is not None else given
     return Arm(
         _member_name(number),
         "member",
@@ -271,7 +272,7 @@ def _member_arm(config: RunConfig, number: int, member: MemberConfig) -> Arm:
         given.stages if member.stages is None else member.stages,
         config.member_train(number),
         _PLAIN,
-        _normalised(config.data, normalisation.mean, normalisation.std),
+        _normalised(config.teacher_inputs, member.mean, member.std),
         path=member.path,
         seed=given.seed + number if member.seed is None else member.seed,
     )
@@ -346,13 +347,14 @@ def _taught_arms(
 
 
 def _generations(last: Arm, teacher: Arm, number: int) -> list[Arm]:
-    """Born-again arms: the teacher's network, trained as the teacher is but to the end; each
-    teaches the next one."""
+    """Born-again arms: the teacher's network, trained as the teacher is but to the end, on images
+    of its size; each teaches the next one."""
     like_teacher = replace(
         last,
         model=teacher.model,
         stages=teacher.stages,
         train=replace(teacher.train, stop_epoch=None),
+        inputs=last.inputs if teacher.inputs.pixels == last.inputs.pixels else teacher.inputs,
     )
     arms: list[Arm] = []
     for generation in range(1, number + 1):

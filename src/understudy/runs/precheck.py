@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from understudy.data.loader import Batch, TrainBatches, plain_batches, steps_per_epoch
+from understudy.data.own_size import has_own_pixels, image_of, own_copy
 from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError, one_line
 from understudy.events import SILENT, Observer
@@ -67,8 +68,8 @@ class Precheck:
         self.data, self.observer, self.read_files = data, observer, read_files
         labels = data.train.labels
         other = int((labels != labels[0]).int().argmax())  # some methods contrast two classes
-        few = data.train.take(torch.tensor([0, other]))
-        self.few = replace(data, train=few, val=few, rows=data.rows[[0, other]])
+        self.rows = torch.tensor([0, other])
+        self.few: dict[str, TrainingData] = {}  # by what an arm sees of the images
         self.networks: dict[str, Classifier] = {}
         self.teachers: dict[str, _HeldTeacher] = {}
         self.passed: dict[str, Classifier] = {}  # what a checked training would deploy
@@ -132,7 +133,8 @@ class Precheck:
         """The forward and the backward pass of one batch; returns the network to deploy."""
         size = _batch_size(arm)
         config = replace(arm.train, batch_size=size)
-        batches = TrainBatches(self.few.train, self.data.config, size, 0, _CPU)
+        few = self._few_images(arm)
+        batches = TrainBatches(few.train, few.config, size, 0, _CPU, grid=few.grid)
         frozen = None
         if arm.uses_teacher:
             frozen = self._teacher(plan, arm)
@@ -141,7 +143,7 @@ class Precheck:
         student = copy.deepcopy(self._network(arm))  # a method may change its student
         try:
             method, teacher = build_training(
-                student, self.few, teaching, config, cast("Fabric", _THIS_PROCESS), batches
+                student, few, teaching, config, cast("Fabric", _THIS_PROCESS), batches
             )
             method.train()
             batch = next(iter(batches.epoch(0, batches.policy.epoch(0))))
@@ -151,9 +153,9 @@ class Precheck:
         except (UnderstudyError, AssertionError):
             raise
         except Exception as error:  # of a network or method that is not ours, too
-            few = " (train.batch_size=1: batch norm needs 2)" if size == 1 else ""
+            why = " (train.batch_size=1: batch norm needs 2)" if size == 1 else ""
             raise UnderstudyError(
-                f"cannot take a training step{few}: {one_line(error, with_type=True)}"
+                f"cannot take a training step{why}: {one_line(error, with_type=True)}"
             ) from error
         if not loss.isfinite():
             named = ", ".join(f"{name} {float(value):g}" for name, value in losses.items())
@@ -166,15 +168,24 @@ class Precheck:
         augment = self.data.config.augment
         cached = what_is_cached(teacher, arm.needs, plan.config.teacher.outputs, augment)
         if cached == "features":
-            shown = teacher.outputs(next(plain_batches(self.few.val, self.few.config, 2, _CPU)))
+            shown = teacher.plain_outputs(self._few_images(arm), 2, _CPU)
             require_room(shown, cached, len(self.data.train), augment, self.cache)
 
     def _network(self, arm: Arm) -> Classifier:
         """The arm's network with random weights; arms of the same network share it."""
-        key = repr((arm.model, arm.stages))
+        key = repr((arm.model, arm.stages, image_of(self.data, arm.inputs)))
         if key not in self.networks:
-            self.networks[key] = build(arm.model, self.data, arm.stages)
+            self.networks[key] = build(arm.model, self.data, arm.stages, arm.inputs)
         return self.networks[key]
+
+    def _few_images(self, arm: Arm) -> TrainingData:
+        """Two training images as the arm's network sees them."""
+        key = repr(arm.inputs) if has_own_pixels(self.data, arm.inputs) else ""
+        if key not in self.few:
+            seen = own_copy(self.data, arm.inputs, self.observer)
+            few = seen.train.take(self.rows)
+            self.few[key] = replace(seen, train=few, val=few, rows=seen.rows[self.rows])
+        return self.few[key]
 
     def _teacher(self, plan: RunPlan, arm: Arm) -> "_HeldTeacher":
         """The arm that teaches, untrained; its outputs are computed once."""
@@ -183,16 +194,17 @@ class Precheck:
         parts = [plan.arm(name) for name in teacher.members] or [teacher]
         key = repr([_key(plan, part) for part in parts])
         if key not in self.teachers:
-            given = self.data.config
+            few = self._few_images(teacher)
+            given = few.config
             networks = [self._deployed(plan, part) for part in parts]
             changes = [
                 renormalisation(given.mean, given.std, own.mean, own.std, _CPU)
                 for own in (part.inputs for part in parts)
             ]
             self.teachers[key] = (
-                _HeldTeacher(Ensemble(networks, teacher.weights, changes))
+                _HeldTeacher(few, Ensemble(networks, teacher.weights, changes))
                 if teacher.members
-                else _HeldTeacher(networks[0], renormalise=changes[0])
+                else _HeldTeacher(few, networks[0], changes[0])
             )
         return self.teachers[key]
 
@@ -205,13 +217,28 @@ class Precheck:
 
 
 class _HeldTeacher(FrozenTeacher):
-    """Its outputs for the first batch serve every other: only their shapes count here."""
+    """Its outputs for two images serve every batch: only their shapes count here."""
 
-    held: Outputs | None = None
+    def __init__(
+        self,
+        few: TrainingData,
+        network: Classifier,
+        renormalise: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        super().__init__(network, renormalise=renormalise)
+        self.few = few
+        self.held: Outputs | None = None
 
     def outputs(self, batch: Batch) -> Outputs:
-        if self.held is None or len(self.held.logits) != len(batch.labels):
-            self.held = super().outputs(batch)
+        return self._held(len(batch.labels))
+
+    def plain_outputs(self, data: TrainingData, count: int, device: torch.device) -> Outputs:
+        return self._held(count)
+
+    def _held(self, count: int) -> Outputs:
+        if self.held is None or len(self.held.logits) != count:
+            images = next(plain_batches(self.few.val, self.few.config, count, _CPU)).images
+            self.held = self.run_network(images)
         return self.held
 
 
@@ -231,8 +258,11 @@ _THIS_PROCESS = _ThisProcess()
 def _key(plan: RunPlan, arm: Arm) -> str:
     """What decides whether a batch passes: networks, method, a batch of one or of more."""
     teacher = plan.teacher_of(arm)
-    taught_by = None if teacher is None else (teacher.name, teacher.model, teacher.stages)
-    return repr((arm.model, arm.stages, taught_by, _kind(arm.method), _batch_size(arm)))
+    taught_by = None
+    if teacher is not None:
+        taught_by = teacher.name, teacher.model, teacher.stages, teacher.inputs.pixels
+    kind, size = _kind(arm.method), _batch_size(arm)
+    return repr((arm.model, arm.stages, arm.inputs.pixels, taught_by, kind, size))
 
 
 def _kind(method: MethodConfig) -> dict[str, Any]:

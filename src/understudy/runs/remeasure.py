@@ -16,7 +16,7 @@ from understudy.runs.folder import (
     split_training_name,
     training_name,
 )
-from understudy.runs.networks import trained_network
+from understudy.runs.networks import arm_data, trained_network
 from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
 from understudy.runs.results import ArmCost, ArmSummary, read_results
 from understudy.runs.summary import measure_costs
@@ -57,7 +57,8 @@ def evaluate_run(
     logits = {}
     for name, run in runs.items():
         network = trained_network(plan, run, folder, prepared).to(target)
-        logits[name] = predict(network, test, run.arm.inputs, target)
+        seen = arm_data(prepared, sealed, run.arm)[1].open_for_final_evaluation()
+        logits[name] = predict(network, seen, run.arm.inputs, target)
     measured = {}
     for name, run in runs.items():
         teacher = None

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from understudy.config.recipe import to_mapping
+from understudy.data.own_size import image_of
 from understudy.data.prepare import TrainingData
 from understudy.evaluation.correctness import gain_between
 from understudy.evaluation.gain import corrected
@@ -48,7 +49,7 @@ def measure_costs(
     Args:
         plan: of the run; its order is that of the result.
         folder: the run's directory, with its weights.
-        data: its images give the input's shape.
+        data: of the run; its images, or an arm's own size, give the shapes of the inputs.
         threads: CPU threads while timing; those of the recipe by default.
     """
     runs = {arm: plan.arm_run(arm, plan.config.seeds[0]) for arm in plan.arms}
@@ -56,7 +57,8 @@ def measure_costs(
         arm: deployed(trained_network(plan, run, folder, data)) for arm, run in runs.items()
     }
     settings = LatencySettings.of(plan.config.benchmark, threads)
-    latencies = measure_latency(networks, data.image.shape, settings)
+    shapes = {arm: image_of(data, plan.arm(arm).inputs).shape for arm in plan.arms}
+    latencies = measure_latency(networks, shapes, settings)
     costs = {}
     for arm, network in networks.items():
         size = model_size(network)
@@ -65,7 +67,7 @@ def measure_costs(
             buffers=size.buffers,
             size_mb=size.size_mb,
             file_bytes=folder.weights(runs[arm].name).stat().st_size,
-            macs=count_macs(network, data.image.shape),
+            macs=count_macs(network, shapes[arm]),
         )
         costs[arm] = ArmCost(stored, latencies[arm])
     return costs
@@ -193,11 +195,8 @@ def _compared_with(arm: Arm, plan: RunPlan) -> str | None:
     if not arm.is_taught:
         return None
     baseline, teacher = plan.arm("baseline"), plan.arm("teacher")
-    if not arm.generation or (arm.model, arm.stages, arm.train) == (
-        baseline.model,
-        baseline.stages,
-        baseline.train,
-    ):
+    own, others = ((one.model, one.stages, one.train, one.inputs.pixels) for one in (arm, baseline))
+    if not arm.generation or own == others:
         return "baseline"
     same = (
         arm.model == teacher.model

@@ -14,7 +14,7 @@ from understudy.data.views import Views
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer, Progress, Silent
 from understudy.runs.folder import RunFolder, load_run
-from understudy.runs.networks import load_teacher
+from understudy.runs.networks import arm_data, load_teacher
 from understudy.runs.plan import RunPlan, resolve_plan
 from understudy.teachers.cache_admin import inspect_cache
 from understudy.teachers.cached import CachedTeacher, cached_teacher, what_is_cached
@@ -133,11 +133,11 @@ def _cached_teacher(
 ) -> CachedTeacher:
     """The cached outputs of the teacher of the distilled student of a seed."""
     student = plan.arm_run("distilled", seed)
-    data, _ = prepare_data(plan.config.data)
+    data, _ = arm_data(*prepare_data(plan.config.data), student.arm)
     fabric = make_fabric(device, plan.arm("teacher").train.precision)
     teacher = load_teacher(plan, student, folder, data, fabric.device)
     batch_size = plan.config.train.batch_size
-    batches = TrainBatches(data.train, data.config, batch_size, seed, fabric.device)
+    batches = TrainBatches(data.train, data.config, batch_size, seed, fabric.device, grid=data.grid)
     cached = what_is_cached(teacher, student.arm.needs, "auto", data.config.augment)
     location = str(cache) if cache else None
     return cached_teacher(teacher, data, batches, location, cached or "logits")
@@ -193,6 +193,7 @@ def _compare(teacher: CachedTeacher, sample: int) -> dict[str, Any]:
         return {"compared": 0, "largest_difference": None}
     rows, values = rows[torch.from_numpy(filled)], decode_rows(cached_rows[filled]).float()
     batch = batches.render(rows.to(batches.device), views.to(batches.device))
+    teacher.teacher.prepare(0, views)
     live = teacher.row_values(teacher.teacher.outputs(batch)).cpu()
     largest = float((values - live).abs().max())
     if largest > 1e-2 * float(live.abs().max()) + 1e-3:

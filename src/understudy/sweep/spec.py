@@ -1,7 +1,7 @@
 """What a sweep is to do, checked before anything is written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
 from understudy.execution.registry import BACKENDS
 from understudy.methods.base import NEEDS
+from understudy.runs.given_inputs import resolved_plan
 from understudy.runs.plan import Arm, RunPlan, resolve_plan
 from understudy.runs.precheck import Precheck
 from understudy.sweep.folder import SweepFolder
@@ -176,7 +177,7 @@ def make_sweep_spec(
     resolve_device(options.device)
     resolve_plan(config)  # a bad option is refused before any image is decoded
     data, test = prepare_data(config.data)
-    plan = resolve_plan(replace(config, data=data.config))  # with mean and std in numbers
+    plan = resolved_plan(config, data)
     _check_trials(plan, dimensions, data, options.resume)
     return SweepSpec(plan, search, folder, final_seeds, options, data, len(test))
 

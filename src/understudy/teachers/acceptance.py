@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from understudy.config.images import Interpolation
 from understudy.errors import UnderstudyError
 from understudy.models.normalisation import Normalisation, Source
 
@@ -49,16 +50,27 @@ class TeacherCheck:
         accuracy: on the validation images, in [0, 1].
         normalisation: with which it is fed.
         source: where that comes from: ``given``, ``recorded``, ``pretrained_cfg`` or ``assumed``.
+        size: (height, width) of its images, where they are not the student's.
+        interpolation: filter by which they were brought to that size.
     """
 
     name: str
     accuracy: float
     normalisation: Normalisation
     source: Source
+    size: tuple[int, int] | None = None
+    interpolation: Interpolation | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None:  # JSON has lists
+            object.__setattr__(self, "size", tuple(self.size))
 
     def __str__(self) -> str:
         mean, std = self.normalisation.mean, self.normalisation.std
+        seen = ""
+        if self.size is not None:
+            seen = f"{self.size[0]}x{self.size[1]} pixels, {self.interpolation}, "
         return (
             f"teacher {self.name}: {100 * self.accuracy:.1f} % on validation, "
-            f"mean {mean} and std {std} ({self.source})"
+            f"{seen}mean {mean} and std {std} ({self.source})"
         )

@@ -19,7 +19,8 @@ class Teacher(ABC):
     """Turns a batch into outputs: a frozen network, an ensemble, a cache, or a class of yours."""
 
     def prepare(self, epoch: int, views: Views, observer: Observer = SILENT) -> None:
-        """Get ready for an epoch; a cache computes missing outputs here, a network does nothing.
+        """Get ready for an epoch; a cache computes missing outputs here, a network that sees images
+        of its own notes the views, any other does nothing.
 
         Args:
             epoch: from 0, or ``UNAUGMENTED``.

@@ -17,7 +17,7 @@ from filelock import Timeout
 from torch import Tensor
 
 from understudy.config.schema import AugmentConfig
-from understudy.data.loader import Batch, TrainBatches, plain_batches
+from understudy.data.loader import Batch, TrainBatches
 from understudy.data.prepare import TrainingData
 from understudy.data.views import Views
 from understudy.errors import UnderstudyError
@@ -91,6 +91,7 @@ class CachedTeacher(Teacher):
         policy = self.batches.policy
         drawn_in = epoch if epoch == UNAUGMENTED else policy.drawn_in(epoch)
         rows = self.store.open(drawn_in)
+        self.teacher.prepare(epoch, views, observer)
         # The checksums of feature maps take a while: once for the epochs that repeat is enough.
         if drawn_in not in self._checked:
             self._fill(rows, drawn_in, views, observer)
@@ -202,7 +203,8 @@ class CachedTeacher(Teacher):
 
     def _batch(self) -> int:
         """Images in a forward pass."""
-        height, width = self.batches.policy.image.size
+        own = self.teacher.own if isinstance(self.teacher, FrozenTeacher) else None
+        height, width = (own.image if own else self.batches.policy.image).size
         return min(_BATCH, max(_BATCH_PIXELS // (height * width), 8))
 
     def _missing(self, rows: np.memmap, views: Views, start: int, size: int) -> Tensor:
@@ -313,8 +315,7 @@ def cached_teacher(
     views, num_views = policy.fingerprint, policy.num_views
     width, shapes = 0, NO_FEATURES
     if cached != "logits":
-        example = next(iter(plain_batches(data.val, data.config, 2, batches.device)))
-        outputs = teacher.outputs(example)
+        outputs = teacher.plain_outputs(data, 2, batches.device)
         width, shapes = _long_row(outputs, cached)
         views, num_views = f"{views} seed {policy.seed}", None
         require_room(outputs, cached, len(data.train), policy.config, root)
@@ -325,6 +326,8 @@ def cached_teacher(
         "normalisation": f"{data.config.mean} {data.config.std}",
         "precision": teacher.precision,
     }
+    if teacher.own is not None:
+        parts["images"] = teacher.own.fingerprint
     weights = teacher.model.weights if isinstance(teacher.model, Ensemble) else None
     store = OutputStore(
         root,

@@ -117,6 +117,7 @@ def make_batches(
         drop_last=config.drop_last,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
+        grid=data.grid,
     )
     batches.sampler = class_sampler(config, data)
     return batches
@@ -205,7 +206,7 @@ def make_context(
             else None
         ),
         student_example=_probe(student, example.images),
-        teacher_example=None if teacher is None else teacher.outputs(example),
+        teacher_example=None if teacher is None else teacher.plain_outputs(data, 2, device),
         teacher=None if teacher is None else teacher.model,
     )
 

@@ -17,7 +17,7 @@ from understudy.errors import UnderstudyError
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """Both splits: images uint8 ``[N, H, W, 3]``, labels int64 ``[N]`` in ``[0, K)``, K names.
+    """Both splits: images uint8 ``[N, H, W, C]``, labels int64 ``[N]`` in ``[0, K)``, K names.
 
     Attributes:
         annotations: facts for each image beyond its class.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from understudy.data.decoding import Decoding, fit_arrays, refuse_empty
+from understudy.data.decoding import Decoding, refuse_empty
 from understudy.data.download import download
 from understudy.data.identity import identity
 from understudy.data.sources import parquet
@@ -85,8 +85,8 @@ class Reader(SourceReader):
         refuse_empty("test", len(test))
         train_images = decoding.allocate("train", len(train), (32, 32))
         test_images = decoding.allocate("test", len(test), (32, 32))
-        fit_arrays(train, train_images, decoding.resize)
-        fit_arrays(test, test_images, decoding.resize)
+        decoding.fit_arrays(train, train_images)
+        decoding.fit_arrays(test, test_images)
         decoding.report("cifar10", len(train) + len(test), len(train) + len(test))
         return Arrays(train_images, train_labels, test_images, test_labels, CLASS_NAMES)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from understudy.data.annotations import Annotations
-from understudy.data.decoding import Decoding, fit_arrays
+from understudy.data.decoding import Decoding
 from understudy.data.sources.base import (
     NO_OPTIONS,
     Arrays,
@@ -51,8 +51,8 @@ class Reader(SourceReader):
         train, test = cut_test(labels)
         train_images = decoding.allocate("train", len(train), _SIZE)
         test_images = decoding.allocate("test", len(test), _SIZE)
-        fit_arrays(rgb[train], train_images, decoding.resize)
-        fit_arrays(rgb[test], test_images, decoding.resize)
+        decoding.fit_arrays(rgb[train], train_images)
+        decoding.fit_arrays(rgb[test], test_images)
         decoding.report("digits", len(labels), len(labels))
         names = tuple(str(name) for name in bunch.target_names)
         cut_by_us = Annotations(has_own_test=False)

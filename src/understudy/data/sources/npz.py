@@ -9,7 +9,7 @@ import numpy as np
 
 from understudy.data.annotations import Annotations
 from understudy.data.columns import refuse_roles
-from understudy.data.decoding import Decoding, fit_arrays, refuse_empty
+from understudy.data.decoding import Decoding, refuse_empty
 from understudy.data.identity import identity
 from understudy.data.listing import SPLIT_NAMES, SplitName
 from understudy.data.sources.base import (
@@ -96,7 +96,7 @@ def _fitted(block: str, parts: Sequence[_Part], decoding: Decoding) -> _Part:
     out = decoding.allocate(block, len(labels), (height, width))
     start = 0
     for images, _ in parts:
-        fit_arrays(images, out[start : start + len(images)], decoding.resize)
+        decoding.fit_arrays(images, out[start : start + len(images)])
         start += len(images)
     return out, labels
 

@@ -16,7 +16,7 @@ from understudy.execution.fused.interleaved import SharedBatches, SharedTeacher,
 from understudy.execution.fused.student import StackedStudent, why_not_stacked
 from understudy.methods.base import Method
 from understudy.methods.born_again import generation_seed
-from understudy.runs.networks import build, load_teacher
+from understudy.runs.networks import arm_data, build, load_teacher
 from understudy.teachers.base import Teacher
 from understudy.teachers.cached import CachedTeacher
 from understudy.teachers.frozen import FrozenTeacher
@@ -102,14 +102,17 @@ def activate(
         raise UnderstudyError(
             "fused trains many students in one process: start it without torchrun"
         )
-    data, test = shared.get(("data", str(config.data)), lambda: prepare_data(config.data))
+    data, test = shared.get(
+        ("data", str(config.data), str(arm.inputs.pixels)),
+        lambda: arm_data(*prepare_data(config.data), arm),
+    )
     teacher_key = _teacher_key(training)
     batches_key = _batches_key(training, teacher_key)
     batches = shared.get(
         batches_key, lambda: _shared_batches(data, settings, run.seed, fabric.device)
     )
     torch.manual_seed(generation_seed(run.seed, arm.generation))
-    student = build(arm.model, data, arm.stages)
+    student = build(arm.model, data, arm.stages, arm.inputs)
     # Loaded for every student although the first one's is shared: building draws from the
     # student's generator.
     frozen = None
@@ -150,6 +153,7 @@ def _shared_batches(
         seed,
         device,
         drop_last=settings.drop_last,
+        grid=data.grid,
     )
     batches.sampler = class_sampler(settings, data)
     return batches
@@ -176,6 +180,7 @@ def _batches_key(training: Training, teacher_key: tuple[str, ...]) -> tuple[str,
     key = (
         "batches",
         str(training.plan.config.data),
+        str(arm.inputs.pixels),
         str(training.run.seed),
         str(settings.batch_size),
         str(settings.drop_last),

@@ -1,0 +1,173 @@
+"""What a given teacher expects of its images, read once and written into the configuration.
+
+A network from elsewhere was trained at a size, with a filter and a normalisation of its own. They
+are what the configuration gives; else what its file records; else what its network records; else
+those of the student. A network that is trained here sees the student's images, unless the
+configuration gives it others. Afterwards the configuration holds numbers, as it does for a measured
+``data.mean``: nothing is read a second time.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from understudy.config.schema import MemberConfig, ModelConfig, RunConfig, TeacherConfig
+from understudy.data.own_size import has_own_pixels, own_dataset
+from understudy.data.prepare import TrainingData
+from understudy.data.spec import size_of
+from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer
+from understudy.models.expects import Expects, expects, input_channels
+from understudy.models.libraries import build_bare
+from understudy.models.normalisation import Normalisation
+from understudy.runs.given import is_same, recorded_inputs
+from understudy.runs.plan import RunPlan, resolve_plan
+
+Value = TypeVar("Value", bound=Hashable)
+
+
+def resolved_plan(config: RunConfig, data: TrainingData, observer: Observer = SILENT) -> RunPlan:
+    """The plan of a run whose images have been read, with everything in numbers.
+
+    Images that a network sees at a size of its own are decoded here, before any training starts.
+
+    Args:
+        config: as the user has it.
+        data: prepared from ``config.data``.
+        observer: gets a line about what a teacher is fed, and the progress of decoding.
+
+    Raises:
+        UnderstudyError: if a teacher's images would show other parts than the student's, or several
+            given teachers expect different images.
+    """
+    config = replace(config, data=data.config)  # with mean and std in numbers
+    config = replace(config, teacher=_with_inputs(config, data, observer))
+    plan = resolve_plan(config)
+    for arm in plan.arms.values():
+        if has_own_pixels(data, arm.inputs):
+            own_dataset(data, arm.inputs, observer)
+    return plan
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of one given network, by its file or by itself.
+
+    Attributes:
+        name: of the network.
+        inputs: size, filter, normalisation.
+        channels: that it takes; ``None`` if it does not show.
+    """
+
+    name: str
+    inputs: Expects
+    channels: int | None = None
+
+
+def _with_inputs(config: RunConfig, data: TrainingData, observer: Observer) -> TeacherConfig:
+    """The teacher with its size, filter, channels and normalisation; unchanged if they are the
+    student's."""
+    given = config.teacher
+    known = [_known(*network, data) for network in _given_networks(given)]
+    size = size_of(given.image_size) or _agreed("image_size", [one.inputs.size for one in known])
+    height, width = size or data.image.size
+    filters = [one.inputs.interpolation for one in known]
+    interpolation = given.interpolation or _agreed("interpolation", filters)
+    channels = given.channels or _agreed("channels", [one.channels for one in known])
+    own = replace(
+        given,
+        image_size=height if height == width else (height, width),
+        interpolation=interpolation or data.config.interpolation,
+        channels=channels or data.config.channels,
+    )
+    is_own = has_own_pixels(data, replace(config, teacher=own).teacher_inputs)
+    teacher = own if is_own else given
+    inputs = replace(config, teacher=teacher).teacher_inputs
+    fed = Normalisation(inputs.mean, inputs.std)
+    if given.members:
+        members = (_with_normalisation(member, given, fed, data) for member in given.members)
+        teacher = replace(teacher, members=tuple(members))
+    elif known and given.mean is None and _differs(known[0].inputs.normalisation, fed):
+        fed = known[0].inputs.normalisation or fed
+        teacher = replace(teacher, mean=fed.mean, std=fed.std)
+    if is_own:
+        teacher = replace(teacher, mean=fed.mean, std=fed.std)
+    if teacher != given:
+        observer.message(_line(config, teacher, known))
+    return teacher
+
+
+def _given_networks(teacher: TeacherConfig) -> list[tuple[ModelConfig, str]]:
+    """Network and file of each teacher that is not trained here."""
+    parts = teacher.members or (teacher,)
+    return [(part.model or teacher.model, part.path) for part in parts if part.path is not None]
+
+
+def _known(model: ModelConfig, path: str, data: TrainingData) -> _Known:
+    recorded = recorded_inputs(Path(path))
+    if recorded is not None:
+        assert recorded.normalisation is not None, "files record it with the size"
+        return _Known(model.name, recorded, len(recorded.normalisation.mean))
+    if ":" not in model.name and "." not in model.name:
+        return _Known(model.name, Expects())  # ours: it takes what it is trained on
+    with torch.random.fork_rng(devices=[]):
+        network = build_bare(
+            model.name, data.num_classes, 3, data.image.size, options=model.options
+        )
+    channels = 1 if input_channels(network) == 1 else 3
+    return _Known(model.name, expects(network, channels), channels)
+
+
+def _agreed(field: str, values: Sequence[Value | None]) -> Value | None:
+    """The value that all given teachers expect; ``None`` if none records one.
+
+    Raises:
+        UnderstudyError: if they differ: the members of an ensemble get the same images.
+    """
+    found = list(dict.fromkeys(value for value in values if value is not None))
+    if len(found) > 1:
+        raise UnderstudyError(
+            f"the given teachers expect different images ({', '.join(map(str, found))}), and "
+            f"several teachers see the same ones: set teacher.{field}"
+        )
+    return found[0] if found else None
+
+
+def _with_normalisation(
+    member: MemberConfig, teacher: TeacherConfig, fed: Normalisation, data: TrainingData
+) -> MemberConfig:
+    """A given member with the normalisation that is known of it, unless one is configured."""
+    if member.path is None or member.mean is not None or teacher.mean is not None:
+        return member
+    own = _known(member.model or teacher.model, member.path, data).inputs.normalisation
+    if own is None or not _differs(own, fed):
+        return member
+    return replace(member, mean=own.mean, std=own.std)
+
+
+def _differs(own: Normalisation | None, fed: Normalisation) -> bool:
+    return own is not None and len(own.mean) == len(fed.mean) and not is_same(own, fed)
+
+
+def _line(config: RunConfig, teacher: TeacherConfig, known: Sequence[_Known]) -> str:
+    """What the teacher is fed, and how that is known, for people."""
+    inputs = replace(config, teacher=teacher).teacher_inputs
+    names = list(dict.fromkeys(one.name for one in known)) or [teacher.model.name]
+    size = size_of(inputs.image_size)
+    seen = "" if size is None else f" {size[0]}x{size[1]} pixels, {inputs.interpolation},"
+    grey = " in grey," if inputs.channels == 1 else ""
+    sources = sorted({one.inputs.source for one in known if one.inputs.source is not None})
+    text = (
+        f"the teacher {' + '.join(names)} sees{seen}{grey} mean {list(inputs.mean)} and std "
+        f"{list(inputs.std)} ({' and '.join(sources) or 'given'})"
+    )
+    crop = known[0].inputs.crop if known else None
+    if crop is None or crop >= 1:
+        return text
+    return (
+        f"{text}; its own evaluation cuts out the central {crop:.0%} of each side, here it sees "
+        "all that the student sees"
+    )
