@@ -166,6 +166,24 @@ def decode_with_facts(
         return np.asarray(pixels), facts
 
 
+def pixels_of(
+    image: Image.Image, where: str, size: tuple[int, int] | None, resize: Resize = "crop"
+) -> np.ndarray:
+    """An open Pillow image as uint8 ``[H, W, 3]``, by the rule for files; it is not changed.
+
+    Args:
+        image: loaded or not; only a file that is opened here is decoded at a part of its size.
+        where: what to call the image in messages.
+        size: (height, width) to resize to; None keeps its own.
+        resize: the rule.
+
+    Raises:
+        UnreadableImage: naming the image.
+    """
+    with naming(where, MOST_PIXELS):
+        return np.asarray(_pixels(image.copy(), size, resize))
+
+
 def fit(image: Image.Image, size: tuple[int, int], resize: Resize = "crop") -> Image.Image:
     """Bring an image to ``size``; one of that size is returned unchanged.
 
