@@ -62,7 +62,7 @@ def main(epochs: int) -> None:
     """Train the teacher, then the student by Hugging Face's trainer."""
     data = understudy.load_dataset("digits")
     digits = {"flip": False, "padding": 2}
-    teacher = understudy.train("fast_teacher", data, epochs=max(epochs, 3), augment=digits)
+    teacher = understudy.train("resnet8", data, epochs=3, batch_size=64, augment=digits)
     config = ResNetConfig(
         embedding_size=8,
         hidden_sizes=[8, 16, 32],

@@ -41,7 +41,7 @@ def main(epochs: int) -> None:
     """Train the teacher, then the student by Lightning's trainer."""
     data = understudy.load_dataset("digits")
     digits = {"flip": False, "padding": 2}
-    teacher = understudy.train("fast_teacher", data, epochs=max(epochs, 3), augment=digits)
+    teacher = understudy.train("resnet8", data, epochs=3, batch_size=64, augment=digits)
     # Each iteration over the batches is the next epoch, with its own views.
     batches = understudy.DistillationBatches(
         teacher, data, batch_size=64, device="cpu", augment=digits

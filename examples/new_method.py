@@ -59,10 +59,10 @@ class Cosine(Method):
 def main(epochs: int) -> None:
     """Compare the method with plain soft labels."""
     data = understudy.load_dataset("digits")
-    settings = {"epochs": epochs, "lr": 1e-2, "augment": {"flip": False, "padding": 2}}
-    teacher = understudy.train("fast_teacher", data, **settings)
+    settings = {"batch_size": 64, "lr": 1e-2, "augment": {"flip": False, "padding": 2}}
+    teacher = understudy.train("resnet8", data, epochs=3, **settings)
     for method in ("kd", {"name": f"{__name__}.Cosine", "weight": 2.0}):
-        student = understudy.distill(teacher, "tiny_dw", data, method, **settings)
+        student = understudy.distill(teacher, "tiny_dw", data, method, epochs=epochs, **settings)
         terms = ", ".join(student.history[-1].losses)
         print(f"{terms}: {100 * student.evaluate(data).accuracy:.1f} % on test images")
 

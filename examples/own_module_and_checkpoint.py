@@ -40,7 +40,7 @@ class MyNetwork(nn.Module):
 
 def your_training_code(images: Tensor, labels: Tensor, path: Path, epochs: int) -> None:
     """A plain loop that knows nothing of this package, and its checkpoint."""
-    network = MyNetwork(width=32)
+    network = MyNetwork(width=16)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
     for epoch in range(epochs):
@@ -57,10 +57,11 @@ def main(folder: Path, epochs: int) -> None:
     """Train by your code, load the checkpoint, distill, save and load the student."""
     torch.manual_seed(0)
     data = understudy.load_dataset("digits")
-    your_training_code(data.train.images, data.train.labels, folder / "mine.pt", epochs)
+    mine = folder / "mine.pt"
+    your_training_code(data.train.images, data.train.labels, mine, max(epochs, 4))
 
-    network = MyNetwork(width=32)
-    checkpoint = torch.load(folder / "mine.pt", weights_only=True)
+    network = MyNetwork(width=16)
+    checkpoint = torch.load(mine, weights_only=True)
     network.load_state_dict(checkpoint["state_dict"])
     teacher = understudy.Teacher(network, mean=MEAN, std=STD)  # it sees its own normalisation
     digits = {"flip": False, "padding": 2}  # a mirrored 3 is no 3

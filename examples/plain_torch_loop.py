@@ -19,7 +19,7 @@ def main(epochs: int) -> None:
     """Train a teacher by the package, and two students by a loop of your own."""
     data = understudy.load_dataset("digits")
     digits = {"flip": False, "padding": 2}
-    teacher = understudy.train("fast_teacher", data, epochs=max(epochs, 3), augment=digits)
+    teacher = understudy.train("resnet8", data, epochs=3, batch_size=64, augment=digits)
     batches = understudy.DistillationBatches(teacher, data, batch_size=64, augment=digits)
 
     for name in ("kd", "dkd"):

@@ -188,7 +188,7 @@ def test_method_config_is_accepted_and_not_parsed_again() -> None:
 
 def test_wrappers_around_a_network_are_taken_off() -> None:
     network = tiny_net(0)
-    compiled = torch.compile(network)
+    compiled = torch.compile(network, backend="eager")
     assert unwrapped(nn.DataParallel(network)) is network
     assert unwrapped(compiled) is network  # type: ignore[arg-type]
     assert unwrapped(nn.DataParallel(compiled)) is network  # type: ignore[arg-type]

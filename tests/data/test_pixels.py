@@ -115,7 +115,7 @@ def test_normalisation_is_undone() -> None:
         (np.full((2, 4, 4, 3), 200.0), r"floats up to 200: they must lie in \[0, 1\]"),
         (np.full((2, 4, 4, 3), 999), "values from 999 to 999"),
         (np.full((2, 4, 4, 3), -1), "values from -1 to -1"),
-        (np.zeros((2, 4, 4, 7), np.uint8), r"shape \[2, 4, 4, 7\]"),
+        (np.zeros((2, 5, 5, 7), np.uint8), r"shape \[2, 5, 5, 7\]"),
         (np.zeros((2, 64), np.uint8), r"give X\.reshape\(-1, 8, 8\)"),
         (np.zeros((2, 4, 4, 3), complex), "is of complex128"),
     ],
