@@ -50,6 +50,17 @@ class Pair(nn.Module):
         return logits, logits
 
 
+class TwoInputs(nn.Module):
+    """Needs more than images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = tiny_net(0)
+
+    def forward(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        return self.inner(images * masks)
+
+
 def on_meta() -> nn.Module:
     with torch.device("meta"):
         return TinyNet()
@@ -114,6 +125,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "options for prepared data": ({"image_size": 8}, "image_size is not for a data that is prep"),
     "unknown tracker": ({"track": "wandb"}, "unknown tracker 'wandb': there are csv"),
     "no GPU": ({"device": "cuda:7"}, "--device cuda:7"),
+    "no function": ({"on_epoch": 3}, "on_epoch must be a function, not int"),
+    "two inputs": ({"student": TwoInputs()}, "TwoInputs does not run on 3x16x16 images: .*missing"),
     "weights on no device": ({"student": on_meta()}, "is on the device meta, without weights"),
     "tuple of logits": ({"student": Pair(tiny_net(0))}, "gives tuple, not a tensor of logits"),
     "result as student": ({"student": trained()}, r"copy\.deepcopy\(result\.network\)"),

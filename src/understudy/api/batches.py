@@ -91,8 +91,8 @@ class DistillationBatches:
         teachers = as_teachers(teacher)
         if not teachers:
             raise UnderstudyError("DistillationBatches needs a teacher: give a trained network")
-        checked_seed(seed)
-        self.device = resolve_device(device)
+        seed = checked_seed(seed)
+        self.device = resolve_device(str(device))
         self.data = training_data(data, data_options(options), observer=observer)
         several = isinstance(teacher, list | tuple)
         precision = resolve_precision("auto", self.device)

@@ -89,6 +89,11 @@ def logits_of_files(
     """
     if batch_size < 1:
         raise UnderstudyError(f"batch_size must be at least 1, not {batch_size}")
+    folders = [str(path) for path in paths if Path(path).is_dir()]
+    if folders:
+        raise UnderstudyError(
+            f"{folders[0]} is a folder: give its files, such as sorted(Path(...).glob('*.jpg'))"
+        )
     logits = []
     for start in range(0, len(paths), batch_size):
         files = paths[start : start + batch_size]

@@ -163,7 +163,7 @@ def evaluate(
         config = default_config(channels)
         config = config if own is None else replace(config, mean=own.mean, std=own.std)
     _check_classes(module, opened)
-    place = resolve_device(device)
+    place = resolve_device(str(device))
     compared = None
     if teacher is not None:
         compared, known = _with_normalisation("teacher", teacher)
@@ -218,7 +218,7 @@ def _check_classes(module: nn.Module, split: Split) -> None:
     try:
         with evaluating(module), torch.no_grad():
             result = module(image)
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except Exception as error:  # of the user's own code
         shape, reason = f"{channels}x{height}x{width}", one_line(error, first_line=True)
         raise UnderstudyError(f"{name} does not run on {shape} images: {reason}") from error
     logits = getattr(result, "logits", result)

@@ -61,6 +61,8 @@ class RunOptions:
             object.__setattr__(self, "weights", tuple(self.weights))
         if self.checkpoint is not None:
             object.__setattr__(self, "checkpoint", Path(self.checkpoint))
+        if self.on_epoch is not None and not callable(self.on_epoch):
+            raise UnderstudyError(f"on_epoch must be a function, not {_kind(self.on_epoch)}")
         object.__setattr__(self, "track", tracker_names(self.track))
         object.__setattr__(self, "track_folder", Path(self.track_folder))
 
@@ -175,9 +177,10 @@ def checked_seed(seed: int) -> int:
     Raises:
         UnderstudyError: for no whole number, or one outside of (-2**62, 2**62).
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or abs(seed) >= LARGEST_SEED:
+    is_whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not is_whole or abs(int(seed)) >= LARGEST_SEED:
         raise UnderstudyError(f"seed must be a whole number between -2**62 and 2**62, not {seed!r}")
-    return seed
+    return int(seed)
 
 
 def training_data(
@@ -312,6 +315,11 @@ def checked_module(role: str, network: Any) -> nn.Module:
             f"the {role} {type(module).__name__} is on the device meta, without weights: build it "
             "outside of torch.device('meta'), or load its weights"
         )
+    if not all(isinstance(value, Tensor) for value in module.state_dict().values()):
+        raise UnderstudyError(
+            f"the {role} {type(module).__name__} holds packed weights, as of a quantised network: "
+            "give the network before it was quantised"
+        )
     kinds = {p.dtype for p in tensors if p.dtype.is_floating_point}
     if kinds - {torch.float32}:
         found = str(next(iter(kinds - {torch.float32}))).removeprefix("torch.")
@@ -329,7 +337,7 @@ def unwrapped(network: nn.Module) -> nn.Module:
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     while True:
         inner = network.module if isinstance(network, parallel) else None
-        inner = inner if inner is not None else network._modules.get("_orig_mod")
+        inner = inner if inner is not None else getattr(network, "_orig_mod", None)
         if not isinstance(inner, nn.Module):
             return network
         network = inner

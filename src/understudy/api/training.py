@@ -125,7 +125,7 @@ def distill(
     """
     settings, run, reading = split_options(config, run, options)
     chosen = parsed_method(method)
-    checked_seed(seed)
+    seed, device = checked_seed(seed), str(device)
     resolve_device(device)
     check_roles("distill(teacher, student, data)", data, teacher=teacher, student=student)
     teachers = as_teachers(teacher)
