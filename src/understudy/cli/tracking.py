@@ -9,7 +9,7 @@ from understudy.events import Observer, Several
 from understudy.runs.tracking import Tracking, tracking
 
 if TYPE_CHECKING:
-    from understudy.runs.results import ArmResult, SeedResult
+    from understudy.runs.results import ArmResult, RunResults, SeedResult
 
 
 class Followed(Several):
@@ -23,6 +23,12 @@ class Followed(Several):
     def __init__(self, display: Observer, tracker: Tracking | None) -> None:
         super().__init__((display,) if tracker is None else (display, tracker))
         self.tracker = tracker
+
+    def finish_run(self, results: "RunResults") -> None:
+        """Track the final accuracies of all arms of a run."""
+        if self.tracker is not None:
+            for name, arm in results.arms.items():
+                self.finish(name, arm.runs)
 
     def finish(self, arm: str, results: "Sequence[ArmResult | SeedResult]") -> None:
         """Track the final accuracies of an arm's trainings."""

@@ -76,8 +76,7 @@ def run(
     with _display() as display, followed(display, trackers, folder, config.name) as observer:
         results = run_experiment(config, folder, observer=observer, **options)
         if results is not None:
-            for name, arm in results.arms.items():
-                observer.finish(name, arm.runs)
+            observer.finish_run(results)
     if results is None:
         return
 

@@ -6,6 +6,7 @@ is reported in a line and left out from then on.
 """
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -226,6 +227,7 @@ class MlflowTracker:
             self.folder.mkdir(parents=True, exist_ok=True)
             place = f"sqlite:///{(self.folder / 'mlflow.db').resolve()}"
             artifacts = (self.folder / "mlflow-artifacts").resolve().as_uri()
+            logging.getLogger("mlflow.store").setLevel(logging.WARNING)  # it lists its migrations
         self.client = MlflowClient(tracking_uri=place)
         found = self.client.get_experiment_by_name(self.name)
         self.experiment = (
