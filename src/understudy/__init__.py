@@ -11,8 +11,10 @@ from understudy.errors import UnderstudyError
 from understudy.version import __version__
 
 if TYPE_CHECKING:
+    from understudy.api import DistillationBatches as DistillationBatches
     from understudy.api import RunOptions as RunOptions
     from understudy.api import Student as Student
+    from understudy.api import TaughtBatch as TaughtBatch
     from understudy.api import Teacher as Teacher
     from understudy.api import create_model as create_model
     from understudy.api import distill as distill
@@ -33,11 +35,13 @@ if TYPE_CHECKING:
     from understudy.sweep.driver import run_sweep as run_sweep
 
 _LAZY = {
+    "DistillationBatches": "understudy.api",
     "ImageSpec": "understudy.data.spec",
     "Method": "understudy.methods.base",
     "MethodConfig": "understudy.methods.base",
     "RunOptions": "understudy.api",
     "Student": "understudy.api",
+    "TaughtBatch": "understudy.api",
     "Teacher": "understudy.api",
     "TrainConfig": "understudy.config.schema",
     "build_model": "understudy.models",
@@ -57,11 +61,13 @@ _LAZY = {
 """Public name -> the module that defines or re-exports it (PEP 562)."""
 
 __all__ = [
+    "DistillationBatches",
     "ImageSpec",
     "Method",
     "MethodConfig",
     "RunOptions",
     "Student",
+    "TaughtBatch",
     "Teacher",
     "TrainConfig",
     "UnderstudyError",

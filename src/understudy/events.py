@@ -1,6 +1,7 @@
 """What happens while work goes on, and who may follow it: one protocol for the whole package."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -94,6 +95,34 @@ class Silent:
 
 
 SILENT: Observer = Silent()
+
+
+class Several:
+    """Passes everything on to several observers, in order."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self.observers = tuple(observers)
+
+    def expect(self, epochs: int, training: str = "") -> None:
+        """See :class:`Observer`."""
+        for observer in self.observers:
+            observer.expect(epochs, training)
+
+    def progress(self, progress: Progress, training: str = "") -> None:
+        """See :class:`Observer`."""
+        for observer in self.observers:
+            observer.progress(progress, training)
+
+    def epoch(self, result: EpochResult, training: str = "") -> None:
+        """See :class:`Observer`."""
+        for observer in self.observers:
+            observer.epoch(result, training)
+
+    def message(self, line: str) -> None:
+        """See :class:`Observer`."""
+        for observer in self.observers:
+            observer.message(line)
+
 
 _PROGRESS_SECONDS = 0.5
 

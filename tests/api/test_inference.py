@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.worlds import MEAN, STD, tiny_config, tiny_data, tiny_net, tiny_split
+from tests.worlds import MEAN, STD, tiny_config, tiny_net, tiny_split
 from torch import Tensor, nn
 
 import understudy
@@ -174,7 +174,7 @@ def test_teacher_is_compared_in_its_own_normalisation() -> None:
         (tiny_net(1, num_classes=2), tiny_split(10), "2 logits, but the labels go up to 2"),
         (nn.Conv2d(1, 3, 3), tiny_split(10), "Conv2d does not run on 3x8x8 images"),
         (nn.Conv2d(3, 3, 3), tiny_split(10), r"does not give logits \[N, K\]"),
-        (tiny_net(1), tiny_data(), "needs a split, such as data.test, not TrainingData"),
+        (tiny_net(1), tiny_net(1), "data is .*TinyNet, which is a network: call evaluate"),
         (type(tiny_net(1)), tiny_split(10), "the network is the class TinyNet"),
     ],
 )

@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.worlds import TinyNet, tiny_data, tiny_net, untrained
+from tests.worlds import MEAN, STD, TinyNet, tiny_data, tiny_net, untrained
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 import understudy
-from understudy.api.inputs import RunOptions, split_options
+from understudy.api import Student
+from understudy.api.inputs import RunOptions, image_channels, split_options, unwrapped
 from understudy.config.schema import TrainConfig
+from understudy.data.dataset import SealedSplit
+from understudy.data.in_memory import DataOptions
+from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
 from understudy.methods import method_config
 
@@ -34,7 +38,40 @@ def frozen_net() -> nn.Module:
     return tiny_net(2).requires_grad_(False)
 
 
-TENSORS = TensorDataset(torch.zeros(8, 3, 8, 8), torch.zeros(8, dtype=torch.int64))
+class Pair(nn.Module):
+    """Gives its logits twice."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = self.inner(images)
+        return logits, logits
+
+
+class TwoInputs(nn.Module):
+    """Needs more than images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = tiny_net(0)
+
+    def forward(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        return self.inner(images * masks)
+
+
+def on_meta() -> nn.Module:
+    with torch.device("meta"):
+        return TinyNet()
+
+
+def trained() -> Student:
+    return Student(tiny_net(0), (), ("a", "b", "c"), MEAN, STD, ImageSpec(3, 16, 16))
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
+TENSORS = TensorDataset(torch.randn(8, 3, 16, 16), torch.arange(8) % 3)
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "class as teacher": (
         {"teacher": TinyNet},
@@ -63,11 +100,36 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "large seed": ({"seed": 2**70}, r"seed must be a whole number between -2\*\*62 and 2\*\*62"),
     "fractional seed": ({"seed": 0.5}, "seed must be a whole number"),
-    "torch data set": ({"data": TENSORS}, r"load_dataset, not torch\.utils\.data\.dataset\.Tens"),
-    "data loader": ({"data": DataLoader(TENSORS)}, r"not torch\.utils\.data\.dataloader\.DataLoad"),
-    "arrays": ({"data": (np.zeros(3), np.zeros(3))}, r"not tuple: save .* numpy\.savez"),
-    "dictionaries": ({"data": [{"image": 0, "label": 1}]}, r"not list: save"),
-    "a split alone": ({"data": tiny_data().train}, r"not understudy\.data\.dataset\.Split"),
+    "normalised data set": ({"data": TENSORS}, r"normalised.*normalised=\(mean, std\)"),
+    "arrays of other lengths": ({"data": (PIXELS, [0, 1])}, "X has 8 images and y 2 labels"),
+    "sealed test images": ({"data": SealedSplit(tiny_data().train)}, "not data.test"),
+    "data of other classes": ({"data": (PIXELS, np.arange(8) % 2)}, r"\[2, 3\] for 2 images of 2"),
+    "no such folder": ({"data": Path("absent/folder")}, "no such file or folder: absent/folder"),
+    "no such path": ({"data": "absent/folder"}, "no such file or folder: absent/folder"),
+    "swapped": (
+        {"teacher": (PIXELS, np.arange(8)), "data": tiny_net(0)},
+        r"the teacher is tuple, which is data: call distill\(teacher, student, data\)",
+    ),
+    "data as student": ({"student": TENSORS}, r"the student is .*TensorDataset, which is data"),
+    "network as data": ({"data": tiny_net(0)}, r"which is a network: call distill"),
+    "optimizer as config": (
+        {"config": torch.optim.SGD(tiny_net(0).parameters())},
+        r"an optimizer is built here, not given \(SGD\): .* optimizer='sgd'",
+    ),
+    "optimizer as option": (
+        {"optimizer": torch.optim.Adam(tiny_net(0).parameters())},
+        r"not given \(Adam\)",
+    ),
+    "misspelled option of data": ({"image_sise": 8}, r"unknown keyword image_sise: did you mean"),
+    "misspelled option of the run": ({"chekpoint": "a"}, "did you mean checkpoint"),
+    "options for prepared data": ({"image_size": 8}, "image_size is not for a data that is prep"),
+    "unknown tracker": ({"track": "wandb"}, "unknown tracker 'wandb': there are csv"),
+    "no GPU": ({"device": "cuda:7"}, "--device cuda:7"),
+    "no function": ({"on_epoch": 3}, "on_epoch must be a function, not int"),
+    "two inputs": ({"student": TwoInputs()}, "TwoInputs does not run on 3x16x16 images: .*missing"),
+    "weights on no device": ({"student": on_meta()}, "is on the device meta, without weights"),
+    "tuple of logits": ({"student": Pair(tiny_net(0))}, "gives tuple, not a tensor of logits"),
+    "result as student": ({"student": trained()}, r"copy\.deepcopy\(result\.network\)"),
     "unknown source": ({"data": "cifar11"}, "unknown data source 'cifar11'"),
     "unknown model": ({"student": "founding_studnet"}, "did you mean founding_student"),
     "unknown method": ({"method": "kdd"}, "unknown method kdd: did you mean kd"),
@@ -118,11 +180,12 @@ def test_teacher_and_student_must_not_share_weights(
 
 
 def test_options_are_put_where_they_belong() -> None:
-    config, run = split_options(
+    config, run, reading = split_options(
         TrainConfig(epochs=7, lr=0.5),
         RunOptions(resume=True, outputs="live"),
-        {"epochs": 9, "checkpoint": "a.pt", "outputs": "cached"},
+        {"epochs": 9, "checkpoint": "a.pt", "outputs": "cached", "image_size": 64},
     )
+    assert reading == DataOptions(image_size=64)
     assert (config.epochs, config.lr) == (9, 0.5)
     assert run == RunOptions(outputs="cached", checkpoint=Path("a.pt"), resume=True)
 
@@ -134,3 +197,18 @@ def test_method_config_is_accepted_and_not_parsed_again() -> None:
     assert parsed_method(config) is config
     assert parsed_method({"name": "kd", "temperature": 2.0}) == config
     assert parsed_method("kd") == method_config({"name": "kd"})
+
+
+def test_wrappers_around_a_network_are_taken_off() -> None:
+    network = tiny_net(0)
+    compiled = torch.compile(network, backend="eager")
+    assert unwrapped(nn.DataParallel(network)) is network
+    assert unwrapped(compiled) is network  # type: ignore[arg-type]
+    assert unwrapped(nn.DataParallel(compiled)) is network  # type: ignore[arg-type]
+    assert unwrapped(network) is network
+
+
+def test_first_convolution_tells_the_channels() -> None:
+    assert image_channels(tiny_net(0)) == image_channels("resnet8") == 3
+    assert image_channels(nn.Sequential(nn.Conv2d(1, 4, 3))) == 1
+    assert image_channels(nn.Sequential(nn.Flatten(), nn.Linear(9, 3))) == 3

@@ -164,7 +164,7 @@ def test_name_in_a_file_runs_no_code_and_downloads_nothing(
 ) -> None:
     student_of(build_model("resnet8", 3)).save(tmp_path / "a")
     architecture = {"name": name, "options": {}, "stages": []}
-    monkeypatch.setattr("understudy.api.student.build_model", lambda *_, **__: pytest.fail("built"))
+    monkeypatch.setattr("understudy.api.saved.build_model", lambda *_, **__: pytest.fail("built"))
     with pytest.raises(UnderstudyError, match="was not built by name"):
         Student.load(rewritten(tmp_path / "a", architecture=architecture))
 

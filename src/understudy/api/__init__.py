@@ -1,5 +1,6 @@
 """What Python users call: train and distill networks, evaluate, use, save and load the result."""
 
+from understudy.api.batches import DistillationBatches, TaughtBatch
 from understudy.api.inference import create_model, evaluate, predict
 from understudy.api.inputs import RunOptions
 from understudy.api.student import Student
@@ -8,8 +9,10 @@ from understudy.api.training import distill, train
 from understudy.teachers.acceptance import TeacherCheck
 
 __all__ = [
+    "DistillationBatches",
     "RunOptions",
     "Student",
+    "TaughtBatch",
     "Teacher",
     "TeacherCheck",
     "create_model",

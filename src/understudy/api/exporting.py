@@ -4,12 +4,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from understudy.api.inputs import training_data
 from understudy.config.schema import TrainConfig
 from understudy.data.dataset import Dataset
+from understudy.data.in_memory import DataOptions
 from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError
 from understudy.evaluation.deployment import ExportResults
@@ -32,7 +34,7 @@ def export_deployable(
     deployable: Deployable,
     to: str | Sequence[str],
     out: Path,
-    data: TrainingData | Dataset,
+    data: Any,
     limits: Limits,
 ) -> ExportResults:
     """See :meth:`understudy.Student.export`.
@@ -43,8 +45,12 @@ def export_deployable(
         limits: of the gate.
     """
     formats = formats_of(to if isinstance(to, str) else ",".join(to))
-    prepared = training_data(data)
     image = deployable.preprocessing.image
+    options = DataOptions()
+    if not isinstance(data, TrainingData | Dataset):
+        resize = deployable.preprocessing.resize
+        options = DataOptions(image.size, resize, class_names=_names(data, deployable.classes))
+    prepared = training_data(data, options, image.channels)
     if prepared.class_names != deployable.classes or prepared.image != image:
         raise UnderstudyError(
             f"{prepared.name} has {prepared.num_classes} classes and images of {prepared.image}, "
@@ -71,6 +77,11 @@ def export_deployable(
         tune=tuned,
     )
     return export_network(request, formats, out, limits=limits)
+
+
+def _names(data: Any, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The student's classes, for data that is no folder and may not name them."""
+    return () if isinstance(data, str | Path) else classes
 
 
 def _origin(network: nn.Module, data: TrainingData) -> Origin:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from understudy.config.schema import DataConfig
 from understudy.data.dataset import SealedSplit, Split
 from understudy.data.loader import plain_batches
+from understudy.data.pixels import PixelRule
 from understudy.data.preprocess import Preprocessing
 from understudy.data.spec import ImageSpec
 from understudy.data.views import Normalise
@@ -87,10 +89,16 @@ def logits_of_files(
     """
     if batch_size < 1:
         raise UnderstudyError(f"batch_size must be at least 1, not {batch_size}")
+    folders = [str(path) for path in paths if Path(path).is_dir()]
+    if folders:
+        raise UnderstudyError(
+            f"{folders[0]} is a folder: give its files, such as sorted(Path(...).glob('*.jpg'))"
+        )
     logits = []
     for start in range(0, len(paths), batch_size):
         files = paths[start : start + batch_size]
-        pixels = np.stack([preprocessing.read(Path(file), str(file)) for file in files])
+        rule = _rule(preprocessing)
+        pixels = np.stack([rule.one(Path(file), str(file)) for file in files])
         logits.append(
             logits_of(
                 network,
@@ -102,6 +110,31 @@ def logits_of_files(
             )
         )
     return torch.cat(logits)
+
+
+def stacked(images: Any, preprocessing: Preprocessing) -> Any:
+    """Single images, by the rule for files, as one array uint8 ``[N, H, W, C]``; what is an array
+    or a split already is returned unchanged.
+
+    Args:
+        images: a Pillow image, or a list or tuple of Pillow images, arrays and tensors.
+        preprocessing: how they are brought to one shape.
+
+    Raises:
+        UnderstudyError: naming the image that cannot be read.
+    """
+    several = [images] if isinstance(images, Image.Image) else images
+    if not isinstance(several, list | tuple) or not several:
+        return images
+    if not isinstance(several[0], Image.Image | np.ndarray | Tensor):
+        return images
+    rule = _rule(preprocessing)
+    return np.stack([rule.one(one, f"image {row}") for row, one in enumerate(several)])
+
+
+def _rule(preprocessing: Preprocessing) -> PixelRule:
+    image = preprocessing.image
+    return PixelRule(image.channels, image.size, preprocessing.resize)
 
 
 def spec_of(images: Split | Tensor | np.ndarray, channels: int) -> ImageSpec:
@@ -146,6 +179,8 @@ def _pixels(images: Any, image: ImageSpec) -> Tensor:
     _check_type(images)
     if isinstance(images, np.ndarray):
         images = torch.from_numpy(np.ascontiguousarray(images))
+    if images.ndim == 3 and image.channels == 1 and tuple(images.shape[1:]) == image.size:
+        images = images[:, None]
     if images.ndim == 3:
         raise UnderstudyError("predict takes a batch of images: give images[None] for a single one")
     if images.ndim != 4 or len(images) == 0:

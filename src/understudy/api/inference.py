@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from understudy.api.images import logits_of, spec_of
-from understudy.api.inputs import checked_module, default_config
+from understudy.api.inputs import checked_module, default_config, image_channels
+from understudy.api.measured import split_of
 from understudy.api.student import Student
 from understudy.api.teacher import Teacher
 from understudy.config.schema import DataConfig
-from understudy.data.dataset import SealedSplit, Split
+from understudy.data.dataset import Split
 from understudy.errors import UnderstudyError, one_line
 from understudy.evaluation.metrics import evaluate as measure
 from understudy.models.base import Classifier
@@ -125,39 +126,44 @@ def predict(
 
 def evaluate(
     network: Student | nn.Module,
-    split: Split | SealedSplit,
+    data: Any,
     config: DataConfig | None = None,
     *,
     teacher: Student | Teacher | nn.Module | None = None,
     device: str = "cpu",
+    **options: Any,
 ) -> "Metrics":
-    """Measure a network on a split; a test split is opened for it.
+    """Measure a network on labelled images; a test split is opened for it.
 
     Args:
         network: the result of a training, or a module, normalised images to logits.
-        split: for instance ``data.test``: evaluate on it once, when nothing is chosen any more.
+        data: a split such as ``data.test``, or data as for :meth:`understudy.Student.evaluate`.
+            Evaluate on test images once, when nothing is chosen any more.
         config: normalisation of the network's images. By default what the network was trained
             with if that is known, else mean 0.5 and std 0.25, as :func:`understudy.train` uses.
         teacher: to compare with; fed images in its own normalisation if that is known, else in the
             network's.
         device: where to run: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        options: fields of :class:`~understudy.data.in_memory.DataOptions`, such as ``image_size``;
+            by default images are brought to the size that the result of a training has.
 
     Raises:
-        UnderstudyError: for a split or a network of another type, images that the network does not
-            take, or labels that it does not know.
+        UnderstudyError: for data that cannot be read, a network of another type, images that the
+            network does not take, or labels that it does not know.
     """
-    if not isinstance(split, Split | SealedSplit):
-        raise UnderstudyError(
-            f"evaluate needs a split, such as data.test, not {type(split).__name__}"
-        )
-    opened = split.open_for_final_evaluation() if isinstance(split, SealedSplit) else split
     module, own = _with_normalisation("network", network)
+    names: tuple[str, ...] = ()
+    if isinstance(network, Student):
+        rule = {"image_size": network.image.size, "resize": network.preprocessing.resize}
+        options, names = rule | options, network.class_names
+    grey = image_channels(module) if own is None else len(own.mean)
+    opened = split_of(data, options, grey, names)
     channels = opened.images.shape[1]
     if config is None:
         config = default_config(channels)
         config = config if own is None else replace(config, mean=own.mean, std=own.std)
     _check_classes(module, opened)
-    place = resolve_device(device)
+    place = resolve_device(str(device))
     compared = None
     if teacher is not None:
         compared, known = _with_normalisation("teacher", teacher)
@@ -212,7 +218,7 @@ def _check_classes(module: nn.Module, split: Split) -> None:
     try:
         with evaluating(module), torch.no_grad():
             result = module(image)
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except Exception as error:  # of the user's own code
         shape, reason = f"{channels}x{height}x{width}", one_line(error, first_line=True)
         raise UnderstudyError(f"{name} does not run on {shape} images: {reason}") from error
     logits = getattr(result, "logits", result)

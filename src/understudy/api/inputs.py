@@ -1,23 +1,28 @@
 """Arguments of the Python interface: accepted, or refused in one line before any training."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from understudy.config.schema import LARGEST_SEED, DataConfig, TrainConfig
-from understudy.data.dataset import Dataset
+from understudy.data import SOURCES, load_dataset
+from understudy.data.dataset import Dataset, SealedSplit, Split
+from understudy.data.detect import HUB, detect_source
+from understudy.data.in_memory import DataOptions, training_images
 from understudy.data.prepare import TrainingData, split_dataset
-from understudy.errors import UnderstudyError
-from understudy.events import EpochResult
+from understudy.errors import UnderstudyError, suggest
+from understudy.events import SILENT, EpochResult, Observer
 from understudy.methods.base import MethodConfig
 from understudy.methods.registry import method_config
 from understudy.models.base import Classifier
 from understudy.models.foreign import ForeignClassifier, probe
 from understudy.models.registry import build_model
+from understudy.runs.tracking import tracker_names
 
 DEFAULT_MEAN, DEFAULT_STD = 0.5, 0.25
 """Of every channel, if data is given that is not prepared yet."""
@@ -35,6 +40,9 @@ class RunOptions:
         checkpoint: file that is written after each epoch.
         resume: continue from ``checkpoint`` if it exists.
         on_epoch: called after each epoch.
+        progress: show a line that follows the training; by default in terminals and notebooks.
+        track: where every epoch's numbers go: ``csv``, ``tensorboard``, ``mlflow``, or several.
+        track_folder: of what these write.
     """
 
     outputs: Literal["auto", "live", "cached"] = "auto"
@@ -42,6 +50,9 @@ class RunOptions:
     checkpoint: Path | None = None
     resume: bool = False
     on_epoch: Callable[[EpochResult], None] | None = None
+    progress: bool | None = None
+    track: tuple[str, ...] = ()
+    track_folder: Path = field(default=Path("tracking"))
 
     def __post_init__(self) -> None:
         if self.outputs not in ("auto", "live", "cached"):
@@ -50,27 +61,96 @@ class RunOptions:
             object.__setattr__(self, "weights", tuple(self.weights))
         if self.checkpoint is not None:
             object.__setattr__(self, "checkpoint", Path(self.checkpoint))
+        if self.on_epoch is not None and not callable(self.on_epoch):
+            raise UnderstudyError(f"on_epoch must be a function, not {_kind(self.on_epoch)}")
+        object.__setattr__(self, "track", tracker_names(self.track))
+        object.__setattr__(self, "track_folder", Path(self.track_folder))
 
 
 def split_options(
     config: TrainConfig | None, run: RunOptions | None, options: Mapping[str, Any]
-) -> tuple[TrainConfig, RunOptions]:
-    """Keywords put where they belong: fields of :class:`RunOptions`, else of :class:`TrainConfig`.
+) -> tuple[TrainConfig, RunOptions, DataOptions]:
+    """Keywords put where they belong: fields of :class:`RunOptions`, of
+    :class:`~understudy.data.in_memory.DataOptions`, else of :class:`TrainConfig`.
 
     Raises:
-        UnderstudyError: for a keyword that is neither, a bad value, or another type of ``config``.
+        UnderstudyError: for a keyword that is none of them, a bad value, or another type of
+            ``config``.
     """
+    for value in (config, *options.values()):
+        if isinstance(value, torch.optim.Optimizer):
+            raise UnderstudyError(
+                f"an optimizer is built here, not given ({type(value).__name__}): name it and its "
+                "settings, such as optimizer='sgd', lr=0.1, weight_decay=1e-4"
+            )
     for name, value, kind in (("config", config, TrainConfig), ("run", run, RunOptions)):
         if value is not None and not isinstance(value, kind):
             raise UnderstudyError(
                 f"{name} must be an understudy.{kind.__name__}, not {_kind(value)}: "
                 "give its fields as keywords, or build one"
             )
-    names = {field.name for field in fields(RunOptions)}
-    of_run = {key: value for key, value in options.items() if key in names}
-    of_training = {key: value for key, value in options.items() if key not in names}
+    of_run = _fields_in(RunOptions, options)
+    of_data = _fields_in(DataOptions, options)
+    of_training = {k: v for k, v in options.items() if k not in of_run and k not in of_data}
+    _refuse_misspelled(of_training)
     settings = (config or TrainConfig()).changed(of_training)
-    return settings, replace(run or RunOptions(), **of_run)
+    return settings, replace(run or RunOptions(), **of_run), DataOptions(**of_data)
+
+
+def data_options(options: Mapping[str, Any]) -> DataOptions:
+    """The options of data alone.
+
+    Raises:
+        UnderstudyError: for another keyword, or a bad value.
+    """
+    known = [one.name for one in fields(DataOptions)]
+    for name in options:
+        if name not in known:
+            raise UnderstudyError(f"unknown keyword {name}: {suggest(name, known)}")
+    return DataOptions(**options)
+
+
+def _fields_in(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    names = {one.name for one in fields(kind)}
+    return {key: value for key, value in options.items() if key in names}
+
+
+def _refuse_misspelled(of_training: Mapping[str, Any]) -> None:
+    """Refuse a keyword that is most like one that is no field of ``TrainConfig``."""
+    known = [one.name for one in fields(TrainConfig)]
+    others = [one.name for kind in (RunOptions, DataOptions) for one in fields(kind)]
+    for name in set(of_training) - set(known):
+        hint = suggest(name, [*known, *others], otherwise="")
+        if hint.removeprefix("did you mean ").removesuffix("?") in others:
+            raise UnderstudyError(f"unknown keyword {name}: {hint}")
+
+
+def check_roles(call: str, data: Any, **networks: Any) -> None:
+    """Refuse arguments in another order.
+
+    Args:
+        call: the call as it should be, for the message.
+        data: as given.
+        networks: role -> what was given as a network.
+
+    Raises:
+        UnderstudyError: if data stands in the place of a network, or the other way round.
+    """
+    for role, value in networks.items():
+        if _is_data(value):
+            raise UnderstudyError(f"the {role} is {_kind(value)}, which is data: call {call}")
+    if isinstance(data, nn.Module) or isinstance(getattr(data, "network", None), nn.Module):
+        raise UnderstudyError(f"data is {_kind(data)}, which is a network: call {call}")
+
+
+def _is_data(value: Any) -> bool:
+    kinds = (
+        *(TrainingData, Dataset, Split, SealedSplit, np.ndarray, Tensor, Mapping, Path),
+        *(torch.utils.data.Dataset, torch.utils.data.DataLoader),
+    )
+    if isinstance(value, tuple) and value:
+        return isinstance(value[0], np.ndarray | Tensor)
+    return isinstance(value, kinds) or type(value).__module__.startswith("datasets.")
 
 
 def parsed_method(method: str | Mapping[str, Any] | MethodConfig) -> MethodConfig:
@@ -97,30 +177,84 @@ def checked_seed(seed: int) -> int:
     Raises:
         UnderstudyError: for no whole number, or one outside of (-2**62, 2**62).
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or abs(seed) >= LARGEST_SEED:
+    is_whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not is_whole or abs(int(seed)) >= LARGEST_SEED:
         raise UnderstudyError(f"seed must be a whole number between -2**62 and 2**62, not {seed!r}")
-    return seed
+    return int(seed)
 
 
-def training_data(data: TrainingData | Dataset | str) -> TrainingData:
+def training_data(
+    data: Any,
+    options: DataOptions | None = None,
+    channels: int = 3,
+    observer: Observer = SILENT,
+) -> TrainingData:
     """Training and validation images from everything that ``train`` and ``distill`` accept.
 
-    Raises:
-        UnderstudyError: for an unknown source, or another type: the message names a way.
-    """
-    if isinstance(data, TrainingData):
-        return data
-    if isinstance(data, str):
-        from understudy.data import load_dataset
+    Args:
+        data: as for :func:`understudy.train`.
+        options: how it is read.
+        channels: of the network's images: 1 leaves grey images grey.
+        observer: gets progress, and lines for people.
 
-        data = load_dataset(data)
-    if not isinstance(data, Dataset):
-        raise UnderstudyError(
-            f"data must come from understudy.load_dataset, not {_kind(data)}: save uint8 images "
-            "[N, H, W, C] and whole-number labels [N] by numpy.savez('data.npz', images=..., "
-            "labels=...) and use understudy.load_dataset('npz', 'data.npz')"
+    Raises:
+        UnderstudyError: for data that cannot be trained on: the message names a way.
+    """
+    options = options or DataOptions()
+    if isinstance(data, TrainingData):
+        refuse_options(options, "data that is prepared already")
+        return data
+    if isinstance(data, SealedSplit):
+        raise UnderstudyError("data is a sealed test split: train on the data set, not data.test")
+    if isinstance(data, str | Path):
+        data = open_path(data, options, observer)
+        options = replace(options, image_size=None)
+    if isinstance(data, Dataset):
+        refuse_options(options, f"data set {data.name}", "val_fraction", "augment", "resize")
+        config = replace(
+            default_config(data.image.channels),
+            val_fraction=options.val_fraction,
+            augment=options.augment,
+            resize=options.resize,
         )
-    return split_dataset(data, default_config(data.image.channels))[0]
+        return split_dataset(data, config)[0]
+    if isinstance(data, Split):
+        data = (data.gather(torch.arange(len(data))), data.labels)
+    return training_images(data, options, default_config(channels), observer)
+
+
+def open_path(data: str | Path, options: DataOptions, observer: Observer = SILENT) -> Dataset:
+    """The data set of a source's name, ``hf:NAME``, or a folder, archive or table.
+
+    Raises:
+        UnderstudyError: if there is none.
+    """
+    is_source = isinstance(data, str) and (data in SOURCES or data.startswith(HUB))
+    if is_source:
+        source, place = str(data), None
+    else:
+        place = Path(data).expanduser()
+        is_word = isinstance(data, str) and data.replace("_", "").isalnum()
+        if is_word and not place.exists():
+            hint = suggest(str(data), SOURCES, otherwise="there are")
+            raise UnderstudyError(
+                f"unknown data source {data!r}, and no file or folder of that name: {hint}"
+            )
+        source = detect_source(place)
+    size, resize = options.image_size, options.resize
+    return load_dataset(source, place, image_size=size, resize=resize, observer=observer)
+
+
+def refuse_options(options: DataOptions, what: str, *used: str) -> None:
+    """Refuse options that cannot change data of this kind.
+
+    Raises:
+        UnderstudyError: naming the first.
+    """
+    for one in fields(DataOptions):
+        unset = one.default if one.name != "augment" else DataConfig().augment
+        if one.name not in used and getattr(options, one.name) != unset:
+            raise UnderstudyError(f"{one.name} is not for a {what}: leave it out")
 
 
 def default_config(channels: int) -> DataConfig:
@@ -157,7 +291,8 @@ def classifier(role: str, network: Any, data: TrainingData) -> Classifier:
 
 
 def checked_module(role: str, network: Any) -> nn.Module:
-    """A module with fp32 weights.
+    """A module with fp32 weights; what ``torch.compile`` or data parallelism wrap around it is
+    taken off.
 
     Raises:
         UnderstudyError: for a class, a function or another object, and for other weights.
@@ -166,15 +301,54 @@ def checked_module(role: str, network: Any) -> nn.Module:
         raise UnderstudyError(
             f"the {role} is the class {network.__name__}: give a network, {network.__name__}(...)"
         )
+    if isinstance(getattr(network, "network", None), nn.Module) and role == "student":
+        raise UnderstudyError(
+            f"the {role} is {_kind(network)}, the result of a training: give its network, "
+            f"copy.deepcopy(result.network), to train it further"
+        )
     if not isinstance(network, nn.Module):
         raise UnderstudyError(f"the {role} must be a torch module, not {_kind(network)}")
-    kinds = {p.dtype for p in network.parameters() if p.dtype.is_floating_point}
+    module = unwrapped(network)
+    tensors = list(module.parameters())
+    if any(parameter.is_meta for parameter in tensors):
+        raise UnderstudyError(
+            f"the {role} {type(module).__name__} is on the device meta, without weights: build it "
+            "outside of torch.device('meta'), or load its weights"
+        )
+    if not all(isinstance(value, Tensor) for value in module.state_dict().values()):
+        raise UnderstudyError(
+            f"the {role} {type(module).__name__} holds packed weights, as of a quantised network: "
+            "give the network before it was quantised"
+        )
+    kinds = {p.dtype for p in tensors if p.dtype.is_floating_point}
     if kinds - {torch.float32}:
         found = str(next(iter(kinds - {torch.float32}))).removeprefix("torch.")
         raise UnderstudyError(
             f"the {role} has {found} weights: call {role}.float(); precision='bf16' trains faster"
         )
-    return network
+    return module
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The module inside of ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``.
+
+    It shares its weights with the wrapper.
+    """
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while True:
+        inner = network.module if isinstance(network, parallel) else None
+        inner = inner if inner is not None else getattr(network, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return network
+        network = inner
+
+
+def image_channels(network: nn.Module | str) -> int:
+    """1 for a network whose first convolution takes grey images; else 3, which every source has."""
+    if isinstance(network, str):
+        return 3
+    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    return 1 if first is not None and first.in_channels == 1 else 3
 
 
 def check_trainable(student: nn.Module) -> None:

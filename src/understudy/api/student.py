@@ -3,37 +3,35 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from understudy.api.deployed import read_deployed
-from understudy.api.images import is_paths, logits_of, logits_of_files
+from understudy.api.images import is_paths, logits_of, logits_of_files, stacked
+from understudy.api.measured import split_of
+from understudy.api.saved import KEY, SCHEMA, read_saved
 from understudy.config.schema import DataConfig
-from understudy.data.dataset import Dataset, SealedSplit, Split
-from understudy.data.prepare import TrainingData
-from understudy.data.preprocess import VERSION, Preprocessing
+from understudy.data.dataset import Split
+from understudy.data.preprocess import Preprocessing
 from understudy.data.spec import ImageSpec
-from understudy.errors import UnderstudyError, one_line
 from understudy.evaluation.metrics import evaluate
 from understudy.events import EpochResult
-from understudy.files import from_json, replacing, to_json
+from understudy.files import replacing, to_json
 from understudy.models.base import Classifier
-from understudy.models.foreign import ForeignClassifier, probe
 from understudy.models.normalisation import Normalisation, record_normalisation
-from understudy.models.registry import MODELS, build_model, deployed
+from understudy.models.registry import deployed
 from understudy.teachers.acceptance import TeacherCheck
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from understudy.evaluation.deployment import ExportResults
     from understudy.evaluation.results import Metrics
-
-SCHEMA = 1
-"""Of the file's metadata."""
-_KEY = "understudy"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -81,9 +79,38 @@ class Student:
             parts.append(f"{reached:.1f} % on validation after {epochs}")
         return f"Student({', '.join(parts)}{''.join(f'; {check}' for check in self.teachers)})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the parts of :meth:`__repr__`, a row each."""
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        names = ", ".join(self.class_names[:8]) + (", ..." if self.num_classes > 8 else "")
+        rows = {
+            "network": f"{type(deployed(self.network)).__name__}, {parameters:,} parameters",
+            "classes": f"{self.num_classes}: {names}",
+            "images": str(self.image),
+        }
+        if self.history:
+            accuracies = [f"{100 * epoch.val_accuracy:.2f} %" for epoch in self.history]
+            rows["validation"] = f"{accuracies[-1]} after {len(accuracies)} epochs"
+        rows |= {f"teacher {n + 1}": str(check) for n, check in enumerate(self.teachers)}
+        cells = (f"<tr><th>{key}</th><td>{escape(text)}</td></tr>" for key, text in rows.items())
+        return f"<table><caption>Student</caption>{''.join(cells)}</table>"
+
+    def plot(self) -> "Figure":
+        """Learning curves: loss and accuracies over the epochs, with the teacher's accuracy.
+
+        Returns:
+            a matplotlib figure, which a notebook shows and ``savefig`` writes.
+
+        Raises:
+            UnderstudyError: if the history is not known.
+        """
+        from understudy.api.curves import draw_curves
+
+        return draw_curves(self.history, self.teachers)
+
     def predict(
         self,
-        images: Split | Tensor | np.ndarray | str | Path | Sequence[str | Path],
+        images: Split | Tensor | np.ndarray | str | Path | Image.Image | Sequence[Any],
         *,
         probabilities: bool = False,
         device: str = "cpu",
@@ -94,7 +121,8 @@ class Student:
         Args:
             images: a split, or an array or tensor of images of the shape ``image``,
                 ``[N, C, H, W]`` or ``[N, H, W, C]``: uint8 in 0..255, or floats in [0, 1]; or image
-                files, one path or several, which are read by the rule ``preprocessing``.
+                files or Pillow images, one or several, which are brought to that shape by the rule
+                ``preprocessing``.
             probabilities: return each class's probability instead.
             device: where to run: ``cpu``, ``cuda`` or ``cuda:N``.
             batch_size: images in a forward pass.
@@ -121,7 +149,7 @@ class Student:
         else:
             logits = logits_of(
                 self.network,
-                images,
+                stacked(images, self.preprocessing),
                 normalisation,
                 self.image,
                 device=device,
@@ -130,15 +158,25 @@ class Student:
         return logits.softmax(1) if probabilities else logits.argmax(1)
 
     def evaluate(
-        self, split: Split | SealedSplit, *, teacher: nn.Module | None = None, device: str = "cpu"
+        self, data: Any, *, teacher: nn.Module | None = None, device: str = "cpu", **options: Any
     ) -> "Metrics":
-        """Accuracy, calibration and, with a teacher, agreement on a split.
+        """Accuracy, calibration and, with a teacher, agreement on labelled images.
 
         Args:
-            split: for instance ``data.test``: evaluate on it once, when nothing is chosen any more.
+            data: a split such as ``data.test``, a data set (its test images are measured), or any
+                data that :func:`understudy.train` accepts: of several parts the part ``test``, else
+                ``val``. Classes are matched by name where both have names. Evaluate on test images
+                once, when nothing is chosen any more.
             teacher: compared with; fed images in the normalisation of this student.
             device: where to run: ``cpu``, ``cuda`` or ``cuda:N``.
+            options: fields of :class:`~understudy.data.in_memory.DataOptions`; images are brought
+                to the size of ``image`` without ``image_size``.
+
+        Raises:
+            UnderstudyError: for data that cannot be read, and classes that are not known.
         """
+        rule = {"image_size": self.image.size, "resize": self.preprocessing.resize}
+        split = split_of(data, rule | options, self.image.channels, self.class_names)
         config = DataConfig(mean=self.mean, std=self.std)
         return evaluate(self.network, split, config, teacher=teacher, device=device)
 
@@ -153,13 +191,13 @@ class Student:
         state = deployed(self.network).state_dict()
         tensors = {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}
         with replacing(Path(path)) as file:
-            file.write(save(tensors, metadata={_KEY: json.dumps(self._metadata())}))
+            file.write(save(tensors, metadata={KEY: json.dumps(self._metadata())}))
 
     def export(
         self,
         to: str | Sequence[str],
         out: str | Path,
-        data: TrainingData | Dataset,
+        data: Any,
         *,
         max_drop: float = 0.5,
         accept_unproven: bool = False,
@@ -172,7 +210,8 @@ class Student:
         Args:
             to: names of formats, such as ``"onnx-int8"`` or ``["onnx", "web-single"]``.
             out: the folder to write to.
-            data: what it was trained on, for calibration and measuring; no test image is read.
+            data: what it was trained on, for calibration and measuring; no test image is read. A
+                path, arrays or data sets are brought to the student's images.
             max_drop: points of accuracy that an int8 file may lose.
             accept_unproven: accept an int8 file although there are too few images for a proof.
 
@@ -234,22 +273,7 @@ class Student:
         path = Path(path)
         if path.is_dir():
             return cls._of_folder(path)
-        metadata, tensors = _read(path)
-        try:
-            known = [key for key in _Saved.__dataclass_fields__ if key != "preprocessing"]
-            values = _Saved(
-                **{key: metadata[key] for key in known},
-                preprocessing=metadata.get("preprocessing"),
-            )
-            student = values.student(path, network)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UnderstudyError(
-                f"{path} is damaged: its metadata cannot be read ({one_line(error, limit=100)})"
-            ) from error
-        try:
-            deployed(student.network).load_state_dict(tensors)
-        except (RuntimeError, TypeError) as error:
-            raise UnderstudyError(f"{path} does not fit the network: {one_line(error)}") from error
+        student = cls(**read_saved(path, network))
         student.network.eval()
         record_normalisation(student.network, Normalisation(student.mean, student.std))
         return student
@@ -269,125 +293,3 @@ class Student:
         )
         record_normalisation(student.network, deployable.normalisation)
         return student
-
-
-@dataclass(frozen=True)
-class _Saved:
-    """The metadata of a file, as JSON has it; ``preprocessing`` is missing in older files."""
-
-    architecture: dict[str, Any] | None
-    network: str
-    class_names: list[str]
-    mean: list[float]
-    std: list[float]
-    image: dict[str, int]
-    history: list[dict[str, Any]]
-    teachers: list[dict[str, Any]]
-    preprocessing: dict[str, Any] | None
-
-    def student(self, path: Path, network: nn.Module | None) -> Student:
-        """The student with a network whose weights are not loaded yet."""
-        image = ImageSpec(**{name: int(value) for name, value in self.image.items()})
-        built = self._build(path, image) if network is None else self._given(network, image)
-        return Student(
-            network=built,
-            history=tuple(EpochResult(**epoch) for epoch in self.history),
-            class_names=tuple(map(str, self.class_names)),
-            mean=tuple(map(float, self.mean)),
-            std=tuple(map(float, self.std)),
-            image=image,
-            teachers=tuple(
-                TeacherCheck(**check | {"normalisation": Normalisation(**check["normalisation"])})
-                for check in self.teachers
-            ),
-            preprocessing=self._rule(path, image),
-        )
-
-    def _rule(self, path: Path, image: ImageSpec) -> Preprocessing:
-        if self.preprocessing is None:
-            return Preprocessing(image=image)
-        rule = from_json(Preprocessing, self.preprocessing, str(path), "save it again")
-        if rule.version != VERSION:
-            raise UnderstudyError(
-                f"{path} was saved for version {rule.version} of the preprocessing, this version "
-                f"has {VERSION}: update understudy"
-            )
-        return rule
-
-    def _build(self, path: Path, image: ImageSpec) -> Classifier:
-        if not self._is_known():
-            raise UnderstudyError(
-                f"{path} holds the weights of a {self.network} that was not built by name: "
-                "give the module, Student.load(path, network=...)"
-            )
-        assert self.architecture is not None
-        with torch.random.fork_rng(devices=[]):  # the drawn weights are replaced by the file's
-            return build_model(
-                self.architecture["name"],
-                len(self.class_names),
-                image,
-                stages=tuple(self.architecture["stages"]),
-                options=self.architecture["options"],
-            )
-
-    def _is_known(self) -> bool:
-        """Whether the network can be built from its name without running code that the file names.
-
-        Options of another library's constructor could make it read or download other files.
-        """
-        if self.architecture is None:
-            return False
-        source, _, rest = str(self.architecture["name"]).partition(":")
-        if source in MODELS:
-            return not rest
-        plain = rest.replace("_", "").replace(".", "").replace("-", "").isalnum()
-        return source in ("timm", "torchvision") and plain and not self.architecture["options"]
-
-    def _given(self, network: nn.Module, image: ImageSpec) -> Classifier:
-        if not isinstance(network, nn.Module):
-            raise UnderstudyError(f"network must be a torch module, not {type(network).__name__}")
-        if isinstance(network, Classifier):
-            probe(network, len(self.class_names), image, type(network).__name__)
-            return network
-        return ForeignClassifier(
-            network,
-            len(self.class_names),
-            name=type(network).__name__,
-            in_channels=image.channels,
-            image_size=image.size,
-        )
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The metadata and the tensors of a file.
-
-    Raises:
-        UnderstudyError: if it is no file that :meth:`Student.save` wrote.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise UnderstudyError(f"there is no file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UnderstudyError(
-            f"{path} is not a saved student: give a file that Student.save wrote"
-        ) from error
-    if text is None:
-        raise UnderstudyError(
-            f"{path} holds weights alone, without classes and normalisation: "
-            "give a file that Student.save wrote"
-        )
-    try:
-        metadata = json.loads(text)
-        schema = metadata["schema"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UnderstudyError(f"{path} is damaged: its metadata cannot be read") from error
-    if schema != SCHEMA:
-        raise UnderstudyError(
-            f"{path} has schema {schema}, this version reads {SCHEMA}: update understudy"
-        )
-    return metadata, tensors

@@ -1,6 +1,6 @@
 """Training from Python: a network on labels alone, or a student with its teacher."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from understudy.api.following import following
 from understudy.api.inputs import (
     RunOptions,
+    check_roles,
     check_trainable,
+    checked_module,
     checked_seed,
     classifier,
+    image_channels,
     parsed_method,
     split_options,
     training_data,
@@ -20,9 +24,9 @@ from understudy.api.inputs import (
 from understudy.api.student import Student
 from understudy.api.teacher import Teacher, as_teachers, check_separate, described, freeze
 from understudy.config.schema import TrainConfig
-from understudy.data.dataset import Dataset
 from understudy.data.prepare import TrainingData
-from understudy.events import SILENT, EpochResult, Silent
+from understudy.data.preprocess import Preprocessing
+from understudy.events import Observer
 from understudy.methods.base import MethodConfig
 from understudy.methods.born_again import BornAgainConfig, generation_seed
 from understudy.methods.dml import fresh_copy
@@ -30,7 +34,7 @@ from understudy.models.base import Classifier
 from understudy.models.normalisation import Normalisation, record_normalisation
 from understudy.teachers.acceptance import TeacherCheck
 from understudy.teachers.frozen import FrozenTeacher
-from understudy.training.device import make_fabric, resolve_precision
+from understudy.training.device import make_fabric, resolve_device, resolve_precision
 from understudy.training.setup import Teaching, Trained, fit
 from understudy.training.state import TrainingFiles
 
@@ -40,7 +44,7 @@ if TYPE_CHECKING:
 
 def train(
     network: nn.Module | str,
-    data: TrainingData | Dataset | str,
+    data: Any,
     config: TrainConfig | None = None,
     *,
     seed: int = 0,
@@ -53,15 +57,22 @@ def train(
     Args:
         network: a module (normalised images ``[B, C, H, W]`` to logits ``[B, K]``), trained in
             place, or the name of a model (:func:`understudy.list_models`).
-        data: the result of :func:`understudy.load_dataset` (validation images are then cut from its
-            training images, and each channel normalised by mean 0.5 and std 0.25), prepared data,
-            or a source's name.
+        data: a folder, archive or table of images (a path), ``hf:NAME`` or a source's name; arrays
+            ``(X, y)``, X uint8 or floats in [0, 1], ``[N, H, W]``, ``[N, H, W, C]`` or
+            ``[N, C, H, W]``, y whole numbers, names or one-hot rows; a dict of such parts,
+            ``train`` and perhaps ``val`` and ``test``; a torch Dataset or DataLoader (each item is
+            read once, in order); a ``datasets.Dataset``; a list of such dicts as
+            ``{"image": ..., "label": ...}``; the result of :func:`understudy.load_dataset`, or
+            prepared data. Validation images are cut from the training images unless they are given;
+            no test image is trained on. Each channel is normalised by mean 0.5 and std 0.25, unless
+            the data is prepared.
         config: how to train.
         seed: of initial weights (for a name), order, views and dropout.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         run: checkpoint, resuming, reporting.
         options: fields of ``config`` and ``run`` by name, which change them (``epochs=5``,
-            ``checkpoint="a.pt"``).
+            ``checkpoint="a.pt"``), and of :class:`~understudy.data.in_memory.DataOptions`
+            (``image_size=64``, ``class_names=[...]``, ``val=(X, y)``).
 
     Returns:
         The trained network with its history and all that is needed to use it.
@@ -69,13 +80,14 @@ def train(
     Raises:
         UnderstudyError: for a wrong argument (before the first step), or a loss that is not finite.
     """
+    check_roles("train(network, data)", data, network=network)
     return distill(None, network, data, "ce", config, seed=seed, device=device, run=run, **options)
 
 
 def distill(
     teacher: nn.Module | Teacher | Student | Sequence[nn.Module | Teacher | Student] | None,
     student: nn.Module | str,
-    data: TrainingData | Dataset | str,
+    data: Any,
     method: str | Mapping[str, Any] | MethodConfig = "kd",
     config: TrainConfig | None = None,
     *,
@@ -102,7 +114,7 @@ def distill(
         seed: of initial weights (for a name), order, views and dropout.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         run: the teachers' weights and outputs, checkpoint, resuming, reporting.
-        options: fields of ``config`` and ``run`` by name, which change them.
+        options: as for :func:`train`.
 
     Returns:
         The trained student with its history and all that is needed to use it.
@@ -111,31 +123,39 @@ def distill(
         UnderstudyError: for a wrong argument or teacher (before the first step), or a loss that is
             not finite.
     """
-    settings, run = split_options(config, run, options)
+    settings, run, reading = split_options(config, run, options)
     chosen = parsed_method(method)
-    checked_seed(seed)
-    prepared = training_data(data)
+    seed, device = checked_seed(seed), str(device)
+    resolve_device(device)
+    check_roles("distill(teacher, student, data)", data, teacher=teacher, student=student)
     teachers = as_teachers(teacher)
-    fabric = make_fabric(device, settings.precision)
-    torch.manual_seed(seed)
-    network = classifier("student", student, prepared)
-    check_trainable(network)
-    check_separate(teachers, network)
-    frozen: FrozenTeacher | None = None
-    checks: tuple[TeacherCheck, ...] = ()
-    if teachers:
-        frozen, checks = freeze(
-            teachers,
-            prepared,
-            fabric.device,
-            resolve_precision(settings.precision, fabric.device),
-            run.weights,
-            ensemble=isinstance(teacher, Sequence),
-        )
-    session = _Session(prepared, settings, fabric, seed, run)
-    if isinstance(chosen, BornAgainConfig):
-        frozen = _earlier_generations(chosen, network, frozen, session)
-    trained = _fit(network, chosen, frozen, session, run.checkpoint)
+    if not isinstance(student, str):
+        student = checked_module("student", student)
+        check_trainable(student)
+        check_separate(teachers, student)
+    with following(run, chosen.name, student) as observer:
+        prepared = training_data(data, reading, image_channels(student), observer)
+        fabric = make_fabric(device, settings.precision)
+        torch.manual_seed(seed)
+        network = classifier("student", student, prepared)
+        check_trainable(network)
+        frozen: FrozenTeacher | None = None
+        checks: tuple[TeacherCheck, ...] = ()
+        if teachers:
+            frozen, checks = freeze(
+                teachers,
+                prepared,
+                fabric.device,
+                resolve_precision(settings.precision, fabric.device),
+                run.weights,
+                ensemble=isinstance(teacher, Sequence),
+            )
+        session = _Session(prepared, settings, fabric, seed, run, observer)
+        generations = chosen.generations if isinstance(chosen, BornAgainConfig) else 1
+        observer.expect(generations * settings.epochs_run)
+        if isinstance(chosen, BornAgainConfig):
+            frozen = _earlier_generations(chosen, network, frozen, session)
+        trained = _fit(network, chosen, frozen, session, run.checkpoint)
     return _student(trained, network, prepared, checks)
 
 
@@ -148,6 +168,7 @@ class _Session:
     fabric: "Fabric"
     seed: int
     run: RunOptions
+    observer: Observer
 
 
 def _earlier_generations(
@@ -189,19 +210,8 @@ def _fit(
         session.fabric,
         seed=session.seed,
         files=TrainingFiles(checkpoint, run.resume),
-        observer=SILENT if run.on_epoch is None else _CallEachEpoch(run.on_epoch),
+        observer=session.observer,
     )
-
-
-class _CallEachEpoch(Silent):
-    """Calls a function after each epoch; what the function raises ends the training."""
-
-    def __init__(self, on_epoch: Callable[[EpochResult], None]) -> None:
-        self.on_epoch = on_epoch
-
-    def epoch(self, result: EpochResult, training: str = "") -> None:
-        """See :class:`~understudy.events.Observer`."""
-        self.on_epoch(result)
 
 
 def _record(network: Classifier, data: TrainingData) -> None:
@@ -221,4 +231,5 @@ def _student(
         std=data.config.std,
         image=data.image,
         teachers=checks,
+        preprocessing=Preprocessing(image=data.image, resize=data.config.resize),
     )

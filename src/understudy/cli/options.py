@@ -53,10 +53,12 @@ class Execution:
     Attributes:
         device: auto, cpu, cuda or cuda:N.
         workers: how many trainings run at once; auto is one for each CPU core.
+        track: where the numbers of every epoch go: tensorboard, mlflow, csv, or several.
     """
 
     device: str = "auto"
     workers: Literal["auto"] | int = "auto"
+    track: str = ""
 
     @property
     def most_workers(self) -> int | None:

@@ -1,7 +1,7 @@
 """The commands that train: run, train, sweep."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,9 @@ from understudy.cli.options import (
     SearchOptions,
     SweepExecution,
 )
+from understudy.cli.tracking import followed
 from understudy.errors import UnderstudyError, suggest
+from understudy.runs.tracking import tracker_names
 
 if TYPE_CHECKING:
     from understudy.config.schema import RunConfig
@@ -47,7 +49,7 @@ def run(
     """
     from understudy.config.recipe import load_config
 
-    workers = execution.most_workers
+    workers, trackers = execution.most_workers, tracker_names(execution.track)
     formats = () if export is None else required_formats(export)
     config = load_config(recipe, all_overrides(overrides, images, seeds))
     show_data_note(recipe, config)
@@ -66,13 +68,15 @@ def run(
                 "--folds trains many students, none of them on all images: leave out --export, and "
                 "export the student of a run without --folds"
             )
-        _run_folds(config, folder, execution.folds, options)
+        _run_folds(config, folder, execution.folds, options, trackers)
         return
 
     from understudy.experiment import run_experiment
 
-    with _display() as display:
-        results = run_experiment(config, folder, observer=display, **options)
+    with _display() as display, followed(display, trackers, folder, config.name) as observer:
+        results = run_experiment(config, folder, observer=observer, **options)
+        if results is not None:
+            observer.finish_run(results)
     if results is None:
         return
 
@@ -101,6 +105,7 @@ def train(
     images: Images = IMAGES,
     device: str = "auto",
     resume: bool = False,
+    track: str = "",
 ) -> None:
     """Train one network of a recipe: its teacher, or one student.
 
@@ -112,7 +117,9 @@ def train(
         out: the run's folder; runs/NAME by default.
         device: auto, cpu, cuda or cuda:N.
         resume: go on from the last finished epoch.
+        track: where the numbers of every epoch go: tensorboard, mlflow, csv, or several.
     """
+    trackers = tracker_names(track)
     from understudy.config.recipe import load_config
     from understudy.runs.folder import RunFolder, training_name
     from understudy.runs.plan import resolve_plan
@@ -128,10 +135,11 @@ def train(
 
     from understudy.experiment import train_arm
 
-    with _display() as display:
+    with _display() as display, followed(display, trackers, folder, config.name) as observer:
         result = train_arm(
-            config, arm, seed, folder, device=device, resume=resume, observer=display
+            config, arm, seed, folder, device=device, resume=resume, observer=observer
         )
+        observer.finish(arm, [result])
     if not is_first_rank():
         return
     print(f"{arm}, seed {seed}: {result.val.accuracy:.2%} on validation")
@@ -162,7 +170,7 @@ def sweep(
     from understudy.config.recipe import load_config
     from understudy.sweep.space import split_overrides
 
-    workers = execution.most_workers
+    workers, trackers = execution.most_workers, tracker_names(execution.track)
     space, changes = split_overrides(overrides)
     config = load_config(recipe, all_overrides(changes, images, seeds))
     show_data_note(recipe, config)
@@ -176,7 +184,7 @@ def sweep(
     from understudy.sweep.driver import run_sweep
     from understudy.terminal.sweep_progress import SweepDisplay
 
-    with SweepDisplay() as display:
+    with SweepDisplay() as display, followed(display, trackers, folder, config.name) as observer:
         results = run_sweep(
             config,
             space,
@@ -191,7 +199,7 @@ def sweep(
             workers=workers,
             resume=execution.resume,
             command=command_line,
-            observer=display,
+            observer=observer,
         )
 
     from understudy.report import write_report
@@ -202,12 +210,18 @@ def sweep(
     print(f"Report: {page}")
 
 
-def _run_folds(config: "RunConfig", folder: Path, folds: int, options: dict[str, Any]) -> None:
+def _run_folds(
+    config: "RunConfig",
+    folder: Path,
+    folds: int,
+    options: dict[str, Any],
+    trackers: Sequence[str],
+) -> None:
     """Cross-validate, write the report, and print what was found."""
     from understudy.cross_validation import run_folds
 
-    with _display() as display:
-        results = run_folds(config, folder, folds, observer=display, **options)
+    with _display() as display, followed(display, trackers, folder, config.name) as observer:
+        results = run_folds(config, folder, folds, observer=observer, **options)
     if results is None:
         return
 

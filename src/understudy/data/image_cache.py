@@ -120,7 +120,7 @@ def _build(folder: Path, build: Callable[[NewArray], Arrays], name: str) -> None
     temporary.mkdir()
     try:
         try:
-            arrays = build(_allocator(temporary))
+            arrays = build(allocator(temporary))
         except OSError as error:
             raise UnderstudyError(f"cannot read the data: {error}") from error
         _write_entry(temporary, arrays, name)
@@ -191,7 +191,9 @@ def _unwritable(folder: Path, error: OSError) -> UnderstudyError:
     )
 
 
-def _allocator(folder: Path) -> NewArray:
+def allocator(folder: Path) -> NewArray:
+    """Gives arrays that are files of a folder; a disk that is too small is refused first."""
+
     def new_array(split: str, shape: tuple[int, int, int, int]) -> np.ndarray:
         refuse_empty(split, shape[0])
         needed = int(np.prod(shape))

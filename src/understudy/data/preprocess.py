@@ -183,6 +183,24 @@ def array_of(image: Image.Image, channels: int) -> np.ndarray:
     return pixels if channels == 3 else pixels[..., None]
 
 
+def pixels_of(
+    image: Image.Image, where: str, size: tuple[int, int] | None, resize: Resize = "crop"
+) -> np.ndarray:
+    """An open Pillow image as uint8 ``[H, W, 3]``, by the rule for files; it is not changed.
+
+    Args:
+        image: loaded or not; only a file that is opened here is decoded at a part of its size.
+        where: what to call the image in messages.
+        size: (height, width) to resize to; None keeps its own.
+        resize: the rule.
+
+    Raises:
+        UnreadableImage: naming the image.
+    """
+    with naming(where, MOST_PIXELS):
+        return array_of(_pixels(image.copy(), size, resize, "bilinear"), 3)
+
+
 def fit(
     image: Image.Image,
     size: tuple[int, int],

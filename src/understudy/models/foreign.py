@@ -118,7 +118,8 @@ class ForeignClassifier(Classifier):
         logits = getattr(result, "logits", result)
         if not isinstance(logits, Tensor):
             raise UnderstudyError(
-                f"model {self.name} gives {type(logits).__name__}, not a tensor of logits"
+                f"model {self.name} gives {type(logits).__name__}, not a tensor of logits: wrap it "
+                "in a module that returns the logits alone"
             )
         return logits
 
@@ -157,7 +158,9 @@ def probe(model: Classifier, num_classes: int, image: ImageSpec, label: str) -> 
     try:
         with evaluating(model), torch.no_grad():
             outputs = model.outputs(images)
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except UnderstudyError:
+        raise
+    except Exception as error:  # of the user's own code
         reason = one_line(error, first_line=True)
         trained = pretrained_config(model).get("input_size")
         if trained is not None and tuple(trained) != image.shape:

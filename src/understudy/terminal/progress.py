@@ -100,10 +100,14 @@ class RunDisplay(Display):
     Args:
         console: where to draw; standard error by default.
         clock: seconds on a clock that never goes back.
+        whole: the bar of all epochs; the name of the training itself if there is only one.
     """
 
     def __init__(
-        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        whole: str = "all trainings",
     ) -> None:
         console = console or Console(file=sys.stderr)
         fields = [TextColumn(f"{{task.fields[{name}]}}") for name in ("epoch", "rate", "accuracy")]
@@ -111,6 +115,7 @@ class RunDisplay(Display):
         bars = Bars(SpinnerColumn(), text, BarColumn(), *fields, left, console=console)
         super().__init__(bars, console)
         self.clock, self.time_left = clock, TimeLeft(clock)
+        self.whole = whole
         self.epochs: dict[str, int] = {}
         """Training -> how many epochs it has."""
         self.done = 0
@@ -122,7 +127,7 @@ class RunDisplay(Display):
         self.time_left.expect(epochs, training)
         self.epochs[training] = self.epochs.get(training, 0) + epochs
         if self.live:
-            self.bars.update(self._task("all trainings"), total=sum(self.epochs.values()))
+            self.bars.update(self._task(self.whole), total=sum(self.epochs.values()))
 
     def progress(self, progress: Progress, training: str = "") -> None:
         """Move the training's bar; or print now and then how far the labelling is."""
@@ -169,7 +174,7 @@ class RunDisplay(Display):
         if self.live:
             task = self._task(training)
             self.bars.update(task, completed=result.epoch + 1, rate=rate, accuracy=accuracy)
-            self.bars.update(self._task("all trainings"), completed=self.done)
+            self.bars.update(self._task(self.whole), completed=self.done)
             self._show_time_left()
             return
         count, loss = self._count(training, result.epoch), f"loss {result.losses['loss']:.4f}"
@@ -193,7 +198,7 @@ class RunDisplay(Display):
         return f"{separator}{time_left_text(seconds)}" if seconds else ""
 
     def _show_time_left(self) -> None:
-        self.bars.update(self._task("all trainings"), left=self._left_text())
+        self.bars.update(self._task(self.whole), left=self._left_text())
 
     def _task(self, name: str) -> TaskID:
         if name not in self._tasks:

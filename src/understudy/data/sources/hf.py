@@ -94,7 +94,7 @@ def _list(
 ) -> Listing:
     import datasets
 
-    image, label, names = _columns(parts["train"].features, options.columns, f"{HUB}{name}")
+    image, label, names = image_and_label(parts["train"].features, options.columns, f"{HUB}{name}")
     group = options.columns.get("group")
     held = {split: list(table[label]) for split, table in parts.items()}
     held = {split: found for split, found in held.items() if not _is_unlabelled(found)}
@@ -158,7 +158,7 @@ def _refuse_missing(held: Mapping[SplitName, Sequence[Any]], where: str) -> None
             )
 
 
-def _columns(
+def image_and_label(
     features: Mapping[str, Any], chosen: Mapping[str, str], where: str
 ) -> tuple[str, str, tuple[str, ...] | None]:
     """The columns of image and label, and the names of the classes if the type has them."""
