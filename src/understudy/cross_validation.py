@@ -16,6 +16,7 @@ from understudy.runs.folder import RunFolder, require_same_config, require_same_
 from understudy.runs.folds import FoldsFolder, FoldsResults, assemble_folds
 from understudy.runs.inspected import headline
 from understudy.runs.results import RunResults, read_results
+from understudy.runs.teacher_classes import with_teacher_classes
 from understudy.training.device import ranks
 
 
@@ -53,6 +54,7 @@ def run_folds(
     if dataset.inspection is not None:
         for line in headline(dataset.inspection):
             observer.message(line)
+    config = with_teacher_classes(config, dataset, observer)
     configs = list(_fold_configs(config, folds, dataset))
     if config.teacher.path or any(member.path for member in config.teacher.members):
         observer.message(
@@ -68,6 +70,7 @@ def run_folds(
             results.append(read_results(run.path))
             continue
         observer.message(f"fold {own.data.fold} of {folds}, seed {own.seeds[0]}: {run.path}")
+        options["go_on"] = True  # a fold has few images, and all of them count together
         found = run_experiment(own, run.path, observer=_OfFold(number, observer), **options)
         if found is not None:
             results.append(found)

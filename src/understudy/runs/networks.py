@@ -4,31 +4,62 @@ teacher."""
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from understudy.config.given import PRETRAINED
 from understudy.config.schema import ModelConfig
+from understudy.data.dataset import LabelledImages
 from understudy.data.prepare import TrainingData
+from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import predict
 from understudy.methods import build_method, method_class
 from understudy.methods.base import MethodConfig
 from understudy.models import build_model, deployed
 from understudy.models.base import Classifier
+from understudy.models.class_matching import match_classes
 from understudy.models.ensemble import Ensemble
+from understudy.models.heads import find_head
+from understudy.models.selected import SelectedClasses
 from understudy.runs.folder import RunFolder
 from understudy.runs.plan import Arm, ArmRun, RunPlan
 from understudy.teachers.acceptance import least_teacher_accuracy, require_accuracy
 from understudy.teachers.frozen import FrozenTeacher, renormalisation
 from understudy.training.device import resolve_precision
 from understudy.training.setup import make_context
-from understudy.training.weights import load_weights
+from understudy.training.weights import load_weights, read_weights
 
 _CPU = torch.device("cpu")
 
 
-def build(model: ModelConfig, data: TrainingData, stages: tuple[str, ...] = ()) -> Classifier:
-    """The configured network for this data's classes and images, randomly initialised."""
-    return build_model(
-        model.name, data.num_classes, data.image, stages=stages, options=model.options
-    )
+def build(
+    model: ModelConfig,
+    data: LabelledImages,
+    stages: tuple[str, ...] = (),
+    num_classes: int | None = None,
+) -> Classifier:
+    """The configured network for this data's images, randomly initialised.
+
+    Args:
+        model: the network.
+        data: with the shape of the images.
+        stages: module paths of its stages.
+        num_classes: number of its logits; by default one for each class of ``data``.
+    """
+    count = num_classes or data.num_classes
+    return build_model(model.name, count, data.image, stages=stages, options=model.options)
+
+
+def build_arm(arm: Arm, data: LabelledImages) -> Classifier:
+    """The network of an arm, randomly initialised, its logits those of the classes of the images.
+
+    Raises:
+        UnderstudyError: if it cannot be built, or its outputs cannot be matched with the classes.
+    """
+    network = build(arm.model, data, arm.stages, len(arm.classes) or None)
+    if not arm.classes:
+        return network
+    match = match_classes(arm.classes, data.class_names)
+    return network if match.is_identity else SelectedClasses(network, match.index)
 
 
 def load_teacher(
@@ -80,7 +111,7 @@ def trained_network(
     arm = run.arm
     if arm.members:
         return build_ensemble(plan, arm, folder, data).eval()
-    network = build(arm.model, data, arm.stages)
+    network = build_arm(arm, data)
     if keeps_adapter(arm.method):
         teacher = load_teacher(plan, run, folder, data, _CPU)
         context = make_context(network, data, arm.train, teacher, _CPU)
@@ -124,16 +155,59 @@ def load_pretrained_teacher(
     Raises:
         UnderstudyError: if the file does not fit, or the accuracy is too low.
     """
-    assert arm.path is not None
-    load_weights(Path(arm.path), deployed(network))
+    load_given(network, arm)
     network.to(device)
     logits = predict(network, data.val, arm.inputs, device, precision=precision)
     require_accuracy(
-        f"the teacher {arm.path}",
+        f"the teacher {arm.model.name if arm.path == PRETRAINED else arm.path}",
         float((logits.argmax(1) == data.val.labels).double().mean()),
         least_teacher_accuracy(data.val.labels) if min_accuracy is None else min_accuracy,
         "check teacher.model, teacher.mean and teacher.std, or set teacher.min_accuracy",
     )
+
+
+def load_given(network: Classifier, arm: Arm, head: str = "") -> None:
+    """Fill a network with the weights that an arm is given, in place; nothing to do for those that
+    its name comes with.
+
+    Args:
+        network: of the arm.
+        arm: whose ``path`` is loaded.
+        head: path of a layer that remains as it is: it gets other weights later.
+
+    Raises:
+        UnderstudyError: if the file does not fit.
+    """
+    if arm.path is not None and arm.path != PRETRAINED:
+        load_weights(Path(arm.path), deployed(network), except_for=head)
+
+
+def outputs_in_file(path: Path, model: ModelConfig, images: LabelledImages) -> int | None:
+    """How many outputs the network of a weights file has; ``None`` if its head is not found.
+
+    To be replaced by :func:`understudy.models.fitting.classes_in_file`.
+    """
+    network = build(model, images)
+    try:
+        head = find_head(network, images.image, model.name)
+    except UnderstudyError:
+        return None
+    weight = read_weights(path).get(f"{head.path}.weight")
+    return None if weight is None else len(weight)
+
+
+def own_outputs(model: ModelConfig, images: LabelledImages) -> tuple[int | None, nn.Module | None]:
+    """How many outputs a network has by itself, and the network; ``None`` if that is not known.
+
+    To be replaced by ``build_module(name, None)`` of :mod:`understudy.models.libraries`.
+    """
+    source, _, rest = model.name.partition(":")
+    if source != "timm":
+        return None, None
+    import timm
+
+    network: nn.Module = timm.create_model(rest, **{**model.options, "pretrained": False})
+    return getattr(network, "num_classes", None), network
 
 
 def keeps_adapter(method: MethodConfig) -> bool:
