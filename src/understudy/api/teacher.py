@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from understudy.api.inputs import checked_module, classifier
+from understudy.api.inputs import checked_module
 from understudy.api.student import Student
+from understudy.api.teacher_network import ClassNames, checked_names, teacher_network
 from understudy.data.prepare import TrainingData
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import accuracy, predict
 from understudy.models.base import Classifier
+from understudy.models.class_matching import are_placeholders
 from understudy.models.ensemble import Ensemble
 from understudy.models.normalisation import (
     Normalisation,
@@ -41,6 +43,9 @@ class Teacher:
         min_accuracy: validation accuracy in [0, 1] below which ``distill`` refuses the teacher; by
             default :func:`~understudy.teachers.acceptance.least_teacher_accuracy`, 0.2 for ten
             classes. 0 accepts every teacher.
+        classes: names of the network's outputs in their order, or a file with one name a line; by
+            default those that the network records. They are matched with the classes of the images
+            by name, in any order; of a network with more classes those of the images are used.
 
     Raises:
         UnderstudyError: for a network that is no module or has other than fp32 weights; if only one
@@ -51,9 +56,12 @@ class Teacher:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     min_accuracy: float | None = None
+    classes: ClassNames = None
 
     def __post_init__(self) -> None:
         checked_module("teacher", self.network)
+        if self.classes is not None:
+            object.__setattr__(self, "classes", checked_names(self.classes))
         if (self.mean is None) != (self.std is None):
             raise UnderstudyError("Teacher: mean and std must be given together")
         if self.mean is not None and self.std is not None:
@@ -90,7 +98,8 @@ def as_teachers(teacher: Any) -> list[Teacher]:
             )
         return [one for several in teacher for one in as_teachers(several)]
     if isinstance(teacher, Student):
-        return [Teacher(teacher.network, teacher.mean, teacher.std)]
+        known = None if are_placeholders(teacher.class_names) else teacher.class_names
+        return [Teacher(teacher.network, teacher.mean, teacher.std, classes=known)]
     return [teacher if isinstance(teacher, Teacher) else Teacher(teacher)]
 
 
@@ -168,7 +177,7 @@ def _description(placed: _Placed, *, changed: bool) -> str:
 
 
 def _place(teacher: Teacher, data: TrainingData) -> _Placed:
-    network = classifier("teacher", teacher.network, data)
+    network = teacher_network(teacher.network, teacher.classes, data)
     channels = data.image.channels
     if teacher.mean is not None and teacher.std is not None:
         if len(teacher.mean) != channels:

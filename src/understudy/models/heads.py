@@ -58,7 +58,7 @@ def find_head(network: Classifier, image: ImageSpec, name: str) -> Head:
         return hook
 
     handles = [
-        module.register_forward_hook(note(path))  # type: ignore[arg-type]
+        module.register_forward_hook(note(path))
         for path, module in network.bare.named_modules()
         if is_linear(module)
     ]

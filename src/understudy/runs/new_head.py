@@ -148,9 +148,9 @@ def _seconds_per_epoch(
             with torch.autocast(fabric.device.type, torch.bfloat16, enabled=is_bf16):
                 logits = student(batch.images)
             loss = F.cross_entropy(logits.float(), batch.labels)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             student.zero_grad()
-            float(loss)  # waits for the device
+            loss.detach().item()  # waits for the device
             times.append(time.perf_counter() - start)
     return min(times) * len(batches)
 

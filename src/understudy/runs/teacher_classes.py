@@ -52,9 +52,9 @@ def with_teacher_classes(
     given = config.teacher
     if given.head != "own":
         return config
-    parts = given.members or (given,)
-    before = () if earlier is None else earlier.teacher.members or (earlier.teacher,)
-    found = []
+    parts = _parts(given)
+    before = () if earlier is None else _parts(earlier.teacher)
+    found: list[ClassList] = []
     for number, part in enumerate(parts):
         model = part.model or given.model
         path = part.path or (PRETRAINED if model.name.startswith("onnx:") else None)
@@ -68,17 +68,15 @@ def with_teacher_classes(
     return replace(config, teacher=_with_classes(given, found))
 
 
+def _parts(teacher: TeacherConfig) -> Sequence[TeacherConfig | MemberConfig]:
+    return teacher.members or (teacher,)
+
+
 def _with_classes(given: TeacherConfig, classes: Sequence[ClassList]) -> TeacherConfig:
     if not given.members:
         return replace(given, classes=classes[0])
-    members = tuple(
-        _member(member, names) for member, names in zip(given.members, classes, strict=True)
-    )
-    return replace(given, members=members)
-
-
-def _member(member: MemberConfig, classes: ClassList) -> MemberConfig:
-    return replace(member, classes=classes)
+    pairs = zip(given.members, classes, strict=True)
+    return replace(given, members=tuple(replace(one, classes=names) for one, names in pairs))
 
 
 @dataclass(frozen=True)

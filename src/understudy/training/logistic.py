@@ -130,7 +130,7 @@ def _solve(
         solver.zero_grad()
         penalty = 0.5 * strength * parameters[:, : inputs.shape[1]].square().sum()
         loss = loss_on(_logits(inputs, parameters), labels) + penalty
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     with torch.enable_grad():
