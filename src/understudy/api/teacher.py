@@ -222,7 +222,7 @@ def _check(
     reached = accuracy(logits, data.val.labels)
     least = placed.given.min_accuracy
     if least is None:
-        least = least_teacher_accuracy(data.val.labels)
+        least = least_teacher_accuracy(data.val.labels, logits)
     name = type(placed.given.network).__name__
     require_accuracy(
         f"the teacher {name}",

@@ -161,7 +161,7 @@ def load_pretrained_teacher(
     require_accuracy(
         f"the teacher {arm.model.name if arm.path == PRETRAINED else arm.path}",
         float((logits.argmax(1) == data.val.labels).double().mean()),
-        least_teacher_accuracy(data.val.labels) if min_accuracy is None else min_accuracy,
+        least_teacher_accuracy(data.val.labels, logits) if min_accuracy is None else min_accuracy,
         "check teacher.model, teacher.mean and teacher.std, or set teacher.min_accuracy",
     )
 
