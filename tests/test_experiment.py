@@ -401,7 +401,7 @@ def test_given_teacher_is_not_trained_but_measured_first(
 def test_every_core_trains_unless_a_number_is_given(
     images: Path, tmp_path: Path, monkeypatch, given: int | None, processes: int
 ):
-    def stop(trainings: Any, placement: Any, observer: Any) -> None:
+    def stop(trainings: Any, placement: Any, observer: Any, count: int) -> None:
         raise UnderstudyError(f"{placement.processes} processes")
 
     monkeypatch.setattr(experiment, "available_cores", lambda: [0, 1, 2])

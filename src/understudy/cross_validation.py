@@ -14,6 +14,7 @@ from understudy.experiment import ExperimentOptions, run_experiment
 from understudy.files import write_json
 from understudy.runs.folder import RunFolder, require_same_config, require_same_images
 from understudy.runs.folds import FoldsFolder, FoldsResults, assemble_folds
+from understudy.runs.given_inputs import resolved_plan
 from understudy.runs.inspected import headline
 from understudy.runs.results import RunResults, read_results
 from understudy.training.device import ranks
@@ -53,7 +54,7 @@ def run_folds(
     if dataset.inspection is not None:
         for line in headline(dataset.inspection):
             observer.message(line)
-    configs = list(_fold_configs(config, folds, dataset))
+    configs = list(_fold_configs(config, folds, dataset, observer))
     if config.teacher.path or any(member.path for member in config.teacher.members):
         observer.message(
             "the given teacher may have been trained on images of the folds: then the accuracies "
@@ -68,6 +69,7 @@ def run_folds(
             results.append(read_results(run.path))
             continue
         observer.message(f"fold {own.data.fold} of {folds}, seed {own.seeds[0]}: {run.path}")
+        options["go_on"] = True  # a fold has few images, and all of them count together
         found = run_experiment(own, run.path, observer=_OfFold(number, observer), **options)
         if found is not None:
             results.append(found)
@@ -80,15 +82,17 @@ def run_folds(
 
 
 def _fold_configs(
-    config: RunConfig, folds: int, dataset: Dataset
+    config: RunConfig, folds: int, dataset: Dataset, observer: Observer
 ) -> Iterator[tuple[RunConfig, str]]:
     """The complete configuration of every fold's run, and the digest of its images; each is cut
-    once, to see that it can be."""
+    once, to see that it can be. The observer gets the lines of the first, which go for all."""
     for seed in config.seeds:
         for fold in range(1, folds + 1):
             own = replace(config.data, split_seed=(config.data.split_seed + seed) % LARGEST_SEED)
             data, _ = split_dataset(dataset, replace(own, folds=folds, fold=fold))
-            yield replace(config, data=data.config, seeds=(seed,)), data.fingerprint
+            plan = resolved_plan(replace(config, seeds=(seed,)), data, observer)
+            yield plan.config, data.fingerprint
+            observer = SILENT
 
 
 class _OfFold:

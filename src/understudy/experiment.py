@@ -1,7 +1,7 @@
 """A run: teacher, baseline, distilled student and further arms over several seeds."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from understudy.runs.precheck import Precheck
 from understudy.runs.results import ArmResult, RunEnvironment, RunResults
 from understudy.runs.room import require_room
 from understudy.runs.summary import assemble, measure_costs
+from understudy.runs.teacher_check import measured_line, teacher_advantage
 from understudy.training.device import ranks, resolve_device, resolve_precision
 
 
@@ -43,6 +44,7 @@ class ExperimentOptions:
             read a teacher's features.
         command: as typed, for the record.
         cache: folder of teacher outputs; the user's cache folder by default.
+        go_on: let a teacher teach that is no better than the student without it.
     """
 
     device: str = "auto"
@@ -51,6 +53,7 @@ class ExperimentOptions:
     together: bool = False
     command: str = ""
     cache: str | None = None
+    go_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,14 +83,15 @@ def run_experiment(
         out: the run's directory.
         observer: follows the trainings.
         options: fields of :class:`ExperimentOptions`: ``device``, ``workers``, ``resume``,
-            ``together``, ``command``, ``cache``.
+            ``together``, ``command``, ``cache``, ``go_on``.
 
     Returns:
         the contents of ``results.json``; ``None`` on any but the first rank of a distributed run.
 
     Raises:
-        UnderstudyError: if a training fails or the configuration does not fit; what has finished
-            stays, and ``resume`` goes on from it.
+        UnderstudyError: if a training fails, the configuration does not fit, or the teacher is no
+            better than the student without it; what has finished stays, and ``resume`` goes on from
+            it.
     """
     given = ExperimentOptions(**options)
     start = time.perf_counter()
@@ -97,7 +101,7 @@ def run_experiment(
     resolve_plan(config)  # a bad option is refused before any image is decoded
     # Decoded before any worker starts, and refused here if there is something wrong with it.
     data, test = prepare_data(config.data, observer=observer)
-    plan = resolved_plan(config, data, observer)
+    plan = resolved_plan(config, data, observer, _earlier(folder, given.resume))
     config = plan.config
     waves = plan.waves(config.seeds)
     in_processes = kind == "cpu" and not here.is_distributed and given.workers != 1
@@ -114,14 +118,15 @@ def run_experiment(
             observer.expect(run.arm.epochs, run.name)
     finished: dict[str, ArmResult] = {}
     after_teachers = start
+    goes_on = given.go_on or config.teacher.go_on or _has_taught(plan, folder, trained, given)
     for wave in waves:
-        trainings = [
-            Training(
-                run.name, plan, run, folder, folder, given.cache, final=True, resume=given.resume
-            )
-            for run in wave
-        ]
-        finished |= _carry_out(trainings, placement, observer)
+        for part in [wave] if goes_on else _baseline_first(wave):
+            trainings = [
+                Training(run.name, plan, run, folder, folder, given.cache, True, given.resume)
+                for run in part
+            ]
+            finished |= _carry_out(trainings, placement, observer, len(wave))
+            _judge_teacher(plan, part, finished, goes_on, observer)
         if any(run.arm.name == "teacher" for run in wave):
             after_teachers = time.perf_counter()
     after_students = time.perf_counter()
@@ -173,19 +178,65 @@ def _show_images(data: TrainingData, folder: RunFolder, observer: Observer) -> N
         observer.message(line)
 
 
+def _earlier(folder: RunFolder, resume: bool) -> RunConfig | None:
+    """The configuration of the run that is resumed."""
+    return load_run(folder.path) if resume and folder.config.exists() else None
+
+
+def _has_taught(
+    plan: RunPlan, folder: RunFolder, runs: Sequence[ArmRun], given: ExperimentOptions
+) -> bool:
+    """Whether the teacher of the run that is resumed has taught already: that was decided then."""
+    taught = [run for run in runs if plan.learns_from_teacher(run.arm)]
+    return given.resume and any(folder.result(run.name).exists() for run in taught)
+
+
+def _baseline_first(wave: Sequence[ArmRun]) -> list[list[ArmRun]]:
+    """A wave in two parts, so that the teacher is compared before it teaches."""
+    plain = [run for run in wave if run.arm.role == "baseline"]
+    others = [run for run in wave if run.arm.role != "baseline"]
+    return [part for part in (plain, others) if part]
+
+
+def _judge_teacher(
+    plan: RunPlan,
+    part: Sequence[ArmRun],
+    finished: Mapping[str, ArmResult],
+    goes_on: bool,
+    observer: Observer,
+) -> None:
+    """Show how good the teacher is, and, once the baseline has ended, how much better.
+
+    Raises:
+        UnderstudyError: if it is worse than the baseline, and the run is not to go on.
+    """
+    roles = {run.arm.role for run in part}
+    for run in part:
+        if run.arm.role == "teacher":
+            observer.message(measured_line(run.name, finished[run.name].val))
+    if "baseline" not in roles or not any(map(plan.learns_from_teacher, plan.arms.values())):
+        return
+    teachers = [result.val for result in finished.values() if result.arm == "teacher"]
+    plain = [result.val for result in finished.values() if result.arm == "baseline"]
+    advantage = teacher_advantage(teachers, plain)
+    if advantage.is_worse and not goes_on:
+        raise UnderstudyError(advantage.refusal)
+    observer.message(advantage.line)
+
+
 def _carry_out(
-    trainings: Sequence[Training], placement: _Placement, observer: Observer
+    trainings: Sequence[Training], placement: _Placement, observer: Observer, count: int
 ) -> dict[str, ArmResult]:
-    """Train, or read, the trainings of a wave, which are independent of each other."""
+    """Train, or read, trainings of a wave of so many, which are independent of each other."""
     # Given weights are only measured, and may be refused: before the others have taken their time.
-    trainings = sorted(trainings, key=lambda training: training.run.arm.path is None)
+    trainings = sorted(trainings, key=lambda training: not training.run.arm.is_given)
     together = placement.together and not any(t.run.arm.is_shared for t in trainings)
     if together:
         trainings = _dealt_by_features(trainings)
     backend = wave_backend(
-        len(trainings),
+        count,
         device=placement.device,
-        processes=placement.processes,
+        processes=min(placement.processes, len(trainings)),
         distributed=placement.distributed,
         together=together,
         observer=observer,
@@ -225,7 +276,8 @@ def train_arm(
     folder = RunFolder(out)
     resolve_plan(config).arm(arm)  # a bad option is refused before any image is decoded
     data, _ = prepare_data(config.data, observer=observer)
-    plan = resolved_plan(config, data, observer)
+    earlier = _earlier(folder, folder.config.exists())
+    plan = resolved_plan(config, data, observer, earlier)
     config = plan.config
     own = plan.arm_run(arm, seed)
     if arm == "teacher":

@@ -47,7 +47,7 @@ def recipe(images: Path | str, **changes: Any) -> RunConfig:
             "val_fraction": 0.2,
             "augment": {"padding": 1},
         },
-        "teacher": {"model": SMALL, "per_seed": True},
+        "teacher": {"model": SMALL, "per_seed": True, "go_on": True},
         "student": {"model": {"name": "founding_student"}},
         "train": {"epochs": 3, "batch_size": 12, "lr": 1e-2, "precision": "fp32"},
         "method": {"name": "kd", "alpha": 0.9},

@@ -262,13 +262,16 @@ def default_config(channels: int) -> DataConfig:
     return DataConfig(mean=(DEFAULT_MEAN,) * channels, std=(DEFAULT_STD,) * channels)
 
 
-def classifier(role: str, network: Any, data: TrainingData) -> Classifier:
+def classifier(
+    role: str, network: Any, data: TrainingData, num_classes: int | None = None
+) -> Classifier:
     """A network behind the package's interface, run once to see that it fits the data.
 
     Args:
         role: ``student`` or ``teacher``, for messages.
         network: a module, or (for a student) the name of a model, built with fresh weights.
         data: its images and classes.
+        num_classes: number of its logits; by default one for each class of ``data``.
 
     Raises:
         UnderstudyError: for anything else, weights that are not fp32, images that the network does
@@ -278,12 +281,13 @@ def classifier(role: str, network: Any, data: TrainingData) -> Classifier:
         return build_model(network, data.num_classes, data.image)
     module = checked_module(role, network)
     label = f"the {role} {type(module).__name__}"
+    count = num_classes or data.num_classes
     if isinstance(module, Classifier):
-        probe(module, data.num_classes, data.image, label)
+        probe(module, count, data.image, label)
         return module
     return ForeignClassifier(
         module,
-        data.num_classes,
+        count,
         name=type(module).__name__,
         in_channels=data.image.channels,
         image_size=data.image.size,

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from understudy.api.inputs import checked_module, classifier, default_config
+from understudy.api.inputs import checked_module, default_config
 from understudy.api.student import Student
+from understudy.api.teacher_network import ClassNames, checked_names, teacher_network
 from understudy.config.schema import DataConfig, Interpolation
 from understudy.data.own_size import has_own_pixels, own_copy
 from understudy.data.prepare import TrainingData
@@ -18,6 +19,7 @@ from understudy.data.spec import size_of
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import accuracy, predict
 from understudy.models.base import Classifier
+from understudy.models.class_matching import are_placeholders
 from understudy.models.ensemble import Ensemble
 from understudy.models.expects import Expects, expects, input_channels
 from understudy.models.normalisation import Normalisation, Source
@@ -45,6 +47,9 @@ class Teacher:
             classes. 0 accepts every teacher whose outputs can be logits.
         image_size: pixels of its images, a number for squares or (height, width).
         interpolation: ``bilinear`` or ``bicubic``, by which images are brought to that size.
+        classes: names of the network's outputs in their order, or a file with one name a line; by
+            default those that the network records. They are matched with the classes of the images
+            by name, in any order; of a network with more classes those of the images are used.
 
     Raises:
         UnderstudyError: for a network that is no module or has other than fp32 weights; if only one
@@ -58,9 +63,12 @@ class Teacher:
     min_accuracy: float | None = None
     image_size: int | tuple[int, int] | None = None
     interpolation: Interpolation | None = None
+    classes: ClassNames = None
 
     def __post_init__(self) -> None:
         checked_module("teacher", self.network)
+        if self.classes is not None:
+            object.__setattr__(self, "classes", checked_names(self.classes))
         if (self.mean is None) != (self.std is None):
             raise UnderstudyError("Teacher: mean and std must be given together")
         if self.mean is not None and self.std is not None:
@@ -107,6 +115,7 @@ def as_teachers(teacher: Any) -> list[Teacher]:
             )
         return [one for several in teacher for one in as_teachers(several)]
     if isinstance(teacher, Student):
+        known = None if are_placeholders(teacher.class_names) else teacher.class_names
         return [
             Teacher(
                 teacher.network,
@@ -114,6 +123,7 @@ def as_teachers(teacher: Any) -> list[Teacher]:
                 teacher.std,
                 image_size=teacher.image.size,
                 interpolation=teacher.preprocessing.filter,
+                classes=known,
             )
         ]
     return [teacher if isinstance(teacher, Teacher) else Teacher(teacher)]
@@ -228,7 +238,8 @@ def _place(teacher: Teacher, data: TrainingData) -> _Placed:
         std=normalisation.std,
     )
     images = replace(own_copy(data, inputs), config=inputs)
-    return _Placed(teacher, classifier("teacher", module, images), images, source)
+    network = teacher_network(module, teacher.classes, images)
+    return _Placed(teacher, network, images, source)
 
 
 def _normalisation(
@@ -263,7 +274,7 @@ def _check(
     hardly_meant = check_outputs(f"the teacher {name}", logits)
     reached, least = accuracy(logits, val.labels), placed.given.min_accuracy
     if least is None:
-        least = least_teacher_accuracy(val.labels)
+        least = least_teacher_accuracy(val.labels, logits)
     require_accuracy(
         f"the teacher {name}",
         reached,

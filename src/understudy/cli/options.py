@@ -83,11 +83,13 @@ class RunExecution(Execution):
         resume: go on with the run in that folder.
         together: students of a seed take turns and share batches and the teacher's features.
         folds: cross-validate in so many parts, such as 5: for a few hundred images.
+        go_on: let a teacher teach that is no better than the student without it.
     """
 
     resume: bool = False
     together: bool = False
     folds: int | None = None
+    go_on: bool = False
 
 
 @Parameter(name="*")

@@ -61,6 +61,7 @@ def run(
         "resume": execution.resume,
         "command": command_line,
         "together": execution.together,
+        "go_on": execution.go_on,
     }
     if execution.folds is not None:
         if formats:

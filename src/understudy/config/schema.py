@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from understudy.config.given import FINETUNE, ClassList, HeadKind, require_given
 from understudy.config.images import AugmentConfig as AugmentConfig
 from understudy.config.images import DataConfig as DataConfig
 from understudy.config.images import Interpolation as Interpolation
@@ -143,6 +144,8 @@ class MemberConfig:
     """Fields of ``teacher.train`` that differ for this member."""
     path: str | None = None
     """Weights of a trained network: measured on validation, not trained again."""
+    classes: ClassList = None
+    """Names of its outputs, as ``teacher.classes``."""
     seed: int | None = None
     """Seed of its training; none: ``teacher.seed`` plus its position in the list, from 0."""
     weight: float = 1.0
@@ -156,6 +159,7 @@ class MemberConfig:
 
     def __post_init__(self) -> None:
         require(0 <= self.weight < float("inf"), "teacher.members: weight must be at least 0")
+        require_given("teacher.members", self.classes, self.path)
         _require_normalisation("teacher.members", self.mean, self.std)
 
 
@@ -170,7 +174,22 @@ class TeacherConfig:
     train: dict[str, Any] = field(default_factory=dict)
     """Fields of ``train`` that differ for the teacher."""
     path: str | None = None
-    """Safetensors file of a trained teacher: measured on validation, not trained again."""
+    """Safetensors file of a trained teacher: measured on validation, not trained again.
+    ``pretrained`` stands for the weights that the network's name comes with."""
+    classes: ClassList = None
+    """Names of the outputs of a given teacher, in their order: a list, or a file with one name a
+    line or JSON. They are matched with the classes of the images by name, in any order; of a
+    teacher with more classes the logits of those of the images are used. None: what file or network
+    records."""
+    head: HeadKind = "own"
+    """The last layer. ``linear-probe`` keeps all other weights, those of ``path`` or of the
+    network's name, and solves a new last layer for the classes of the images; ``finetune`` trains
+    all weights from there."""
+    head_views: int = 2
+    """Views of each training image whose features the new last layer is solved on: the image, and
+    views of ``data.augment``, without mixing."""
+    go_on: bool = False
+    """Go on with a teacher that is no better on validation than the student without one."""
     per_seed: bool = False
     """Train one teacher for each seed instead of one for all."""
     seed: int = 0
@@ -207,6 +226,21 @@ class TeacherConfig:
             "teacher.image_size must be at least 1",
         )
         require(self.channels in (None, 1, 3), "teacher.channels must be 1 for grey or 3 for RGB")
+        require(self.head_views >= 1, "teacher.head_views must be at least 1")
+        if self.head == "own":
+            is_file = self.model.name.startswith("onnx:")
+            require_given("teacher", self.classes, is_file or self.path)
+        else:
+            require(
+                self.classes is None,
+                "teacher.classes names the outputs of the teacher's own last layer: remove it, or "
+                "set teacher.head=own",
+            )
+            require(
+                not self.members,
+                "teacher.head is for one teacher: of several, make each in a run of its own and "
+                "give the files",
+            )
         if self.members:
             require(len(self.members) > 1, "teacher.members must be at least two")
             require(
@@ -339,8 +373,14 @@ class RunConfig:
 
     @property
     def teacher_train(self) -> TrainConfig:
-        """``train`` with the teacher's own fields laid over it."""
-        return self.train.changed(self.teacher.train, "teacher.train")
+        """``train`` with the teacher's own fields laid over it.
+
+        For fine-tuning they are laid over :data:`~understudy.config.given.FINETUNE` first.
+        """
+        changes = self.teacher.train
+        if self.teacher.head == "finetune":
+            changes = {**FINETUNE, **changes}
+        return self.train.changed(changes, "teacher.train")
 
     def member_train(self, number: int) -> TrainConfig:
         """``teacher_train`` with the fields of a member of the ensemble (from 0) laid over it."""

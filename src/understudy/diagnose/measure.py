@@ -196,7 +196,7 @@ def _normalisations(
     plan: RunPlan, teacher: FrozenTeacher, data: TrainingData, device: torch.device
 ) -> dict[str, float]:
     """Validation accuracy of a given teacher with its own and other normalisations, by name."""
-    if plan.arm("teacher").path is None:
+    if not plan.arm("teacher").is_given:
         return {}
     own = plan.arm("teacher").inputs
     data = own_copy(data, own)

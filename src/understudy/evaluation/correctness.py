@@ -81,14 +81,20 @@ def differences(student: Sequence[Metrics], baseline: Sequence[Metrics]) -> "np.
     """
     import numpy as np
 
-    mine, theirs = _stacked(student), _stacked(baseline)
+    mine, theirs = stacked(student), stacked(baseline)
     if mine is None or theirs is None or mine.shape != theirs.shape:
         return None
     return mine.astype(np.int8) - theirs.astype(np.int8)
 
 
-def _stacked(measured: Sequence[Metrics]) -> "np.ndarray | None":
-    """Bool ``[seeds, N]``; ``None`` if one of them does not hold it or the numbers differ."""
+def stacked(measured: Sequence[Metrics]) -> "np.ndarray | None":
+    """Which images were right on each seed: bool ``[seeds, N]``.
+
+    ``None`` if one of them does not hold it, or their numbers differ.
+
+    Raises:
+        UnderstudyError: if a list of images is damaged.
+    """
     import numpy as np
 
     rows = [unpack(metrics.correct) for metrics in measured if metrics.correct is not None]

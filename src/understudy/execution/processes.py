@@ -30,7 +30,7 @@ from understudy.execution.backend import (
 from understudy.execution.cores import thread_environment
 from understudy.execution.fused.backend import Engine
 from understudy.execution.one_training import on_cpu
-from understudy.execution.worker import Advance, Setup, work
+from understudy.execution.worker import Advance, Line, Setup, work
 from understudy.training.device import resolve_device
 
 _RETRIES = 2
@@ -205,9 +205,12 @@ class ProcessBackend(Backend):
         if died:
             self._reap(worker)
 
-    def _on_message(self, worker: _Worker, message: Event | Advance) -> None:
+    def _on_message(self, worker: _Worker, message: Event | Advance | Line) -> None:
         if isinstance(message, Advance):
             self.observer.progress(message.progress, message.training)
+            return
+        if isinstance(message, Line):
+            self.observer.message(message.text)
             return
         self.pending.append(message)
         if not isinstance(message, Epoch):

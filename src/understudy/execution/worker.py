@@ -1,7 +1,7 @@
 """What runs in a worker process of :class:`~understudy.execution.processes.ProcessBackend`.
 
-The parent sends orders, ``("train", Training)`` and ``("stop", name)``; the worker sends events and
-:class:`Advance`. The end of the pipe is the order to leave.
+The parent sends orders, ``("train", Training)`` and ``("stop", name)``; the worker sends events,
+:class:`Advance` and :class:`Line`. The end of the pipe is the order to leave.
 """
 
 import queue
@@ -46,6 +46,13 @@ class Advance:
 
     training: str
     progress: Progress
+
+
+@dataclass(frozen=True)
+class Line:
+    """A training has a line for people."""
+
+    text: str
 
 
 def work(pipe: Any, setup: Setup) -> None:
@@ -117,7 +124,7 @@ def _train_together(pipe: Any, orders: Orders, backend: FusedBackend) -> None:
 
 
 class _PipeObserver:
-    """Sends progress to the parent."""
+    """Sends progress and lines to the parent."""
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -132,4 +139,4 @@ class _PipeObserver:
         """Epochs are events."""
 
     def message(self, line: str) -> None:
-        """Workers have no lines for people."""
+        self.pipe.send(Line(line))

@@ -13,6 +13,18 @@ from understudy.models.modes import evaluating
 from understudy.models.normalisation import pretrained_config
 
 
+class OtherClassCount(UnderstudyError):
+    """A network gives another number of logits than there are classes.
+
+    Attributes:
+        found: how many it gives.
+    """
+
+    def __init__(self, message: str, found: int) -> None:
+        super().__init__(message)
+        self.found = found
+
+
 class ForeignClassifier(Classifier):
     """Another library's network, its logits unpacked and its stages read by hooks.
 
@@ -170,9 +182,10 @@ def probe(model: Classifier, num_classes: int, image: ImageSpec, label: str) -> 
             )
         raise UnderstudyError(f"{label} does not run on {image} images: {reason}") from error
     if outputs.logits.shape != (2, num_classes):
-        raise UnderstudyError(
+        raise OtherClassCount(
             f"{label} gives logits of shape {list(outputs.logits.shape)} "
-            f"for 2 images of {num_classes} classes: take a network for these classes"
+            f"for 2 images of {num_classes} classes: take a network for these classes",
+            outputs.logits.shape[-1],
         )
     return outputs
 

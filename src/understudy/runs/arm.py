@@ -17,10 +17,12 @@ from understudy.runs.folder import RunFolder
 from understudy.runs.networks import (
     arm_data,
     build,
+    build_arm,
     build_ensemble,
     load_pretrained_teacher,
     load_teacher,
 )
+from understudy.runs.new_head import HeadOptions, learn_head
 from understudy.runs.plan import ArmRun, RunPlan
 from understudy.runs.results import ArmResult, read_result
 from understudy.training.device import make_fabric, resolve_precision
@@ -87,7 +89,9 @@ def run_arm(
     torch.manual_seed(generation_seed(run.seed, arm.generation))
     if arm.members:
         trained = Trained(build_ensemble(plan, arm, folder, data), ())
-    elif arm.path is not None:
+    elif arm.head != "own":
+        trained = _learn_head(plan, run, folder, data, fabric, options, observer)
+    elif arm.is_given:
         trained = Trained(_given_network(plan, run, data, fabric, observer), ())
     else:
         trained = _train(plan, run, folder, data, fabric, options, observer, teachers)
@@ -110,11 +114,25 @@ def run_arm(
 def _given_network(
     plan: RunPlan, run: ArmRun, data: TrainingData, fabric: "Fabric", observer: Observer
 ) -> Classifier:
-    network = build(run.arm.model, data, run.arm.stages, run.arm.inputs)
+    network = build_arm(run.arm, data)
     precision = resolve_precision(run.arm.train.precision, fabric.device)
     least = plan.config.teacher.min_accuracy
     load_pretrained_teacher(network, run.arm, data, fabric.device, precision, least, observer)
     return network
+
+
+def _learn_head(
+    plan: RunPlan,
+    run: ArmRun,
+    folder: RunFolder,
+    data: TrainingData,
+    fabric: "Fabric",
+    options: ArmOptions,
+    observer: Observer,
+) -> Trained:
+    files = TrainingFiles(folder.checkpoint(run.name), options.resume)
+    views = plan.config.teacher.head_views
+    return learn_head(run, data, fabric, HeadOptions(views, options.cache, files, observer))
 
 
 def _train(

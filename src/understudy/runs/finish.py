@@ -128,8 +128,10 @@ def _result(
 
 
 def _method_name(arm: Arm) -> str:
-    if arm.path:
+    if arm.is_given:
         return "given"
+    if arm.head != "own":
+        return arm.head
     return "ensemble" if arm.members else arm.method.name
 
 

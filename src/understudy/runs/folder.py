@@ -9,8 +9,9 @@ from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 from understudy.files import write_bytes
 
-_MAY_DIFFER = ("data.path", "seeds")
-"""Settings that a resumed run may change: where the images lie, and further seeds."""
+_MAY_DIFFER = ("data.path", "seeds", "teacher.go_on")
+"""Settings that a resumed run may change: where the images lie, further seeds, and whether a poor
+teacher teaches."""
 
 
 def training_name(arm: str, seed: int) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from understudy.config.schema import DataConfig
 from understudy.data.preprocess import Preprocessing
@@ -12,6 +13,7 @@ from understudy.models.expects import Expects
 from understudy.models.normalisation import Normalisation
 from understudy.runs.folder import RunFolder, load_run, split_training_name
 from understudy.runs.plan import resolve_plan
+from understudy.runs.results import load_results
 
 _KEY = "understudy"
 """Of the metadata in a file of ``Student.save``."""
@@ -76,14 +78,30 @@ def recorded_inputs(path: Path) -> Expects | None:
         return None
 
 
-def _metadata(path: Path) -> Expects | None:
-    from safetensors import SafetensorError, safe_open
+def recorded_classes(path: Path) -> tuple[str, ...]:
+    """The names of the outputs of a weights file's network, in their order; empty if not known.
 
-    if path.suffix != ".safetensors" or not path.is_file():
+    It is known for a file in the folder of a finished run, and for one of ``Student.save``.
+    """
+    saved = _saved(path)
+    if saved:
+        return tuple(map(str, saved.get("class_names", ())))
+    run = RunFolder(path.absolute().parent.parent)
+    if path.suffix != ".safetensors" or run.models != path.absolute().parent:
+        return ()
+    try:
+        arm, _ = split_training_name(path.stem)
+        own = resolve_plan(load_run(run.path)).arm(arm).classes
+        return own or tuple(map(str, load_results(run.path)["data"]["class_names"]))
+    except (UnderstudyError, KeyError, TypeError):  # it has not finished, or looks like a run's
+        return ()
+
+
+def _metadata(path: Path) -> Expects | None:
+    saved = _saved(path)
+    if not saved:
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            saved = json.loads((file.metadata() or {})[_KEY])
         rule = saved.get("preprocessing")  # older files have none
         found = rule and from_json(Preprocessing, rule, str(path), "save it again")
         return Expects(
@@ -92,5 +110,19 @@ def _metadata(path: Path) -> Expects | None:
             normalisation=Normalisation(tuple(saved["mean"]), tuple(saved["std"])),
             source="recorded",
         )
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, UnderstudyError):
+    except (ValueError, KeyError, TypeError, UnderstudyError):
         return None  # the weights themselves are checked when they are loaded
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    """What ``Student.save`` wrote next to the weights; empty for any other file."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            saved = json.loads((file.metadata() or {})[_KEY])
+    except (SafetensorError, OSError, ValueError, KeyError):
+        return {}
+    return saved if isinstance(saved, dict) else {}

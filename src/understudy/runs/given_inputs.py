@@ -25,11 +25,17 @@ from understudy.models.libraries import build_bare
 from understudy.models.normalisation import Normalisation
 from understudy.runs.given import is_same, recorded_inputs
 from understudy.runs.plan import RunPlan, resolve_plan
+from understudy.runs.teacher_classes import with_teacher_classes
 
 Value = TypeVar("Value", bound=Hashable)
 
 
-def resolved_plan(config: RunConfig, data: TrainingData, observer: Observer = SILENT) -> RunPlan:
+def resolved_plan(
+    config: RunConfig,
+    data: TrainingData,
+    observer: Observer = SILENT,
+    earlier: RunConfig | None = None,
+) -> RunPlan:
     """The plan of a run whose images have been read, with everything in numbers.
 
     Images that a network sees at a size of its own are decoded here, before any training starts.
@@ -37,14 +43,17 @@ def resolved_plan(config: RunConfig, data: TrainingData, observer: Observer = SI
     Args:
         config: as the user has it.
         data: prepared from ``config.data``.
-        observer: gets a line about what a teacher is fed, and the progress of decoding.
+        observer: gets lines about what a teacher is fed and its classes, and the progress of
+            decoding.
+        earlier: of the run that is resumed: files that it read may be gone.
 
     Raises:
-        UnderstudyError: if a teacher's images would show other parts than the student's, or several
-            given teachers expect different images.
+        UnderstudyError: if a teacher's images would show other parts than the student's, several
+            given teachers expect different images, or their classes cannot be matched.
     """
     config = replace(config, data=data.config)  # with mean and std in numbers
     config = replace(config, teacher=_with_inputs(config, data, observer))
+    config = with_teacher_classes(config, data, observer, earlier)
     plan = resolve_plan(config)
     for arm in plan.arms.values():
         if has_own_pixels(data, arm.inputs):

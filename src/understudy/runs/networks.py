@@ -4,18 +4,24 @@ teacher."""
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from understudy.config.given import PRETRAINED
 from understudy.config.schema import DataConfig, ModelConfig
 from understudy.data.dataset import SealedSplit
 from understudy.data.own_size import has_own_pixels, image_of, own_copy_with_test
 from understudy.data.prepare import TrainingData
+from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import predict
 from understudy.events import SILENT, Observer
 from understudy.methods import build_method, method_class
 from understudy.methods.base import MethodConfig
 from understudy.models import build_model, deployed
 from understudy.models.base import Classifier
+from understudy.models.class_matching import match_classes
 from understudy.models.ensemble import Ensemble
+from understudy.models.heads import find_head
+from understudy.models.selected import SelectedClasses
 from understudy.runs.folder import RunFolder
 from understudy.runs.plan import Arm, ArmRun, RunPlan
 from understudy.teachers.acceptance import least_teacher_accuracy, require_accuracy
@@ -23,7 +29,7 @@ from understudy.teachers.frozen import FrozenTeacher, freeze, renormalisation
 from understudy.teachers.output_checks import check_outputs
 from understudy.training.device import resolve_precision
 from understudy.training.setup import make_context
-from understudy.training.weights import load_weights
+from understudy.training.weights import load_weights, read_weights
 
 _CPU = torch.device("cpu")
 
@@ -33,17 +39,33 @@ def build(
     data: TrainingData,
     stages: tuple[str, ...] = (),
     inputs: DataConfig | None = None,
+    num_classes: int | None = None,
 ) -> Classifier:
-    """The configured network for this data's classes and images, randomly initialised.
+    """The configured network for this data's images, randomly initialised.
 
     Args:
         model: the network.
         data: of the run.
         stages: module paths of its stages.
         inputs: its images, if they are not those of ``data``.
+        num_classes: number of its logits; by default one for each class of ``data``.
     """
     image = data.image if inputs is None else image_of(data, inputs)
-    return build_model(model.name, data.num_classes, image, stages=stages, options=model.options)
+    count = num_classes or data.num_classes
+    return build_model(model.name, count, image, stages=stages, options=model.options)
+
+
+def build_arm(arm: Arm, data: TrainingData) -> Classifier:
+    """The network of an arm, randomly initialised, its logits those of the classes of the images.
+
+    Raises:
+        UnderstudyError: if it cannot be built, or its outputs cannot be matched with the classes.
+    """
+    network = build(arm.model, data, arm.stages, arm.inputs, len(arm.classes) or None)
+    if not arm.classes:
+        return network
+    match = match_classes(arm.classes, data.class_names)
+    return network if match.is_identity else SelectedClasses(network, match.index)
 
 
 def arm_data(data: TrainingData, test: SealedSplit, arm: Arm) -> tuple[TrainingData, SealedSplit]:
@@ -107,7 +129,7 @@ def trained_network(
     arm = run.arm
     if arm.members:
         return build_ensemble(plan, arm, folder, data).eval()
-    network = build(arm.model, data, arm.stages, arm.inputs)
+    network = build_arm(arm, data)
     if keeps_adapter(arm.method):
         teacher = load_teacher(plan, run, folder, data, _CPU)
         context = make_context(network, data, arm.train, teacher, _CPU)
@@ -154,20 +176,63 @@ def load_pretrained_teacher(
         UnderstudyError: if the file does not fit, the outputs cannot be logits of a trained network
             (:func:`~understudy.teachers.output_checks.check_outputs`), or the accuracy is too low.
     """
-    assert arm.path is not None
-    load_weights(Path(arm.path), deployed(network))
+    load_given(network, arm)
     network.to(device)
     logits = predict(network, data.val, arm.inputs, device, precision=precision)
     hardly_meant = check_outputs(f"the teacher {arm.path}", logits)
     if hardly_meant:
         observer.message(f"the teacher {arm.path}: {hardly_meant}")
     require_accuracy(
-        f"the teacher {arm.path}",
+        f"the teacher {arm.model.name if arm.path == PRETRAINED else arm.path}",
         float((logits.argmax(1) == data.val.labels).double().mean()),
-        least_teacher_accuracy(data.val.labels) if min_accuracy is None else min_accuracy,
+        least_teacher_accuracy(data.val.labels, logits) if min_accuracy is None else min_accuracy,
         "check teacher.model, teacher.image_size, teacher.mean and teacher.std, or set "
         "teacher.min_accuracy",
     )
+
+
+def load_given(network: Classifier, arm: Arm, head: str = "") -> None:
+    """Fill a network with the weights that an arm is given, in place; nothing to do for those that
+    its name comes with.
+
+    Args:
+        network: of the arm.
+        arm: whose ``path`` is loaded.
+        head: path of a layer that remains as it is: it gets other weights later.
+
+    Raises:
+        UnderstudyError: if the file does not fit.
+    """
+    if arm.path is not None and arm.path != PRETRAINED:
+        load_weights(Path(arm.path), deployed(network), except_for=head)
+
+
+def outputs_in_file(path: Path, model: ModelConfig, images: TrainingData) -> int | None:
+    """How many outputs the network of a weights file has; ``None`` if its head is not found.
+
+    To be replaced by :func:`understudy.models.fitting.classes_in_file`.
+    """
+    network = build(model, images)
+    try:
+        head = find_head(network, images.image, model.name)
+    except UnderstudyError:
+        return None
+    weight = read_weights(path).get(f"{head.path}.weight")
+    return None if weight is None else len(weight)
+
+
+def own_outputs(model: ModelConfig, images: TrainingData) -> tuple[int | None, nn.Module | None]:
+    """How many outputs a network has by itself, and the network; ``None`` if that is not known.
+
+    To be replaced by ``build_module(name, None)`` of :mod:`understudy.models.libraries`.
+    """
+    source, _, rest = model.name.partition(":")
+    if source != "timm":
+        return None, None
+    import timm
+
+    network: nn.Module = timm.create_model(rest, **{**model.options, "pretrained": False})
+    return getattr(network, "num_classes", None), network
 
 
 def keeps_adapter(method: MethodConfig) -> bool:

@@ -9,119 +9,30 @@ complete and typed.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
+from understudy.config.given import PRETRAINED, ClassList
 from understudy.config.schema import (
     DataConfig,
     MemberConfig,
     ModelConfig,
     RunConfig,
-    TrainConfig,
+    TeacherConfig,
 )
 from understudy.errors import UnderstudyError, suggest
-from understudy.methods import method_config, needs_of
+from understudy.methods import method_config
 from understudy.methods.base import MethodConfig
 from understudy.methods.born_again import BornAgainConfig
 from understudy.methods.combined import CombinedConfig
-from understudy.runs.folder import training_name
-from understudy.training.curriculum import refuse_two_samplers
+from understudy.models import MODELS
+from understudy.runs.arms import Arm as Arm
+from understudy.runs.arms import ArmRun as ArmRun
+from understudy.runs.arms import Role
 
-Role = Literal["teacher", "member", "assistant", "generation", "baseline", "distilled", "extra"]
-_SHARED_ROLES = ("teacher", "member", "assistant")
-_STUDENT_ROLES = ("generation", "distilled", "extra")
 _GENERATED_NAME = re.compile(r"(member|assistant)\d+|.*-gen\d+")
 _PLAIN = MethodConfig("ce")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One network of a run and how it is trained, once or once for each seed.
-
-    Attributes:
-        name: ``teacher``, ``baseline``, ``distilled``, ``assistant1``, or any other arm's.
-        role: what it is for.
-        model: the network.
-        stages: module paths of a foreign network's stages, shallow to deep.
-        train: how it is trained.
-        method: the method that trains it, with its options.
-        inputs: the run's ``data`` with the size, filter, channels and normalisation that this
-            network expects.
-        teacher: the arm that teaches it; ``None`` without one.
-        members: arms that an ensemble consists of; it is built from them, not trained.
-        weights: of these members.
-        path: a weights file; the network is then measured, not trained.
-        seed: of its one training; ``None`` for one training for each seed of the run.
-        generation: from 1 in a born-again arm; 0 elsewhere.
-    """
-
-    name: str
-    role: Role
-    model: ModelConfig
-    stages: tuple[str, ...]
-    train: TrainConfig
-    method: MethodConfig
-    inputs: DataConfig
-    teacher: str | None = None
-    members: tuple[str, ...] = ()
-    weights: tuple[float, ...] = ()
-    path: str | None = None
-    seed: int | None = None
-    generation: int = 0
-
-    def __post_init__(self) -> None:
-        refuse_two_samplers(self.method.curriculum, self.train)
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether students have it in common: teacher, members, assistants."""
-        return self.role in _SHARED_ROLES
-
-    @property
-    def is_taught(self) -> bool:
-        """Whether it is a student trained by a method, to be compared with a plainly trained
-        network."""
-        return self.role in _STUDENT_ROLES
-
-    @property
-    def needs(self) -> str:
-        """What of the teacher its method reads: ``nothing``, ``logits``, ``embedding`` or
-        ``features``."""
-        return needs_of(self.method)
-
-    @property
-    def uses_teacher(self) -> bool:
-        """Whether its method reads a teacher's outputs."""
-        return self.needs != "nothing"
-
-    @property
-    def epochs(self) -> int:
-        """Number of epochs it is trained for: 0 with given weights, and for an ensemble."""
-        return 0 if self.path is not None or self.members else self.train.epochs_run
-
-    def seed_for(self, seed: int) -> int:
-        """The seed of its training that serves a student of this seed."""
-        return seed if self.seed is None else self.seed
-
-
-@dataclass(frozen=True)
-class ArmRun:
-    """One training of an arm.
-
-    Attributes:
-        arm: what is trained.
-        seed: of initial weights, order, views and dropout.
-        teacher_seed: of the teacher whose predictions it is compared with; ``None`` for the teacher
-        and its members.
-    """
-
-    arm: Arm
-    seed: int
-    teacher_seed: int | None
-
-    @property
-    def name(self) -> str:
-        """Folder and file name: ``distilled-seed0``."""
-        return training_name(self.arm.name, self.seed)
+_LIBRARIES = ("timm", "torchvision", "hf")
+"""Sources of names that take ``pretrained: true``; other callables give the weights they give."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +92,10 @@ class RunPlan:
                 needed.setdefault(each.name, each)
         return list(needed.values())
 
+    def learns_from_teacher(self, arm: Arm) -> bool:
+        """Whether the arm ``teacher`` teaches it, directly or through others between them."""
+        return arm.uses_teacher and any(one.name == "teacher" for one in self.needed_by(arm))
+
     def depth(self, arm: Arm) -> int:
         """When it can be trained: 0 first; arms of one depth are independent. No student comes
         before the teacher."""
@@ -238,12 +153,13 @@ def generations_of(method: MethodConfig) -> int:
 def _teacher_arm(config: RunConfig) -> Arm:
     """The teacher; an ensemble normalises the images inside, for each member on its own."""
     given, inputs = config.teacher, config.teacher_inputs
+    _require_trunk(given)
     if given.members and inputs.channels == config.data.channels:
         inputs = _normalised(inputs, config.data.mean, config.data.std)
     return Arm(
         "teacher",
         "teacher",
-        given.model,
+        _with_weights(given.model, given.path),
         given.stages,
         config.teacher_train,
         _PLAIN,
@@ -251,6 +167,8 @@ def _teacher_arm(config: RunConfig) -> Arm:
         members=tuple(_member_name(number) for number in range(len(given.members))),
         weights=tuple(member.weight for member in given.members),
         path=given.path,
+        head=given.head,
+        classes=_names(given.classes),
         seed=_shared_seed(config),
     )
 
@@ -268,12 +186,13 @@ def _member_arm(config: RunConfig, number: int, member: MemberConfig) -> Arm:
     return Arm(
         _member_name(number),
         "member",
-        member.model or given.model,
+        _with_weights(member.model or given.model, member.path),
         given.stages if member.stages is None else member.stages,
         config.member_train(number),
         _PLAIN,
         _normalised(config.teacher_inputs, member.mean, member.std),
         path=member.path,
+        classes=_names(member.classes),
         seed=given.seed + number if member.seed is None else member.seed,
     )
 
@@ -378,6 +297,38 @@ def _normalised(
     data: DataConfig, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
 ) -> DataConfig:
     return data if mean is None or std is None else replace(data, mean=mean, std=std)
+
+
+def _with_weights(model: ModelConfig, path: str | None) -> ModelConfig:
+    """The network, built with the weights that its name comes with if these are given.
+
+    Raises:
+        UnderstudyError: if there are none.
+    """
+    if path == PRETRAINED and model.name in MODELS:
+        raise UnderstudyError(
+            f"teacher.path: {model.name} comes without weights: give a file, or a network of "
+            "another library"
+        )
+    if path != PRETRAINED or model.name.partition(":")[0] not in _LIBRARIES:
+        return model
+    return replace(model, options={**model.options, "pretrained": True})
+
+
+def _require_trunk(given: TeacherConfig) -> None:
+    """Raises UnderstudyError for a new head on a network whose other weights are random."""
+    name, is_dotted = given.model.name, "." in given.model.name.partition(":")[0]
+    has_weights = given.path or given.model.options.get("pretrained") or is_dotted
+    if given.head != "own" and not has_weights:
+        raise UnderstudyError(
+            f"teacher.head={given.head} learns a head on a trained network, and {name} has random "
+            f"weights: set teacher.path to its weights, or to `{PRETRAINED}` for those of its name"
+        )
+
+
+def _names(classes: ClassList) -> tuple[str, ...]:
+    """Names that are listed; a file that is still to be read has none yet."""
+    return () if classes is None or isinstance(classes, str) else tuple(map(str, classes))
 
 
 def _shared_seed(config: RunConfig) -> int | None:

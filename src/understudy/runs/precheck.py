@@ -25,14 +25,14 @@ from understudy.methods.combined import CombinedConfig
 from understudy.models import deployed
 from understudy.models.base import Classifier, Outputs
 from understudy.models.ensemble import Ensemble
+from understudy.models.heads import find_head
 from understudy.runs.given import require_own_normalisation
-from understudy.runs.networks import build, keeps_adapter
+from understudy.runs.networks import build_arm, keeps_adapter, load_given
 from understudy.runs.plan import Arm, RunPlan
 from understudy.teachers.cached import require_room, what_is_cached
 from understudy.teachers.frozen import FrozenTeacher, renormalisation
 from understudy.teachers.output_store import default_cache
 from understudy.training.setup import Teaching, build_training
-from understudy.training.weights import load_weights
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -96,8 +96,12 @@ class Precheck:
         if arm.members:
             return
         try:
+            head = ""
+            if arm.head != "own":
+                head = find_head(self._network(arm), self.data.image, arm.model.name).path
             if arm.path is not None:
-                self._check_given(arm, Path(arm.path))
+                self._check_given(arm, Path(arm.path), head)
+            if not arm.epochs:
                 return
             self._check_average(arm)
             if _key(plan, arm) not in self.passed:
@@ -105,11 +109,11 @@ class Precheck:
         except UnderstudyError as error:
             raise UnderstudyError(f"{arm.name}: {error}") from error
 
-    def _check_given(self, arm: Arm, path: Path) -> None:
+    def _check_given(self, arm: Arm, path: Path, head: str) -> None:
         network = self._network(arm)
         if self.read_files:
             require_own_normalisation(path, arm.inputs)
-            load_weights(path, deployed(network))
+            load_given(network, arm, head)
 
     def _check_average(self, arm: Arm) -> None:
         """Refuse an average of weights that hardly leaves the initial ones."""
@@ -173,9 +177,9 @@ class Precheck:
 
     def _network(self, arm: Arm) -> Classifier:
         """The arm's network with random weights; arms of the same network share it."""
-        key = repr((arm.model, arm.stages, image_of(self.data, arm.inputs)))
+        key = repr((arm.model, arm.stages, arm.classes, image_of(self.data, arm.inputs)))
         if key not in self.networks:
-            self.networks[key] = build(arm.model, self.data, arm.stages, arm.inputs)
+            self.networks[key] = build_arm(arm, self.data)
         return self.networks[key]
 
     def _few_images(self, arm: Arm) -> TrainingData:
@@ -260,7 +264,10 @@ def _key(plan: RunPlan, arm: Arm) -> str:
     teacher = plan.teacher_of(arm)
     taught_by = None
     if teacher is not None:
-        taught_by = teacher.name, teacher.model, teacher.stages, teacher.inputs.pixels
+        taught_by = (
+            *(teacher.name, teacher.model, teacher.stages),
+            *(teacher.inputs.pixels, teacher.classes),
+        )
     kind, size = _kind(arm.method), _batch_size(arm)
     return repr((arm.model, arm.stages, arm.inputs.pixels, taught_by, kind, size))
 

@@ -203,6 +203,7 @@ def _compared_with(arm: Arm, plan: RunPlan) -> str | None:
         and teacher.seed is None
         and not teacher.members
         and teacher.path is None
+        and teacher.head == "own"
     )
     return "teacher" if same else None
 

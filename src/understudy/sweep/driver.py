@@ -14,6 +14,7 @@ from understudy.execution.backend import Epoch, Event, Failed, Finished, load_fi
 from understudy.files import to_json
 from understudy.runs.inspected import headline
 from understudy.runs.plan import RunPlan
+from understudy.runs.teacher_check import teacher_advantage
 from understudy.sweep.backend_choice import SweepBackend
 from understudy.sweep.folder import (
     SweepFolder,
@@ -38,7 +39,7 @@ from understudy.sweep.search import ClaimedTrial, Search
 from understudy.sweep.space import Dimension, baseline_values, label, trial_plan
 from understudy.sweep.spec import SweepOptions, SweepSpec, make_sweep_spec
 from understudy.sweep.summary import SweepSummary, baseline_attr
-from understudy.sweep.teachers import agree_on_teacher, train_teachers
+from understudy.sweep.teachers import agree_on_teacher, measured_teachers, train_teachers
 
 _PAUSE = 1.0
 """Seconds between two looks at trials that other machines work on."""
@@ -73,7 +74,7 @@ def run_sweep(
         UnderstudyError: if the sweep makes no sense, or cannot go on; what has finished stays, and
             ``resume`` continues from it.
     """
-    spec = make_sweep_spec(config, space, SweepFolder(out), SweepOptions(**options))
+    spec = make_sweep_spec(config, space, SweepFolder(out), SweepOptions(**options), observer)
     if spec.data.inspection is not None:
         for line in headline(spec.data.inspection):
             observer.message(line)
@@ -341,6 +342,10 @@ class Sweep:
         self.baselines[key] = runs
         self.search.set_attr(baseline_attr(key), to_json(runs))
         self.observer.message(f"baseline{settings}: {_percent(runs)}")
+        measured = measured_teachers(self.spec, self.spec.config.seeds)
+        if measured and not group.values:
+            plain = [run.val for run in runs]
+            self.observer.message(teacher_advantage(measured, plain).line)
 
     def _finish_trial(self, group: Group, claimed: ClaimedTrial) -> None:
         line = f"trial {claimed.number} ({label(claimed.values)}): "

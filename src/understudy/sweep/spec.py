@@ -9,8 +9,10 @@ from understudy.config.recipe import to_mapping
 from understudy.config.schema import LARGEST_SEED, RunConfig
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
+from understudy.events import SILENT, Observer
 from understudy.execution.registry import BACKENDS
 from understudy.methods.base import NEEDS
+from understudy.runs.folder import load_run
 from understudy.runs.given_inputs import resolved_plan
 from understudy.runs.plan import Arm, RunPlan, resolve_plan
 from understudy.runs.precheck import Precheck
@@ -159,8 +161,16 @@ def make_sweep_spec(
     space: Mapping[str, Any] | Sequence[Dimension],
     folder: SweepFolder,
     options: SweepOptions,
+    observer: Observer = SILENT,
 ) -> SweepSpec:
     """Check a sweep: its space, search, seeds, backend, device, images and networks.
+
+    Args:
+        config: the recipe.
+        space: what is searched.
+        folder: the sweep's directory.
+        options: how.
+        observer: gets a line about the classes of a given teacher.
 
     Raises:
         UnderstudyError: for the first thing that is wrong, before anything is written.
@@ -177,7 +187,8 @@ def make_sweep_spec(
     resolve_device(options.device)
     resolve_plan(config)  # a bad option is refused before any image is decoded
     data, test = prepare_data(config.data)
-    plan = resolved_plan(config, data)
+    begun = folder.run.config.exists() and options.resume
+    plan = resolved_plan(config, data, observer, load_run(folder.path) if begun else None)
     _check_trials(plan, dimensions, data, options.resume)
     return SweepSpec(plan, search, folder, final_seeds, options, data, len(test))
 

@@ -5,11 +5,14 @@ import hashlib
 from collections.abc import Sequence
 
 from understudy.errors import UnderstudyError
+from understudy.evaluation.results import Metrics
 from understudy.events import Observer
 from understudy.execution.backend import Training
 from understudy.execution.one_training import on_cpu
 from understudy.execution.wave import finish_all, wave_backend
 from understudy.runs.plan import Arm
+from understudy.runs.results import read_result
+from understudy.runs.teacher_check import measured_line
 from understudy.sweep.search import Search
 from understudy.sweep.spec import SweepSpec
 
@@ -33,7 +36,17 @@ def train_teachers(spec: SweepSpec, seeds: Sequence[int], observer: Observer) ->
         with wave_backend(
             1, device=options.device, processes=processes, observer=observer
         ) as backend:
-            finish_all([training], backend, observer)
+            finished = finish_all([training], backend, observer)
+        observer.message(measured_line(run.name, finished[run.name].val))
+
+
+def measured_teachers(spec: SweepSpec, seeds: Sequence[int]) -> list[Metrics]:
+    """What the teachers of these seeds reach on validation; empty if none is needed."""
+    if not spec.needs_teacher:
+        return []
+    names = dict.fromkeys(spec.plan.arm_run("teacher", seed).name for seed in seeds)
+    found = [spec.folder.run.result(name) for name in names]
+    return [read_result(path).val for path in found if path.exists()]
 
 
 def agree_on_teacher(spec: SweepSpec, search: Search) -> None:
@@ -62,7 +75,7 @@ def agree_on_teacher(spec: SweepSpec, search: Search) -> None:
 
 def origin(arm: Arm, seed: int) -> str:
     """Where a teacher, a member or an assistant of the sweep comes from: a line for people."""
-    if arm.path is not None:
+    if arm.is_given:
         return f"reading the {arm.role} from {arm.path}, once for all trials"
     if arm.members:
         return f"building the {arm.role} from its {len(arm.members)} members"

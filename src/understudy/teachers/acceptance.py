@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from understudy.config.images import Interpolation
@@ -9,17 +10,30 @@ from understudy.errors import UnderstudyError
 from understudy.models.normalisation import Normalisation, Source
 
 
-def least_teacher_accuracy(labels: Tensor) -> float:
+def least_teacher_accuracy(labels: Tensor, logits: Tensor | None = None) -> float:
     """The validation accuracy in [0, 1] below which a teacher is refused by default.
 
     Chance plus a ninth of the room above it, but never more than twice chance. Chance is the share
     of the most frequent class, which needs no image to be guessed. With equal classes: 0.56 for
     two, 0.41 for three, 0.2 for ten, 0.02 for a hundred.
 
+    Where one class has nearly all images, a teacher that finds the others may be right less often
+    than a guess. So one whose mean accuracy over the classes passes, with a share of each class as
+    chance, needs no accuracy at all.
+
     Args:
         labels: int64 ``[N]``, of the validation images.
+        logits: ``[N, K]``, the teacher's outputs for them.
     """
-    chance = float(labels.bincount().max()) / len(labels)
+    if logits is not None and len(labels.unique()) > 1:
+        classes, right = labels.unique(), logits.argmax(1) == labels
+        shares = torch.stack([right[labels == one].double().mean() for one in classes])
+        if float(shares.mean()) >= _least_above(1 / len(classes)):
+            return 0.0
+    return _least_above(float(labels.bincount().max()) / len(labels))
+
+
+def _least_above(chance: float) -> float:
     return min(2 * chance, chance + (1 - chance) / 9)
 
 

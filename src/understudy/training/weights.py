@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from understudy.errors import UnderstudyError, one_line
 from understudy.files import replacing
@@ -21,29 +21,44 @@ def save_weights(path: Path, model: nn.Module) -> None:
         file.write(save(tensors))
 
 
-def load_weights(path: Path, model: nn.Module) -> None:
+def load_weights(path: Path, model: nn.Module, *, except_for: str = "") -> None:
     """Load a network's weights from a safetensors file, or a state dict saved by ``torch.save``.
 
     Nothing is unpickled (``weights_only``).
 
+    Args:
+        path: the file.
+        model: gets the weights.
+        except_for: path of a layer that keeps its own, whatever the file has for it.
+
     Raises:
         UnderstudyError: if the file is missing, damaged, or of another network.
     """
+    state = read_weights(path)
+    if except_for:
+        own = model.state_dict()
+        layer = {name for name in (*own, *state) if name.startswith(f"{except_for}.")}
+        state = {name: tensor for name, tensor in state.items() if name not in layer}
+        state |= {name: own[name] for name in layer if name in own}
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise UnderstudyError(f"{path} does not fit the network: {one_line(error)}") from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file; raises as :func:`load_weights`."""
     if not path.is_file():
         raise UnderstudyError(f"there is no weights file {path}")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path)
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UnderstudyError(
             f"{path} cannot be read as weights ({type(error).__name__}): "
             "give a safetensors file or a plain state dict"
         ) from error
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise UnderstudyError(f"{path} does not fit the network: {one_line(error)}") from error
+    return state
