@@ -5,12 +5,16 @@ from pathlib import Path
 
 from understudy.config.schema import DataConfig
 from understudy.errors import UnderstudyError
+from understudy.models.expects import Expects, Interpolation
 from understudy.models.normalisation import Normalisation
 from understudy.runs.folder import RunFolder, load_run, split_training_name
 from understudy.runs.plan import resolve_plan
+from understudy.runs.results import read_results
 
 _KEY = "understudy"
 """Of the metadata in a file of ``Student.save``."""
+_FILTER: Interpolation = "bilinear"
+"""Of the preprocessing of this package."""
 _SAME = 0.01
 """Difference, in units of the [0, 1] images, up to which two normalisations are the same."""
 
@@ -40,25 +44,37 @@ def require_own_normalisation(path: Path, inputs: DataConfig) -> None:
 
 
 def recorded_normalisation(path: Path) -> Normalisation | None:
-    """With what the network of a weights file was trained; ``None`` if that is not known.
+    """With what the network of a weights file was trained; ``None`` if that is not known."""
+    return recorded(path).normalisation
+
+
+def recorded(path: Path) -> Expects:
+    """What this package wrote down about the network of a weights file: images and classes.
 
     It is known for a file in the folder of a run, and for one of ``Student.save``.
     """
     metadata = _metadata(path)
     if metadata is not None:
         return metadata
-    run = path.absolute().parent.parent
-    if path.suffix != ".safetensors" or RunFolder(run).models != path.absolute().parent:
-        return None
+    run = RunFolder(path.absolute().parent.parent)
+    if path.suffix != ".safetensors" or run.models != path.absolute().parent:
+        return Expects()
     try:
         arm, _ = split_training_name(path.stem)
-        inputs = resolve_plan(load_run(run)).arm(arm).inputs
-        return Normalisation(inputs.mean, inputs.std)
+        inputs = resolve_plan(load_run(run.path)).arm(arm).inputs
+        results = read_results(run.path).data if run.results.exists() else None
     except UnderstudyError:  # a folder that only looks like a run's
-        return None
+        return Expects()
+    return Expects(
+        size=None if results is None else (results.image_shape[1], results.image_shape[2]),
+        interpolation=_FILTER,
+        normalisation=Normalisation(inputs.mean, inputs.std),
+        source="recorded",
+        class_names=() if results is None else results.class_names,
+    )
 
 
-def _metadata(path: Path) -> Normalisation | None:
+def _metadata(path: Path) -> Expects | None:
     from safetensors import SafetensorError, safe_open
 
     if path.suffix != ".safetensors" or not path.is_file():
@@ -66,6 +82,12 @@ def _metadata(path: Path) -> Normalisation | None:
     try:
         with safe_open(path, framework="pt") as file:
             saved = json.loads((file.metadata() or {})[_KEY])
-        return Normalisation(tuple(saved["mean"]), tuple(saved["std"]))
+        return Expects(
+            size=(int(saved["image"]["height"]), int(saved["image"]["width"])),
+            interpolation=_FILTER,
+            normalisation=Normalisation(tuple(saved["mean"]), tuple(saved["std"])),
+            source="recorded",
+            class_names=tuple(map(str, saved["class_names"])),
+        )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, UnderstudyError):
         return None  # the weights themselves are checked when they are loaded

@@ -125,7 +125,7 @@ def load_pretrained_teacher(
         UnderstudyError: if the file does not fit, or the accuracy is too low.
     """
     assert arm.path is not None
-    load_weights(Path(arm.path), deployed(network))
+    load_given(network, arm)
     network.to(device)
     logits = predict(network, data.val, arm.inputs, device, precision=precision)
     require_accuracy(
@@ -133,6 +133,24 @@ def load_pretrained_teacher(
         float((logits.argmax(1) == data.val.labels).double().mean()),
         least_teacher_accuracy(data.val.labels) if min_accuracy is None else min_accuracy,
         "check teacher.model, teacher.mean and teacher.std, or set teacher.min_accuracy",
+    )
+
+
+def load_given(network: Classifier, arm: Arm) -> str:
+    """Fill a network with the weights that an arm is given.
+
+    Returns:
+        What was unwrapped, in one line; empty for a plain state dict.
+
+    Raises:
+        UnderstudyError: if the file does not fit; of another class count, with what to do.
+    """
+    assert arm.path is not None
+    return load_weights(
+        Path(arm.path),
+        deployed(network),
+        "; name the file's classes by teacher.classes, or train another last layer by "
+        "teacher.head=linear-probe",
     )
 
 

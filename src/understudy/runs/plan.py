@@ -9,6 +9,7 @@ complete and typed.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from understudy.config.schema import (
@@ -31,6 +32,7 @@ _SHARED_ROLES = ("teacher", "member", "assistant")
 _STUDENT_ROLES = ("generation", "distilled", "extra")
 _GENERATED_NAME = re.compile(r"(member|assistant)\d+|.*-gen\d+")
 _PLAIN = MethodConfig("ce")
+_ONNX = "onnx:"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Arm:
         teacher: the arm that teaches it; ``None`` without one.
         members: arms that an ensemble consists of; it is built from them, not trained.
         weights: of these members.
-        path: a weights file; the network is then measured, not trained.
+        path: a weights file, or the ONNX file that the network is; it is then measured, not
+            trained.
         seed: of its one training; ``None`` for one training for each seed of the run.
         generation: from 1 in a born-again arm; 0 elsewhere.
     """
@@ -248,7 +251,7 @@ def _teacher_arm(config: RunConfig) -> Arm:
         config.data if given.members else own_inputs,
         members=tuple(_member_name(number) for number in range(len(given.members))),
         weights=tuple(member.weight for member in given.members),
-        path=given.path,
+        path=_given_file(given.path, given.model),
         seed=_shared_seed(config),
     )
 
@@ -264,15 +267,16 @@ def _member_arm(config: RunConfig, number: int, member: MemberConfig) -> Arm:
     plus its number."""
     given = config.teacher
     normalisation = member if member.mean is not None else given
+    model = member.model or given.model
     return Arm(
         _member_name(number),
         "member",
-        member.model or given.model,
+        model,
         given.stages if member.stages is None else member.stages,
         config.member_train(number),
         _PLAIN,
         _normalised(config.data, normalisation.mean, normalisation.std),
-        path=member.path,
+        path=_given_file(member.path, model),
         seed=given.seed + number if member.seed is None else member.seed,
     )
 
@@ -376,6 +380,13 @@ def _normalised(
     data: DataConfig, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
 ) -> DataConfig:
     return data if mean is None or std is None else replace(data, mean=mean, std=std)
+
+
+def _given_file(path: str | None, model: ModelConfig) -> str | None:
+    """The weights of a teacher that is not trained here; an ONNX file has its own."""
+    if path is None and model.name.startswith(_ONNX):
+        return str(Path(model.name.removeprefix(_ONNX)).expanduser())
+    return path
 
 
 def _shared_seed(config: RunConfig) -> int | None:

@@ -25,12 +25,11 @@ from understudy.models import deployed
 from understudy.models.base import Classifier, Outputs
 from understudy.models.ensemble import Ensemble
 from understudy.runs.given import require_own_normalisation
-from understudy.runs.networks import build, keeps_adapter
+from understudy.runs.networks import build, keeps_adapter, load_given
 from understudy.runs.plan import Arm, RunPlan
 from understudy.teachers.cached import runs_live
 from understudy.teachers.frozen import FrozenTeacher, renormalisation
 from understudy.training.setup import Teaching, build_training
-from understudy.training.weights import load_weights
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -100,7 +99,7 @@ class Precheck:
         network = self._network(arm)
         if self.read_files:
             require_own_normalisation(path, arm.inputs)
-            load_weights(path, deployed(network))
+            self._show(arm, load_given(network, arm))
 
     def _check_average(self, arm: Arm) -> None:
         """Refuse an average of weights that hardly leaves the initial ones."""
@@ -116,7 +115,11 @@ class Precheck:
         )
         if share > _MOST_INITIAL:
             raise UnderstudyError(line)
-        if line not in self.lines:
+        self._show(arm, line)
+
+    def _show(self, arm: Arm, line: str) -> None:
+        """A line about an arm, once; none if it is empty."""
+        if line and line not in self.lines:
             self.lines.add(line)
             self.observer.message(f"{arm.name}: {line}")
 
@@ -131,6 +134,10 @@ class Precheck:
             runs_live(frozen, arm.needs, plan.config.teacher.outputs)
         teaching = Teaching(arm.method, frozen, "live")
         student = copy.deepcopy(self._network(arm))  # a method may change its student
+        if next(student.parameters(), None) is None:
+            raise UnderstudyError(
+                f"model {arm.model.name} has no parameters to train: it can only be a teacher"
+            )
         try:
             method, teacher = build_training(
                 student, self.few, teaching, config, cast("Fabric", _THIS_PROCESS), batches
