@@ -1,11 +1,16 @@
 """Stages are found: the last map of each resolution, or blocks at equal distances."""
 
+import importlib.util
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from understudy.data.spec import ImageSpec
+from understudy.models import build_model
+from understudy.models.expects import expects
 from understudy.models.foreign import ForeignClassifier
+from understudy.models.libraries import build_module
 from understudy.models.stages import propose_stages
 
 IMAGE = ImageSpec(3, 32, 32)
@@ -132,7 +137,8 @@ def test_looking_for_stages_leaves_the_network_alone() -> None:
 
 @pytest.fixture
 def timm():
-    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed (extra: torchvision)")
     import tests.torchvision_operators  # noqa: F401
 
     return pytest.importorskip("timm", reason="timm is not installed (extra: timm)")
@@ -155,3 +161,16 @@ def test_timm_names_its_own_stages(timm, name: str, stages) -> None:
     listed = [entry["module"] for entry in network.feature_info]
     assert set(found) <= set(listed)
     ForeignClassifier(network, 5, name=name, image_size=64, stages=found)
+
+
+def test_stages_of_timm_are_used_by_themselves(timm) -> None:
+    model = build_model("timm:resnet10t", 5, image_size=64)
+    assert model.stages == ("layer1", "layer2", "layer3", "layer4")
+    assert len(model.outputs(torch.randn(2, 3, 64, 64)).features) == 4
+
+
+def test_classes_of_imagenet_are_known_of_timm(timm) -> None:
+    found = expects(build_module("timm:resnet10t", None))
+    assert len(found.class_names) == 1000 and found.class_names[:2] == ("tench", "goldfish")
+    assert found.aliases[0] == ("n01440764", "Tinca tinca")
+    assert expects(build_module("timm:resnet10t", 5)).class_names == ()

@@ -76,7 +76,7 @@ def test_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "ms for an image of 3x32x32 on one thread" in printed
     assert "4x16x16" in printed
     assert "Stages: proposed, set teacher.stages=[0,1] for methods that read features" in printed
-    assert "Images: size and normalisation are not recorded; give its own" in printed
+    assert "Images: size and normalisation not recorded: set teacher.mean and teacher" in printed
     assert printed.endswith("Classes: 4, without names\n")
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from understudy.config.images import AugmentConfig as AugmentConfig
@@ -17,10 +18,17 @@ class ModelConfig:
     __pydantic_config__ = STRICT
 
     name: str
-    """A name from ``understudy models``, or ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``, or a
-    dotted path. An override with another name drops the options and stages of the previous one."""
+    """A name from ``understudy models``, or ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``,
+    ``onnx:FILE`` (a teacher alone), or a dotted path. An override with another name drops the
+    options and stages of the previous one."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of that network (``understudy models NAME`` lists them)."""
+
+    @property
+    def own_file(self) -> str | None:
+        """The file that the network is, weights included: of ``onnx:FILE``."""
+        source, _, file = self.name.partition(":")
+        return str(Path(file).expanduser()) if source == "onnx" else None
 
 
 _LATER_FIELDS = {"sampling": "natural", "class_weights": "none"}
@@ -169,7 +177,8 @@ class TeacherConfig:
     train: dict[str, Any] = field(default_factory=dict)
     """Fields of ``train`` that differ for the teacher."""
     path: str | None = None
-    """Safetensors file of a trained teacher: measured on validation, not trained again."""
+    """File of a trained teacher's weights, of any training code: measured on validation, not
+    trained again."""
     per_seed: bool = False
     """Train one teacher for each seed instead of one for all."""
     seed: int = 0

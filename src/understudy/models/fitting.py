@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from understudy.data.names import counted, listed, shown
 from understudy.errors import UnderstudyError, one_line
 from understudy.models.checkpoints import Checkpoint
+from understudy.models.hugging_face_names import names_in_file
 from understudy.models.misfits import Misfit, Shape, guess, head_only
 
 _WRAPPERS = frozenset(
@@ -98,12 +99,12 @@ def fit(checkpoint: Checkpoint, network: nn.Module) -> Fit:
         network: bare (:func:`understudy.models.deployed`), since a file has its own names.
     """
     wanted = _tensors_of(network)
-    best: Fit | None = None
-    for place, tensors in checkpoint.state_dicts.items():
-        for each in _fits(place, tensors, wanted):
-            if best is None or _key(each) < _key(best):
-                best = each
-    assert best is not None, "a checkpoint holds at least one state dict"
+    best = _best(checkpoint, wanted)
+    names = {} if best.is_complete else names_in_file(network, wanted)
+    if names:
+        other = _best(checkpoint, {name: wanted[own] for name, own in names.items()})
+        found = {names[name]: tensor for name, tensor in other.found.items()}
+        best = min(best, replace(other, found=found), key=_key)
     return best
 
 
@@ -129,7 +130,7 @@ def load(checkpoint: Checkpoint, network: nn.Module, remedy: str = "") -> str:
             f"{name} does not fit the network: {found.misfit.first()}; {guess(found.misfit)}"
             f"{remedy if other else ''}"
         )
-    _require_values(found, name)
+    _require_values(found, _tensors_of(network), name)
     state = network.state_dict()  # with its versions: the names and shapes are those of this one
     state.update(found.found)
     try:
@@ -151,6 +152,16 @@ def classes_in_file(checkpoint: Checkpoint, network: nn.Module) -> int | None:
         the file fits as it is, or differs in more.
     """
     return head_only(fit(checkpoint, network).misfit)
+
+
+def _best(checkpoint: Checkpoint, wanted: Mapping[str, Tensor]) -> Fit:
+    """The best of all ways in which the state dicts of a file may be read; the first of equals."""
+    fits = [
+        each
+        for place, tensors in checkpoint.state_dicts.items()
+        for each in _fits(place, tensors, wanted)
+    ]
+    return min(fits, key=_key)
 
 
 def _key(each: Fit) -> tuple[bool, int, int]:
@@ -268,14 +279,14 @@ def _tensors_of(network: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def _require_values(found: Fit, name: str) -> None:
+def _require_values(found: Fit, wanted: Mapping[str, Tensor], name: str) -> None:
     """Refuse tensors whose numbers are not the weights: quantised, of whole numbers, or absent.
 
     Raises:
         UnderstudyError: naming the first.
     """
     for key, tensor in found.found.items():
-        own = found.misfit.wanted[key]
+        own = wanted[key]
         reason = ""
         if tensor.is_meta:
             reason = "has a shape and no values"

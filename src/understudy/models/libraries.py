@@ -3,8 +3,9 @@
 Nothing is downloaded unless ``pretrained: true`` is among the options.
 """
 
+import contextlib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,18 @@ def _hugging_face(
     source = str(folder) if folder.is_dir() else name
     if num_classes is not None:
         options["num_labels"] = num_classes
+    with _without_reports():
+        return _build_hugging_face(transformers, source, name, in_channels, pretrained, options)
+
+
+def _build_hugging_face(
+    transformers: Any,
+    source: str,
+    name: str,
+    in_channels: int,
+    pretrained: bool,
+    options: dict[str, Any],
+) -> nn.Module:
     config = transformers.AutoConfig.from_pretrained(source, **options)
     if getattr(config, "num_channels", in_channels) != in_channels:
         if pretrained:
@@ -203,6 +216,25 @@ def _hugging_face(
         model = auto.from_config(config)
     record_expects(model, hugging_face_expects(source, config, download=pretrained))
     return model
+
+
+@contextlib.contextmanager
+def _without_reports() -> Iterator[None]:
+    """Silence the bars and tables that transformers prints while it loads; errors stay errors."""
+    try:
+        from transformers.utils import logging
+    except ImportError:
+        yield
+        return
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 _EXTRAS = {"timm": "timm", "torchvision": "torchvision", "transformers": "hf"}

@@ -1,4 +1,4 @@
-"""Where the tensors of a file and of a network differ, and what that says about the file."""
+"""Where the tensors of a file and of a network differ, and why that may be."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

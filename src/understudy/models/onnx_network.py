@@ -4,7 +4,7 @@ import ast
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,10 @@ class OnnxNetwork(Classifier):
     Args:
         path: the file; weights that it has outside of it are found by ONNX Runtime.
 
+    Attributes:
+        num_bytes: size of the file and of the weights outside of it.
+        num_parameters: numbers among its weights; 0 without the package onnx.
+
     Raises:
         UnderstudyError: if the file is missing or damaged, has several inputs, or takes no images.
     """
@@ -73,7 +77,11 @@ class OnnxNetwork(Classifier):
         self.path = path
         if not path.is_file():
             raise UnderstudyError(f"there is no file {shown(str(path))}")
-        self.register_buffer("sha256", _digest(path))
+        graph = _graph(path)
+        files = (path, *_outside(path, graph))
+        self.register_buffer("sha256", _digest(files))
+        self.num_bytes = sum(file.stat().st_size for file in files)
+        self.num_parameters = _count(graph)
         self._session: Any = None
         session = self._runtime()
         inputs = [_Port.of(port) for port in session.get_inputs()]
@@ -160,7 +168,7 @@ class OnnxNetwork(Classifier):
             except Exception as error:
                 raise UnderstudyError(
                     f"{self._name} is not an ONNX file that ONNX Runtime can load "
-                    f"({one_line(error, first_line=True, limit=120)})"
+                    f"({one_line(error, first_line=True)})"
                 ) from error
         return self._session
 
@@ -231,26 +239,36 @@ class OnnxNetwork(Classifier):
         return found if self.num_classes in (None, len(found)) else ()
 
 
-def _digest(path: Path) -> Tensor:
-    """SHA-256 of a file and of the files with its weights, uint8 ``[32]``."""
+def _graph(path: Path) -> Any:
+    """The graph of a file without the weights outside of it; ``None`` if it cannot be read."""
+    try:
+        import onnx
+
+        return onnx.load(path, load_external_data=False).graph
+    except Exception:  # ONNX Runtime opens it next, and its message is shown
+        return None
+
+
+def _count(graph: Any) -> int:
+    tensors = () if graph is None else graph.initializer
+    return sum(math.prod(tensor.dims) for tensor in tensors)
+
+
+def _digest(files: Iterable[Path]) -> Tensor:
+    """SHA-256 of files, one after the other, uint8 ``[32]``."""
     digest = hashlib.sha256()
-    for each in (path, *_outside(path)):
-        with each.open("rb") as file:
+    for path in files:
+        with path.open("rb") as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
     return torch.tensor(list(digest.digest()), dtype=torch.uint8)
 
 
-def _outside(path: Path) -> list[Path]:
-    """The files that hold weights of an ONNX file outside of it; in its folder, as the format has
-    it."""
-    try:
-        import onnx
-
-        graph = onnx.load(path, load_external_data=False).graph
-    except Exception:  # ONNX Runtime opens it next, and its message is shown
-        return []
-    entries = [entry for tensor in graph.initializer for entry in tensor.external_data]
+def _outside(path: Path, graph: Any) -> list[Path]:
+    """The files that hold weights of an ONNX file outside of it; the format has them in its
+    folder."""
+    tensors = () if graph is None else graph.initializer
+    entries = [entry for tensor in tensors for entry in tensor.external_data]
     names = {entry.value for entry in entries if entry.key == "location"}
     folder = path.parent.resolve()
     found = [folder / name for name in sorted(names)]

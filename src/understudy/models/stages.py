@@ -1,5 +1,6 @@
 """Where a network of another library can be read for feature-based methods: its stages, found."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,31 +16,45 @@ from understudy.models.modes import evaluating
 
 MOST = 4
 """Stages that are proposed, the deepest ones."""
-_PREFERRED = ("layer", "stage", "block", "features", "down", "level")
-"""Names of modules that are meant as stages, if two give the same map."""
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """The output of one module in one run.
+class _Call:
+    """One module in one run; shapes are without the batch, and of maps ``[C, H, W]``.
 
     Attributes:
         path: of the module.
-        shape: of its output, without the batch.
-        maker: which output it is: modules around each other give the same one.
+        given, made: shapes of its input and output.
+        tensor: which output it is: modules around each other give the same one.
+        start, end: when it began and ended, counted in beginnings and ends of modules.
+        is_stage: whether it may be one: a pooling is none.
     """
 
     path: str
-    shape: tuple[int, ...]
-    maker: int
+    given: tuple[int, ...]
+    made: tuple[int, ...]
+    tensor: int
+    start: int
+    end: int
+    is_stage: bool
+
+    @property
+    def area(self) -> int:
+        """Pixels of its output; 0 of tokens."""
+        return self.made[1] * self.made[2] if len(self.made) == 3 else 0
+
+    @property
+    def area_before(self) -> int:
+        """Pixels of its input."""
+        return self.given[1] * self.given[2] if len(self.given) == 3 else 0
 
 
 def propose_stages(network: nn.Module, image: ImageSpec) -> tuple[str, ...]:
     """Module paths of up to four stages, shallow to deep; empty if none are found.
 
     Those of timm are its own. In other networks it is, for each resolution on the way to the
-    logits, the last module with a map of it; in a transformer, or if the resolution never changes,
-    blocks at equal distances.
+    logits, the last module before the next one is reached; in a transformer, or if the resolution
+    never changes, blocks at equal distances.
 
     Args:
         network: images ``[B, C, H, W]`` to logits; its modes and statistics do not change.
@@ -57,51 +72,69 @@ def library_stages(network: nn.Module, image: ImageSpec) -> tuple[str, ...]:
     paths = [str(entry.get("module", "")) for entry in listed]
     if not paths or not all(path and path in modules for path in paths):
         return ()
-    seen = {each.path: each for each in _run(network, image)[0]}
-    maps = [path for path in paths if path in seen and _is_readable(seen[path].shape)]
-    return _evenly(maps) if _one_shape(maps, seen) else tuple(maps[-MOST:])
+    made = {call.path: call.made for call in _calls(network, image)[0]}
+    maps = [path for path in paths if path in made and _is_readable(made[path])]
+    same = len({made[path] for path in maps}) == 1
+    return _evenly(maps) if same else tuple(maps[-MOST:])
 
 
 def _observed_stages(network: nn.Module, image: ImageSpec) -> tuple[str, ...]:
-    seen, classes = _run(network, image)
-    maps = [each for each in seen if len(each.shape) == 3]
-    while maps and maps[-1].shape[0] == classes:  # logits as a map, before they are pooled
+    """The last module before each loss of resolution on the way to the logits, and the last one."""
+    calls, classes = _calls(network, image)
+    maps = [call for call in calls if call.area and call.is_stage]
+    while maps and maps[-1].made[0] == classes:  # logits as a map, before they are pooled
         maps.pop()
-    main: list[_Seen] = []
-    for each in reversed(maps):  # a later map that is larger shows a side branch
-        if not main or _area(each) >= _area(main[-1]):
-            main.append(each)
-    last: dict[int, _Seen] = {}
-    for each in main:
-        last.setdefault(_area(each), each)
-    found = [_outermost(each, seen) for each in reversed(list(last.values()))]
+    areas: list[int] = []
+    for call in reversed(maps):  # a later map that is larger shows a side branch
+        if not areas or call.area > areas[-1]:
+            areas.append(call.area)
+    areas.reverse()
+    if areas[-1:] == [1] and not any(call.area == 1 < call.area_before for call in maps):
+        areas.pop()  # behind the global pooling
+    found = []
+    for area, smaller in zip(areas, [*areas[1:], 0], strict=True):
+        leaving = [each.start for each in calls if (each.area_before, each.area) == (area, smaller)]
+        last = _last(maps, area, min(leaving, default=None))
+        if last is not None:
+            found.append(_outermost(last, maps))
     if len(found) > 1:
         return tuple(found[-MOST:])
-    return _blocks(seen) or tuple(found)
+    return _blocks(calls) or tuple(found)
 
 
-def _run(network: nn.Module, image: ImageSpec) -> tuple[list[_Seen], int]:
-    """The maps and tokens of one run, in the order in which they are finished, and how many logits.
+def _last(maps: list[_Call], area: int, before: int | None) -> _Call | None:
+    """The last map of a resolution that is finished before a moment."""
+    same = [call for call in maps if call.area == area]
+    return next((call for call in reversed(same) if before is None or call.end < before), None)
 
-    Left out are modules without parameters inside, but for activations: a pooling is no stage. Maps
-    are turned to ``[C, H, W]``.
-    """
-    found: list[_Seen] = []
-    makers: dict[int, int] = {}
-    alive: list[Tensor] = []  # so that no two outputs have one id
 
-    def note(path: str, output: Any) -> None:
-        output = output[0] if isinstance(output, tuple | list) and output else output
-        if isinstance(output, Tensor) and output.ndim in (3, 4):
-            alive.append(output)
-            maker = makers.setdefault(id(output), len(makers))
-            found.append(_Seen(path, _without_batch(output, image.size), maker))
+def _calls(network: nn.Module, image: ImageSpec) -> tuple[list[_Call], int]:
+    """What one run gives, in the order in which modules are finished, and how many logits."""
+    found: list[_Call] = []
+    begun: dict[str, int] = {}
+    tensors: dict[int, Tensor] = {}  # alive, so that no two have one id
+    ticks = itertools.count()
 
-    handles = [
-        module.register_forward_hook(lambda _, __, output, path=path: note(path, output))
-        for path, module in network.named_modules()
-        if path and _may_be_stage(module)
-    ]
+    def begin(path: str) -> None:
+        begun[path] = next(ticks)
+
+    def end(path: str, module: nn.Module, given: Any, made: Any) -> None:
+        given, made = _first(given), _first(made)
+        if isinstance(made, Tensor) and made.ndim in (3, 4):
+            tensors[id(made)] = made
+            before = _shape(given, image) if isinstance(given, Tensor) else ()
+            shapes = (before, _shape(made, image), id(made))
+            found.append(_Call(path, *shapes, begun[path], next(ticks), _may_be_stage(module)))
+
+    handles = []
+    for path, module in network.named_modules():
+        if path and not isinstance(module, nn.AdaptiveAvgPool2d):
+            handles.append(module.register_forward_pre_hook(lambda *_, path=path: begin(path)))
+            handles.append(
+                module.register_forward_hook(
+                    lambda module, given, made, path=path: end(path, module, given, made)
+                )
+            )
     parameter = next(network.parameters(), torch.empty(0))
     images = torch.rand(2, *image.shape, generator=torch.Generator().manual_seed(0)).to(parameter)
     try:
@@ -116,33 +149,37 @@ def _run(network: nn.Module, image: ImageSpec) -> tuple[list[_Seen], int]:
     return found, logits.shape[-1] if isinstance(logits, Tensor) else 0
 
 
-def _without_batch(output: Tensor, size: tuple[int, int]) -> tuple[int, ...]:
-    shape = tuple(output.shape)
-    if len(shape) == 4 and min(shape) > 0 and is_channels_last(shape, size):
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple | list) and value else value
+
+
+def _shape(tensor: Tensor, image: ImageSpec) -> tuple[int, ...]:
+    shape = tuple(tensor.shape)
+    if len(shape) == 4 and min(shape) > 0 and is_channels_last(shape, image.size):
         return shape[3], shape[1], shape[2]
     return shape[1:]
 
 
 def _may_be_stage(module: nn.Module) -> bool:
+    """Modules with parameters, and activations."""
     if next(module.parameters(), None) is not None:
         return True
     return type(module).__module__ == "torch.nn.modules.activation"
 
 
-def _outermost(last: _Seen, seen: list[_Seen]) -> str:
-    """Of the modules around each other that give the same map the one that is meant as a stage."""
-    same = [each.path for each in seen if each.maker == last.maker and each.shape == last.shape]
-    named = [path for path in same if path.rpartition(".")[2].rstrip("0123456789_") in _PREFERRED]
-    return min(named or same, key=lambda path: path.count("."))
+def _outermost(last: _Call, maps: list[_Call]) -> str:
+    """The outermost of the modules around each other that give the same map."""
+    same = [call.path for call in maps if call.tensor == last.tensor and call.made == last.made]
+    return min(same, key=lambda path: path.count("."))
 
 
-def _blocks(seen: list[_Seen]) -> tuple[str, ...]:
-    """Members of the longest list of modules that give one shape, at equal distances."""
+def _blocks(calls: list[_Call]) -> tuple[str, ...]:
+    """Members of the longest numbered list of modules that give one shape, at equal distances."""
     lists: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-    for each in seen:
-        parent, _, leaf = each.path.rpartition(".")
-        if leaf.isdigit() and _is_readable(each.shape):
-            lists.setdefault((parent, each.shape), []).append(each.path)
+    for call in calls:
+        name = call.path.rstrip("0123456789")
+        if name != call.path and _is_readable(call.made) and call.is_stage:
+            lists.setdefault((name, call.made), []).append(call.path)
     longest = max(lists.values(), key=len, default=[])
     return _evenly(longest)
 
@@ -153,13 +190,5 @@ def _evenly(paths: list[str]) -> tuple[str, ...]:
     return tuple(paths[math.ceil(len(paths) * (i + 1) / count) - 1] for i in range(count))
 
 
-def _one_shape(paths: list[str], seen: Mapping[str, _Seen]) -> bool:
-    return len({seen[path].shape for path in paths}) == 1
-
-
 def _is_readable(shape: tuple[int, ...]) -> bool:
     return len(shape) in (2, 3) and min(shape) > 0
-
-
-def _area(each: _Seen) -> int:
-    return each.shape[1] * each.shape[2]

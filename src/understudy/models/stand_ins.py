@@ -1,4 +1,4 @@
-"""What a checkpoint holds besides tensors, read without running any of its code.
+"""What a checkpoint holds next to its tensors, read without running any of its code.
 
 A training checkpoint has its arguments, counters and metrics next to the weights, as objects of
 classes that a weights-only reader refuses. torch's own restricted unpickler (``weights_only``)
@@ -59,8 +59,7 @@ class Array:
             order = dtype.order if dtype.order in "<>" else "="
             flat = np.frombuffer(content, np.dtype(dtype.name).newbyteorder(order))
             shaped = flat.reshape(shape, order="F" if by_columns else "C")
-            native = shaped.astype(shaped.dtype.newbyteorder("="))
-            return torch.from_numpy(np.ascontiguousarray(native))
+            return torch.from_numpy(shaped.astype(shaped.dtype.newbyteorder("="), order="C"))
         except (ValueError, TypeError, AttributeError):
             return None
 

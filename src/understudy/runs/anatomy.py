@@ -62,7 +62,7 @@ class Anatomy:
         image: (channels, height, width) of the images that it was run on.
         expects: what it records about its images and classes.
         num_classes: number of logits.
-        parameters: number of trained elements; ``None`` for an ONNX file.
+        parameters: number of trained elements.
         macs: multiply-accumulates of one image; ``None`` for an ONNX file.
         latency_ms: median time of one image on one thread of this machine.
     """
@@ -75,7 +75,7 @@ class Anatomy:
     image: tuple[int, int, int]
     expects: Expects
     num_classes: int
-    parameters: int | None
+    parameters: int
     macs: int | None
     latency_ms: float
 
@@ -127,7 +127,7 @@ def look_at_network(
         image=image.shape,
         expects=_joined(known, own),
         num_classes=logits,
-        parameters=None if is_file else model_size(bare).parameters,
+        parameters=model_size(bare).parameters,
         macs=None if is_file else count_macs(bare, image.shape),
         latency_ms=timed.median_ms,
     )
@@ -142,7 +142,8 @@ def _build(
         try:
             return build_model(name, num_classes, in_channels=channels, image_size=size).eval()
         except UnderstudyError as error:
-            hint = "" if num_classes else "; if it needs the number of classes, give --classes"
+            is_missing = num_classes is None and "missing" in str(error)
+            hint = "; if that is the number of classes, give --classes" if is_missing else ""
             raise UnderstudyError(f"{error}{hint}") from error
 
 
@@ -171,19 +172,30 @@ def _stages(network: Classifier, image: ImageSpec) -> tuple[tuple[str, ...], Sta
     return found, "proposed" if found else "none"
 
 
+def _top(network: nn.Module) -> dict[str, nn.Module]:
+    """The modules at the top by their paths; a list of modules stands for its members."""
+    modules = dict(network.named_children())
+    while modules:
+        few = len(modules) <= _FEW
+        opened = [path for path, module in modules.items() if few or _is_list(module)]
+        if not any(list(modules[path].children()) for path in opened):
+            break
+        found: dict[str, nn.Module] = {}
+        for path, module in modules.items():
+            inner = list(module.named_children()) if path in opened else []
+            found |= {f"{path}.{name}": child for name, child in inner} or {path: module}
+        modules = found
+    return modules
+
+
+def _is_list(module: nn.Module) -> bool:
+    """Whether it only holds others, without a ``forward`` of its own."""
+    return isinstance(module, nn.ModuleList | nn.ModuleDict)
+
+
 def _layers(network: nn.Module, image: ImageSpec) -> tuple[tuple[Layer, ...], int]:
     """The modules at the top, and how many logits one run gives."""
-    modules = dict(network.named_children())
-    while 0 < len(modules) <= _FEW:
-        inner = {
-            f"{path}.{name}": child
-            for path, module in modules.items()
-            for name, child in module.named_children()
-        }
-        if not inner:
-            break
-        alone = {path: each for path, each in modules.items() if not list(each.children())}
-        modules = inner | alone
+    modules = _top(network)
     shapes: dict[str, tuple[int, ...]] = {}
 
     def note(path: str, output: Any) -> None:

@@ -9,7 +9,6 @@ complete and typed.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from understudy.config.schema import (
@@ -32,7 +31,6 @@ _SHARED_ROLES = ("teacher", "member", "assistant")
 _STUDENT_ROLES = ("generation", "distilled", "extra")
 _GENERATED_NAME = re.compile(r"(member|assistant)\d+|.*-gen\d+")
 _PLAIN = MethodConfig("ce")
-_ONNX = "onnx:"
 
 
 @dataclass(frozen=True)
@@ -251,7 +249,7 @@ def _teacher_arm(config: RunConfig) -> Arm:
         config.data if given.members else own_inputs,
         members=tuple(_member_name(number) for number in range(len(given.members))),
         weights=tuple(member.weight for member in given.members),
-        path=_given_file(given.path, given.model),
+        path=given.path or given.model.own_file,
         seed=_shared_seed(config),
     )
 
@@ -276,7 +274,7 @@ def _member_arm(config: RunConfig, number: int, member: MemberConfig) -> Arm:
         config.member_train(number),
         _PLAIN,
         _normalised(config.data, normalisation.mean, normalisation.std),
-        path=_given_file(member.path, model),
+        path=member.path or model.own_file,
         seed=given.seed + number if member.seed is None else member.seed,
     )
 
@@ -380,13 +378,6 @@ def _normalised(
     data: DataConfig, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
 ) -> DataConfig:
     return data if mean is None or std is None else replace(data, mean=mean, std=std)
-
-
-def _given_file(path: str | None, model: ModelConfig) -> str | None:
-    """The weights of a teacher that is not trained here; an ONNX file has its own."""
-    if path is None and model.name.startswith(_ONNX):
-        return str(Path(model.name.removeprefix(_ONNX)).expanduser())
-    return path
 
 
 def _shared_seed(config: RunConfig) -> int | None:

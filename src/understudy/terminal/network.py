@@ -40,14 +40,12 @@ def show_network(found: Anatomy, role: str) -> None:
     if len(found.layers) > MOST_LAYERS:
         line(f"{len(found.layers) - MOST_LAYERS:,} more; --json shows all.")
     line(_stages(found, role))
-    line(_images(found))
+    line(_images(found, role))
     line(_classes(found))
 
 
 def _costs(found: Anatomy) -> str:
-    parts = []
-    if found.parameters is not None:
-        parts.append(counted(found.parameters, "parameter"))
+    parts = [counted(found.parameters, "parameter")]
     if found.macs is not None:
         parts.append(f"{found.macs / 1e6:,.4g} million multiply-accumulates")
     size = "x".join(map(str, found.image))
@@ -66,11 +64,14 @@ def _stages(found: Anatomy, role: str) -> str:
     return f"Stages: proposed, set {value} for methods that read features"
 
 
-def _images(found: Anatomy) -> str:
-    facts = _facts(found.expects)
-    if not facts:
-        return "Images: size and normalisation are not recorded; give its own"
-    return f"Images: {', '.join(facts)}"
+def _images(found: Anatomy, role: str) -> str:
+    facts = ", ".join(_facts(found.expects))
+    if found.expects.normalisation is None:
+        remedy = "a student is trained on yours"
+        if role == "teacher":
+            remedy = "set teacher.mean and teacher.std if they are not those of your data"
+        facts = f"{facts or 'size'}{', ' if facts else ' and '}normalisation not recorded: {remedy}"
+    return f"Images: {facts}"
 
 
 def _facts(expected: Expects) -> list[str]:
@@ -79,10 +80,10 @@ def _facts(expected: Expects) -> list[str]:
         facts.append(f"{expected.size[0]}x{expected.size[1]} pixels")
     if expected.interpolation is not None:
         facts.append(expected.interpolation)
-    if expected.crop is not None:
+    if expected.crop is not None and expected.crop < 1:
         facts.append(f"centre crop {expected.crop:.4g}")
     if expected.normalisation is None:
-        return [*facts, "normalisation not recorded"] if facts else []
+        return facts
     mean, std = (
         "[" + ", ".join(f"{value:.4g}" for value in values) + "]"
         for values in (expected.normalisation.mean, expected.normalisation.std)
