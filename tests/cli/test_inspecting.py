@@ -74,6 +74,10 @@ def test_bad_images_are_skipped_by_an_option_of_the_training_commands() -> None:
     assert all_overrides([], Inputs()) == []
 
 
+def test_weights_are_those_of_the_teacher() -> None:
+    assert all_overrides(["a=1"], Inputs(weights="2024")) == ["a=1", 'teacher.path="2024"']
+
+
 def test_decoded_images_are_among_the_caches(
     pets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,7 @@ def write(
     outputs: tuple[str, ...] = ("scores",),
     metadata: dict[str, str] | None = None,
     scale: float = 1.0,
+    classes: int = 5,
 ) -> Path:
     """Mean colour times a matrix: five logits of a file that takes such images."""
     from onnx import TensorProto, helper, numpy_helper
@@ -49,9 +50,12 @@ def write(
         nodes,
         "net",
         [helper.make_tensor_value_info("images", getattr(TensorProto, kind), shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, (shape[0], 5)) for name in outputs],
         [
-            numpy_helper.from_array(scale * WEIGHT, "weight"),
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, (shape[0], classes))
+            for name in outputs
+        ],
+        [
+            numpy_helper.from_array(scale * WEIGHT[:, :classes], "weight"),
             numpy_helper.from_array(np.array(axes), "axes"),
         ],
     )

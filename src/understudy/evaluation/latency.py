@@ -111,7 +111,7 @@ class LatencySettings:
 
 
 def model_size(model: "nn.Module") -> ModelSize:
-    """Size in memory, of an ONNX file on disk; the original project's pair has 17.81 and 0.41 MB."""
+    """Size in memory (of an ONNX file on disk); the original project's pair: 17.81 and 0.41 MB."""
     from understudy.models.onnx_network import OnnxNetwork
 
     if isinstance(model, OnnxNetwork):

@@ -92,7 +92,7 @@ def _observed_stages(network: nn.Module, image: ImageSpec) -> tuple[str, ...]:
     if areas[-1:] == [1] and not any(call.area == 1 < call.area_before for call in maps):
         areas.pop()  # behind the global pooling
     found = []
-    for area, smaller in zip(areas, [*areas[1:], 0], strict=True):
+    for area, smaller in itertools.pairwise([*areas, 0]):
         leaving = [each.start for each in calls if (each.area_before, each.area) == (area, smaller)]
         last = _last(maps, area, min(leaving, default=None))
         if last is not None:
