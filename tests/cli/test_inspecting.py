@@ -11,7 +11,7 @@ from tests.data.picture_folders import write_pictures
 
 from understudy import cli
 from understudy.cli.checks import all_overrides
-from understudy.cli.options import Images
+from understudy.cli.options import Inputs
 from understudy.data.inspection import Inspection
 from understudy.files import from_json
 
@@ -70,8 +70,12 @@ def test_contact_sheet_is_written(pets: Path, tmp_path: Path) -> None:
 
 
 def test_bad_images_are_skipped_by_an_option_of_the_training_commands() -> None:
-    assert all_overrides(["a=1"], Images(skip_bad=True)) == ["a=1", "data.skip_bad=true"]
-    assert all_overrides([], Images()) == []
+    assert all_overrides(["a=1"], Inputs(skip_bad=True)) == ["a=1", "data.skip_bad=true"]
+    assert all_overrides([], Inputs()) == []
+
+
+def test_weights_are_those_of_the_teacher() -> None:
+    assert all_overrides(["a=1"], Inputs(weights="2024")) == ["a=1", 'teacher.path="2024"']
 
 
 def test_decoded_images_are_among_the_caches(

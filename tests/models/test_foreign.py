@@ -167,7 +167,8 @@ def test_one_of_our_classifiers_by_its_path_is_not_wrapped():
         ),
         ("somebodys_models:Tokens", {"in_channels": 1}, "does not run on 1x32x32 images"),
         ("somebodys_models:not_a_network", {}, "gives dict, not a torch module"),
-        ("torch.nn:Sequential", {}, "cannot be built"),
+        ("torch.nn:Sequential", {}, r"gives logits of shape \[2, 3, 32, 32\] for 2 images"),
+        ("torch.nn:Conv2d", {}, "cannot be built: TypeError: .*missing 2 required"),
     ],
 )
 def test_mistakes_are_named(name, arguments, message):

@@ -17,7 +17,7 @@ from understudy.files import write_bytes
 from understudy.methods import METHODS
 from understudy.models import build_model, deployed
 from understudy.runs.folder import RunFolder
-from understudy.runs.given import recorded_normalisation
+from understudy.runs.given import recorded, recorded_normalisation
 from understudy.runs.plan import resolve_plan
 from understudy.runs.precheck import Precheck
 from understudy.runs.room import require_room
@@ -35,6 +35,19 @@ class Flat(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.layers(images)
+
+
+class Maps(torch.nn.Sequential):
+    """A network of other code whose stages can be found."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(
+            torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2, 1), torch.nn.ReLU()),
+            torch.nn.Sequential(torch.nn.Conv2d(4, 8, 3, 2, 1), torch.nn.ReLU()),
+            torch.nn.AdaptiveAvgPool2d(1),
+            torch.nn.Flatten(),
+            torch.nn.Linear(8, num_classes),
+        )
 
 
 class Broken(Flat):
@@ -100,6 +113,45 @@ def test_methods_that_read_stages_are_refused_without_them(
     assert refusal(as_arm, data).startswith(f"b: {method} compares")
     whole = config_for(images, method={"name": method}, **NO_STAGES)
     assert "set student.stages" in refusal(whole, data)
+
+
+def test_stages_are_proposed_where_they_are_missing(images: Path, data: TrainingData):
+    name = "tests.runs.test_precheck.Maps"
+    config = config_for(
+        images, method={"name": "at"}, **(RESNETS | {"student": {"model": {"name": name}}})
+    )
+    assert refusal(config, data).endswith(
+        "set student.stages to its modules, such as student.stages=[0,1]"
+    )
+    proposed = replace(config.student, stages=("0", "1"))
+    Precheck(data).check(resolve_plan(replace(config, student=proposed)))
+
+
+def test_an_onnx_file_teaches_and_does_not_learn(images: Path, data: TrainingData, tmp_path: Path):
+    pytest.importorskip("onnx", reason="onnx is not installed (extra: onnx)")
+    from tests.models.test_onnx_network import write
+
+    name = f"onnx:{write(tmp_path / 't.onnx', classes=3)}"
+    plan = resolve_plan(config_for(images, teacher={"model": {"name": name}}))
+    assert plan.arm("teacher").path == str(tmp_path / "t.onnx") and plan.arm("teacher").epochs == 0
+    Precheck(data).check(plan)
+    members = [{"model": {"name": name}}, {"seed": 3}]
+    ensemble = resolve_plan(config_for(images, teacher={"members": members}))
+    assert [ensemble.arm(f"member{n}").path is None for n in (1, 2)] == [False, True]
+    student = config_for(images, student={"model": {"name": name}})
+    assert "has no parameters to train: it can only be a teacher" in refusal(student, data)
+
+
+def test_what_was_unwrapped_is_shown_once(images: Path, data: TrainingData, tmp_path: Path):
+    network = build_model("resnet14", 3)
+    state = {f"module.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "t.pt")
+    teacher = {"model": {"name": "resnet14"}, "path": str(tmp_path / "t.pt")}
+    seen = SeenEvents()
+    checks = Precheck(data, seen)
+    for _ in range(2):
+        checks.check(resolve_plan(config_for(images, **(RESNETS | {"teacher": teacher}))))
+    assert seen.lines == ["teacher: weights from state_dict, prefix module. removed"]
 
 
 def test_shapes_that_do_not_fit_are_one_line(images: Path, data: TrainingData):
@@ -172,6 +224,7 @@ def test_a_given_teacher_is_fed_what_it_learnt_from(
     assert "was trained with mean [0.4, 0.4, 0.4]" in refusal(given, data)
     own = replace(given.teacher, mean=(0.4, 0.4, 0.4), std=config.data.std)
     Precheck(data).check(resolve_plan(replace(given, teacher=own)))
+    assert recorded(path).class_names == (), "they are in the results of a finished run"
     elsewhere = tmp_path / "teacher.safetensors"
     elsewhere.write_bytes(path.read_bytes())
     assert recorded_normalisation(elsewhere) is None, "nothing is known of a file alone"

@@ -77,7 +77,7 @@ def test_missing_damaged_or_foreign_weights_are_refused(tmp_path: Path) -> None:
         with pytest.raises(UnderstudyError, match="cannot be read as weights"):
             load_weights(tmp_path / name, tiny_net())
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(UnderstudyError, match="does not fit the network"):
+    with pytest.raises(UnderstudyError, match="holds no weights: it is a list"):
         load_weights(tmp_path / "list.pt", tiny_net())
     save_weights(tmp_path / "five.safetensors", tiny_net(num_classes=5))
     with pytest.raises(UnderstudyError, match=r"does not fit the network.*fc.weight") as caught:

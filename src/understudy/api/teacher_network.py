@@ -72,6 +72,6 @@ def checked_names(classes: Sequence[str] | str | Path) -> tuple[str, ...]:
 
 def _recorded(network: nn.Module) -> tuple[str, ...]:
     """The names that a network records for as many outputs as it has."""
-    names = expects(network).class_names
+    names = expects(network).all_names
     count = getattr(deployed(network), "num_classes", len(names))
     return () if len(names) != count or are_placeholders(names) else names

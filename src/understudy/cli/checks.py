@@ -7,27 +7,29 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from understudy.cli.options import Images, Reading
+from understudy.cli.options import Inputs, Reading
 from understudy.errors import UnderstudyError
 
 if TYPE_CHECKING:
     from understudy.config.schema import DataConfig, RunConfig
 
 
-def all_overrides(overrides: Iterable[str], images: Images, seeds: str | None = None) -> list[str]:
+def all_overrides(overrides: Iterable[str], inputs: Inputs, seeds: str | None = None) -> list[str]:
     """``key=value`` pairs for a recipe: those of the command line, and its options as such pairs.
 
     Args:
         overrides: as typed.
-        images: where they are, and whether bad ones are left out.
+        inputs: images and a teacher's weights.
         seeds: numbers with commas between them.
     """
     changes = list(overrides)
-    if images.data is not None:
-        # Quoted: a path such as 2024 is not a number.
-        changes.append(f"data.path={json.dumps(images.data)}")
-    if images.skip_bad:
+    # Quoted: a path such as 2024 is not a number.
+    if inputs.data is not None:
+        changes.append(f"data.path={json.dumps(inputs.data)}")
+    if inputs.skip_bad:
         changes.append("data.skip_bad=true")
+    if inputs.weights is not None:
+        changes.append(f"teacher.path={json.dumps(inputs.weights)}")
     if seeds is not None:
         changes.append(f"seeds=[{seeds}]")
     return changes

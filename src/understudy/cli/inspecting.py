@@ -1,4 +1,4 @@
-"""The command that looks at a data set before anything is trained: inspect data."""
+"""The commands that look before anything is trained: inspect data, teacher, student."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ from understudy.cli.checks import data_config
 from understudy.cli.options import READING, AsJson, Reading
 from understudy.errors import UnderstudyError
 
-inspect = App(name="inspect", help="Look at a data set before training.", help_format="plaintext")
+inspect = App(
+    name="inspect", help="Look at a data set or a network before training.", help_format="plaintext"
+)
 
 
 @inspect.command
@@ -60,3 +62,74 @@ def data(
         if contact_sheet is not None:
             print(f"Contact sheet: {contact_sheet}")
     return int(found.needs_repair)
+
+
+@inspect.command
+def teacher(
+    name: str,
+    /,
+    *,
+    weights: Path | None = None,
+    classes: int | None = None,
+    image_size: int | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a network's layers, stages, expected images, classes and costs.
+
+    Args:
+        name: a network from understudy models, timm:NAME, torchvision:NAME, hf:NAME, onnx:FILE or
+            package.module:callable.
+        weights: file of its weights, as teacher.path.
+        classes: number of classes; by default that of the file, or the network's own.
+        image_size: pixels of a side; by default what the file or the network records.
+        as_json: print JSON.
+    """
+    _look("teacher", name, weights, classes, image_size, as_json)
+
+
+@inspect.command
+def student(
+    name: str,
+    /,
+    *,
+    weights: Path | None = None,
+    classes: int | None = None,
+    image_size: int | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the same of a network that is to be a student.
+
+    Args:
+        name: a network from understudy models, timm:NAME, torchvision:NAME, hf:NAME or
+            package.module:callable.
+        weights: file of its weights.
+        classes: number of classes; by default that of the file, or the network's own.
+        image_size: pixels of a side; by default what the file or the network records.
+        as_json: print JSON.
+    """
+    if name.startswith("onnx:"):
+        raise UnderstudyError(f"{name} has no parameters to train: it can only be a teacher")
+    _look("student", name, weights, classes, image_size, as_json)
+
+
+def _look(
+    role: str,
+    name: str,
+    weights: Path | None,
+    classes: int | None,
+    image_size: int | None,
+    as_json: bool,
+) -> None:
+    from understudy.files import to_json
+    from understudy.runs.anatomy import look_at_network
+    from understudy.terminal.network import show_network
+    from understudy.terminal.tables import print_json
+
+    for option, value, least in (("--classes", classes, 2), ("--image-size", image_size, 1)):
+        if value is not None and value < least:
+            raise UnderstudyError(f"{option} must be at least {least}, not {value}")
+    found = look_at_network(name, weights=weights, num_classes=classes, image_size=image_size)
+    if as_json:
+        print_json(to_json(found))
+    else:
+        show_network(found, role)

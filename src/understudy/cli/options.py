@@ -33,16 +33,18 @@ def whole_numbers(option: str, text: str) -> list[int]:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Images:
-    """The images of a training.
+class Inputs:
+    """What a training is given: images, and a trained teacher.
 
     Attributes:
         data: a local copy of the images.
         skip_bad: go on without images that cannot be read.
+        weights: file of a trained teacher's weights, as teacher.path; it is not trained again.
     """
 
     data: str | None = None
     skip_bad: bool = False
+    weights: str | None = None
 
 
 @Parameter(name="*")
@@ -192,7 +194,7 @@ class ExportOptions:
     accept_unproven: bool = False
 
 
-IMAGES = Images()
+INPUTS = Inputs()
 EXPORT = ExportOptions()
 READING = Reading()
 RUN_EXECUTION = RunExecution()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from understudy.cli.checks import all_overrides, check_free, is_first_rank, show_data_note
 from understudy.cli.exporting import export_files, required_formats, show_files
 from understudy.cli.options import (
-    IMAGES,
+    INPUTS,
     RUN_EXECUTION,
     SEARCH,
     SWEEP_EXECUTION,
     CommandLine,
-    Images,
+    Inputs,
     RunExecution,
     SearchOptions,
     SweepExecution,
@@ -32,7 +32,7 @@ def run(
     /,
     *overrides: str,
     out: Path | None = None,
-    images: Images = IMAGES,
+    inputs: Inputs = INPUTS,
     seeds: str | None = None,
     export: str | None = None,
     execution: RunExecution = RUN_EXECUTION,
@@ -51,7 +51,7 @@ def run(
 
     workers, trackers = execution.most_workers, tracker_names(execution.track)
     formats = () if export is None else required_formats(export)
-    config = load_config(recipe, all_overrides(overrides, images, seeds))
+    config = load_config(recipe, all_overrides(overrides, inputs, seeds))
     show_data_note(recipe, config)
     folder = out or Path("runs", config.name)
     check_free(folder, folder, execution.resume)
@@ -87,7 +87,7 @@ def run(
     exported = None
     if formats:
         exported = export_files(
-            folder, formats, folder / "deploy", data=images.data, command=command_line
+            folder, formats, folder / "deploy", data=inputs.data, command=command_line
         )
     page = write_report(folder)
     show_run(results)
@@ -103,7 +103,7 @@ def train(
     arm: str = "distilled",
     seed: int = 0,
     out: Path | None = None,
-    images: Images = IMAGES,
+    inputs: Inputs = INPUTS,
     device: str = "auto",
     resume: bool = False,
     track: str = "",
@@ -125,7 +125,7 @@ def train(
     from understudy.runs.folder import RunFolder, training_name
     from understudy.runs.plan import resolve_plan
 
-    config = load_config(recipe, all_overrides(overrides, images))
+    config = load_config(recipe, all_overrides(overrides, inputs))
     show_data_note(recipe, config)
     arms = list(resolve_plan(config).arms)
     if arm not in arms:
@@ -152,7 +152,7 @@ def sweep(
     /,
     *overrides: str,
     out: Path | None = None,
-    images: Images = IMAGES,
+    inputs: Inputs = INPUTS,
     seeds: str | None = None,
     search: SearchOptions = SEARCH,
     execution: SweepExecution = SWEEP_EXECUTION,
@@ -173,7 +173,7 @@ def sweep(
 
     workers, trackers = execution.most_workers, tracker_names(execution.track)
     space, changes = split_overrides(overrides)
-    config = load_config(recipe, all_overrides(changes, images, seeds))
+    config = load_config(recipe, all_overrides(changes, inputs, seeds))
     show_data_note(recipe, config)
     if not space:
         raise UnderstudyError(

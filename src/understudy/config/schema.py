@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from understudy.config.given import FINETUNE, ClassList, HeadKind, require_given
@@ -19,10 +20,17 @@ class ModelConfig:
     __pydantic_config__ = STRICT
 
     name: str
-    """A name from ``understudy models``, or ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``, or a
-    dotted path. An override with another name drops the options and stages of the previous one."""
+    """A name from ``understudy models``, or ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``,
+    ``onnx:FILE`` (a teacher alone), or a dotted path. An override with another name drops the
+    options and stages of the previous one."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of that network (``understudy models NAME`` lists them)."""
+
+    @property
+    def own_file(self) -> str | None:
+        """The file that the network is, weights included: of ``onnx:FILE``."""
+        source, _, file = self.name.partition(":")
+        return str(Path(file).expanduser()) if source == "onnx" else None
 
 
 _LATER_FIELDS = {"sampling": "natural", "class_weights": "none"}
@@ -174,8 +182,8 @@ class TeacherConfig:
     train: dict[str, Any] = field(default_factory=dict)
     """Fields of ``train`` that differ for the teacher."""
     path: str | None = None
-    """Safetensors file of a trained teacher: measured on validation, not trained again.
-    ``pretrained`` stands for the weights that the network's name comes with."""
+    """File of a trained teacher's weights, of any training code: measured on validation, not
+    trained again. ``pretrained`` stands for the weights that the network's name comes with."""
     classes: ClassList = None
     """Names of the outputs of a given teacher, in their order: a list, or a file with one name a
     line or JSON. They are matched with the classes of the images by name, in any order; of a
@@ -228,8 +236,7 @@ class TeacherConfig:
         require(self.channels in (None, 1, 3), "teacher.channels must be 1 for grey or 3 for RGB")
         require(self.head_views >= 1, "teacher.head_views must be at least 1")
         if self.head == "own":
-            is_file = self.model.name.startswith("onnx:")
-            require_given("teacher", self.classes, is_file or self.path)
+            require_given("teacher", self.classes, self.model.own_file or self.path)
         else:
             require(
                 self.classes is None,

@@ -22,11 +22,11 @@ from understudy.export.calibration import (
 from understudy.export.capture import INPUT, OUTPUT
 from understudy.export.deployable import Deployable, Examples
 from understudy.export.onnx import WITH_WEIGHTS, onnx_graph, to_bytes
-from understudy.export.onnx_runtime import import_onnxruntime, session_of
 from understudy.export.onnx_runtime import open_file as open_file
 from understudy.export.runtime import in_batches
 from understudy.export.settings import QuantisationSettings
 from understudy.files import write_bytes
+from understudy.models.onnx_session import import_onnxruntime, session_of
 
 _BATCH = 64
 """Images whose activations are in memory at once."""

@@ -4,6 +4,7 @@ import inspect
 import math
 import re
 from abc import ABC
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, get_args
 
@@ -296,6 +297,27 @@ def _field_docstrings(kind: type) -> dict[str, str]:
     return found
 
 
+class NoStages(UnderstudyError):
+    """A method reads features, but a network shows none because its stages are not named.
+
+    Attributes:
+        role: ``student`` or ``teacher``.
+        instead: another way out, appended to the message.
+    """
+
+    def __init__(self, needs: str, role: str, instead: str = "", proposed: str = "") -> None:
+        self.needs, self.role, self.instead = needs, role, instead
+        such = f", such as {role}.stages={proposed}" if proposed else ""
+        super().__init__(
+            f"{needs}, but the {role} shows none: set {role}.stages to its modules{such}{instead}"
+        )
+
+    def proposing(self, stages: Sequence[str]) -> "NoStages":
+        """The same with modules that would serve; unchanged without any."""
+        listed = f"[{','.join(stages)}]" if stages else ""
+        return NoStages(self.needs, self.role, self.instead, listed)
+
+
 def require_features(name: str, context: MethodContext) -> None:
     """Refuse to build a feature-based method if either network shows no features.
 
@@ -307,10 +329,7 @@ def require_features(name: str, context: MethodContext) -> None:
         ("teacher", context.teacher_example),
     ):
         if example is None or not example.features:
-            raise UnderstudyError(
-                f"{name} compares feature maps, but the {role} shows none: "
-                f"set {role}.stages to its modules"
-            )
+            raise NoStages(f"{name} compares feature maps", role)
 
 
 def require_embeddings(name: str, context: MethodContext, instead: str = "") -> None:
@@ -329,10 +348,7 @@ def require_embeddings(name: str, context: MethodContext, instead: str = "") -> 
         ("teacher", context.teacher_example),
     ):
         if example is None or example.embedding is None:
-            raise UnderstudyError(
-                f"{name} compares embeddings, but the {role} shows none: "
-                f"set {role}.stages to its modules{instead}"
-            )
+            raise NoStages(f"{name} compares embeddings", role, instead)
 
 
 def embeddings_of(name: str, context: MethodContext, instead: str = "") -> tuple[Tensor, Tensor]:

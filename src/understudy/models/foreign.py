@@ -1,6 +1,7 @@
 """A network that is no :class:`Classifier`, behind that interface."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,6 +26,10 @@ class OtherClassCount(UnderstudyError):
         self.found = found
 
 
+_SAME_PROPORTIONS = 0.3
+"""Logarithm of a factor up to which a map has the proportions of the image, rounding included."""
+
+
 class ForeignClassifier(Classifier):
     """Another library's network, its logits unpacked and its stages read by hooks.
 
@@ -40,12 +45,16 @@ class ForeignClassifier(Classifier):
 
     Args:
         model: the network, ``[B, C, H, W]`` to logits ``[B, K]`` or to an object with ``.logits``.
-        num_classes: number of logits.
+        num_classes: number of logits; ``None`` takes what the network gives, at least 2.
         name: its name in messages.
         in_channels: channels of the images.
         image_size: pixels, one number for square images or (height, width).
         stages: module paths inside ``model``, shallow to deep; without them there are neither stage
             maps nor an embedding.
+
+    Attributes:
+        num_classes: number of logits.
+        image: the shape of the images that it was run on.
 
     Raises:
         UnderstudyError: if a stage does not exist or gives no map, or the network does not give
@@ -55,7 +64,7 @@ class ForeignClassifier(Classifier):
     def __init__(
         self,
         model: nn.Module,
-        num_classes: int,
+        num_classes: int | None,
         *,
         name: str,
         in_channels: int = 3,
@@ -82,7 +91,8 @@ class ForeignClassifier(Classifier):
             modules[stage].register_forward_hook(capture)
             self._captures.append(capture)
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self._probe(num_classes, ImageSpec(in_channels, height, width))
+        self.image = ImageSpec(in_channels, height, width)
+        self._probe(num_classes)
 
     @property
     def bare(self) -> nn.Module:
@@ -135,8 +145,9 @@ class ForeignClassifier(Classifier):
             )
         return logits
 
-    def _probe(self, num_classes: int, image: ImageSpec) -> None:
-        outputs = probe(self, num_classes, image, f"model {self.name}")
+    def _probe(self, num_classes: int | None) -> None:
+        outputs = probe(self, num_classes, self.image, f"model {self.name}")
+        self.num_classes = outputs.logits.shape[1]
         self.feature_channels = tuple(feature.shape[1] for feature in outputs.features)
         self.embedding_dim = self.feature_channels[-1] if self.feature_channels else 0
         if outputs.embedding is not None and not outputs.embedding.is_meta:
@@ -152,12 +163,12 @@ class ForeignClassifier(Classifier):
         return None
 
 
-def probe(model: Classifier, num_classes: int, image: ImageSpec, label: str) -> Outputs:
+def probe(model: Classifier, num_classes: int | None, image: ImageSpec, label: str) -> Outputs:
     """Run a network once on two random images, in eval mode, without gradients.
 
     Args:
         model: on any device; its modes, statistics and the global random numbers do not change.
-        num_classes: the number of logits that it must give.
+        num_classes: the number of logits that it must give; ``None`` for any, from 2.
         image: the shape of the images.
         label: the network in messages.
 
@@ -181,11 +192,15 @@ def probe(model: Classifier, num_classes: int, image: ImageSpec, label: str) -> 
                 "size (teacher.image_size)"
             )
         raise UnderstudyError(f"{label} does not run on {image} images: {reason}") from error
-    if outputs.logits.shape != (2, num_classes):
+    shape = tuple(outputs.logits.shape)
+    if num_classes is None and len(shape) == 2 and shape[0] == 2 and shape[1] > 1:
+        return outputs
+    if shape != (2, num_classes):
+        classes = "any number of" if num_classes is None else num_classes
         raise OtherClassCount(
-            f"{label} gives logits of shape {list(outputs.logits.shape)} "
-            f"for 2 images of {num_classes} classes: take a network for these classes",
-            outputs.logits.shape[-1],
+            f"{label} gives logits of shape {list(shape)} for 2 images of {classes} classes: "
+            "take a network for these classes",
+            shape[-1],
         )
     return outputs
 
@@ -215,7 +230,7 @@ class _Capture:
         output = self.output
         output = output[0] if isinstance(output, (tuple, list)) and output else output
         if isinstance(output, Tensor) and output.ndim == 4:
-            return output
+            return output.permute(0, 3, 1, 2) if is_channels_last(output.shape, size) else output
         if isinstance(output, Tensor) and output.ndim == 3 and _grid(output.shape[1], size):
             height, width = _grid(output.shape[1], size)
             patches = output[:, output.shape[1] - height * width :]
@@ -228,6 +243,22 @@ class _Capture:
             f"stage {self.stage!r} of model {name} must give a map [B, C, H, W] or tokens "
             f"[B, N, C], but gives {found} for images of {size[0]}x{size[1]} pixels"
         )
+
+
+def is_channels_last(shape: Sequence[int], size: tuple[int, int]) -> bool:
+    """Whether a map is ``[B, H, W, C]``, as Swin transformers have it.
+
+    It has the image's proportions that way, and not as ``[B, C, H, W]``.
+
+    Args:
+        shape: of the map.
+        size: (height, width) of the image.
+    """
+    _, first, second, third = shape
+    wanted = math.log(size[0] / size[1])
+    as_last = abs(math.log(first / second) - wanted)
+    as_first = abs(math.log(second / third) - wanted)
+    return as_last < _SAME_PROPORTIONS < as_first
 
 
 def _grid(tokens: int, size: tuple[int, int]) -> tuple[int, ...]:

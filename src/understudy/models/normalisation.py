@@ -9,11 +9,13 @@ from torch import nn
 from understudy.errors import UnderstudyError
 from understudy.models.base import Classifier
 
-Source = Literal["given", "recorded", "pretrained_cfg", "assumed"]
+Source = Literal["given", "recorded", "pretrained_cfg", "weights", "assumed"]
 """Where a normalisation comes from: the caller; the training in this package; timm's
-``pretrained_cfg``; or nowhere, so that the normalisation of the data is used."""
+``pretrained_cfg``; what torchvision, Hugging Face or an ONNX file have with the weights; or
+nowhere, so that the normalisation of the data is used."""
 
 _ATTRIBUTE = "understudy_normalisation"
+_SOURCE = "understudy_normalisation_source"
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,13 @@ class Normalisation:
             raise UnderstudyError(f"std must be above 0 in every channel, not {self.std}")
 
 
-def record_normalisation(network: nn.Module, normalisation: Normalisation) -> None:
+def record_normalisation(
+    network: nn.Module, normalisation: Normalisation, source: Source = "recorded"
+) -> None:
     """Note on a network what it was trained with; a copy of the network has the note, too."""
-    for module in {network, _bare(network)}:
+    for module in {network, bare(network)}:
         setattr(module, _ATTRIBUTE, normalisation)
+        setattr(module, _SOURCE, source)
 
 
 def known_normalisation(
@@ -57,10 +62,11 @@ def known_normalisation(
             of timm has a ``pretrained_cfg``.
         channels: of the images: a ``pretrained_cfg`` for another number does not count.
     """
-    for module in (network, _bare(network)):
+    for module in (network, bare(network)):
         noted = getattr(module, _ATTRIBUTE, None)
         if isinstance(noted, Normalisation):
-            return noted, "recorded"
+            source: Source = getattr(module, _SOURCE, "recorded")
+            return noted, source
     config = pretrained_config(network)
     mean, std = config.get("mean"), config.get("std")
     if mean is None or std is None or channels not in (None, len(mean)):
@@ -70,9 +76,10 @@ def known_normalisation(
 
 def pretrained_config(network: nn.Module) -> Mapping[str, Any]:
     """The ``pretrained_cfg`` of a timm network; empty for any other."""
-    config = getattr(_bare(network), "pretrained_cfg", None)
+    config = getattr(bare(network), "pretrained_cfg", None)
     return config if isinstance(config, Mapping) else {}
 
 
-def _bare(network: nn.Module) -> nn.Module:
+def bare(network: nn.Module) -> nn.Module:
+    """A network without the wrapper of this package."""
     return network.bare if isinstance(network, Classifier) else network

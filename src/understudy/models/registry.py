@@ -1,7 +1,7 @@
 """The table of models: build one by name, list them, describe them. Importing this loads no torch.
 
 A network of the table is a :class:`~understudy.models.base.Classifier`. Any other is reached as
-``timm:NAME``, ``torchvision:NAME``, ``hf:NAME`` or ``package.module:callable`` (see
+``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``, ``onnx:FILE`` or ``package.module:callable`` (see
 :mod:`understudy.models.libraries`).
 """
 
@@ -87,11 +87,11 @@ def list_models(pattern: str = "*") -> list[str]:
 
 def build_model(
     name: str,
-    num_classes: int,
+    num_classes: int | None,
     image: ImageSpec | None = None,
     *,
     in_channels: int = 3,
-    image_size: int | tuple[int, int] = 32,
+    image_size: int | tuple[int, int] | None = 32,
     stages: tuple[str, ...] = (),
     options: Mapping[str, Any] | None = None,
 ) -> "Classifier":
@@ -99,12 +99,13 @@ def build_model(
 
     Args:
         name: a key of :data:`MODELS`, or ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``,
-            ``package.module:callable``.
-        num_classes: number of logits, at least 2.
+            ``onnx:FILE``, ``package.module:callable``.
+        num_classes: number of logits, at least 2; ``None`` for a foreign network's own number.
         image: the shape of the images, at least 16 pixels high and wide. The networks of the table
             pool globally and accept every larger size, square or not.
         in_channels: channels of the images, instead of ``image``.
-        image_size: pixels, one number for square images or (height, width), instead of ``image``.
+        image_size: pixels, one number for square images or (height, width), instead of ``image``;
+            ``None`` for the size that a foreign network records, else 224.
         stages: module paths of a foreign network's stages, shallow to deep. The networks of the
             table define their own.
         options: further keyword arguments of the constructor.
@@ -116,16 +117,15 @@ def build_model(
     from understudy.models.base import Architecture
 
     options = dict(options or {})
-    if image is None:
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        image = ImageSpec(in_channels, height, width)
-    if num_classes < 2:
+    size = image.size if image else _pair(image_size)
+    channels = image.channels if image else in_channels
+    if num_classes is not None and num_classes < 2:
         raise UnderstudyError(
             f"model {name}: a classifier needs at least 2 classes, not {num_classes}"
         )
-    if min(image.size) < MIN_IMAGE_SIZE:
+    if size is not None and min(size) < MIN_IMAGE_SIZE:
         raise UnderstudyError(
-            f"model {name}: {min(image.size)}-pixel images are too small; "
+            f"model {name}: {min(size)}-pixel images are too small; "
             f"set data.image_size={MIN_IMAGE_SIZE} or more"
         )
     model: Classifier
@@ -135,15 +135,22 @@ def build_model(
         model = build_foreign(
             name,
             num_classes,
-            in_channels=image.channels,
-            image_size=image.size,
+            in_channels=channels,
+            image_size=size,
             stages=stages,
             options=options,
         )
+    elif num_classes is None:
+        raise UnderstudyError(f"model {name}: give the number of classes")
     else:
-        model = _build_own(name, num_classes, image.channels, stages, options)
+        model = _build_own(name, num_classes, channels, stages, options)
     model.architecture = Architecture(name, options, stages)
     return model
+
+
+def _pair(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """(height, width) of one number or both."""
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
 
 
 def _build_own(
@@ -213,9 +220,9 @@ def describe_models() -> list[dict[str, Any]]:
 
 def _constructor(name: str) -> Callable[..., "Classifier"]:
     if name not in MODELS:
-        others = "timm:NAME, torchvision:NAME, hf:NAME and package.module:callable reach others"
+        others = "timm:NAME, torchvision:NAME, hf:NAME, onnx:FILE and package.module:callable"
         raise UnderstudyError(
-            f"unknown model {name!r}: {suggest(name, MODELS, matches=3)} ({others})"
+            f"unknown model {name!r}: {suggest(name, MODELS, matches=3)} ({others} reach others)"
         )
     module = importlib.import_module(f"understudy.models.{MODELS[name].family}")
     constructor: Callable[..., Classifier] = getattr(module, name)

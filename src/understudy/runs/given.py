@@ -1,4 +1,4 @@
-"""What the file of a given teacher knows about the images that the teacher was trained on."""
+"""What the file of a given teacher records about the images and classes that it was trained on."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from understudy.models.expects import Expects
 from understudy.models.normalisation import Normalisation
 from understudy.runs.folder import RunFolder, load_run, split_training_name
 from understudy.runs.plan import resolve_plan
-from understudy.runs.results import load_results
+from understudy.runs.results import read_results
 
 _KEY = "understudy"
 """Of the metadata in a file of ``Student.save``."""
@@ -31,7 +31,7 @@ def require_own_normalisation(path: Path, inputs: DataConfig) -> None:
     Raises:
         UnderstudyError: with both normalisations, and the keys to set.
     """
-    own = recorded_normalisation(path)
+    own = recorded(path).normalisation
     if own is None or is_same(own, Normalisation(inputs.mean, inputs.std)):
         return
     raise UnderstudyError(
@@ -41,12 +41,6 @@ def require_own_normalisation(path: Path, inputs: DataConfig) -> None:
     )
 
 
-def recorded_normalisation(path: Path) -> Normalisation | None:
-    """With what the network of a weights file was trained; ``None`` if that is not known."""
-    recorded = recorded_inputs(path)
-    return None if recorded is None else recorded.normalisation
-
-
 def is_same(one: Normalisation, other: Normalisation) -> bool:
     """Whether two normalisations differ by rounding, or by another cut of the same images, only."""
     values, others = (*one.mean, *one.std), (*other.mean, *other.std)
@@ -54,53 +48,37 @@ def is_same(one: Normalisation, other: Normalisation) -> bool:
     return len(values) == len(others) and all(abs(a - b) <= _SAME for a, b in pairs)
 
 
-def recorded_inputs(path: Path) -> Expects | None:
-    """The images that the network of a weights file was trained on; ``None`` if not known.
+def recorded(path: Path) -> Expects:
+    """What this package wrote down about the network of a weights file: images and classes.
 
-    They are known for a file in the folder of a run, and for one of ``Student.save``.
-    """
-    metadata = _metadata(path)
-    if metadata is not None:
-        return metadata
-    run = path.absolute().parent.parent
-    if path.suffix != ".safetensors" or RunFolder(run).models != path.absolute().parent:
-        return None
-    try:
-        arm, _ = split_training_name(path.stem)
-        inputs = resolve_plan(load_run(run)).arm(arm).inputs
-        return Expects(
-            size=size_of(inputs.image_size),
-            interpolation=inputs.interpolation,
-            normalisation=Normalisation(inputs.mean, inputs.std),
-            source="recorded",
-        )
-    except UnderstudyError:  # a folder that only looks like a run's
-        return None
-
-
-def recorded_classes(path: Path) -> tuple[str, ...]:
-    """The names of the outputs of a weights file's network, in their order; empty if not known.
-
-    It is known for a file in the folder of a finished run, and for one of ``Student.save``.
+    It is known for a file in the folder of a run, and for one of ``Student.save``; for any other
+    nothing is.
     """
     saved = _saved(path)
     if saved:
-        return tuple(map(str, saved.get("class_names", ())))
+        return _of_metadata(saved, path)
     run = RunFolder(path.absolute().parent.parent)
     if path.suffix != ".safetensors" or run.models != path.absolute().parent:
-        return ()
+        return Expects()
     try:
-        arm, _ = split_training_name(path.stem)
-        own = resolve_plan(load_run(run.path)).arm(arm).classes
-        return own or tuple(map(str, load_results(run.path)["data"]["class_names"]))
-    except (UnderstudyError, KeyError, TypeError):  # it has not finished, or looks like a run's
-        return ()
+        name, _ = split_training_name(path.stem)
+        arm = resolve_plan(load_run(run.path)).arm(name)
+        data = read_results(run.path).data if run.results.exists() else None
+    except UnderstudyError:  # a folder that only looks like a run's
+        return Expects()
+    size = size_of(arm.inputs.image_size)
+    if size is None and data is not None:
+        size = data.image_shape[1], data.image_shape[2]
+    return Expects(
+        size=size,
+        interpolation=arm.inputs.interpolation,
+        normalisation=Normalisation(arm.inputs.mean, arm.inputs.std),
+        source="recorded",
+        class_names=arm.classes or (() if data is None else data.class_names),
+    )
 
 
-def _metadata(path: Path) -> Expects | None:
-    saved = _saved(path)
-    if not saved:
-        return None
+def _of_metadata(saved: dict[str, Any], path: Path) -> Expects:
     try:
         rule = saved.get("preprocessing")  # older files have none
         found = rule and from_json(Preprocessing, rule, str(path), "save it again")
@@ -109,9 +87,10 @@ def _metadata(path: Path) -> Expects | None:
             interpolation=found.filter if found else None,
             normalisation=Normalisation(tuple(saved["mean"]), tuple(saved["std"])),
             source="recorded",
+            class_names=tuple(map(str, saved.get("class_names", ()))),
         )
     except (ValueError, KeyError, TypeError, UnderstudyError):
-        return None  # the weights themselves are checked when they are loaded
+        return Expects()  # the weights themselves are checked when they are loaded
 
 
 def _saved(path: Path) -> dict[str, Any]:

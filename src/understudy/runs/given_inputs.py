@@ -21,9 +21,9 @@ from understudy.data.spec import size_of
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer
 from understudy.models.expects import Expects, expects, input_channels
-from understudy.models.libraries import build_bare
+from understudy.models.libraries import build_module
 from understudy.models.normalisation import Normalisation
-from understudy.runs.given import is_same, recorded_inputs
+from understudy.runs.given import is_same, recorded
 from understudy.runs.plan import RunPlan, resolve_plan
 from understudy.runs.teacher_classes import with_teacher_classes
 
@@ -116,15 +116,14 @@ def _given_networks(teacher: TeacherConfig) -> list[tuple[ModelConfig, str]]:
 
 
 def _known(model: ModelConfig, path: str, data: TrainingData) -> _Known:
-    recorded = recorded_inputs(Path(path))
-    if recorded is not None:
-        assert recorded.normalisation is not None, "files record it with the size"
-        return _Known(model.name, recorded, len(recorded.normalisation.mean))
+    found = recorded(Path(path))
+    if found.normalisation is not None:
+        return _Known(model.name, found, len(found.normalisation.mean))
     if ":" not in model.name and "." not in model.name:
         return _Known(model.name, Expects())  # ours: it takes what it is trained on
     with torch.random.fork_rng(devices=[]):
-        network = build_bare(
-            model.name, data.num_classes, 3, data.image.size, options=model.options
+        network = build_module(
+            model.name, data.num_classes, image_size=data.image.size, options=model.options
         )
     channels = 1 if input_channels(network) == 1 else 3
     return _Known(model.name, expects(network, channels), channels)

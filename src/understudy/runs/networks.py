@@ -11,16 +11,19 @@ from understudy.config.schema import DataConfig, ModelConfig
 from understudy.data.dataset import SealedSplit
 from understudy.data.own_size import has_own_pixels, image_of, own_copy_with_test
 from understudy.data.prepare import TrainingData
-from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import predict
 from understudy.events import SILENT, Observer
 from understudy.methods import build_method, method_class
 from understudy.methods.base import MethodConfig
 from understudy.models import build_model, deployed
 from understudy.models.base import Classifier
+from understudy.models.checkpoints import read_checkpoint
 from understudy.models.class_matching import match_classes
 from understudy.models.ensemble import Ensemble
-from understudy.models.heads import find_head
+from understudy.models.fitting import fit
+from understudy.models.libraries import build_foreign
+from understudy.models.misfits import head_only
+from understudy.models.onnx_network import OnnxNetwork
 from understudy.models.selected import SelectedClasses
 from understudy.runs.folder import RunFolder
 from understudy.runs.plan import Arm, ArmRun, RunPlan
@@ -29,7 +32,7 @@ from understudy.teachers.frozen import FrozenTeacher, freeze, renormalisation
 from understudy.teachers.output_checks import check_outputs
 from understudy.training.device import resolve_precision
 from understudy.training.setup import make_context
-from understudy.training.weights import load_weights, read_weights
+from understudy.training.weights import load_weights
 
 _CPU = torch.device("cpu")
 
@@ -191,48 +194,72 @@ def load_pretrained_teacher(
     )
 
 
-def load_given(network: Classifier, arm: Arm, head: str = "") -> None:
+def load_given(network: Classifier, arm: Arm, head: str = "") -> str:
     """Fill a network with the weights that an arm is given, in place; nothing to do for those that
     its name comes with.
 
     Args:
         network: of the arm.
         arm: whose ``path`` is loaded.
-        head: path of a layer that remains as it is: it gets other weights later.
+        head: path of a layer that gets other weights later: it may differ.
+
+    Returns:
+        What was unwrapped, in one line; empty for a plain state dict.
 
     Raises:
-        UnderstudyError: if the file does not fit.
+        UnderstudyError: if the file does not fit; of another class count, with what to do.
     """
-    if arm.path is not None and arm.path != PRETRAINED:
-        load_weights(Path(arm.path), deployed(network), except_for=head)
+    if arm.path is None or arm.path == PRETRAINED:
+        return ""
+    return load_weights(
+        Path(arm.path),
+        deployed(network),
+        "; name the file's classes by teacher.classes, or train another last layer by "
+        "teacher.head=linear-probe",
+        except_for=head,
+    )
 
 
-def outputs_in_file(path: Path, model: ModelConfig, images: TrainingData) -> int | None:
-    """How many outputs the network of a weights file has; ``None`` if its head is not found.
+def outputs_in_file(
+    path: Path, model: ModelConfig, images: TrainingData, inputs: DataConfig
+) -> int | None:
+    """How many outputs the network of a weights file has; ``None`` if the file differs in more.
 
-    To be replaced by :func:`understudy.models.fitting.classes_in_file`.
+    Args:
+        path: of the weights.
+        model: the network.
+        images: of the run.
+        inputs: as the network sees them.
     """
-    network = build(model, images)
-    try:
-        head = find_head(network, images.image, model.name)
-    except UnderstudyError:
-        return None
-    weight = read_weights(path).get(f"{head.path}.weight")
-    return None if weight is None else len(weight)
+    network = deployed(build(model, images, inputs=inputs))
+    if isinstance(network, OnnxNetwork):
+        return network.num_classes
+    found = fit(read_checkpoint(path), network)
+    return images.num_classes if found.is_complete else head_only(found.misfit) or None
 
 
-def own_outputs(model: ModelConfig, images: TrainingData) -> tuple[int | None, nn.Module | None]:
-    """How many outputs a network has by itself, and the network; ``None`` if that is not known.
+def own_network(
+    model: ModelConfig, images: TrainingData, inputs: DataConfig
+) -> tuple[int | None, nn.Module | None]:
+    """A network of another library with as many outputs as it has by itself, and their number.
 
-    To be replaced by ``build_module(name, None)`` of :mod:`understudy.models.libraries`.
+    Args:
+        model: the network; one of this package has no number of its own.
+        images: of the run.
+        inputs: as the network sees them.
     """
-    source, _, rest = model.name.partition(":")
-    if source != "timm":
+    if ":" not in model.name and "." not in model.name:
         return None, None
-    import timm
-
-    network: nn.Module = timm.create_model(rest, **{**model.options, "pretrained": False})
-    return getattr(network, "num_classes", None), network
+    image = image_of(images, inputs)
+    network = build_foreign(
+        model.name,
+        None,
+        in_channels=image.channels,
+        image_size=image.size,
+        options=model.options,
+    )
+    count = getattr(network, "num_classes", None)
+    return count, network
 
 
 def keeps_adapter(method: MethodConfig) -> bool:

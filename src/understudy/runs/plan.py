@@ -166,7 +166,7 @@ def _teacher_arm(config: RunConfig) -> Arm:
         inputs,
         members=tuple(_member_name(number) for number in range(len(given.members))),
         weights=tuple(member.weight for member in given.members),
-        path=given.path,
+        path=given.path or given.model.own_file,
         head=given.head,
         classes=_names(given.classes),
         seed=_shared_seed(config),
@@ -183,15 +183,16 @@ def _member_arm(config: RunConfig, number: int, member: MemberConfig) -> Arm:
     """One member of the ensemble; what it does not set is the teacher's, and its seed the teacher's
     plus its number."""
     given = config.teacher
+    model = member.model or given.model
     return Arm(
         _member_name(number),
         "member",
-        _with_weights(member.model or given.model, member.path),
+        _with_weights(model, member.path),
         given.stages if member.stages is None else member.stages,
         config.member_train(number),
         _PLAIN,
         _normalised(config.teacher_inputs, member.mean, member.std),
-        path=member.path,
+        path=member.path or model.own_file,
         classes=_names(member.classes),
         seed=given.seed + number if member.seed is None else member.seed,
     )

@@ -98,7 +98,8 @@ class Precheck:
         try:
             head = ""
             if arm.head != "own":
-                head = find_head(self._network(arm), self.data.image, arm.model.name).path
+                image = image_of(self.data, arm.inputs)
+                head = find_head(self._network(arm), image, arm.model.name).path
             if arm.path is not None:
                 self._check_given(arm, Path(arm.path), head)
             if not arm.epochs:
@@ -113,7 +114,7 @@ class Precheck:
         network = self._network(arm)
         if self.read_files:
             require_own_normalisation(path, arm.inputs)
-            load_given(network, arm, head)
+            self._show(arm, load_given(network, arm, head))
 
     def _check_average(self, arm: Arm) -> None:
         """Refuse an average of weights that hardly leaves the initial ones."""
@@ -129,7 +130,11 @@ class Precheck:
         )
         if share > _MOST_INITIAL:
             raise UnderstudyError(line)
-        if line not in self.lines:
+        self._show(arm, line)
+
+    def _show(self, arm: Arm, line: str) -> None:
+        """A line about an arm, once; none if it is empty."""
+        if line and line not in self.lines:
             self.lines.add(line)
             self.observer.message(f"{arm.name}: {line}")
 
@@ -145,6 +150,10 @@ class Precheck:
             self._check_cache(plan, arm, frozen)
         teaching = Teaching(arm.method, frozen, "live")
         student = copy.deepcopy(self._network(arm))  # a method may change its student
+        if next(student.parameters(), None) is None:
+            raise UnderstudyError(
+                f"model {arm.model.name} has no parameters to train: it can only be a teacher"
+            )
         try:
             method, teacher = build_training(
                 student, few, teaching, config, cast("Fabric", _THIS_PROCESS), batches

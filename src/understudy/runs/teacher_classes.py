@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from understudy.config.given import PRETRAINED, ClassList
-from understudy.config.schema import MemberConfig, ModelConfig, RunConfig, TeacherConfig
+from understudy.config.schema import DataConfig, MemberConfig, ModelConfig, RunConfig, TeacherConfig
 from understudy.data.names import counted, listed
 from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError
@@ -22,8 +22,8 @@ from understudy.events import SILENT, Observer
 from understudy.models.class_lists import read_class_list
 from understudy.models.class_matching import are_placeholders, match_classes
 from understudy.models.expects import expects
-from understudy.runs.given import recorded_classes
-from understudy.runs.networks import build, outputs_in_file, own_outputs
+from understudy.runs.given import recorded
+from understudy.runs.networks import build, outputs_in_file, own_network
 
 _REMEDY = (
     "name them in their order by teacher.classes, or learn a new head by teacher.head=linear-probe"
@@ -57,12 +57,12 @@ def with_teacher_classes(
     found: list[ClassList] = []
     for number, part in enumerate(parts):
         model = part.model or given.model
-        path = part.path or (PRETRAINED if model.name.startswith("onnx:") else None)
+        path = part.path or (PRETRAINED if model.own_file else None)
         if path is None:
             found.append(part.classes)
             continue
         known = before[number].classes if len(before) == len(parts) else None
-        names = _Names(images, model, path, part.classes)
+        names = _Names(images, config.teacher_inputs, model, path, part.classes)
         name = f"member{number + 1}" if given.members else "teacher"
         found.append(names.resolved(name, known, observer))
     return replace(config, teacher=_with_classes(given, found))
@@ -85,12 +85,14 @@ class _Names:
 
     Attributes:
         images: with the classes that are wanted.
+        inputs: the images as the network sees them.
         model: its network.
         path: of its weights, or ``pretrained``.
         given: names in the configuration, or the file that lists them.
     """
 
     images: TrainingData
+    inputs: DataConfig
     model: ModelConfig
     path: str
     given: ClassList
@@ -123,9 +125,9 @@ class _Names:
     def _recorded(self) -> tuple[tuple[str, ...] | None, int | None]:
         """The names that file or network record, and how many outputs there are, if known."""
         count, network = self._outputs()
-        names = () if self.path == PRETRAINED else recorded_classes(Path(self.path))
+        names = () if self.path == PRETRAINED else recorded(Path(self.path)).class_names
         if not names or (count is not None and len(names) != count):
-            names = () if network is None else expects(network).class_names
+            names = () if network is None else expects(network).all_names
         usable = names and len(names) == count and not are_placeholders(names)
         same = set(names) == set(self.images.class_names)  # the digits' names are numbers
         return (names if usable or (names and same) else None), count
@@ -134,11 +136,12 @@ class _Names:
         """How many outputs the teacher has, and the network for so many."""
         with torch.random.fork_rng(devices=[]):
             if self.path == PRETRAINED:
-                return own_outputs(self.model, self.images)
-            count = outputs_in_file(Path(self.path), self.model, self.images)
+                return own_network(self.model, self.images, self.inputs)
+            count = outputs_in_file(Path(self.path), self.model, self.images, self.inputs)
             if count is None:
                 return None, None
-            return count, build(self.model, self.images, num_classes=count)
+            network = build(self.model, self.images, inputs=self.inputs, num_classes=count)
+            return count, network
 
     def _assumed(self, count: int | None) -> str:
         """The line for a teacher whose classes have no names.

@@ -13,9 +13,11 @@ from understudy.data.sampling import BalancedSampler, balanced_weights
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, EpochResult, Observer
 from understudy.methods import build_method, needs_of
-from understudy.methods.base import Method, MethodConfig, MethodContext
+from understudy.methods.base import Method, MethodConfig, MethodContext, NoStages
 from understudy.models.base import Classifier, Outputs
+from understudy.models.foreign import ForeignClassifier
 from understudy.models.modes import evaluating
+from understudy.models.stages import propose_stages
 from understudy.teachers.base import Teacher
 from understudy.teachers.cached import live_or_cached
 from understudy.teachers.frozen import FrozenTeacher
@@ -152,7 +154,10 @@ def build_training(
     student.to(fabric.device)
     frozen = None if needs == "nothing" else teaching.teacher
     context = make_context(student, data, config, frozen, fabric.device)
-    method = build_method(options, student, context)
+    try:
+        method = build_method(options, student, context)
+    except NoStages as error:
+        raise error.proposing(_proposed(student, frozen, error.role)) from None
     method.to(fabric.device)
     teacher: Teacher | None = None
     if frozen is not None:
@@ -160,6 +165,14 @@ def build_training(
     if options.curriculum is not None:
         _set_curriculum(options, teacher, batches, config, fabric)
     return method, teacher
+
+
+def _proposed(student: Classifier, teacher: FrozenTeacher | None, role: str) -> tuple[str, ...]:
+    """Stages that a network of another library could have; empty for any other."""
+    network = student if role == "student" or teacher is None else teacher.model
+    if not isinstance(network, ForeignClassifier):
+        return ()
+    return propose_stages(network.model, network.image)
 
 
 def _set_curriculum(

@@ -1,12 +1,13 @@
-"""A network's weights as a safetensors file."""
+"""A network's weights as a file."""
 
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from understudy.errors import UnderstudyError, one_line
 from understudy.files import replacing
+from understudy.models.checkpoints import read_checkpoint
+from understudy.models.fitting import load
+from understudy.models.onnx_network import OnnxNetwork
 
 
 def save_weights(path: Path, model: nn.Module) -> None:
@@ -21,44 +22,22 @@ def save_weights(path: Path, model: nn.Module) -> None:
         file.write(save(tensors))
 
 
-def load_weights(path: Path, model: nn.Module, *, except_for: str = "") -> None:
-    """Load a network's weights from a safetensors file, or a state dict saved by ``torch.save``.
-
-    Nothing is unpickled (``weights_only``).
+def load_weights(path: Path, model: nn.Module, remedy: str = "", *, except_for: str = "") -> str:
+    """Load a network's weights from a file of any training code; runs no code of the file.
 
     Args:
-        path: the file.
-        model: gets the weights.
-        except_for: path of a layer that keeps its own, whatever the file has for it.
+        path: see :func:`~understudy.models.checkpoints.read_checkpoint`. An ONNX network is its
+            file: there is nothing to load.
+        model: bare (:func:`understudy.models.deployed`); unchanged after an error.
+        remedy: what to do about a file for other classes, appended to that message.
+        except_for: path of a layer that remains as it is where the file has none of its shape.
+
+    Returns:
+        One line: what was unwrapped, converted or passed over; empty for a plain state dict.
 
     Raises:
         UnderstudyError: if the file is missing, damaged, or of another network.
     """
-    state = read_weights(path)
-    if except_for:
-        own = model.state_dict()
-        layer = {name for name in (*own, *state) if name.startswith(f"{except_for}.")}
-        state = {name: tensor for name, tensor in state.items() if name not in layer}
-        state |= {name: own[name] for name in layer if name in own}
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise UnderstudyError(f"{path} does not fit the network: {one_line(error)}") from error
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file; raises as :func:`load_weights`."""
-    if not path.is_file():
-        raise UnderstudyError(f"there is no weights file {path}")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UnderstudyError(
-            f"{path} cannot be read as weights ({type(error).__name__}): "
-            "give a safetensors file or a plain state dict"
-        ) from error
-    return state
+    if isinstance(model, OnnxNetwork) and model.is_file(path):
+        return ""
+    return load(read_checkpoint(path), model, remedy, except_for=except_for)
