@@ -17,7 +17,7 @@ from understudy.files import write_bytes
 from understudy.methods import METHODS
 from understudy.models import build_model, deployed
 from understudy.runs.folder import RunFolder
-from understudy.runs.given import recorded, recorded_normalisation
+from understudy.runs.given import recorded
 from understudy.runs.plan import resolve_plan
 from understudy.runs.precheck import Precheck
 from understudy.runs.room import require_room
@@ -218,7 +218,7 @@ def test_a_given_teacher_is_fed_what_it_learnt_from(
     config = config_for(images, **RESNETS)
     other = replace(config, data=replace(config.data, mean=(0.4, 0.4, 0.4)))
     path = write_teacher(tmp_path / "earlier", other)
-    known = recorded_normalisation(path)
+    known = recorded(path).normalisation
     assert known is not None and known.mean == (0.4, 0.4, 0.4)
     given = replace(config, teacher=replace(config.teacher, path=str(path)))
     assert "was trained with mean [0.4, 0.4, 0.4]" in refusal(given, data)
@@ -227,7 +227,7 @@ def test_a_given_teacher_is_fed_what_it_learnt_from(
     assert recorded(path).class_names == (), "they are in the results of a finished run"
     elsewhere = tmp_path / "teacher.safetensors"
     elsewhere.write_bytes(path.read_bytes())
-    assert recorded_normalisation(elsewhere) is None, "nothing is known of a file alone"
+    assert recorded(elsewhere).normalisation is None, "nothing is known of a file alone"
 
 
 def test_a_given_teacher_of_other_classes_is_refused(
