@@ -18,7 +18,7 @@ PUBLIC = {
     "Student.load": "(path, *, network=None)",
     "Student.predict": ("(self, images, *, probabilities=False, device='cpu', batch_size=512)"),
     "Student.save": "(self, path)",
-    "Teacher": "(network, mean=None, std=None, min_accuracy=None)",
+    "Teacher": "(network, mean=None, std=None, min_accuracy=None, classes=None)",
     "TrainConfig": "",
     "UnderstudyError": "",
     "build_model": (
