@@ -42,8 +42,11 @@ SETTINGS = [(page, words) for page, text in PAGES.items() for words in settings_
 REFUSED = {
     ("method.temperature=1,2", "method.temperature=3"),
     ("method={name: kd},{name: dkd}", "method.alpha=0.5"),
+    ("teacher.path=pretrained",),
+    ("teacher.head=linear-probe",),
+    ("teacher.head=finetune",),
 }
-"""Settings that a page shows because they are refused."""
+"""Settings that a page shows because they are refused, or that need a network with weights."""
 WIDE = {"docs/methods.md", "docs/diagnosis.md", "docs/performance.md"}
 """Pages that programs write, in whole or in part."""
 ELSEWHERE = {"utils.py", "helpers.py", "common.py", "student.py"}

@@ -28,7 +28,10 @@ PUBLIC = {
     "Student.predict": ("(self, images, *, probabilities=False, device='cpu', batch_size=512)"),
     "Student.save": "(self, path)",
     "TaughtBatch": "(images, labels, teacher_logits, teacher, batch)",
-    "Teacher": "(network, mean=None, std=None, min_accuracy=None)",
+    "Teacher": (
+        "(network, mean=None, std=None, min_accuracy=None, image_size=None, interpolation=None, "
+        "classes=None)"
+    ),
     "TrainConfig": "",
     "UnderstudyError": "",
     "build_model": (

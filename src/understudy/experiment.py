@@ -213,7 +213,7 @@ def _judge_teacher(
     roles = {run.arm.role for run in part}
     for run in part:
         if run.arm.role == "teacher":
-            observer.message(measured_line(run.name, finished[run.name].val))
+            observer.message(measured_line(run, finished[run.name].val))
     if "baseline" not in roles or not any(map(plan.learns_from_teacher, plan.arms.values())):
         return
     teachers = [result.val for result in finished.values() if result.arm == "teacher"]

@@ -10,11 +10,13 @@ from tests.worlds import SeenEvents, config_for, write_colours
 
 from understudy.cli import main
 from understudy.config.recipe import to_yaml
+from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import metrics
 from understudy.evaluation.results import Metrics
 from understudy.experiment import run_experiment
 from understudy.runs.folder import RunFolder
+from understudy.runs.plan import resolve_plan
 from understudy.runs.teacher_check import measured_line, teacher_advantage
 
 POOR = {"train": {"epochs": 1, "lr": 1e-9}}
@@ -75,8 +77,9 @@ def test_results_without_a_list_of_right_images_are_compared_by_their_seeds() ->
 def test_the_line_about_a_teacher_has_its_balanced_accuracy() -> None:
     labels = torch.tensor([0] * 8 + [1] * 2)
     always_first = torch.tensor([[1.0, 0.0]]).expand(10, 2)
-    line = measured_line("teacher-seed0", metrics(always_first, labels))
-    assert line == "teacher-seed0: 80.0 % on validation (balanced accuracy 50.0 %)"
+    run = resolve_plan(RunConfig()).arm_run("teacher", 0)
+    line = measured_line(run, metrics(always_first, labels))
+    assert line == "teacher: 80.0 % on validation (balanced accuracy 50.0 %)"
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +102,7 @@ def test_a_poor_teacher_stops_the_run_before_it_teaches_and_go_on_continues(
     command = ["run", str(recipe), "--out", str(out), "--workers", "1"]
     assert main(command) == 2
     shown = capsys.readouterr().err
-    assert "teacher-seed0: " in shown and "it would teach its mistakes" in shown
+    assert "teacher: " in shown and "it would teach its mistakes" in shown
     folder = RunFolder(out)
     assert folder.result("baseline-seed0").exists() and folder.result("teacher-seed0").exists()
     assert not folder.arm("distilled-seed0").exists() and not folder.results.exists()

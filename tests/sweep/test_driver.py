@@ -414,7 +414,10 @@ def test_a_teacher_that_is_given_is_said_to_be_read(
         **QUIET,
     )
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == f"reading the teacher from {file}, once for all trials"
+    assert said[:2] == [
+        "teacher: all of the teacher's 3 classes, in the same order; by name",
+        f"reading the teacher from {file}, once for all trials",
+    ]
     assert not [
         line for line in said if "training the teacher" in line or line.startswith("teacher-seed0")
     ]

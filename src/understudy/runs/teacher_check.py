@@ -14,6 +14,7 @@ import numpy as np
 
 from understudy.evaluation.correctness import stacked
 from understudy.evaluation.results import Metrics
+from understudy.runs.arms import ArmRun
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ class TeacherAdvantage:
         return f"{self}: it may have nothing to teach" if self.is_within_error else str(self)
 
 
-def measured_line(name: str, val: Metrics) -> str:
-    """A teacher's accuracy on validation, for people."""
+def measured_line(run: ArmRun, val: Metrics) -> str:
+    """A teacher's accuracy on validation, for people; named by its seed if there are several."""
+    name = run.name if run.arm.seed is None else run.arm.name
     balanced = val.balanced_accuracy
     also = "" if balanced is None else f" (balanced accuracy {100 * balanced:.1f} %)"
     return f"{name}: {100 * val.accuracy:.1f} % on validation{also}"

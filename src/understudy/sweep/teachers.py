@@ -37,7 +37,7 @@ def train_teachers(spec: SweepSpec, seeds: Sequence[int], observer: Observer) ->
             1, device=options.device, processes=processes, observer=observer
         ) as backend:
             finished = finish_all([training], backend, observer)
-        observer.message(measured_line(run.name, finished[run.name].val))
+        observer.message(measured_line(run, finished[run.name].val))
 
 
 def measured_teachers(spec: SweepSpec, seeds: Sequence[int]) -> list[Metrics]:
