@@ -122,7 +122,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "misspelled option of data": ({"image_sise": 8}, r"unknown keyword image_sise: did you mean"),
     "misspelled option of the run": ({"chekpoint": "a"}, "did you mean checkpoint"),
-    "options for prepared data": ({"image_size": 8}, "image_size is not for a data that is prep"),
+    "options for prepared data": ({"image_size": 8}, "image_size is not for data that is prep"),
     "unknown tracker": ({"track": "wandb"}, "unknown tracker 'wandb': there are csv"),
     "no GPU": ({"device": "cuda:7"}, "--device cuda:7"),
     "no function": ({"on_epoch": 3}, "on_epoch must be a function, not int"),

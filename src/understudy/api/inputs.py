@@ -210,7 +210,7 @@ def training_data(
         data = open_path(data, options, observer)
         options = replace(options, image_size=None)
     if isinstance(data, Dataset):
-        refuse_options(options, f"data set {data.name}", "val_fraction", "augment", "resize")
+        refuse_options(options, f"the data set {data.name}", "val_fraction", "augment", "resize")
         config = replace(
             default_config(data.image.channels),
             val_fraction=options.val_fraction,
@@ -254,7 +254,7 @@ def refuse_options(options: DataOptions, what: str, *used: str) -> None:
     for one in fields(DataOptions):
         unset = one.default if one.name != "augment" else DataConfig().augment
         if one.name not in used and getattr(options, one.name) != unset:
-            raise UnderstudyError(f"{one.name} is not for a {what}: leave it out")
+            raise UnderstudyError(f"{one.name} is not for {what}: leave it out")
 
 
 def default_config(channels: int) -> DataConfig:

@@ -34,7 +34,7 @@ def split_of(
     check_roles("evaluate(network, data)", data)
     reading = data_options(options)
     if isinstance(data, SealedSplit | Split | TrainingData):
-        refuse_options(reading, "split that is read already", "image_size", "resize")
+        refuse_options(reading, "a split that is read already", "image_size", "resize")
     if isinstance(data, SealedSplit):
         return data.open_for_final_evaluation()
     if isinstance(data, Split):
@@ -45,7 +45,7 @@ def split_of(
         data = open_path(data, reading)
         reading = DataOptions()
     if isinstance(data, Dataset):
-        refuse_options(reading, f"data set {data.name}", "image_size", "resize")
+        refuse_options(reading, f"the data set {data.name}", "image_size", "resize")
         return _by_name(data.test.open_for_final_evaluation(), data, class_names)
     return measured_split(data, reading, channels, class_names)
 
