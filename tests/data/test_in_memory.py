@@ -184,6 +184,16 @@ def test_images_of_several_sizes_need_a_size() -> None:
     assert read((pictures, labels), image_size=16).image.size == (16, 16)
 
 
+def test_transform_that_draws_at_random_is_reported() -> None:
+    class RandomCrop:
+        pass
+
+    data, seen = Items(picture), SeenEvents()
+    data.transform = RandomCrop()  # type: ignore[attr-defined]
+    read(Subset(data, range(12)), observer=seen)  # type: ignore[arg-type]
+    assert "draws at random: each image is read once" in seen.lines[0]
+
+
 def test_loader_of_a_part_is_that_part() -> None:
     sampler = SubsetRandomSampler([*range(12, 0, -1)])
     loader = DataLoader(Items(picture), sampler=sampler)  # type: ignore[arg-type]

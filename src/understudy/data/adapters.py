@@ -152,9 +152,8 @@ def _of_subset(dataset: Any, rows: Iterable[int]) -> Part:
 
 def _of_items(dataset: Any) -> Part:
     """Anything with a length and numbered items."""
-    transform = repr(getattr(dataset, "transform", None))
     notes: tuple[str, ...] = ()
-    if "Random" in transform:
+    if "Random" in repr(getattr(innermost(dataset), "transform", None)):
         notes = (
             "the data set's transform draws at random: each image is read once, so give it without "
             "and set augment=",
@@ -197,6 +196,11 @@ def _of_table(table: Any) -> Part:
 
     if not hasattr(table, "__len__"):
         return _of_iterable(table)
+    if not any(isinstance(feature, datasets.Image) for feature in table.features.values()):
+        raise UnderstudyError(
+            f"the data set has no column of type datasets.Image, only {listed(list(table.features))}: "
+            "cast the one with the images, data.cast_column(NAME, datasets.Image())"
+        )
     image, label, names = image_and_label(table.features, {}, "the data set")
     plain = table.with_format(None)
     cells = plain.select_columns([image]).cast_column(image, datasets.Image(decode=False))
@@ -268,6 +272,13 @@ def _split_item(item: Any, where: str) -> tuple[Any, Any]:
 
 def _key(mapping: Mapping[str, Any], known: Sequence[str]) -> str | None:
     return next((key for key in known if key in mapping), None)
+
+
+def innermost(dataset: Any) -> Any:
+    """The data set that a Subset, perhaps of a Subset, is a part of."""
+    while hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    return dataset
 
 
 def _names_of(dataset: Any) -> tuple[str, ...] | None:

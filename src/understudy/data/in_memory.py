@@ -19,7 +19,7 @@ import torch
 
 from understudy.config.images import AugmentConfig, DataConfig
 from understudy.config.parse import parse
-from understudy.data.adapters import Part, parts_of
+from understudy.data.adapters import Part, innermost, parts_of
 from understudy.data.dataset import LARGEST_COPY, Split, check_split
 from understudy.data.decoding import in_memory, refuse_empty
 from understudy.data.image_cache import allocator, cache_root
@@ -255,8 +255,7 @@ def _only_part(data: Any, where: str) -> Part:
 def _name(data: Any) -> str:
     """What to call the data: ``arrays`` or the name of its type."""
     inner = data
-    while hasattr(inner, "dataset"):
-        inner = inner.dataset
+    inner = innermost(data)
     return "arrays" if isinstance(inner, tuple | list | Mapping) else type(inner).__name__
 
 
