@@ -197,9 +197,10 @@ def _of_table(table: Any) -> Part:
     if not hasattr(table, "__len__"):
         return _of_iterable(table)
     if not any(isinstance(feature, datasets.Image) for feature in table.features.values()):
+        found = listed(list(table.features))
         raise UnderstudyError(
-            f"the data set has no column of type datasets.Image, only {listed(list(table.features))}: "
-            "cast the one with the images, data.cast_column(NAME, datasets.Image())"
+            f"the data set has no column of type datasets.Image, only {found}: cast the one with "
+            "the images, data.cast_column(NAME, datasets.Image())"
         )
     image, label, names = image_and_label(table.features, {}, "the data set")
     plain = table.with_format(None)
