@@ -149,6 +149,24 @@ def test_given_validation_is_used_whole() -> None:
         read(arrays(), val={"train": val, "test": val})
 
 
+def test_parts_that_are_not_read_are_named() -> None:
+    seen = SeenEvents()
+    read({"train": arrays(), "unsupervised": arrays(3)}, observer=seen)
+    assert seen.lines == ["not read: unsupervised"]
+
+
+def test_validation_of_other_classes_is_matched_by_name() -> None:
+    data, val = Items(picture), Items(lambda image, label: (image, label // 2), 9)
+    val.classes = ["ant", "cow"]  # as a folder in which one class has no images
+    found = read({"train": data, "val": val})
+    assert set(found.val.labels.tolist()) == {0, 2}
+    val.classes = ["ant", "dog"]
+    with pytest.raises(UnderstudyError, match="does not know: dog"):
+        read({"train": data, "val": val})
+    with pytest.raises(UnderstudyError, match="have different lists of classes"):
+        read(ConcatDataset([data, val]))  # type: ignore[list-item]
+
+
 def test_test_images_are_not_read() -> None:
     def fail(image: np.ndarray, label: int) -> Any:
         pytest.fail("a test image was read")

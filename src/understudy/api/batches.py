@@ -10,6 +10,7 @@ from understudy.api.inputs import (
     checked_seed,
     classifier,
     data_options,
+    image_channels,
     training_data,
 )
 from understudy.api.student import Student
@@ -93,7 +94,8 @@ class DistillationBatches:
             raise UnderstudyError("DistillationBatches needs a teacher: give a trained network")
         seed = checked_seed(seed)
         self.device = resolve_device(str(device))
-        self.data = training_data(data, data_options(options), observer=observer)
+        channels = min(image_channels(one.network) for one in teachers)
+        self.data = training_data(data, data_options(options), channels, observer)
         several = isinstance(teacher, list | tuple)
         precision = resolve_precision("auto", self.device)
         frozen, self.teachers = freeze(

@@ -1,7 +1,7 @@
 """Arguments of the Python interface: accepted, or refused in one line before any training."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,7 +52,7 @@ class RunOptions:
     on_epoch: Callable[[EpochResult], None] | None = None
     progress: bool | None = None
     track: tuple[str, ...] = ()
-    track_folder: Path = field(default=Path("tracking"))
+    track_folder: Path = Path("tracking")
 
     def __post_init__(self) -> None:
         if self.outputs not in ("auto", "live", "cached"):
@@ -251,9 +251,11 @@ def refuse_options(options: DataOptions, what: str, *used: str) -> None:
     Raises:
         UnderstudyError: naming the first.
     """
+    unset = DataOptions()
     for one in fields(DataOptions):
-        unset = one.default if one.name != "augment" else DataConfig().augment
-        if one.name not in used and getattr(options, one.name) != unset:
+        value = getattr(options, one.name)
+        is_given = value is not None if one.name == "val" else value != getattr(unset, one.name)
+        if is_given and one.name not in used:
             raise UnderstudyError(f"{one.name} is not for {what}: leave it out")
 
 

@@ -3,7 +3,7 @@ lists, tables. Each kind is one small function; nothing is decoded here."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch.utils.data import IterableDataset
@@ -43,7 +43,7 @@ class Part:
     labels: Any = None
     pairs: Callable[[], Iterator[tuple[Any, Any]]] | None = None
     class_names: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 Parts = Mapping[SplitName | None, Part]
@@ -126,9 +126,15 @@ def _of_mapping(data: Mapping[str, Any]) -> Parts:
             f"this one has {listed([str(key) for key in data]) or 'none'}"
         )
     found: dict[SplitName | None, Part] = {}
+    unread = []
     for key, split in splits.items():
-        if split is not None and split not in found:
+        if split is None or split in found:
+            unread.append(str(key))
+        else:
             found[split] = _part(data[key])
+    if unread and "train" in found:
+        train = found["train"]
+        found["train"] = replace(train, notes=(*train.notes, f"not read: {listed(unread)}"))
     return found
 
 
@@ -137,8 +143,7 @@ def _of_loader(loader: Any) -> Part:
     rows = getattr(getattr(loader, "sampler", None), "indices", None)
     part = _part(loader.dataset) if rows is None else _of_subset(loader.dataset, rows)
     note = "the loader's data set is read once, in order; its batches and workers are not used"
-    names = part.class_names
-    return Part(part.length, part.images, part.labels, part.pairs, names, (*part.notes, note))
+    return replace(part, notes=(*part.notes, note))
 
 
 def _of_subset(dataset: Any, rows: Iterable[int]) -> Part:
@@ -292,7 +297,12 @@ def _names_of(dataset: Any) -> tuple[str, ...] | None:
         if inner is None:
             several = getattr(dataset, "datasets", None) or [None]
             found = {_names_of(one) for one in several if one is not None}
-            return found.pop() if len(found) == 1 else None
+            if len(found) > 1:
+                raise UnderstudyError(
+                    f"the parts of {type(dataset).__name__} have different lists of classes, so "
+                    "their labels mean different things: join data sets of the same classes"
+                )
+            return found.pop() if found else None
         dataset = inner
     return None
 

@@ -118,11 +118,11 @@ def training_images(
     for split, part in given.items():
         read[split] = _read(part, rule, split, observer)
         rule = replace(rule, size=read[split][0].shape[1:3])  # the others are brought to it
-    labels = read_labels(
-        {split: held for split, (_, held) in read.items()},
-        options.class_names or train.class_names,
-        name,
-    )
+    names = options.class_names or train.class_names
+    held = {split: found for split, (_, found) in read.items()}
+    if val is not None and train.class_names is not None:
+        held["val"] = _as_classes_of(train.class_names, val, held["val"])
+    labels = read_labels(held, names, name)
     splits = {key: _split(pixels, labels.of[key]) for key, (pixels, _) in read.items()}
     for split, found in splits.items():
         check_split(split, found, len(labels.class_names))
@@ -240,6 +240,17 @@ def _digest(splits: Mapping[str, Split], labels: Any) -> Any:
             rows = torch.arange(start, min(start + 4096, len(split)))
             digest.update(split.gather(rows).numpy().data)
     return digest
+
+
+def _as_classes_of(names: tuple[str, ...], val: Part, held: Any) -> Any:
+    """Validation labels by the training images' list of classes, where theirs is another one.
+
+    As that of a folder in which a class has no images.
+    """
+    if val.class_names in (None, names):
+        return held
+    own = read_labels({"val": held}, val.class_names, "the validation data")
+    return matched(own.of["val"], own.class_names, names, "the validation data")
 
 
 def _only_part(data: Any, where: str) -> Part:
