@@ -213,7 +213,10 @@ def test_parts_in_mappings_of_their_own_are_joined(
     tmp_path: Path, network: Small, fresh: Small
 ) -> None:
     content = {name: part.state_dict() for name, part in network.named_children()}
-    assert loads(written(tmp_path / "w.pt", content), fresh, network) == "weights from *"
+    line = loads(written(tmp_path / "w.pt", content), fresh, network)
+    assert line == "weights joined from the parts"
+    line = loads(written(tmp_path / "w.pt", {"net": content}), Small(), network)
+    assert line == "weights joined from the parts of net"
 
 
 class Setup:
@@ -447,6 +450,8 @@ def test_a_tensor_that_claims_to_be_huge_is_not_filled(tmp_path: Path, fresh: Sm
 
 def test_many_names_are_compared_in_time(tmp_path: Path, fresh: Small) -> None:
     one = torch.zeros(1)
+    nested = {str(number): {"weight": one} for number in range(5_000)}
+    assert "another architecture" in refusal(written(tmp_path / "w.pt", nested), fresh)
     state = {f"a.b.c.d.{number}.weight": one for number in range(20_000)}
     assert "another architecture" in refusal(written(tmp_path / "w.pt", state), fresh)
 

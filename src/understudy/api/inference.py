@@ -49,7 +49,7 @@ def create_model(
         in_channels: channels of the images.
         image_size: pixels, one number for square images or (height, width); at least 16.
         stages: module paths of a foreign network's stages, shallow to deep.
-        weights: a safetensors file, or a state dict of ``torch.save``.
+        weights: a file of trained weights, of whatever training code; none of its code is run.
         options: of the constructor (``dropout1=0.0``); ``pretrained=True`` loads trained weights of
             a foreign network.
 

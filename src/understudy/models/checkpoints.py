@@ -23,6 +23,8 @@ from understudy.models.stand_ins import Array, is_module, stand_ins
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Of a folder of Hugging Face; of large networks several files, listed in ``NAME.index.json``."""
+_MOST = 50
+"""State dicts of a file that are compared with a network, the largest ones."""
 _DEPTH = 5
 """Mappings inside of each other that are searched for weights."""
 _RESAVE = "torch.save(model.state_dict(), 'weights.pt')"
@@ -42,7 +44,7 @@ class Checkpoint:
     Attributes:
         path: of the file or folder.
         state_dicts: place in the file (empty for its top, ``ema.state_dict``) -> name -> tensor;
-            at least one of them. The tensors may be views of the file, and of any type.
+            at least one of them, at most fifty. The tensors may be views of the file, of any type.
     """
 
     path: Path
@@ -70,7 +72,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     state_dicts = dict(_state_dicts(found, "", _DEPTH, set()))
     if not state_dicts:
         raise UnderstudyError(f"{_name(path)} holds no weights: {_advice(found)}")
-    return Checkpoint(path, state_dicts)
+    largest = sorted(state_dicts, key=lambda place: -len(state_dicts[place]))[:_MOST]
+    return Checkpoint(path, {k: v for k, v in state_dicts.items() if k in set(largest)})
 
 
 def _read_folder(folder: Path) -> Mapping[str, Tensor]:
@@ -175,7 +178,8 @@ def _state_dicts(
 ) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
     """Every mapping of names to tensors inside what a file holds, outer ones first.
 
-    Last come the mappings of parts (``{"backbone": {...}, "head": {...}}``) as one.
+    After them come the mappings of parts (``{"backbone": {...}, "head": {...}}``) as one, whose
+    place ends in ``*``.
     """
     if depth == 0 or id(found) in seen:  # a pickle may contain itself
         return

@@ -71,7 +71,10 @@ class Fit:
     def line(self) -> str:
         """What was unwrapped, converted or passed over; empty for a plain state dict."""
         parts = []
-        if self.place:
+        if self.place.endswith("*"):
+            inside = self.place.rstrip("*.")
+            parts.append(f"weights joined from the parts{' of ' if inside else ''}{shown(inside)}")
+        elif self.place:
             parts.append(f"weights from {shown(self.place)}")
         if self.removed:
             parts.append(f"prefix {shown(self.removed)} removed")
