@@ -85,6 +85,12 @@ def test_height_and_width_reach_a_callable_that_takes_an_image_size(monkeypatch)
     assert seen == [(16, 24), 16]
 
 
+def test_stages_are_part_of_what_is_printed():
+    """The caches of teacher outputs tell networks apart by it: other maps may have one shape."""
+    assert "stages=('top',)" in repr(build_model("somebodys_models:small_net", 5, stages=("top",)))
+    assert "stages" not in repr(build_model("somebodys_models:small_net", 5))
+
+
 def test_the_saved_file_has_the_foreign_keys():
     model = build_model("somebodys_models:small_net", 5, stages=("top",))
     plain = small_net(5)

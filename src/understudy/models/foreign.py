@@ -99,6 +99,10 @@ class ForeignClassifier(Classifier):
         """The wrapped network."""
         return self.model
 
+    def extra_repr(self) -> str:
+        """The stages, which decide its features and embedding."""
+        return f"stages={self.stages}" if self.stages else ""
+
     def forward(self, images: Tensor) -> Tensor:
         return self._logits(images)
 

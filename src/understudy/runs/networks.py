@@ -270,4 +270,5 @@ def keeps_adapter(method: MethodConfig) -> bool:
 
 def _description(arm: Arm) -> str:
     """What identifies a teacher's outputs in a cache, next to its weights."""
-    return f"{arm.model} mean {arm.inputs.mean} std {arm.inputs.std}"
+    stages = f" stages {arm.stages}" if arm.stages else ""  # other maps may have the same shapes
+    return f"{arm.model} mean {arm.inputs.mean} std {arm.inputs.std}{stages}"
