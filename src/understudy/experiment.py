@@ -24,6 +24,7 @@ from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
 from understudy.runs.precheck import Precheck
 from understudy.runs.results import ArmResult, RunEnvironment, RunResults
 from understudy.runs.room import require_room
+from understudy.runs.student import with_student
 from understudy.runs.summary import assemble, measure_costs
 from understudy.training.device import ranks, resolve_device, resolve_precision
 
@@ -97,6 +98,7 @@ def run_experiment(
     # Decoded before any worker starts, and refused here if there is something wrong with it.
     data, test = prepare_data(config.data, observer=observer)
     config = replace(config, data=data.config)  # with mean and std in numbers
+    config = with_student(config, data, out if given.resume else None, observer)
     plan = resolve_plan(config)
     waves = plan.waves(config.seeds)
     in_processes = kind == "cpu" and not here.is_distributed and given.workers != 1
@@ -221,6 +223,7 @@ def train_arm(
     resolve_plan(config).arm(arm)  # a bad option is refused before any image is decoded
     data, _ = prepare_data(config.data, observer=observer)
     config = replace(config, data=data.config)  # with mean and std in numbers
+    config = with_student(config, data, out, observer)
     plan = resolve_plan(config)
     own = plan.arm_run(arm, seed)
     if arm == "teacher":

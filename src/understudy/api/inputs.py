@@ -12,6 +12,7 @@ from understudy.config.schema import LARGEST_SEED, DataConfig, TrainConfig
 from understudy.data.dataset import Dataset
 from understudy.data.prepare import TrainingData, split_dataset
 from understudy.errors import UnderstudyError
+from understudy.evaluation.students import named_student
 from understudy.events import EpochResult
 from understudy.methods.base import MethodConfig
 from understudy.methods.registry import method_config
@@ -133,7 +134,8 @@ def classifier(role: str, network: Any, data: TrainingData) -> Classifier:
 
     Args:
         role: ``student`` or ``teacher``, for messages.
-        network: a module, or (for a student) the name of a model, built with fresh weights.
+        network: a module, or (for a student) the name of a model or a budget (``auto:100k``), built
+            with fresh weights.
         data: its images and classes.
 
     Raises:
@@ -141,7 +143,8 @@ def classifier(role: str, network: Any, data: TrainingData) -> Classifier:
             not take, or another number of classes.
     """
     if isinstance(network, str):
-        return build_model(network, data.num_classes, data.image)
+        model = named_student(network, data.image, data.num_classes)
+        return build_model(model.name, data.num_classes, data.image, options=model.options)
     module = checked_module(role, network)
     label = f"the {role} {type(module).__name__}"
     if isinstance(module, Classifier):

@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from understudy.config.budget import is_budget
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError, suggest
+from understudy.models.students import known_students
 
 if TYPE_CHECKING:
     from torch import nn
@@ -115,6 +117,11 @@ def build_model(
     """
     from understudy.models.base import Architecture
 
+    if is_budget(name):
+        raise UnderstudyError(
+            f"{name} is a budget, by which a student is chosen: name a network of "
+            "`understudy models` here"
+        )
     options = dict(options or {})
     if image is None:
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -185,7 +192,8 @@ def model_options(name: str) -> dict[str, Any]:
 
 
 def describe_model(name: str, num_classes: int = 10) -> dict[str, Any]:
-    """A row of ``understudy models``: name, description, parameters, options and their meaning.
+    """A row of ``understudy models``: name, description, parameters, options and their meaning, and
+    the mean accuracy in the table of students (``None`` if it is not there).
 
     The network is built on torch's meta device, so counting its parameters allocates nothing.
 
@@ -201,6 +209,7 @@ def describe_model(name: str, num_classes: int = 10) -> dict[str, Any]:
         "name": name,
         "description": MODELS[name].description,
         "parameters": parameters,
+        "accuracy": known_students().accuracy_of(name, {}),
         "options": _defaults(constructor),
         "doc": inspect.getdoc(constructor) or "",
     }

@@ -73,7 +73,7 @@ def run_sweep(
         UnderstudyError: if the sweep makes no sense, or cannot go on; what has finished stays, and
             ``resume`` continues from it.
     """
-    spec = make_sweep_spec(config, space, SweepFolder(out), SweepOptions(**options))
+    spec = make_sweep_spec(config, space, SweepFolder(out), SweepOptions(**options), observer)
     if spec.data.inspection is not None:
         for line in headline(spec.data.inspection):
             observer.message(line)

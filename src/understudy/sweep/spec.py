@@ -9,10 +9,13 @@ from understudy.config.recipe import to_mapping
 from understudy.config.schema import LARGEST_SEED, RunConfig
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
+from understudy.evaluation.students import choose_student
+from understudy.events import SILENT, Observer
 from understudy.execution.registry import BACKENDS
 from understudy.methods.base import NEEDS
 from understudy.runs.plan import Arm, RunPlan, resolve_plan
 from understudy.runs.precheck import Precheck
+from understudy.runs.student import with_student
 from understudy.sweep.folder import SweepFolder
 from understudy.sweep.search import SearchSpec, default_storage, hide_password, make_search_spec
 from understudy.sweep.space import (
@@ -25,6 +28,7 @@ from understudy.sweep.space import (
     representative,
     trial_plan,
 )
+from understudy.sweep.students import with_students
 from understudy.training.device import resolve_device
 
 
@@ -158,8 +162,11 @@ def make_sweep_spec(
     space: Mapping[str, Any] | Sequence[Dimension],
     folder: SweepFolder,
     options: SweepOptions,
+    observer: Observer = SILENT,
 ) -> SweepSpec:
     """Check a sweep: its space, search, seeds, backend, device, images and networks.
+
+    Students that are budgets (``auto:100k``) become networks, each with a line for ``observer``.
 
     Raises:
         UnderstudyError: for the first thing that is wrong, before anything is written.
@@ -176,6 +183,12 @@ def make_sweep_spec(
     resolve_device(options.device)
     resolve_plan(config)  # a bad option is refused before any image is decoded
     data, test = prepare_data(config.data)
+    begun = folder.path if options.resume else None
+    config = with_student(config, data, begun, observer)
+    dimensions = with_students(
+        dimensions, lambda name: choose_student(name, data.image, data.num_classes, observer)
+    )
+    search = replace(search, space=dimensions)
     plan = resolve_plan(replace(config, data=data.config))  # with mean and std in numbers
     _check_trials(plan, dimensions, data, options.resume)
     return SweepSpec(plan, search, folder, final_seeds, options, data, len(test))
