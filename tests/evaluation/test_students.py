@@ -14,7 +14,13 @@ from understudy.errors import UnderstudyError
 from understudy.evaluation import students
 from understudy.evaluation.latency import count_macs, model_size
 from understudy.evaluation.stopwatch import Job, Timed
-from understudy.evaluation.students import candidates, choose_student, exact_costs, within
+from understudy.evaluation.students import (
+    candidates,
+    choose_student,
+    exact_costs,
+    preferred,
+    within,
+)
 from understudy.models import build_model
 from understudy.models.students import KnownStudent, known_students
 
@@ -49,17 +55,26 @@ def names(found: Sequence[students.Candidate]) -> list[str]:
 
 
 def test_the_most_accurate_comes_first_and_a_tie_goes_to_the_cheaper() -> None:
-    assert TABLE.standard_error == pytest.approx(0.0079, abs=1e-4)
-    found = candidates(SMALL, 10)
+    assert TABLE.standard_error == pytest.approx(0.0081, abs=1e-4)
+    found = preferred(candidates(SMALL, 10, TABLE), TABLE.standard_error)
     assert names(found) == ["resnet20", "tiny_res", "resnet8", "tiny_wide"]
     assert [each.place for each in found] == [1, 3, 2, 4], "0.700 and 0.706 are the same"
+
+
+def test_what_is_beyond_the_budget_has_no_part_in_a_tie() -> None:
+    three = [
+        replace(candidates(SMALL, 10, TABLE)[0], accuracy=accuracy, macs=macs, place=macs)
+        for accuracy, macs in ((0.712, 9), (0.706, 6), (0.700, 3))
+    ]
+    assert [each.macs for each in preferred(three, 0.008)] == [6, 9, 3]
+    assert [each.macs for each in preferred(three[1:], 0.008)] == [3, 6]
 
 
 @pytest.mark.parametrize(
     ("image", "num_classes"), [(SMALL, 10), (ImageSpec(1, 17, 40), 3), (LARGE, 1000)]
 )
 def test_costs_are_those_of_the_network_that_is_built(image: ImageSpec, num_classes: int) -> None:
-    for each in candidates(image, num_classes):
+    for each in candidates(image, num_classes, TABLE):
         network = build_model(each.model.name, num_classes, image, options=each.model.options)
         assert each.parameters == model_size(network).parameters
         assert each.macs == count_macs(network, image.shape)
@@ -67,7 +82,7 @@ def test_costs_are_those_of_the_network_that_is_built(image: ImageSpec, num_clas
 
 
 def test_larger_images_get_a_stride_and_more_classes_more_parameters() -> None:
-    small, large = candidates(SMALL, 10), candidates(LARGE, 10)
+    small, large = candidates(SMALL, 10, TABLE), candidates(LARGE, 10, TABLE)
     assert all(each.model.options["stem_stride"] == 2 for each in large)
     assert [each.macs for each in small] == [each.macs for each in large]
     assert within(Budget.of("20k"), SMALL, 10)[0].model.name == "tiny_res"

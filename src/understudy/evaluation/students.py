@@ -14,7 +14,7 @@ from understudy.errors import UnderstudyError
 from understudy.evaluation.latency import count_macs, model_size
 from understudy.evaluation.stopwatch import Job, Timed, time_students
 from understudy.events import SILENT, Observer
-from understudy.models.registry import build_model
+from understudy.models.registry import MODELS, build_model
 from understudy.models.sizing import for_size
 from understudy.models.students import StudentTable, known_students
 
@@ -50,16 +50,8 @@ class Candidate:
         return " ".join(filter(None, [self.model.name, "-".join(map(str, widths))]))
 
 
-def candidates(
-    image: ImageSpec, num_classes: int, table: StudentTable | None = None
-) -> list[Candidate]:
-    """Every student of the table, for these images and classes, in the order in which they are
-    preferred.
-
-    First the most accurate one, or of those that are less accurate by no more than a standard error
-    the one with the fewest multiply-accumulates; then in the same way of the others.
-    """
-    table = table or known_students()
+def candidates(image: ImageSpec, num_classes: int, table: StudentTable) -> list[Candidate]:
+    """Every student of the table, for these images and classes, the most accurate first."""
     by_accuracy = sorted(table.trained, key=lambda student: -student.mean)
     found = []
     for place, student in enumerate(by_accuracy, start=1):
@@ -74,12 +66,21 @@ def candidates(
                 macs=macs,
             )
         )
-    ordered = []
-    while found:
-        best = found[0].accuracy
-        equal = [each for each in found if each.accuracy >= best - table.standard_error]
+    return found
+
+
+def preferred(found: Sequence[Candidate], standard_error: float) -> list[Candidate]:
+    """Candidates in the order in which they are preferred.
+
+    First the most accurate one, or of those that are less accurate by no more than a standard error
+    the one with the fewest multiply-accumulates; then in the same way of the others.
+    """
+    left, ordered = list(found), []
+    while left:
+        best = max(each.accuracy for each in left)
+        equal = [each for each in left if each.accuracy >= best - standard_error]
         ordered.append(min(equal, key=lambda each: each.macs))
-        found.remove(ordered[-1])
+        left.remove(ordered[-1])
     return ordered
 
 
@@ -101,8 +102,10 @@ def within(budget: Budget, image: ImageSpec, num_classes: int) -> list[Candidate
         UnderstudyError: if nothing fits, naming the smallest there is; for a runtime that is
             missing on this machine.
     """
-    known = candidates(image, num_classes)
+    table = known_students()
+    known = candidates(image, num_classes, table)
     fitting = [each for each in known if each.fits(budget)]
+    fitting = preferred(fitting, table.standard_error)
     if not fitting:
         raise UnderstudyError(_nothing(known, budget, f"{image} images of {num_classes} classes"))
     if budget.milliseconds is None:
@@ -119,8 +122,10 @@ def within(budget: Budget, image: ImageSpec, num_classes: int) -> list[Candidate
 
 
 def is_within(budget: Budget, model: ModelConfig, image: ImageSpec, num_classes: int) -> bool:
-    """Whether a network, known or not, has no more parameters and multiply-accumulates than a
-    budget allows."""
+    """Whether a network of ours has no more parameters and multiply-accumulates than a budget
+    allows."""
+    if model.name not in MODELS:
+        return False
     parameters, macs = exact_costs(model, image, num_classes)
     return _fits(parameters, macs, budget)
 

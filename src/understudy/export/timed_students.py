@@ -9,6 +9,7 @@ import statistics
 import sys
 import tempfile
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -43,8 +44,9 @@ def first_within(
 ) -> tuple[int | None, dict[int, float]]:
     """The first of several networks that is fast enough.
 
-    The smallest is measured first; then the size at which networks become too slow is found by
-    halving, and only networks below it, or not far above, are measured in order.
+    The smallest is measured first; then the size at which networks become too slow is searched, as
+    if time were proportional to size, and only networks below it, or not far above, are measured in
+    order.
 
     Args:
         macs: of each network, in the order in which they are preferred.
@@ -64,10 +66,12 @@ def first_within(
     by_size = sorted(range(len(macs)), key=lambda number: macs[number])
     if not fits(by_size[0]):
         return None, times
+    sizes = [macs[number] for number in by_size]
     fast, slow = 0, len(by_size)
     while slow - fast > 1:
-        middle = (fast + slow) // 2
-        fast, slow = (middle, slow) if fits(by_size[middle]) else (fast, middle)
+        largest = sizes[fast] * limit / times[by_size[fast]]
+        guess = min(max(bisect_right(sizes, largest) - 1, fast + 1), slow - 1)
+        fast, slow = (guess, slow) if fits(by_size[guess]) else (fast, guess)
     near = _NEAR * macs[by_size[fast]]
     chosen = next(number for number in range(len(macs)) if macs[number] <= near and fits(number))
     return chosen, times

@@ -21,7 +21,7 @@ def for_size(name: str, options: Mapping[str, Any], image: ImageSpec) -> ModelCo
     option.
 
     Args:
-        name: of any network; those that are not in the table stay as they are.
+        name: of any network; those that are not in the table stay unchanged.
         options: further keyword arguments of its constructor.
         image: shape of the images.
 
