@@ -31,10 +31,10 @@ from understudy.models.students import TABLE, KnownStudent, StudentTable
 
 CAVEAT = (
     "Validation accuracy after one short training of each network (a tenth of the images, five "
-    "epochs) by one recipe that was tuned for none of them. It tells apart networks that differ by "
-    "several points on small pictures of objects. It does not tell what a network reaches when it "
-    "is trained to the end, on other images, at another size, or with a teacher: large and deep "
-    "networks gain more from longer training than small ones."
+    "epochs) by one recipe that was tuned for none of them. It shows which networks learn quickly "
+    "for their size from small pictures of objects. It does not show what they reach in a long "
+    "training, from which deep networks gain most, on other images, at another size, or with a "
+    "teacher; differences of two points mean nothing."
 )
 TRAIN = TrainConfig(epochs=5, batch_size=64, optimizer="adamw", lr=3e-3, weight_decay=1e-2)
 IMAGES, VAL_FRACTION = 5_000, 0.05
