@@ -12,10 +12,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import understudy
-from understudy.api.inputs import RunOptions, split_options
+from understudy.api.inputs import RunOptions, classifier, split_options
 from understudy.config.schema import TrainConfig
 from understudy.errors import UnderstudyError
+from understudy.evaluation.students import choose_student
 from understudy.methods import method_config
+from understudy.models.base import Architecture
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 8, "precision": "fp32", "device": "cpu"}
 
@@ -134,3 +136,12 @@ def test_method_config_is_accepted_and_not_parsed_again() -> None:
     assert parsed_method(config) is config
     assert parsed_method({"name": "kd", "temperature": 2.0}) == config
     assert parsed_method("kd") == method_config({"name": "kd"})
+
+
+def test_a_budget_is_a_student() -> None:
+    data = tiny_data(size=16)
+    network = classifier("student", "auto:20k", data)
+    chosen = choose_student("auto:20k", data.image, data.num_classes)
+    assert network.architecture == Architecture(chosen.name, chosen.options)
+    with pytest.raises(UnderstudyError, match="auto:5parsecs is no budget"):
+        classifier("student", "auto:5parsecs", data)

@@ -204,6 +204,8 @@ def _reason(fitting: Sequence[Candidate], image: ImageSpec) -> str:
     time = "" if first.milliseconds is None else f", {first.milliseconds:.2g} ms here"
     best = max(fitting, key=lambda each: each.accuracy)
     others = "" if len(fitting) == 1 else f", the best of {len(fitting)} within the budget"
+    if time:
+        others = ""  # only a few were measured
     if best is not first:
         others = f", as good as {best.name} ({best.accuracy:.1%}) within the noise, and cheaper"
     return (
