@@ -116,7 +116,8 @@ def _reason(words: Sequence[str]) -> str | None:
         if words[0] in ("run", "train", "sweep"):
             _check_training(words[0], bound.arguments, complete)
         named = words[1] if len(words) > 1 and words[0] in NAMES else ""
-        if named.islower() and named not in NAMES[words[0]]():
+        is_name = named.islower() and not named.startswith("-")
+        if is_name and named not in NAMES[words[0]]():
             return f"unknown name {named}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"

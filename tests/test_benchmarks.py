@@ -13,9 +13,11 @@ import torch
 from tests.evaluation.example_deploy_results import RESULTS
 from tests.worlds import write_colours
 
+from understudy.errors import UnderstudyError
 from understudy.evaluation.latency import count_macs
 from understudy.methods import METHODS
 from understudy.models import build_model
+from understudy.models.students import KnownStudent
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 RATIOS = {
@@ -93,11 +95,37 @@ def test_json_holds_ratios_samples_hardware_and_versions(
 
 def test_every_benchmark_is_tested_and_named_in_the_documents() -> None:
     shared = {"fill_docs", "harness", "on_gpu", "our_loop", "usual_loop", "worker_process"}
-    assert {path.stem for path in FOLDER.glob("*.py")} - shared == set(RATIOS)
+    others = {"students"}  # a table of accuracies, not of times
+    assert {path.stem for path in FOLDER.glob("*.py")} - shared - others == set(RATIOS)
+    assert "students.py" in (FOLDER / "README.md").read_text()
     performance = (FOLDER.parent / "docs" / "performance.md").read_text()
     for name in RATIOS:
         assert f"{name}.py" in (FOLDER / "README.md").read_text()
         assert f"<!-- measured: {name} -->" in performance
+
+
+def test_the_table_of_students_goes_on_from_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, out = importlib.import_module("students"), tmp_path / "students.json"
+    table = script.main(["--tiny", "--out", str(out)])
+    assert all(set(entry.accuracy) == {"0", "1"} for entry in table.students)
+    content = json.loads(out.read_text())
+    del content["students"][1]["accuracy"]["0"]
+    out.write_text(json.dumps(content))
+    trained: list[tuple[str, int]] = []
+
+    def train(student: KnownStudent, seed: int, *_: object) -> float:
+        trained.append((student.name, seed))
+        return 0.25
+
+    monkeypatch.setattr(script, "train", train)
+    again = script.main(["--tiny", "--out", str(out)])
+    assert trained == [(table.students[1].name, 0)]
+    assert again.students[1].accuracy["0"] == 0.25 and again.students[0] == table.students[0]
+    out.write_text(out.read_text().replace('"epochs": 1', '"epochs": 2'))
+    with pytest.raises(UnderstudyError, match="was measured with another train"):
+        script.main(["--tiny", "--out", str(out)])
 
 
 @pytest.mark.slow

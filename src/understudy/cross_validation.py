@@ -17,6 +17,7 @@ from understudy.runs.folds import FoldsFolder, FoldsResults, assemble_folds
 from understudy.runs.given_inputs import resolved_plan
 from understudy.runs.inspected import headline
 from understudy.runs.results import RunResults, read_results
+from understudy.runs.student import with_student
 from understudy.training.device import ranks
 
 
@@ -54,6 +55,8 @@ def run_folds(
     if dataset.inspection is not None:
         for line in headline(dataset.inspection):
             observer.message(line)
+    begun = folder.run(1).path if given.resume else None
+    config = with_student(config, dataset, begun, observer)
     configs = list(_fold_configs(config, folds, dataset, observer))
     if config.teacher.path or any(member.path for member in config.teacher.members):
         observer.message(

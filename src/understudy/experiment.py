@@ -25,6 +25,7 @@ from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
 from understudy.runs.precheck import Precheck
 from understudy.runs.results import ArmResult, RunEnvironment, RunResults
 from understudy.runs.room import require_room
+from understudy.runs.student import with_student
 from understudy.runs.summary import assemble, measure_costs
 from understudy.runs.teacher_check import measured_line, teacher_advantage
 from understudy.training.device import ranks, resolve_device, resolve_precision
@@ -101,6 +102,7 @@ def run_experiment(
     resolve_plan(config)  # a bad option is refused before any image is decoded
     # Decoded before any worker starts, and refused here if there is something wrong with it.
     data, test = prepare_data(config.data, observer=observer)
+    config = with_student(config, data, out if given.resume else None, observer)
     plan = resolved_plan(config, data, observer, _earlier(folder, given.resume))
     config = plan.config
     waves = plan.waves(config.seeds)
@@ -276,6 +278,7 @@ def train_arm(
     folder = RunFolder(out)
     resolve_plan(config).arm(arm)  # a bad option is refused before any image is decoded
     data, _ = prepare_data(config.data, observer=observer)
+    config = with_student(config, data, out, observer)
     earlier = _earlier(folder, folder.config.exists())
     plan = resolved_plan(config, data, observer, earlier)
     config = plan.config

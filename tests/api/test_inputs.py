@@ -13,13 +13,21 @@ from torch.utils.data import TensorDataset
 
 import understudy
 from understudy.api import Student
-from understudy.api.inputs import RunOptions, image_channels, split_options, unwrapped
+from understudy.api.inputs import (
+    RunOptions,
+    classifier,
+    image_channels,
+    split_options,
+    unwrapped,
+)
 from understudy.config.schema import TrainConfig
 from understudy.data.dataset import SealedSplit
 from understudy.data.in_memory import DataOptions
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
+from understudy.evaluation.students import choose_student
 from understudy.methods import method_config
+from understudy.models.base import Architecture
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 8, "precision": "fp32", "device": "cpu"}
 
@@ -212,3 +220,12 @@ def test_first_convolution_tells_the_channels() -> None:
     assert image_channels(tiny_net(0)) == image_channels("resnet8") == 3
     assert image_channels(nn.Sequential(nn.Conv2d(1, 4, 3))) == 1
     assert image_channels(nn.Sequential(nn.Flatten(), nn.Linear(9, 3))) == 3
+
+
+def test_a_budget_is_a_student() -> None:
+    data = tiny_data(size=16)
+    network = classifier("student", "auto:20k", data)
+    chosen = choose_student("auto:20k", data.image, data.num_classes)
+    assert network.architecture == Architecture(chosen.name, chosen.options)
+    with pytest.raises(UnderstudyError, match="auto:5parsecs is no budget"):
+        classifier("student", "auto:5parsecs", data)

@@ -8,6 +8,8 @@ from PIL import Image
 
 from understudy.cli import main
 from understudy.config.recipe import load_config
+from understudy.data.spec import ImageSpec
+from understudy.evaluation.students import choose_student
 from understudy.proposal import propose
 
 
@@ -37,12 +39,13 @@ def test_a_recipe_is_written_that_the_program_reads(
 ) -> None:
     folder = pictures(tmp_path / "my photos: yes")
     assert main(["init", str(folder), "--report-by", "(a|b)_"]) == 0
-    shown = capsys.readouterr().out
+    shown, progress = capsys.readouterr()
     assert "24 images of 2 classes" in shown and "Next: understudy run" in shown
     config = load_config("my photos: yes.yaml")
     assert config.name == "my photos: yes" and config.data.path == str(folder)
     assert config.data.image_size == 32 and config.data.report_by == "(a|b)_"
-    assert config.student.model.name == "tiny_res" and config.seeds == (0, 1, 2, 3, 4)
+    assert config.student.model == choose_student("auto:100k", ImageSpec(3, 32, 32), 2)
+    assert "student auto:100k: " in progress and config.seeds == (0, 1, 2, 3, 4)
     assert len(config.data.mean) == 3 and 0.2 < config.data.mean[0] < 0.8
 
 
@@ -70,6 +73,7 @@ def test_a_recipe_is_never_written_over(tmp_path: Path, capsys: pytest.CaptureFi
         (["--minutes", "0"], "--minutes must be above 0"),
         (["--seeds", "a"], "--seeds takes whole numbers"),
         (["--student", "tiny_rs"], "did you mean"),
+        (["--student", "auto:5parsecs"], "auto:5parsecs is no budget"),
         (["--out", "photos.txt"], "must end in .yaml"),
         (["--group-by", "("], "data.group_by is not a regular expression"),
         (["--columns", "label"], "--columns takes roles and names"),

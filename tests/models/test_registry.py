@@ -180,7 +180,9 @@ def test_one_seed_gives_one_set_of_weights():
             {"dropuot1": 0.1},
             r"did you mean dropout1\? known: dropout1, dropout2, pool_first",
         ),
-        ("resnet20", {"width": 2}, "no option 'width': known: none"),
+        ("resnet20", {"width": 2}, r"no option 'width': did you mean widths\? known: widths, stem"),
+        ("resnet20", {"widths": [16, 32]}, "must be 4 positive whole numbers"),
+        ("founding_teacher", {"width": 2}, "no option 'width': known: none"),
         ("founding_student", {"num_classes": 3}, "no option 'num_classes'"),
         (
             "founding_student",

@@ -5,7 +5,7 @@ import torch
 
 from understudy.models import build_model
 
-NAMES = ["tiny_wide", "tiny_large", "tiny_res", "tiny_dw", "fast_teacher"]
+NAMES = ["tiny_wide", "tiny_large", "tiny_res", "tiny_dw", "fast_teacher", "resnet8", "wrn_16_1"]
 
 
 @pytest.mark.parametrize("name", NAMES)

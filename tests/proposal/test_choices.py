@@ -2,8 +2,10 @@ import pytest
 
 from understudy.config.schema import ModelConfig
 from understudy.data.inspection import SizeRange
+from understudy.data.spec import ImageSpec
+from understudy.evaluation.students import choose_student
 from understudy.proposal import choices
-from understudy.proposal.networks import student, teachers
+from understudy.proposal.networks import STUDENT, student, teachers
 
 
 def sizes(width: int, height: int) -> SizeRange:
@@ -34,11 +36,6 @@ def test_long_pictures_are_padded_because_a_crop_loses_a_third() -> None:
     assert choices.resize_rule(sizes(300, 450)) == "pad"
 
 
-def test_the_last_map_of_a_network_has_four_to_eight_pixels_a_side() -> None:
-    for size in choices.SIZES:
-        assert 4 <= size // choices.stem_stride(size) // 8 <= 8
-
-
 def test_few_images_are_seen_more_often() -> None:
     assert choices.epochs(50_000) == 15
     assert choices.epochs(12_500) == 30
@@ -47,5 +44,14 @@ def test_few_images_are_seen_more_often() -> None:
 
 
 def test_networks_of_other_libraries_are_left_as_they_are() -> None:
-    assert student("timm:resnet18", 96) == ModelConfig("timm:resnet18")
-    assert teachers("torchvision:resnet50", 224) == (ModelConfig("torchvision:resnet50"),)
+    image = ImageSpec(3, 96, 96)
+    assert student("timm:resnet18", image, 5) == ModelConfig("timm:resnet18")
+    assert teachers("torchvision:resnet50", image) == (ModelConfig("torchvision:resnet50"),)
+
+
+def test_the_student_is_the_one_of_its_budget() -> None:
+    image = ImageSpec(3, 96, 96)
+    chosen = student(None, image, 5)
+    assert chosen == choose_student(STUDENT, image, 5) == student(STUDENT, image, 5)
+    assert chosen.options["stem_stride"] == 2
+    assert student("auto:20k", image, 5) != chosen

@@ -16,6 +16,7 @@ from understudy.data.detect import HUB, detect_source
 from understudy.data.in_memory import DataOptions, training_images
 from understudy.data.prepare import TrainingData, split_dataset
 from understudy.errors import UnderstudyError, suggest
+from understudy.evaluation.students import named_student
 from understudy.events import SILENT, EpochResult, Observer
 from understudy.methods.base import MethodConfig
 from understudy.methods.registry import method_config
@@ -271,7 +272,8 @@ def classifier(
 
     Args:
         role: ``student`` or ``teacher``, for messages.
-        network: a module, or (for a student) the name of a model, built with fresh weights.
+        network: a module, or (for a student) the name of a model or a budget (``auto:100k``), built
+            with fresh weights.
         data: its images and classes.
         num_classes: number of its logits; by default one for each class of ``data``.
 
@@ -280,7 +282,8 @@ def classifier(
             not take, or another number of classes.
     """
     if isinstance(network, str):
-        return build_model(network, data.num_classes, data.image)
+        model = named_student(network, data.image, data.num_classes)
+        return build_model(model.name, data.num_classes, data.image, options=model.options)
     module = checked_module(role, network)
     label = f"the {role} {type(module).__name__}"
     count = num_classes or data.num_classes

@@ -36,7 +36,8 @@ def parse(kind: type[Config], values: Mapping[str, Any], where: str = "") -> Con
     """Validate a mapping against a (nested) frozen dataclass.
 
     A dataclass may have a class variable ``RENAMED``, former name -> name of a field: both names
-    are accepted. ``NULL_IS_EMPTY`` names tuples for which null stands for no entries.
+    are accepted. ``NULL_IS_EMPTY`` names tuples for which null stands for no entries. With a static
+    method ``of_text`` it may be given as a text (``student: tiny_res``).
 
     Args:
         kind: the dataclass.
@@ -47,8 +48,25 @@ def parse(kind: type[Config], values: Mapping[str, Any], where: str = "") -> Con
         UnderstudyError: for an unknown key (naming the nearest known one) or a value that does not
             fit.
     """
+    values = written_out(kind, values)
     check_keys(kind, values, where)
     return _parse_checked(kind, values, where)
+
+
+def written_out(kind: type, value: Any) -> Any:
+    """The value with every text in it that stands for a section written out, at any depth."""
+    if isinstance(value, str) and hasattr(kind, "of_text"):
+        value = kind.of_text(value)
+    if isinstance(value, (list, tuple)):
+        return [written_out(kind, item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    annotations = typing.get_type_hints(kind)
+    content = {}
+    for key, item in value.items():
+        inner = _section_type(annotations[key]) if key in annotations else None
+        content[key] = item if inner is None else written_out(inner, item)
+    return content
 
 
 def _parse_checked(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from understudy.config import data_facts
-from understudy.config.parse import parse, shorten
+from understudy.config.networks import is_weights_file
+from understudy.config.parse import parse, shorten, written_out
 from understudy.config.schema import AugmentConfig, RunConfig
 from understudy.errors import UnderstudyError, one_line, suggest
 
@@ -167,14 +168,27 @@ def data_note(recipe: str, config: RunConfig) -> str:
 
 def replaces_options(key: str) -> bool:
     """Whether a new value of this key drops the options next to it."""
-    return key in ("method", "method.name") or key.endswith(".model.name")
+    return full_key(key) == "method.name" or full_key(key).endswith(".model.name")
+
+
+def full_key(key: str, value: str = "") -> str:
+    """The key that a text is written to: ``method.name`` for ``method``, ``student.model.name`` for
+    ``student`` and ``student.model``; that of a teacher depends on the ``value``."""
+    if key == "teacher" and is_weights_file(value):
+        return "teacher.path"
+    if key in ("student", "teacher"):
+        return f"{key}.model.name"
+    return f"{key}.name" if key == "method" or key.endswith(".model") else key
 
 
 def _recipe_values(recipe: str) -> dict[str, Any]:
     values = parse_yaml(recipe_text(recipe), f"recipe {recipe}") or {}
     if not isinstance(values, dict):
         raise UnderstudyError(f"recipe {recipe} must be a mapping of keys to values")
-    return values
+    if isinstance(values.get("method"), str):
+        values["method"] = {"name": values["method"]}
+    written: dict[str, Any] = written_out(RunConfig, values)
+    return written
 
 
 def _key_of(override: str) -> str:
@@ -187,7 +201,8 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     Naming another method (``method=dkd``) drops the options of the previous one, which would be
     unknown to it or, worse, known with another meaning; so does naming another network
     (``student.model.name=resnet20``) with the previous one's options and stages. ``method=NAME``
-    is short for ``method.name=NAME`` and ``teacher=FILE`` for ``teacher.path=FILE``.
+    is short for ``method.name=NAME``, ``student=NAME`` for ``student.model.name=NAME``, and
+    ``teacher=FILE`` for ``teacher.path=FILE``.
 
     Raises:
         UnderstudyError: if it is not of that form, or goes through a value that is no mapping.
@@ -196,10 +211,8 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise UnderstudyError(f"override {shorten(repr(override))} is not of the form key=value")
     value = parse_yaml(text, f"the value of {shorten(key)}")
-    if isinstance(value, str) and key in ("method", "teacher"):
-        if key == "method" and not isinstance(values.get("method"), dict):
-            values["method"] = {}  # a recipe may have `method: kd`
-        key += ".name" if key == "method" else ".path"
+    if isinstance(value, str):
+        key = full_key(key, value)
     *parents, last = key.split(".")
     if len(parents) > _DEEPEST:
         raise UnderstudyError(f"override {shorten(repr(override))} is nested too deeply")

@@ -3,35 +3,16 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
+from understudy.config.budget import Budget, is_budget
 from understudy.config.given import FINETUNE, ClassList, HeadKind, require_given
 from understudy.config.images import AugmentConfig as AugmentConfig
 from understudy.config.images import DataConfig as DataConfig
 from understudy.config.images import Interpolation as Interpolation
+from understudy.config.networks import ModelConfig as ModelConfig
+from understudy.config.networks import with_model, with_model_or_path
 from understudy.config.parse import STRICT, parse, require
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """A network by name, with the options of its constructor."""
-
-    __pydantic_config__ = STRICT
-
-    name: str
-    """A name from ``understudy models``, or ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``,
-    ``onnx:FILE`` (a teacher alone), or a dotted path. An override with another name drops the
-    options and stages of the previous one."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments of that network (``understudy models NAME`` lists them)."""
-
-    @property
-    def own_file(self) -> str | None:
-        """The file that the network is, weights included: of ``onnx:FILE``."""
-        source, _, file = self.name.partition(":")
-        return str(Path(file).expanduser()) if source == "onnx" else None
-
 
 _LATER_FIELDS = {"sampling": "natural", "class_weights": "none"}
 
@@ -145,6 +126,7 @@ class MemberConfig:
     """One of several teachers. Fields that are not given are those of ``teacher``."""
 
     __pydantic_config__ = STRICT
+    of_text = staticmethod(with_model_or_path)
 
     model: ModelConfig | None = None
     """The network."""
@@ -176,6 +158,7 @@ class TeacherConfig:
     """The large network, and how its outputs reach the student."""
 
     __pydantic_config__ = STRICT
+    of_text = staticmethod(with_model_or_path)
 
     model: ModelConfig = field(default_factory=lambda: ModelConfig("founding_teacher"))
     """The network."""
@@ -270,6 +253,7 @@ class AssistantConfig:
     """A network between teacher and student: it learns from the one before and teaches the next."""
 
     __pydantic_config__ = STRICT
+    of_text = staticmethod(with_model)
 
     model: ModelConfig
     """The network; its size usually lies between the teacher's and the student's."""
@@ -292,11 +276,21 @@ class StudentConfig:
     """The small network."""
 
     __pydantic_config__ = STRICT
+    of_text = staticmethod(with_model)
 
     model: ModelConfig = field(default_factory=lambda: ModelConfig("founding_student"))
-    """The network."""
+    """The network, or a budget: ``auto:100k`` chooses the best known one of at most 100,000
+    parameters, ``auto:10M-macs`` and ``auto:5ms@onnx`` limit what an image costs."""
     stages: tuple[str, ...] = ()
     """Module paths of a foreign student's stages, shallow to deep, for feature-based methods."""
+
+    def __post_init__(self) -> None:
+        if is_budget(self.model.name):
+            Budget.of(self.model.name)
+            require(
+                not self.model.options and not self.stages,
+                f"student: {self.model.name} chooses options and stages as well: leave them out",
+            )
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,6 @@ from understudy.export.contenders import Contender
 from understudy.export.deployable import Deployable, Examples
 from understudy.export.driver import size_of
 from understudy.export.probe import AllTurns, Artefact, Job
-from understudy.export.settings import QuantisationSettings
 from understudy.export.source import TrainedSource
 from understudy.files import from_json, write_json
 from understudy.runs.folder import RunFolder, training_name
@@ -196,15 +195,11 @@ def _write_all(
     observer: Observer,
 ) -> Iterator[_Written]:
     for contender in contenders:
-        module = contender.format.load()
         for network, deployable in networks.items():
             observer.message(f"{contender.name}: writing the {network}")
             path = scratch / network / contender.name / contender.format.file
             path.parent.mkdir(parents=True)
-            if contender.format.dtype == "int8":
-                module.write(deployable, path, examples, QuantisationSettings())
-            else:
-                module.write(deployable, path)
+            contender.write(deployable, path, examples)
             yield _Written(network=network, contender=contender, path=path)
 
 

@@ -2,10 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from understudy.errors import UnderstudyError, suggest
 from understudy.evaluation.deploy_results import Missing
 from understudy.export.formats import FORMATS, Format
+from understudy.export.settings import QuantisationSettings
+
+if TYPE_CHECKING:
+    from understudy.export.deployable import Deployable, Examples
 
 _WEIGHTS = "weights alone"
 _GRAPH = "graph and weights"
@@ -41,6 +47,18 @@ class Contender:
             from understudy.export.torch_compiled import require_compiler
 
             require_compiler()
+
+    def write(self, deployable: "Deployable", path: Path, examples: "Examples") -> None:
+        """Write a network as its file; one in int8 is calibrated, and not measured.
+
+        Raises:
+            UnderstudyError: if the runtime lacks an operation of the network.
+        """
+        module = self.format.load()
+        if self.format.dtype == "int8":
+            module.write(deployable, path, examples, QuantisationSettings())
+        else:
+            module.write(deployable, path)
 
 
 _TABLE = (

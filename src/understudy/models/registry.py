@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from understudy.config.budget import is_budget
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError, suggest
+from understudy.models.students import known_students
 
 if TYPE_CHECKING:
     from torch import nn
@@ -116,6 +118,11 @@ def build_model(
     """
     from understudy.models.base import Architecture
 
+    if is_budget(name):
+        raise UnderstudyError(
+            f"{name} is a budget, by which a student is chosen: name a network of "
+            "`understudy models` here"
+        )
     options = dict(options or {})
     size = image.size if image else _pair(image_size)
     channels = image.channels if image else in_channels
@@ -192,7 +199,8 @@ def model_options(name: str) -> dict[str, Any]:
 
 
 def describe_model(name: str, num_classes: int = 10) -> dict[str, Any]:
-    """A row of ``understudy models``: name, description, parameters, options and their meaning.
+    """A row of ``understudy models``: name, description, parameters, options and their meaning, and
+    the mean accuracy in the table of students (``None`` if it is not there).
 
     The network is built on torch's meta device, so counting its parameters allocates nothing.
 
@@ -208,6 +216,7 @@ def describe_model(name: str, num_classes: int = 10) -> dict[str, Any]:
         "name": name,
         "description": MODELS[name].description,
         "parameters": parameters,
+        "accuracy": known_students().accuracy_of(name, {}),
         "options": _defaults(constructor),
         "doc": inspect.getdoc(constructor) or "",
     }

@@ -13,65 +13,106 @@ from understudy.kernels.average import global_average
 from understudy.kernels.norm_relu import norm_relu
 from understudy.models.base import Classifier, Outputs
 
-_NARROW = (16, 16, 32, 64)
+FourWidths = tuple[int, int, int, int]
+
+_NARROW: FourWidths = (16, 16, 32, 64)
 _X4 = (32, 64, 128, 256)
 
 
-def resnet8(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
-    """CIFAR ResNet of 8 layers, stages 16, 32 and 64 wide: 78,042 parameters at 10 classes."""
-    return _cifar_resnet(8, _NARROW, num_classes, in_channels)
+def resnet8(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    widths: FourWidths = _NARROW,
+    stem_stride: int = 1,
+) -> "ResNet":
+    """CIFAR ResNet of 8 layers, stages 16, 32 and 64 wide: 78,042 parameters at 10 classes.
+
+    Args:
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        widths: channels of the stem and the three stages.
+        stem_stride: stride of the first convolution; 2 for images of about 64 to 128 pixels, 4 for
+            larger ones.
+    """
+    return _cifar_resnet(8, widths, num_classes, in_channels, stem_stride)
 
 
-def resnet14(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
-    """CIFAR ResNet of 14 layers, stages 16, 32 and 64 wide: 175,258 parameters at 10 classes."""
-    return _cifar_resnet(14, _NARROW, num_classes, in_channels)
+def resnet14(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    widths: FourWidths = _NARROW,
+    stem_stride: int = 1,
+) -> "ResNet":
+    """CIFAR ResNet of 14 layers, stages 16, 32 and 64 wide: 175,258 parameters at 10 classes.
+
+    Args:
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        widths: channels of the stem and the three stages.
+        stem_stride: stride of the first convolution; 2 for images of about 64 to 128 pixels, 4 for
+            larger ones.
+    """
+    return _cifar_resnet(14, widths, num_classes, in_channels, stem_stride)
 
 
-def resnet20(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
-    """CIFAR ResNet of 20 layers, stages 16, 32 and 64 wide: 272,474 parameters at 10 classes."""
-    return _cifar_resnet(20, _NARROW, num_classes, in_channels)
+def resnet20(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    widths: FourWidths = _NARROW,
+    stem_stride: int = 1,
+) -> "ResNet":
+    """CIFAR ResNet of 20 layers, stages 16, 32 and 64 wide: 272,474 parameters at 10 classes.
+
+    Args:
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        widths: channels of the stem and the three stages.
+        stem_stride: stride of the first convolution; 2 for images of about 64 to 128 pixels, 4 for
+            larger ones.
+    """
+    return _cifar_resnet(20, widths, num_classes, in_channels, stem_stride)
 
 
-def resnet32(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+def resnet32(num_classes: int = 10, in_channels: int = 3, stem_stride: int = 1) -> "ResNet":
     """CIFAR ResNet of 32 layers, stages 16, 32 and 64 wide: 466,906 parameters at 10 classes."""
-    return _cifar_resnet(32, _NARROW, num_classes, in_channels)
+    return _cifar_resnet(32, _NARROW, num_classes, in_channels, stem_stride)
 
 
-def resnet44(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+def resnet44(num_classes: int = 10, in_channels: int = 3, stem_stride: int = 1) -> "ResNet":
     """CIFAR ResNet of 44 layers, stages 16, 32 and 64 wide: 661,338 parameters at 10 classes."""
-    return _cifar_resnet(44, _NARROW, num_classes, in_channels)
+    return _cifar_resnet(44, _NARROW, num_classes, in_channels, stem_stride)
 
 
-def resnet56(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+def resnet56(num_classes: int = 10, in_channels: int = 3, stem_stride: int = 1) -> "ResNet":
     """CIFAR ResNet of 56 layers, stages 16, 32 and 64 wide: 855,770 parameters at 10 classes."""
-    return _cifar_resnet(56, _NARROW, num_classes, in_channels)
+    return _cifar_resnet(56, _NARROW, num_classes, in_channels, stem_stride)
 
 
-def resnet110(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+def resnet110(num_classes: int = 10, in_channels: int = 3, stem_stride: int = 1) -> "ResNet":
     """CIFAR ResNet of 110 layers, stages 16, 32 and 64 wide: 1,730,714 parameters at 10 classes."""
-    return _cifar_resnet(110, _NARROW, num_classes, in_channels)
+    return _cifar_resnet(110, _NARROW, num_classes, in_channels, stem_stride)
 
 
-def resnet8x4(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+def resnet8x4(num_classes: int = 10, in_channels: int = 3, stem_stride: int = 1) -> "ResNet":
     """CIFAR ResNet of 8 layers, four times as wide: 1,210,410 parameters at 10 classes."""
-    return _cifar_resnet(8, _X4, num_classes, in_channels)
+    return _cifar_resnet(8, _X4, num_classes, in_channels, stem_stride)
 
 
-def resnet32x4(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+def resnet32x4(num_classes: int = 10, in_channels: int = 3, stem_stride: int = 1) -> "ResNet":
     """CIFAR ResNet of 32 layers, four times as wide: 7,410,730 parameters at 10 classes."""
-    return _cifar_resnet(32, _X4, num_classes, in_channels)
+    return _cifar_resnet(32, _X4, num_classes, in_channels, stem_stride)
 
 
-def resnet18(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+def resnet18(num_classes: int = 10, in_channels: int = 3, stem_stride: int = 1) -> "ResNet":
     """ResNet-18 with a 3x3 stem and no max-pool: 11,173,962 parameters at 10 classes."""
-    return ResNet((2, 2, 2, 2), (64, 64, 128, 256, 512), num_classes, in_channels)
+    return ResNet((2, 2, 2, 2), (64, 64, 128, 256, 512), num_classes, in_channels, stem_stride)
 
 
 def _cifar_resnet(
-    depth: int, widths: Sequence[int], num_classes: int, in_channels: int
+    depth: int, widths: Sequence[int], num_classes: int, in_channels: int, stem_stride: int
 ) -> "ResNet":
     # Three stages of two-convolution blocks, a stem convolution, a linear layer: depth = 6 n + 2.
-    return ResNet(((depth - 2) // 6,) * 3, widths, num_classes, in_channels)
+    return ResNet(((depth - 2) // 6,) * 3, widths, num_classes, in_channels, stem_stride)
 
 
 class ResNet(Classifier):
@@ -85,15 +126,21 @@ class ResNet(Classifier):
         widths: channels of the stem, then of each stage.
         num_classes: number of logits.
         in_channels: channels of the images.
+        stem_stride: of the first convolution.
     """
 
     def __init__(
-        self, blocks: Sequence[int], widths: Sequence[int], num_classes: int, in_channels: int = 3
+        self,
+        blocks: Sequence[int],
+        widths: Sequence[int],
+        num_classes: int,
+        in_channels: int = 3,
+        stem_stride: int = 1,
     ) -> None:
         super().__init__()
         self.feature_channels = tuple(widths)
         self.embedding_dim = widths[-1]
-        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, stem_stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.stages = nn.ModuleList()
         for index, count in enumerate(blocks):

@@ -10,34 +10,34 @@ from understudy.kernels.norm_relu import norm_relu
 from understudy.models.base import Classifier, Outputs
 
 
-def wrn_16_1(num_classes: int = 10, in_channels: int = 3) -> "WideResNet":
+def wrn_16_1(num_classes: int = 10, in_channels: int = 3, stem_stride: int = 1) -> "WideResNet":
     """Wide ResNet of 16 layers and width 1: 175,066 parameters at 10 classes."""
-    return WideResNet(16, 1, num_classes, in_channels)
+    return WideResNet(16, 1, num_classes, in_channels, stem_stride)
 
 
-def wrn_16_2(num_classes: int = 10, in_channels: int = 3) -> "WideResNet":
+def wrn_16_2(num_classes: int = 10, in_channels: int = 3, stem_stride: int = 1) -> "WideResNet":
     """Wide ResNet of 16 layers and width 2: 691,674 parameters at 10 classes."""
-    return WideResNet(16, 2, num_classes, in_channels)
+    return WideResNet(16, 2, num_classes, in_channels, stem_stride)
 
 
-def wrn_16_4(num_classes: int = 10, in_channels: int = 3) -> "WideResNet":
+def wrn_16_4(num_classes: int = 10, in_channels: int = 3, stem_stride: int = 1) -> "WideResNet":
     """Wide ResNet of 16 layers and width 4: 2,748,890 parameters at 10 classes."""
-    return WideResNet(16, 4, num_classes, in_channels)
+    return WideResNet(16, 4, num_classes, in_channels, stem_stride)
 
 
-def wrn_28_10(num_classes: int = 10, in_channels: int = 3) -> "WideResNet":
+def wrn_28_10(num_classes: int = 10, in_channels: int = 3, stem_stride: int = 1) -> "WideResNet":
     """Wide ResNet of 28 layers and width 10, for a GPU: 36,479,194 parameters at 10 classes."""
-    return WideResNet(28, 10, num_classes, in_channels)
+    return WideResNet(28, 10, num_classes, in_channels, stem_stride)
 
 
-def wrn_40_1(num_classes: int = 10, in_channels: int = 3) -> "WideResNet":
+def wrn_40_1(num_classes: int = 10, in_channels: int = 3, stem_stride: int = 1) -> "WideResNet":
     """Wide ResNet of 40 layers and width 1: 563,930 parameters at 10 classes."""
-    return WideResNet(40, 1, num_classes, in_channels)
+    return WideResNet(40, 1, num_classes, in_channels, stem_stride)
 
 
-def wrn_40_2(num_classes: int = 10, in_channels: int = 3) -> "WideResNet":
+def wrn_40_2(num_classes: int = 10, in_channels: int = 3, stem_stride: int = 1) -> "WideResNet":
     """Wide ResNet of 40 layers and width 2: 2,243,546 parameters at 10 classes."""
-    return WideResNet(40, 2, num_classes, in_channels)
+    return WideResNet(40, 2, num_classes, in_channels, stem_stride)
 
 
 class WideResNet(Classifier):
@@ -51,15 +51,23 @@ class WideResNet(Classifier):
         width: factor of the stages' channels.
         num_classes: number of logits.
         in_channels: channels of the images.
+        stem_stride: of the first convolution.
     """
 
-    def __init__(self, depth: int, width: int, num_classes: int, in_channels: int = 3) -> None:
+    def __init__(
+        self,
+        depth: int,
+        width: int,
+        num_classes: int,
+        in_channels: int = 3,
+        stem_stride: int = 1,
+    ) -> None:
         super().__init__()
         widths = (16, 16 * width, 32 * width, 64 * width)
         blocks = (depth - 4) // 6
         self.feature_channels = widths
         self.embedding_dim = widths[-1]
-        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, stem_stride, 1, bias=False)
         self.stages = nn.ModuleList()
         for index in range(3):
             first = PreActivationBlock(

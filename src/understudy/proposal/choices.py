@@ -31,14 +31,6 @@ def resize_rule(sizes: SizeRange) -> Resize:
     return "pad" if max(width, height) >= _LONG * min(width, height) else "crop"
 
 
-def stem_stride(size: int) -> int:
-    """The stride of a network's first convolution, so that its last map has 4 to 8 pixels a
-    side."""
-    if size <= 48:
-        return 1
-    return 2 if size <= 128 else 4
-
-
 def epochs(num_images: int) -> int:
     """Passes over the training images: 15 for 50,000, more for fewer, as the square root; 10 to
     80."""

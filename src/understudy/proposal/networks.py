@@ -1,49 +1,49 @@
 """The networks that are proposed: one student, and teachers from the strongest to the fastest."""
 
-from typing import Any
-
+from understudy.config.budget import Budget, is_budget
 from understudy.config.schema import ModelConfig
-from understudy.models import MODELS, describe_model
-from understudy.proposal.choices import stem_stride
+from understudy.data.spec import ImageSpec
+from understudy.evaluation.students import choose_student
+from understudy.events import SILENT, Observer
+from understudy.models import describe_model
+from understudy.models.sizing import for_size
 
-STUDENT = "tiny_res"
-"""About 100,000 parameters; the fastest of its size, and not less accurate (results/README.md)."""
+STUDENT = "auto:100k"
+"""The best known one of at most 100,000 parameters."""
 
 
 def refuse_unknown(name: str) -> None:
-    """Raises UnderstudyError for a name that is none of ours and none of another library's."""
-    if ":" not in name:
+    """Raises UnderstudyError for a name that is none of ours and none of another library's, and for
+    a malformed budget."""
+    if is_budget(name):
+        Budget.of(name)
+    elif ":" not in name:
         describe_model(name)
 
 
-def student(name: str | None, size: int) -> ModelConfig:
-    """The student of a name (:data:`STUDENT` by default) for images of ``size`` pixels a side.
+def student(
+    name: str | None, image: ImageSpec, num_classes: int, observer: Observer = SILENT
+) -> ModelConfig:
+    """The student of a name or budget (:data:`STUDENT` by default) for these images and classes.
 
     Raises:
-        UnderstudyError: for an unknown name.
+        UnderstudyError: for an unknown name, or a budget that nothing fits.
     """
-    return _for_size(STUDENT if name is None else name, {}, size)
+    name = STUDENT if name is None else name
+    if is_budget(name):
+        return choose_student(name, image, num_classes, observer)
+    return for_size(name, {}, image)
 
 
-def teachers(name: str | None, size: int) -> tuple[ModelConfig, ...]:
+def teachers(name: str | None, image: ImageSpec) -> tuple[ModelConfig, ...]:
     """The teacher of a name; without one, candidates from the strongest to the fastest.
 
     Raises:
         UnderstudyError: for an unknown name.
     """
     if name is not None:
-        return (_for_size(name, {}, size),)
+        return (for_size(name, {}, image),)
     return tuple(
-        _for_size("fast_teacher", {"widths": list(widths), "residual": True}, size)
+        for_size("fast_teacher", {"widths": list(widths), "residual": True}, image)
         for widths in ((128, 256, 512), (64, 128, 256), (48, 96, 192), (32, 64, 128), (24, 48, 96))
     )
-
-
-def _for_size(name: str, options: dict[str, Any], size: int) -> ModelConfig:
-    """A network whose first convolution has the stride for the size, if it has that option."""
-    stride = stem_stride(size)
-    if stride > 1 and name in MODELS and "stem_stride" in describe_model(name).get("options", ()):
-        options = {**options, "stem_stride": stride}
-        if name == "fast_teacher":
-            options["stem_kernel"] = 3
-    return ModelConfig(name, options)

@@ -39,7 +39,7 @@ class Wishes:
 
     Attributes:
         name: of the run.
-        student, teacher: names of networks.
+        student, teacher: names of networks; the student may be a budget, such as ``auto:100k``.
         image_size: pixels of a side.
         minutes: for the whole run.
         seeds: of the students.
@@ -115,7 +115,6 @@ def propose(
     size = wishes.image_size
     if size is None:
         size = choices.image_size(inspection.sizes, device.type == "cuda")
-    student_model, candidates = student(wishes.student, size), teachers(wishes.teacher, size)
     data = replace(
         data,
         image_size=size,
@@ -126,6 +125,8 @@ def propose(
         std=(),
     )
     training, test = prepare_data(data, observer=observer)
+    student_model = student(wishes.student, training.image, training.num_classes, observer)
+    candidates = teachers(wishes.teacher, training.image)
     train = TrainConfig(
         epochs=choices.epochs(len(training.train)),
         batch_size=choices.batch_size(len(training.train)),

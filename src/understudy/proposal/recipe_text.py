@@ -105,7 +105,8 @@ def _networks(proposal: Proposal) -> str:
             f"# {proposal.teacher_parameters:,} parameters",
             "student:",
             f"  model: {_model(config.student.model)}  "
-            f"# {proposal.student_parameters:,} parameters; `understudy models` lists others",
+            f"# {proposal.student_parameters:,} parameters; `understudy models --budget 100k` "
+            "lists others",
         )
     )
 

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from understudy.config.parse import parse
-from understudy.config.recipe import apply_override, parse_yaml, replaces_options, to_mapping
+from understudy.config.recipe import (
+    apply_override,
+    full_key,
+    parse_yaml,
+    replaces_options,
+    to_mapping,
+)
 from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 
@@ -301,7 +307,7 @@ def _refuse_set(key: str, dimensions: Sequence[Dimension]) -> None:
     """Refuse a plain override that trials would silently lose: its key, section or method is
     swept."""
     for swept in (d.key for d in dimensions):
-        if key == swept or {key, swept} == {"method", "method.name"}:
+        if full_key(key) == full_key(swept):
             raise UnderstudyError(
                 f"{swept} is swept, and {key} is set to one value: keep one of the two"
             )

@@ -1,7 +1,7 @@
 """What a sweep is to do, checked before anything is written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +9,7 @@ from understudy.config.recipe import to_mapping
 from understudy.config.schema import LARGEST_SEED, RunConfig
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
+from understudy.evaluation.students import choose_student
 from understudy.events import SILENT, Observer
 from understudy.execution.registry import BACKENDS
 from understudy.methods.base import NEEDS
@@ -16,6 +17,7 @@ from understudy.runs.folder import load_run
 from understudy.runs.given_inputs import resolved_plan
 from understudy.runs.plan import Arm, RunPlan, resolve_plan
 from understudy.runs.precheck import Precheck
+from understudy.runs.student import with_student
 from understudy.sweep.folder import SweepFolder
 from understudy.sweep.search import SearchSpec, default_storage, hide_password, make_search_spec
 from understudy.sweep.space import (
@@ -28,6 +30,7 @@ from understudy.sweep.space import (
     representative,
     trial_plan,
 )
+from understudy.sweep.students import with_students
 from understudy.training.device import resolve_device
 
 
@@ -165,12 +168,14 @@ def make_sweep_spec(
 ) -> SweepSpec:
     """Check a sweep: its space, search, seeds, backend, device, images and networks.
 
+    Students that are budgets (``auto:100k``) become networks.
+
     Args:
         config: the recipe.
         space: what is searched.
         folder: the sweep's directory.
         options: how.
-        observer: gets a line about the classes of a given teacher.
+        observer: gets a line about each such student, and about a given teacher.
 
     Raises:
         UnderstudyError: for the first thing that is wrong, before anything is written.
@@ -187,7 +192,12 @@ def make_sweep_spec(
     resolve_device(options.device)
     resolve_plan(config)  # a bad option is refused before any image is decoded
     data, test = prepare_data(config.data)
-    begun = folder.run.config.exists() and options.resume
+    begun = options.resume and folder.run.config.exists()
+    config = with_student(config, data, folder.path if begun else None, observer)
+    dimensions = with_students(
+        dimensions, lambda name: choose_student(name, data.image, data.num_classes, observer)
+    )
+    search = replace(search, space=dimensions)
     plan = resolved_plan(config, data, observer, load_run(folder.path) if begun else None)
     _check_trials(plan, dimensions, data, options.resume)
     return SweepSpec(plan, search, folder, final_seeds, options, data, len(test))
