@@ -134,7 +134,7 @@ def _timm_classes(
     labels = config.get("label_names")
     if labels:
         names = tuple(map(str, labels))
-        if len(names) != count:
+        if count is not None and len(names) != count:
             return (), ()
         texts = config.get("label_descriptions") or {}
         aliases = tuple((str(texts[name]),) if name in texts else () for name in names)

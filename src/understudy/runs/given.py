@@ -13,7 +13,7 @@ from understudy.models.expects import Expects
 from understudy.models.normalisation import Normalisation
 from understudy.runs.folder import RunFolder, load_run, split_training_name
 from understudy.runs.plan import resolve_plan
-from understudy.runs.results import read_results
+from understudy.runs.results import load_results
 
 _KEY = "understudy"
 """Of the metadata in a file of ``Student.save``."""
@@ -63,18 +63,20 @@ def recorded(path: Path) -> Expects:
     try:
         name, _ = split_training_name(path.stem)
         arm = resolve_plan(load_run(run.path)).arm(name)
-        data = read_results(run.path).data if run.results.exists() else None
-    except UnderstudyError:  # a folder that only looks like a run's
+        data = load_results(run.path)["data"] if run.results.exists() else {}
+        shape = data.get("image_shape") or (None, None, None)
+        names = tuple(map(str, data.get("class_names", ())))
+    except (UnderstudyError, KeyError, TypeError, AttributeError):  # it only looks like a run's
         return Expects()
     size = size_of(arm.inputs.image_size)
-    if size is None and data is not None:
-        size = data.image_shape[1], data.image_shape[2]
+    if size is None and shape[1] and shape[2]:
+        size = int(shape[1]), int(shape[2])
     return Expects(
         size=size,
         interpolation=arm.inputs.interpolation,
         normalisation=Normalisation(arm.inputs.mean, arm.inputs.std),
         source="recorded",
-        class_names=arm.classes or (() if data is None else data.class_names),
+        class_names=arm.classes or names,
     )
 
 
