@@ -26,8 +26,6 @@ from understudy.runs.folder import load_run
 from understudy.runs.remeasure import evaluate_run
 from understudy.runs.warm_cache import build_cache, verify_cache
 
-pytest.importorskip("torchvision")
-
 VIT = "vit_tiny_patch16_224"
 SLIM = {"embed_dim": 24, "depth": 2, "num_heads": 2}
 
