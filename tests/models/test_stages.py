@@ -11,7 +11,7 @@ from understudy.models import build_model
 from understudy.models.expects import expects
 from understudy.models.foreign import ForeignClassifier
 from understudy.models.libraries import build_module
-from understudy.models.stages import propose_stages
+from understudy.models.stages import propose_stages, stage_setting
 
 IMAGE = ImageSpec(3, 32, 32)
 
@@ -124,6 +124,12 @@ def test_logits_as_a_map_are_no_stage() -> None:
 def test_a_network_without_maps_has_none() -> None:
     assert propose_stages(nn.Sequential(nn.Flatten(), nn.Linear(3072, 5)), IMAGE) == ()
     assert propose_stages(nn.Linear(1, 1), IMAGE) == (), "it does not run on such images"
+
+
+def test_a_setting_with_stages_can_be_typed() -> None:
+    """YAML would read 0 and 1.0 as numbers."""
+    assert stage_setting("teacher", ("layer1", "a.0")) == "teacher.stages=[layer1,a.0]"
+    assert stage_setting("student", ("0", "1.0")) == """'student.stages=["0","1.0"]'"""
 
 
 def test_looking_for_stages_leaves_the_network_alone() -> None:

@@ -75,7 +75,7 @@ def test_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert printed.startswith("own_code:net: 444 parameters, ")
     assert "ms for an image of 3x32x32 on one thread" in printed
     assert "4x16x16" in printed
-    assert "Stages: proposed, set teacher.stages=[0,1] for methods that read features" in printed
+    assert """Stages: proposed, set 'teacher.stages=["0","1"]' for methods that""" in printed
     assert "Images: size and normalisation not recorded: set teacher.mean and teacher" in printed
     assert printed.endswith("Classes: 4, without names\n")
 

@@ -121,7 +121,7 @@ def test_stages_are_proposed_where_they_are_missing(images: Path, data: Training
         images, method={"name": "at"}, **(RESNETS | {"student": {"model": {"name": name}}})
     )
     assert refusal(config, data).endswith(
-        "set student.stages to its modules, such as student.stages=[0,1]"
+        """set student.stages to its modules, such as 'student.stages=["0","1"]'"""
     )
     proposed = replace(config.student, stages=("0", "1"))
     Precheck(data).check(resolve_plan(replace(config, student=proposed)))

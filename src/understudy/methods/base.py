@@ -4,7 +4,6 @@ import inspect
 import math
 import re
 from abc import ABC
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, get_args
 
@@ -305,17 +304,16 @@ class NoStages(UnderstudyError):
         instead: another way out, appended to the message.
     """
 
-    def __init__(self, needs: str, role: str, instead: str = "", proposed: str = "") -> None:
+    def __init__(self, needs: str, role: str, instead: str = "", setting: str = "") -> None:
         self.needs, self.role, self.instead = needs, role, instead
-        such = f", such as {role}.stages={proposed}" if proposed else ""
+        such = f", such as {setting}" if setting else ""
         super().__init__(
             f"{needs}, but the {role} shows none: set {role}.stages to its modules{such}{instead}"
         )
 
-    def proposing(self, stages: Sequence[str]) -> "NoStages":
-        """The same with modules that would serve; unchanged without any."""
-        listed = f"[{','.join(stages)}]" if stages else ""
-        return NoStages(self.needs, self.role, self.instead, listed)
+    def proposing(self, setting: str) -> "NoStages":
+        """The same with a setting that would serve; unchanged if it is empty."""
+        return NoStages(self.needs, self.role, self.instead, setting)
 
 
 def require_features(name: str, context: MethodContext) -> None:

@@ -2,13 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from understudy.data.names import shown
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
 from understudy.models.foreign import is_channels_last
@@ -61,6 +62,20 @@ def propose_stages(network: nn.Module, image: ImageSpec) -> tuple[str, ...]:
         image: the shape of the images.
     """
     return library_stages(network, image) or _observed_stages(network, image)
+
+
+def stage_setting(role: str, stages: Sequence[str]) -> str:
+    """The setting that names stages, as it is typed: names that are numbers need quotes.
+
+    Args:
+        role: ``teacher`` or ``student``.
+        stages: module paths.
+    """
+    names = [shown(stage) for stage in stages]
+    if any(name[:1].isdigit() for name in names):
+        quoted = ",".join(f'"{name}"' for name in names)
+        return f"'{role}.stages=[{quoted}]'"
+    return f"{role}.stages=[{','.join(names)}]"
 
 
 def library_stages(network: nn.Module, image: ImageSpec) -> tuple[str, ...]:

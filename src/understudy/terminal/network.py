@@ -4,6 +4,7 @@ from rich.console import Console
 
 from understudy.data.names import counted, listed, shown
 from understudy.models.expects import Expects
+from understudy.models.stages import stage_setting
 from understudy.runs.anatomy import Anatomy
 from understudy.terminal.tables import table
 
@@ -58,7 +59,7 @@ def _stages(found: Anatomy, role: str) -> str:
         return f"Stages: its own, of {', '.join(found.stages)}; there is nothing to set"
     if found.stages_from == "none":
         return "Stages: none found; methods that read logits alone need none"
-    value = f"{role}.stages=[{','.join(map(shown, found.stages))}]"
+    value = stage_setting(role, found.stages)
     if found.stages_from == "timm":
         return f"Stages: by timm, used unless others are named: {value}"
     return f"Stages: proposed, set {value} for methods that read features"
