@@ -208,7 +208,7 @@ def training_data(
     if isinstance(data, SealedSplit):
         raise UnderstudyError("data is a sealed test split: train on the data set, not data.test")
     if isinstance(data, str | Path):
-        data = open_path(data, options, observer)
+        data = open_path(data, options, observer, channels)
         options = replace(options, image_size=None)
     if isinstance(data, Dataset):
         refuse_options(options, f"the data set {data.name}", "val_fraction", "augment", "resize")
@@ -224,7 +224,9 @@ def training_data(
     return training_images(data, options, default_config(channels), observer)
 
 
-def open_path(data: str | Path, options: DataOptions, observer: Observer = SILENT) -> Dataset:
+def open_path(
+    data: str | Path, options: DataOptions, observer: Observer = SILENT, channels: int = 3
+) -> Dataset:
     """The data set of a source's name, ``hf:NAME``, or a folder, archive or table.
 
     Raises:
@@ -242,8 +244,14 @@ def open_path(data: str | Path, options: DataOptions, observer: Observer = SILEN
                 f"unknown data source {data!r}, and no file or folder of that name: {hint}"
             )
         source = detect_source(place)
-    size, resize = options.image_size, options.resize
-    return load_dataset(source, place, image_size=size, resize=resize, observer=observer)
+    return load_dataset(
+        source,
+        place,
+        image_size=options.image_size,
+        resize=options.resize,
+        channels=channels,
+        observer=observer,
+    )
 
 
 def refuse_options(options: DataOptions, what: str, *used: str) -> None:
@@ -262,7 +270,11 @@ def refuse_options(options: DataOptions, what: str, *used: str) -> None:
 
 def default_config(channels: int) -> DataConfig:
     """The normalisation of data that is not prepared: mean 0.5 and std 0.25 in every channel."""
-    return DataConfig(mean=(DEFAULT_MEAN,) * channels, std=(DEFAULT_STD,) * channels)
+    return DataConfig(
+        channels=1 if channels == 1 else 3,
+        mean=(DEFAULT_MEAN,) * channels,
+        std=(DEFAULT_STD,) * channels,
+    )
 
 
 def classifier(

@@ -42,7 +42,7 @@ def split_of(
     if isinstance(data, TrainingData):
         return _by_name(data.val, data, class_names)
     if isinstance(data, str | Path):
-        data = open_path(data, reading)
+        data = open_path(data, reading, channels=channels)
         reading = DataOptions()
     if isinstance(data, Dataset):
         refuse_options(reading, f"the data set {data.name}", "image_size", "resize")
