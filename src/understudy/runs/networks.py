@@ -1,6 +1,7 @@
 """The networks of a run: built as planned, loaded with their weights, wrapped as a frozen
 teacher."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -72,13 +73,13 @@ def build_arm(arm: Arm, data: TrainingData) -> Classifier:
 
 
 def arm_data(data: TrainingData, test: SealedSplit, arm: Arm) -> tuple[TrainingData, SealedSplit]:
-    """A run's data as the network of an arm sees them: the same, or a copy at its own size.
+    """A run's data as the network of an arm sees them: its own normalisation, perhaps its own size.
 
     Raises:
         UnderstudyError: if the copy shows other parts of the images.
     """
     if not has_own_pixels(data, arm.inputs):
-        return data, test
+        return replace(data, config=arm.inputs), test
     return own_copy_with_test(data, arm.inputs)
 
 
