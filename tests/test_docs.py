@@ -128,7 +128,7 @@ def test_settings_that_were_taught_and_refused_are_accepted_now() -> None:
 
 @pytest.fixture
 def small_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Sixty images, small networks, two epochs, runs and sweeps that are only checked.
+    """Sixty images, small networks, six epochs, runs and sweeps that are only checked.
 
     Returns how often each function was called.
     """
@@ -161,7 +161,7 @@ def small_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, in
             if role in ("network", "student") and isinstance(given, str):
                 assert given in understudy.list_models()
                 bound.arguments[role] = small_network()
-        epochs = min(2, options.pop("epochs", 2) if config is None else config.epochs)
+        epochs = min(6, options.pop("epochs", 6) if config is None else config.epochs)
         settings = {} if config is None else {"lr": config.lr}
         small = settings | {"epochs": epochs, "batch_size": 10} | options
         return original(*bound.args, **bound.kwargs, **small)
