@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import torch
 
+from understudy.config.given import PRETRAINED
 from understudy.config.schema import MemberConfig, ModelConfig, RunConfig, TeacherConfig
 from understudy.data.own_size import has_own_pixels, own_dataset
 from understudy.data.prepare import TrainingData
@@ -110,9 +111,13 @@ def _with_inputs(config: RunConfig, data: TrainingData, observer: Observer) -> T
 
 
 def _given_networks(teacher: TeacherConfig) -> list[tuple[ModelConfig, str]]:
-    """Network and file of each teacher that is not trained here."""
+    """Network of each teacher that comes with weights, and their file or ``pretrained``."""
     parts = teacher.members or (teacher,)
-    return [(part.model or teacher.model, part.path) for part in parts if part.path is not None]
+    files = ((part.model or teacher.model, part.path) for part in parts)
+    found = [(model, path or model.own_file) for model, path in files]
+    if teacher.head != "own":  # the network brings its other weights along, with or without a path
+        found = [(model, path or PRETRAINED) for model, path in found]
+    return [(model, path) for model, path in found if path is not None]
 
 
 def _known(model: ModelConfig, path: str, data: TrainingData) -> _Known:
@@ -148,9 +153,11 @@ def _with_normalisation(
     member: MemberConfig, teacher: TeacherConfig, fed: Normalisation, data: TrainingData
 ) -> MemberConfig:
     """A given member with the normalisation that is known of it, unless one is configured."""
-    if member.path is None or member.mean is not None or teacher.mean is not None:
+    model = member.model or teacher.model
+    path = member.path or model.own_file
+    if path is None or member.mean is not None or teacher.mean is not None:
         return member
-    own = _known(member.model or teacher.model, member.path, data).inputs.normalisation
+    own = _known(model, path, data).inputs.normalisation
     if own is None or not _differs(own, fed):
         return member
     return replace(member, mean=own.mean, std=own.std)
