@@ -135,6 +135,23 @@ def test_a_network_that_gets_a_new_head_sees_its_own_images_too(
     assert (teacher.image_size, teacher.mean) == (48, (0.1, 0.2, 0.3))
 
 
+def test_a_resumed_run_reads_nothing_of_its_teacher_again(
+    images: Path, weights: str, data: TrainingData, tmp_path: Path
+) -> None:
+    """The file may be gone; and an earlier version, which read nothing, is gone on with as it
+    was."""
+    path = tmp_path / "teacher.safetensors"
+    path.write_bytes(Path(weights).read_bytes())
+    config = given(images, str(path))
+    begun = resolved_plan(config, data).config
+    path.unlink()
+    assert resolved_plan(config, data, earlier=begun).config == begun
+    of_old_version = replace(config, data=data.config)
+    assert resolved_plan(config, data, earlier=of_old_version).config == of_old_version
+    other = given(images, weights)
+    assert resolved_plan(other, data, earlier=of_old_version).config.teacher.image_size == 32
+
+
 def test_members_that_expect_different_images_are_refused(
     images: Path, weights: str, data: TrainingData
 ) -> None:
