@@ -147,5 +147,5 @@ class DistillationBatches:
             std=config.std,
             image=self.data.image,
             teachers=self.teachers,
-            preprocessing=Preprocessing(image=self.data.image, resize=config.resize),
+            preprocessing=Preprocessing.of(self.data.image, config),
         )

@@ -231,5 +231,5 @@ def _student(
         std=data.config.std,
         image=data.image,
         teachers=checks,
-        preprocessing=Preprocessing(image=data.image, resize=data.config.resize),
+        preprocessing=Preprocessing.of(data.image, data.config),
     )

@@ -48,7 +48,7 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from understudy.config.images import MOST_PIXELS, Interpolation
+from understudy.config.images import MOST_PIXELS, DataConfig, Interpolation
 from understudy.data.formats import (
     naming,
     open_image,
@@ -105,6 +105,16 @@ class Preprocessing:
     max_pixels: int = MOST_PIXELS
     version: int = VERSION
 
+    @classmethod
+    def of(cls, image: ImageSpec, config: DataConfig) -> "Preprocessing":
+        """The rule by which a configuration's images are read, for images of this shape."""
+        return cls(
+            image=image,
+            resize=config.resize,
+            filter=config.interpolation,
+            max_pixels=config.max_pixels,
+        )
+
     def read(self, data: bytes | Path, where: str) -> np.ndarray:
         """One encoded image as uint8 ``[H, W, C]``.
 
@@ -117,6 +127,20 @@ class Preprocessing:
         """
         rule = (self.resize, self.max_pixels, self.filter, self.image.channels)
         return decode(data, where, self.image.size, *rule)
+
+    def read_picture(self, image: Image.Image, where: str) -> np.ndarray:
+        """An open Pillow image as uint8 ``[H, W, C]``, as :meth:`read` has a file's.
+
+        Args:
+            image: any; it is not changed.
+            where: what to call the image in messages.
+
+        Raises:
+            UnreadableImage: naming the image.
+        """
+        return pixels_of(
+            image, where, self.image.size, self.resize, self.filter, self.image.channels
+        )
 
 
 def decode(
@@ -184,21 +208,28 @@ def array_of(image: Image.Image, channels: int) -> np.ndarray:
 
 
 def pixels_of(
-    image: Image.Image, where: str, size: tuple[int, int] | None, resize: Resize = "crop"
+    image: Image.Image,
+    where: str,
+    size: tuple[int, int] | None,
+    resize: Resize = "crop",
+    interpolation: Interpolation = "bilinear",
+    channels: int = 3,
 ) -> np.ndarray:
-    """An open Pillow image as uint8 ``[H, W, 3]``, by the rule for files; it is not changed.
+    """An open Pillow image as uint8 ``[H, W, C]``, by the rule for files; it is not changed.
 
     Args:
         image: loaded or not; only a file that is opened here is decoded at a part of its size.
         where: what to call the image in messages.
         size: (height, width) to resize to; None keeps its own.
         resize: the rule.
+        interpolation: filter of the resizing.
+        channels: 3 for RGB, 1 for grey.
 
     Raises:
         UnreadableImage: naming the image.
     """
     with naming(where, MOST_PIXELS):
-        return array_of(_pixels(image.copy(), size, resize, "bilinear"), 3)
+        return array_of(_pixels(image.copy(), size, resize, interpolation), channels)
 
 
 def fit(

@@ -173,12 +173,7 @@ def _deployable(plan: RunPlan, run: ArmRun, folder: RunFolder, data: TrainingDat
     return Deployable(
         network=network,
         classes=data.class_names,
-        preprocessing=Preprocessing(
-            image=image_of(data, inputs),
-            resize=inputs.resize,
-            filter=inputs.interpolation,
-            max_pixels=inputs.max_pixels,
-        ),
+        preprocessing=Preprocessing.of(image_of(data, inputs), inputs),
         normalisation=Normalisation(inputs.mean, inputs.std),
         origin=_origin(plan, run, folder, data, network),
         measured=_measured(folder, run.name),
