@@ -13,7 +13,7 @@ from understudy.config.schema import DataConfig
 from understudy.data.dataset import SealedSplit, Split
 from understudy.data.loader import plain_batches
 from understudy.data.pixels import PixelRule
-from understudy.data.preprocess import Preprocessing
+from understudy.data.preprocess import Preprocessing, pixels_of
 from understudy.data.spec import ImageSpec
 from understudy.data.views import Normalise
 from understudy.errors import UnderstudyError
@@ -131,10 +131,10 @@ def stacked(images: Any, preprocessing: Preprocessing) -> Any:
 
 
 def _one(image: Any, where: str, preprocessing: Preprocessing) -> np.ndarray:
+    spec, resize, interpolation = preprocessing.image, preprocessing.resize, preprocessing.filter
     if isinstance(image, Image.Image):
-        return preprocessing.read_picture(image, where)
-    spec, interpolation = preprocessing.image, preprocessing.filter
-    rule = PixelRule(spec.channels, spec.size, preprocessing.resize, interpolation=interpolation)
+        return pixels_of(image, where, spec.size, resize, interpolation, spec.channels)
+    rule = PixelRule(spec.channels, spec.size, resize, interpolation=interpolation)
     return rule.one(image, where)
 
 

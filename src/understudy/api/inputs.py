@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from understudy.config.schema import LARGEST_SEED, DataConfig, TrainConfig
-from understudy.data import SOURCES, load_dataset
+from understudy.data import SOURCES, read_dataset
 from understudy.data.dataset import Dataset, SealedSplit, Split
 from understudy.data.detect import HUB, detect_source
 from understudy.data.in_memory import DataOptions, training_images
 from understudy.data.prepare import TrainingData, split_dataset
+from understudy.data.reading import Reading
+from understudy.data.spec import size_of
 from understudy.errors import UnderstudyError, suggest
 from understudy.evaluation.students import named_student
 from understudy.events import SILENT, EpochResult, Observer
@@ -244,14 +246,14 @@ def open_path(
                 f"unknown data source {data!r}, and no file or folder of that name: {hint}"
             )
         source = detect_source(place)
-    return load_dataset(
-        source,
-        place,
-        image_size=options.image_size,
+    reading = Reading(
+        source=source,
+        path=place,
+        size=size_of(options.image_size),
         resize=options.resize,
         channels=channels,
-        observer=observer,
     )
+    return read_dataset(reading, observer)
 
 
 def refuse_options(options: DataOptions, what: str, *used: str) -> None:

@@ -48,7 +48,7 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from understudy.config.images import MOST_PIXELS, DataConfig, Interpolation
+from understudy.config.images import MOST_PIXELS, Interpolation
 from understudy.data.formats import (
     naming,
     open_image,
@@ -105,16 +105,6 @@ class Preprocessing:
     max_pixels: int = MOST_PIXELS
     version: int = VERSION
 
-    @classmethod
-    def of(cls, image: ImageSpec, config: DataConfig) -> "Preprocessing":
-        """The rule by which a configuration's images are read, for images of this shape."""
-        return cls(
-            image=image,
-            resize=config.resize,
-            filter=config.interpolation,
-            max_pixels=config.max_pixels,
-        )
-
     def read(self, data: bytes | Path, where: str) -> np.ndarray:
         """One encoded image as uint8 ``[H, W, C]``.
 
@@ -127,20 +117,6 @@ class Preprocessing:
         """
         rule = (self.resize, self.max_pixels, self.filter, self.image.channels)
         return decode(data, where, self.image.size, *rule)
-
-    def read_picture(self, image: Image.Image, where: str) -> np.ndarray:
-        """An open Pillow image as uint8 ``[H, W, C]``, as :meth:`read` has a file's.
-
-        Args:
-            image: any; it is not changed.
-            where: what to call the image in messages.
-
-        Raises:
-            UnreadableImage: naming the image.
-        """
-        return pixels_of(
-            image, where, self.image.size, self.resize, self.filter, self.image.channels
-        )
 
 
 def decode(
