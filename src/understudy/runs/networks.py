@@ -1,6 +1,7 @@
 """The networks of a run: built as planned, loaded with their weights, wrapped as a frozen
 teacher."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -72,14 +73,19 @@ def build_arm(arm: Arm, data: TrainingData) -> Classifier:
 
 
 def arm_data(data: TrainingData, test: SealedSplit, arm: Arm) -> tuple[TrainingData, SealedSplit]:
-    """A run's data as the network of an arm sees them: the same, or a copy at its own size.
+    """A run's data as the network of an arm sees them: in its normalisation, and a copy at its own
+    size if it has one.
 
     Raises:
         UnderstudyError: if the copy shows other parts of the images.
     """
-    if not has_own_pixels(data, arm.inputs):
+    inputs = arm.inputs
+    if has_own_pixels(data, inputs):
+        return own_copy_with_test(data, inputs)
+    if not inputs.mean or (inputs.mean, inputs.std) == (data.config.mean, data.config.std):
         return data, test
-    return own_copy_with_test(data, arm.inputs)
+    own = replace(data.config, mean=inputs.mean, std=inputs.std)
+    return replace(data, config=own), test
 
 
 def load_teacher(
