@@ -23,6 +23,7 @@ from understudy.events import SILENT, EpochResult, Observer
 from understudy.methods.base import MethodConfig
 from understudy.methods.registry import method_config
 from understudy.models.base import Classifier
+from understudy.models.expects import input_channels
 from understudy.models.foreign import ForeignClassifier, probe
 from understudy.models.registry import build_model
 from understudy.runs.tracking import tracker_names
@@ -367,11 +368,8 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 
 def image_channels(network: nn.Module | str) -> int:
-    """1 for a network whose first convolution takes grey images; else 3, which every source has."""
-    if isinstance(network, str):
-        return 3
-    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
-    return 1 if first is not None and first.in_channels == 1 else 3
+    """1 for a network that takes grey images; else 3, as for one that is built by its name."""
+    return 1 if isinstance(network, nn.Module) and input_channels(network) == 1 else 3
 
 
 def check_trainable(student: nn.Module) -> None:
