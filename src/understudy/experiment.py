@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +128,13 @@ def run_experiment(
     finished: dict[str, ArmResult] = {}
     after_teachers = start
     goes_on = given.go_on or config.teacher.go_on or _has_taught(plan, folder, trained, given)
+    judge = _Judge(plan, goes_on, observer)
     for wave in waves:
-        for part in [wave] if goes_on else _baseline_first(wave):
-            trainings = [
-                Training(run.name, plan, run, folder, folder, given.cache, True, given.resume)
-                for run in part
-            ]
-            finished |= _carry_out(trainings, placement, observer, len(wave))
-            _judge_teacher(plan, part, finished, goes_on, observer)
+        trainings = [
+            Training(run.name, plan, run, folder, folder, given.cache, True, given.resume)
+            for run in wave
+        ]
+        finished |= _carry_out(trainings, placement, observer, judge)
         if any(run.arm.name == "teacher" for run in wave):
             after_teachers = time.perf_counter()
     after_students = time.perf_counter()
@@ -195,58 +194,81 @@ def _has_taught(
     return given.resume and any(folder.result(run.name).exists() for run in taught)
 
 
-def _baseline_first(wave: Sequence[ArmRun]) -> list[list[ArmRun]]:
-    """A wave in two parts, so that the teacher is compared before it teaches."""
-    plain = [run for run in wave if run.arm.role == "baseline"]
-    others = [run for run in wave if run.arm.role != "baseline"]
-    return [part for part in (plain, others) if part]
+@dataclass
+class _Judge:
+    """Compares the teacher with the baseline as soon as both have finished.
 
-
-def _judge_teacher(
-    plan: RunPlan,
-    part: Sequence[ArmRun],
-    finished: Mapping[str, ArmResult],
-    goes_on: bool,
-    observer: Observer,
-) -> None:
-    """Show how good the teacher is, and, once the baseline has ended, how much better.
-
-    Raises:
-        UnderstudyError: if it is worse than the baseline, and the run is not to go on.
+    Attributes:
+        plan: of the run.
+        goes_on: a teacher that is worse may teach.
+        observer: gets a line about each teacher, and one about the comparison.
+        finished: results by name.
+        has_compared: whether the comparison was made.
     """
-    roles = {run.arm.role for run in part}
-    for run in part:
-        if run.arm.role == "teacher":
-            observer.message(measured_line(run, finished[run.name].val))
-    if "baseline" not in roles or not any(map(plan.learns_from_teacher, plan.arms.values())):
-        return
-    teachers = [result.val for result in finished.values() if result.arm == "teacher"]
-    plain = [result.val for result in finished.values() if result.arm == "baseline"]
-    advantage = teacher_advantage(teachers, plain)
-    if advantage.is_worse and not goes_on:
-        raise UnderstudyError(advantage.refusal)
-    observer.message(advantage.line)
+
+    plan: RunPlan
+    goes_on: bool
+    observer: Observer
+    finished: dict[str, ArmResult] = field(default_factory=dict)
+    has_compared: bool = False
+
+    def __call__(self, results: Mapping[str, ArmResult]) -> None:
+        """Take note of the results of a wave so far.
+
+        Raises:
+            UnderstudyError: if the teacher is worse than the baseline, and the run is not to go on.
+        """
+        new = {name: result for name, result in results.items() if name not in self.finished}
+        self.finished |= new
+        for run in self._runs("teacher"):
+            if run.name in new:
+                self.observer.message(measured_line(run, new[run.name].val))
+        if not self.has_compared and any(
+            map(self.plan.learns_from_teacher, self.plan.arms.values())
+        ):
+            self._compare()
+
+    def _runs(self, arm: str) -> list[ArmRun]:
+        """The trainings of an arm, one or one for each seed."""
+        runs = [self.plan.arm_run(arm, seed) for seed in self.plan.config.seeds]
+        return list({run.name: run for run in runs}.values())
+
+    def _compare(self) -> None:
+        teachers, plain = self._runs("teacher"), self._runs("baseline")
+        if not all(run.name in self.finished for run in (*teachers, *plain)):
+            return
+        self.has_compared = True
+        advantage = teacher_advantage(
+            [self.finished[run.name].val for run in teachers],
+            [self.finished[run.name].val for run in plain],
+        )
+        if advantage.is_worse and not self.goes_on:
+            raise UnderstudyError(advantage.refusal)
+        self.observer.message(advantage.line)
 
 
 def _carry_out(
-    trainings: Sequence[Training], placement: _Placement, observer: Observer, count: int
+    trainings: Sequence[Training], placement: _Placement, observer: Observer, judge: _Judge
 ) -> dict[str, ArmResult]:
-    """Train, or read, trainings of a wave of so many, which are independent of each other."""
+    """Train, or read, the trainings of a wave, which are independent of each other."""
     # Given weights are only measured, and may be refused: before the others have taken their time.
-    trainings = sorted(trainings, key=lambda training: not training.run.arm.is_given)
+    # So is a teacher that turns out to be worse than the baseline.
+    trainings = sorted(
+        trainings, key=lambda t: (not t.run.arm.is_given, t.run.arm.role != "baseline")
+    )
     together = placement.together and not any(t.run.arm.is_shared for t in trainings)
     if together:
         trainings = _dealt_by_features(trainings)
     backend = wave_backend(
-        count,
+        len(trainings),
         device=placement.device,
-        processes=min(placement.processes, len(trainings)),
+        processes=placement.processes,
         distributed=placement.distributed,
         together=together,
         observer=observer,
     )
     with backend:
-        return finish_all(trainings, backend, observer)
+        return finish_all(trainings, backend, observer, judge)
 
 
 def _dealt_by_features(trainings: Sequence[Training]) -> list[Training]:

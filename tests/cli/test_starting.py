@@ -44,8 +44,8 @@ def test_a_recipe_is_written_that_the_program_reads(
     config = load_config("my photos: yes.yaml")
     assert config.name == "my photos: yes" and config.data.path == str(folder)
     assert config.data.image_size == 32 and config.data.report_by == "(a|b)_"
-    assert config.student.model == choose_student("auto:100k", ImageSpec(3, 32, 32), 2)
-    assert "student auto:100k: " in progress and config.seeds == (0, 1, 2, 3, 4)
+    assert config.student.model == choose_student("auto:110k", ImageSpec(3, 32, 32), 2)
+    assert "student auto:110k: " in progress and config.seeds == (0, 1, 2, 3, 4)
     assert len(config.data.mean) == 3 and 0.2 < config.data.mean[0] < 0.8
 
 

@@ -284,3 +284,14 @@ def test_a_method_that_is_no_path_to_a_class_is_refused_in_one_line(name: str) -
     with pytest.raises(UnderstudyError) as refused:
         method_config(load_config(EXAMPLE, [f"method={name!r}"]).method)
     assert "\n" not in str(refused.value)
+
+
+def test_an_arm_may_be_the_name_of_its_method(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("data: {source: digits}\narms: {mine: at, other: {name: dkd}}\n")
+    config = load_config(str(recipe), ["arms.third=sp"])
+    assert config.arms == {
+        "mine": {"name": "at"},
+        "other": {"name": "dkd"},
+        "third": {"name": "sp"},
+    }

@@ -16,12 +16,13 @@ from types import SimpleNamespace
 
 import pytest
 from tests.sweep.small_sweep import small_config
-from tests.worlds import write_colours
+from tests.worlds import SeenEvents, write_colours
 
 from understudy.cores import available_cores
 from understudy.events import Progress, Silent
 from understudy.execution.backend import Epoch, Event, Finished, Training
 from understudy.execution.processes import ProcessBackend, _Worker
+from understudy.execution.worker import _PipeObserver
 from understudy.methods.ce import CE
 from understudy.runs.folder import RunFolder
 from understudy.runs.plan import resolve_plan
@@ -153,3 +154,12 @@ def test_killed_parent_leaves_no_process_behind(images: Path, tmp_path: Path, ho
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(parent.pid, signal.SIGKILL)
     assert rest == b"" and parent.returncode == -how
+
+
+def test_a_line_for_people_reaches_the_observer_of_the_parent():
+    here, there = multiprocessing.Pipe()
+    _PipeObserver(there).message("about 34 min")
+    seen = SeenEvents()
+    with ProcessBackend(device="cpu", workers=1, observer=seen) as backend:
+        backend._on_message(_Worker(None, here, 0), here.recv())
+    assert seen.lines == ["about 34 min"]

@@ -24,6 +24,7 @@ def grey(images: Path) -> RunConfig:
     return replace(config, data=data, teacher=teacher, seeds=(0,))
 
 
+@pytest.mark.slow
 def test_grey_student_of_a_teacher_in_colour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,4 +44,4 @@ def test_a_network_is_trained_on_images_in_its_own_normalisation(tmp_path: Path)
     seen, _ = arm_data(data, test, plan.arm("teacher"))
     assert (seen.config.mean, seen.config.std) == ((0.1,) * 3, (0.5,) * 3)
     assert seen.train is data.train and seen.config.augment == data.config.augment
-    assert arm_data(data, test, plan.arm("baseline"))[0] is data
+    assert arm_data(data, test, plan.arm("baseline"))[0].config == data.config

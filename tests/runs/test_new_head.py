@@ -39,6 +39,15 @@ class PooledScores(nn.Module):
         return self.last(images).relu().mean((2, 3))
 
 
+def trained(num_classes: int) -> TinyNet:
+    """A function of a user's package that builds a network and loads its weights."""
+    network = TinyNet(num_classes, 16)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        torch.nn.init.normal_(network.conv.weight)
+    return network
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_colours(tmp_path_factory.mktemp("images") / "colours.npz", contrast=20)
@@ -193,6 +202,20 @@ def test_a_head_on_random_weights_is_refused(images: Path) -> None:
     config = recipe(images, None, "linear-probe", model={"name": "resnet8"})
     with pytest.raises(UnderstudyError, match=r"and resnet8 has random weights: set teacher\.path"):
         resolve_plan(config)
+
+
+def test_a_function_that_gives_a_trained_network_needs_no_file(
+    images: Path, data: TrainingData, tmp_path: Path
+) -> None:
+    config = recipe(
+        images, Path("pretrained"), "linear-probe", model={"name": f"{__name__}.trained"}
+    )
+    Precheck(data).check(resolve_plan(config))
+    network = learnt(config, data, tmp_path)
+    assert torch.equal(network.conv.weight, trained(3).conv.weight)
+    own = recipe(images, Path("pretrained"), "own", model={"name": "resnet8"})
+    with pytest.raises(UnderstudyError, match=r"teacher\.path: resnet8 comes without weights"):
+        resolve_plan(own)
 
 
 def test_a_file_of_another_network_is_refused_whatever_its_head(

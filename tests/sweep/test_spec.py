@@ -132,3 +132,13 @@ def test_networks_that_cannot_be_built_are_refused(images: Path, part: str):
     config = small_config(images, **{part: {"model": {"name": "founding_pupil"}}})
     with pytest.raises(UnderstudyError, match="founding_pupil"):
         made(images, config=config)
+
+
+def test_students_that_are_budgets_become_networks_before_the_first_trial(images: Path):
+    config = small_config(images, student="auto:20k")
+    spec = made(images, {"student": ["auto:50k", "tiny_dw"]}, config)
+    (dimension,) = spec.search.space
+    assert dimension.key == "student.model" and dimension.values[1] == {"name": "tiny_dw"}
+    chosen = [spec.config.student.model.options, dimension.values[0]["options"]]
+    assert all(options["widths"] for options in chosen) and chosen[0] != chosen[1]
+    assert "auto:" not in str(spec.identity)

@@ -34,7 +34,7 @@ def init(
     Args:
         path: a folder with a folder of pictures for each class, an archive of it, a table.
         out: the recipe's file; NAME.yaml here by default.
-        student: a network from understudy models, or a budget; auto:100k by default.
+        student: a network from understudy models, or a budget; auto:110k by default.
         teacher: a network from understudy models; chosen for the time by default.
         minutes: how long the whole run may take on this machine.
         image_size: pixels of a side; chosen from the pictures by default.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.config import data_facts
-from understudy.config.networks import is_weights_file
+from understudy.config.networks import is_weights_file, named
 from understudy.config.parse import parse, shorten, written_out
 from understudy.config.schema import AugmentConfig, RunConfig
 from understudy.errors import UnderstudyError, one_line, suggest
@@ -173,12 +173,15 @@ def replaces_options(key: str) -> bool:
 
 def full_key(key: str, value: str = "") -> str:
     """The key that a text is written to: ``method.name`` for ``method``, ``student.model.name`` for
-    ``student`` and ``student.model``; that of a teacher depends on the ``value``."""
+    ``student`` and ``student.model``, ``arms.mine.name`` for ``arms.mine``; that of a teacher
+    depends on the ``value``."""
     if key == "teacher" and is_weights_file(value):
         return "teacher.path"
     if key in ("student", "teacher"):
         return f"{key}.model.name"
-    return f"{key}.name" if key == "method" or key.endswith(".model") else key
+    section, _, name = key.partition(".")
+    is_arm = section == "arms" and name and "." not in name
+    return f"{key}.name" if key == "method" or is_arm or key.endswith(".model") else key
 
 
 def _recipe_values(recipe: str) -> dict[str, Any]:
@@ -186,7 +189,10 @@ def _recipe_values(recipe: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UnderstudyError(f"recipe {recipe} must be a mapping of keys to values")
     if isinstance(values.get("method"), str):
-        values["method"] = {"name": values["method"]}
+        values["method"] = named(values["method"])
+    if isinstance(values.get("arms"), dict):
+        arms = values["arms"].items()
+        values["arms"] = {name: named(arm) if isinstance(arm, str) else arm for name, arm in arms}
     written: dict[str, Any] = written_out(RunConfig, values)
     return written
 

@@ -1,6 +1,6 @@
 """Independent trainings that must all succeed, and the backend that suits their number."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from understudy.cores import available_cores
 from understudy.errors import MachineError, UnderstudyError
@@ -52,7 +52,10 @@ def wave_backend(
 
 
 def finish_all(
-    trainings: Sequence[Training], backend: Backend, observer: Observer = SILENT
+    trainings: Sequence[Training],
+    backend: Backend,
+    observer: Observer = SILENT,
+    on_finished: Callable[[Mapping[str, ArmResult]], None] = lambda results: None,
 ) -> dict[str, ArmResult]:
     """Submit trainings and wait until all have a result.
 
@@ -60,6 +63,8 @@ def finish_all(
         trainings: independent of each other.
         backend: to be closed by the caller, which stops what still runs after a failure.
         observer: gets their epochs.
+        on_finished: called with the results so far, by name, whenever one has finished; what it
+            raises ends the others, whose checkpoints stay.
 
     Returns:
         each one's result by name, in the order of ``trainings``.
@@ -78,6 +83,7 @@ def finish_all(
                 observer.epoch(event.result, event.training)
             elif isinstance(event, Finished):
                 results[event.training] = event.result
+                on_finished(results)
     return {training.name: results[training.name] for training in trainings}
 
 

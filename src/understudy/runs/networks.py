@@ -73,19 +73,14 @@ def build_arm(arm: Arm, data: TrainingData) -> Classifier:
 
 
 def arm_data(data: TrainingData, test: SealedSplit, arm: Arm) -> tuple[TrainingData, SealedSplit]:
-    """A run's data as the network of an arm sees them: in its normalisation, and a copy at its own
-    size if it has one.
+    """A run's data as the network of an arm sees them: its own normalisation, perhaps its own size.
 
     Raises:
         UnderstudyError: if the copy shows other parts of the images.
     """
-    inputs = arm.inputs
-    if has_own_pixels(data, inputs):
-        return own_copy_with_test(data, inputs)
-    if not inputs.mean or (inputs.mean, inputs.std) == (data.config.mean, data.config.std):
-        return data, test
-    own = replace(data.config, mean=inputs.mean, std=inputs.std)
-    return replace(data, config=own), test
+    if not has_own_pixels(data, arm.inputs):
+        return replace(data, config=arm.inputs), test
+    return own_copy_with_test(data, arm.inputs)
 
 
 def load_teacher(

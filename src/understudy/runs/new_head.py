@@ -14,7 +14,7 @@ from understudy.data.prepare import TrainingData
 from understudy.data.sampling import balanced_weights
 from understudy.events import SILENT, Observer
 from understudy.models.base import Classifier
-from understudy.models.heads import find_head, set_head
+from understudy.models.heads import Head, find_head, set_head
 from understudy.runs.arms import Arm, ArmRun
 from understudy.runs.networks import build_arm, load_given
 from understudy.teachers.features import Features
@@ -66,7 +66,7 @@ def learn_head(run: ArmRun, data: TrainingData, fabric: "Fabric", options: HeadO
     head = find_head(network, data.image, arm.model.name)
     load_given(network, arm, head.path)
     network.to(fabric.device).eval()
-    solved = _solve(network, arm, data, fabric, options)
+    solved = _solve(network, head, arm, data, fabric, options)
     set_head(network, head, solved.weight, solved.bias)
     options.observer.message(
         f"{run.name}: the new head of {arm.model.name} reaches {100 * solved.val_accuracy:.1f} % "
@@ -93,10 +93,14 @@ def learn_head(run: ArmRun, data: TrainingData, fabric: "Fabric", options: HeadO
 
 
 def _solve(
-    network: Classifier, arm: Arm, data: TrainingData, fabric: "Fabric", options: HeadOptions
+    network: Classifier,
+    head: Head,
+    arm: Arm,
+    data: TrainingData,
+    fabric: "Fabric",
+    options: HeadOptions,
 ) -> LogisticFit:
     """The head of the smallest loss on validation, and how good it is there."""
-    head = find_head(network, data.image, arm.model.name)
     augment = replace(data.config.augment, mix="none")  # a mixed image has two labels
     if augment.view_seed is None:
         augment = replace(augment, view_seed=0)  # one cache for all seeds

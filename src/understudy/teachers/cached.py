@@ -89,7 +89,7 @@ class CachedTeacher(Teacher):
             UnderstudyError: if an output is not finite in fp16.
         """
         policy = self.batches.policy
-        drawn_in = epoch if epoch == UNAUGMENTED else policy.drawn_in(epoch)
+        drawn_in = self._drawn_in(epoch)
         rows = self.store.open(drawn_in)
         self.teacher.prepare(epoch, views, observer)
         # The checksums of feature maps take a while: once for the epochs that repeat is enough.
@@ -125,7 +125,8 @@ class CachedTeacher(Teacher):
 
     def read(self, epoch: int, views: Views, images: np.ndarray) -> np.ndarray:
         """uint16 ``[M, width + 1]``: the rows, valid or not, of some images' views in an epoch."""
-        return self.store.open(epoch)[self._row_numbers(views, torch.from_numpy(images))]
+        rows = self.store.open(self._drawn_in(epoch))
+        return rows[self._row_numbers(views, torch.from_numpy(images))]
 
     def row_values(self, outputs: Outputs) -> Tensor:
         """What rows hold, fp32 ``[B, width]``: logits (of an ensemble all members'), then embedding
@@ -139,6 +140,10 @@ class CachedTeacher(Teacher):
         if self.store.feature_shapes:
             parts += [feature.float().flatten(1) for feature in outputs.features]
         return torch.cat(parts, 1)
+
+    def _drawn_in(self, epoch: int) -> int:
+        """The epoch under which the store has an epoch's rows."""
+        return epoch if epoch == UNAUGMENTED else self.batches.policy.drawn_in(epoch)
 
     def _rows_of(self, batch: Batch) -> Tensor:
         """fp16 ``[B, width]`` on the device."""
@@ -204,7 +209,7 @@ class CachedTeacher(Teacher):
     def _batch(self) -> int:
         """Images in a forward pass."""
         own = self.teacher.own if isinstance(self.teacher, FrozenTeacher) else None
-        height, width = (own.image if own else self.batches.policy.image).size
+        height, width = (own.image if own else self.batches.split.image).size
         return min(_BATCH, max(_BATCH_PIXELS // (height * width), 8))
 
     def _missing(self, rows: np.memmap, views: Views, start: int, size: int) -> Tensor:

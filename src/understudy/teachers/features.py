@@ -106,7 +106,7 @@ class Features:
         """Features of the validation images, fp32 ``[N, width]``."""
         plain = AugmentConfig(padding=0, flip=False, view_seed=0)
         config = replace(self.data.config, augment=plain)
-        batches = TrainBatches(self.data.val, config, 1, 0, device)
+        batches = TrainBatches(self.data.val, config, 1, 0, device, grid=self.data.grid)
         rows = self._cached(batches, "val")
         return _read(rows, UNAUGMENTED, batches.policy.identity_views(), self.observer)
 
