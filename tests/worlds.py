@@ -167,7 +167,8 @@ def config_for(images: Path, **changes: Any) -> RunConfig:
     }
     values |= changes
     # A teacher of two epochs is often worse than its student, which is not what tests are about.
-    values["teacher"] = {"go_on": True} | values["teacher"]
+    if isinstance(values["teacher"], dict):
+        values["teacher"] = {"go_on": True} | values["teacher"]
     return parse(RunConfig, values)
 
 

@@ -1,5 +1,6 @@
 """A run on every fold of a small data set: the gain, cross-validated."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,16 @@ from understudy.errors import UnderstudyError
 from understudy.events import SILENT, EpochResult, Observer, Progress
 from understudy.experiment import ExperimentOptions, run_experiment
 from understudy.files import write_json
-from understudy.runs.folder import RunFolder, require_same_config, require_same_images
+from understudy.runs.folder import (
+    RunFolder,
+    earlier_config,
+    require_same_config,
+    require_same_images,
+)
 from understudy.runs.folds import FoldsFolder, FoldsResults, assemble_folds
 from understudy.runs.given_inputs import resolved_plan
 from understudy.runs.inspected import headline
+from understudy.runs.plan import resolve_plan
 from understudy.runs.results import RunResults, read_results
 from understudy.runs.student import with_student
 from understudy.training.device import ranks
@@ -55,10 +62,11 @@ def run_folds(
     if dataset.inspection is not None:
         for line in headline(dataset.inspection):
             observer.message(line)
-    begun = folder.run(1).path if given.resume else None
-    config = with_student(config, dataset, begun, observer)
-    configs = list(_fold_configs(config, folds, dataset, observer))
-    if config.teacher.path or any(member.path for member in config.teacher.members):
+    earlier = earlier_config(folder.run(1)) if given.resume else None
+    config = with_student(config, dataset, earlier, observer)
+    begun = folder if given.resume else None
+    configs = list(_fold_configs(config, folds, dataset, begun, observer))
+    if any(arm.path for arm in resolve_plan(configs[0][0]).arms.values()):
         observer.message(
             "the given teacher may have been trained on images of the folds: then the accuracies "
             "are too high, and the gain may be"
@@ -85,17 +93,18 @@ def run_folds(
 
 
 def _fold_configs(
-    config: RunConfig, folds: int, dataset: Dataset, observer: Observer
+    config: RunConfig, folds: int, dataset: Dataset, begun: FoldsFolder | None, observer: Observer
 ) -> Iterator[tuple[RunConfig, str]]:
     """The complete configuration of every fold's run, and the digest of its images; each is cut
     once, to see that it can be. The observer gets the lines of the first, which go for all."""
-    for seed in config.seeds:
-        for fold in range(1, folds + 1):
-            own = replace(config.data, split_seed=(config.data.split_seed + seed) % LARGEST_SEED)
-            data, _ = split_dataset(dataset, replace(own, folds=folds, fold=fold))
-            plan = resolved_plan(replace(config, seeds=(seed,)), data, observer)
-            yield plan.config, data.fingerprint
-            observer = SILENT
+    pairs = itertools.product(config.seeds, range(1, folds + 1))
+    for number, (seed, fold) in enumerate(pairs, start=1):
+        own = replace(config.data, split_seed=(config.data.split_seed + seed) % LARGEST_SEED)
+        data, _ = split_dataset(dataset, replace(own, folds=folds, fold=fold))
+        earlier = None if begun is None else earlier_config(begun.run(number))
+        plan = resolved_plan(replace(config, seeds=(seed,)), data, observer, earlier)
+        yield plan.config, data.fingerprint
+        observer = SILENT
 
 
 class _OfFold:

@@ -18,7 +18,13 @@ from understudy.execution.backend import Training
 from understudy.execution.sequential import SequentialBackend
 from understudy.execution.wave import finish_all, wave_backend
 from understudy.files import to_json, write_json
-from understudy.runs.folder import RunFolder, load_run, record_config, require_same_images
+from understudy.runs.folder import (
+    RunFolder,
+    earlier_config,
+    load_run,
+    record_config,
+    require_same_images,
+)
 from understudy.runs.given_inputs import resolved_plan
 from understudy.runs.inspected import headline, record_inspection
 from understudy.runs.plan import ArmRun, RunPlan, resolve_plan
@@ -102,8 +108,9 @@ def run_experiment(
     resolve_plan(config)  # a bad option is refused before any image is decoded
     # Decoded before any worker starts, and refused here if there is something wrong with it.
     data, test = prepare_data(config.data, observer=observer)
-    config = with_student(config, data, out if given.resume else None, observer)
-    plan = resolved_plan(config, data, observer, _earlier(folder, given.resume))
+    earlier = earlier_config(folder) if given.resume else None
+    config = with_student(config, data, earlier, observer)
+    plan = resolved_plan(config, data, observer, earlier)
     config = plan.config
     waves = plan.waves(config.seeds)
     in_processes = kind == "cpu" and not here.is_distributed and given.workers != 1
@@ -177,11 +184,6 @@ def _show_images(data: TrainingData, folder: RunFolder, observer: Observer) -> N
     record_inspection(data, folder)
     for line in headline(data.inspection):
         observer.message(line)
-
-
-def _earlier(folder: RunFolder, resume: bool) -> RunConfig | None:
-    """The configuration of the run that is resumed."""
-    return load_run(folder.path) if resume and folder.config.exists() else None
 
 
 def _has_taught(
@@ -300,8 +302,8 @@ def train_arm(
     folder = RunFolder(out)
     resolve_plan(config).arm(arm)  # a bad option is refused before any image is decoded
     data, _ = prepare_data(config.data, observer=observer)
-    config = with_student(config, data, out, observer)
-    earlier = _earlier(folder, folder.config.exists())
+    earlier = earlier_config(folder)
+    config = with_student(config, data, earlier, observer)
     plan = resolved_plan(config, data, observer, earlier)
     config = plan.config
     own = plan.arm_run(arm, seed)

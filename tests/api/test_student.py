@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from tests.awkward_images import awkward_images
 from tests.export.test_driver import FakeFormat
@@ -95,10 +96,14 @@ def test_file_without_a_rule_gets_the_default(tmp_path: Path) -> None:
     assert loaded.preprocessing == Preprocessing(image=ImageSpec(3, 16, 16), resize="crop")
 
 
-def test_image_files_are_read_by_the_rule(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("channels", "kernel"), [(3, "bilinear"), (3, "bicubic"), (1, "bilinear")])
+def test_image_files_are_read_by_the_rule(tmp_path: Path, channels: int, kernel: Any) -> None:
     files = awkward_images(tmp_path)
-    rule = Preprocessing(image=ImageSpec(3, 16, 16), resize="squash")
-    student = replace(student_of(build_model("resnet8", 3)), preprocessing=rule)
+    image = ImageSpec(channels, 16, 16)
+    rule = Preprocessing(image=image, resize="squash", filter=kernel)
+    network = build_model("resnet8", 3, in_channels=channels)
+    student = replace(student_of(network), image=image, preprocessing=rule)
+    student = replace(student, mean=MEAN[:channels], std=STD[:channels])
     paths = [files["turned-6"], str(files["palette-alpha"]), files["deep-grey-png"]]
     pixels = np.stack([rule.read(Path(path), "image") for path in paths])
     expected = student.predict(pixels, probabilities=True)
@@ -106,6 +111,8 @@ def test_image_files_are_read_by_the_rule(tmp_path: Path) -> None:
         found = student.predict(paths, probabilities=True, batch_size=batch_size)
         assert torch.allclose(found, expected, atol=1e-6)
     assert student.predict(paths[0]).tolist() == student.predict(pixels[:1]).tolist()
+    pictures = [Image.open(path) for path in paths]
+    assert torch.allclose(student.predict(pictures, probabilities=True), expected, atol=1e-6)
 
 
 def test_files_that_are_no_images_are_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The pace of a backend, on a clock that only the backend moves."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import understudy.execution.autoselect as measure
 from understudy.data.prepare import prepare_data
 from understudy.errors import UnderstudyError
 from understudy.execution.backend import Backend, Epoch, Event, Failed, Finished, Training
+from understudy.runs.folder import RunFolder
 
 
 class Clockwork(Backend):
@@ -89,6 +91,18 @@ def test_rates_of_trainings_side_by_side_add_up(rates: Any):
         "four": pytest.approx(4 * 32),
         "six": pytest.approx(2 * 32),
     }
+
+
+@pytest.mark.parametrize("own", [{"classes": ["c", "b", "a"]}, {"head": "linear-probe"}])
+def test_a_given_teacher_is_replaced_by_an_untrained_one_for_the_images(own: Any, tmp_path: Path):
+    """Whatever its classes and its head: nothing is read of its file."""
+    config = small_config(write_colours(tmp_path / "colours.npz"))
+    given = replace(config.teacher, path=str(tmp_path / "mine.pt"), image_size=32, **own)
+    config = replace(config, teacher=given)
+    plan = measure._short_plan(config, prepare_data(config.data)[0], tmp_path)
+    teacher = plan.arm("teacher")
+    assert not teacher.is_given and teacher.inputs.image_size == 32
+    assert RunFolder(tmp_path).weights("teacher-seed0").exists()
 
 
 def test_both_rounds_show_the_same_and_no_more_than_planned(rates: Any):

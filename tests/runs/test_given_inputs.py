@@ -16,6 +16,7 @@ from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
 from understudy.experiment import run_experiment
 from understudy.models import build_model, deployed
+from understudy.models.expects import input_channels
 from understudy.runs.folder import load_run
 from understudy.runs.given_inputs import resolved_plan
 from understudy.runs.results import read_result
@@ -109,6 +110,46 @@ def test_a_teacher_trained_here_sees_the_students_images_unless_it_is_given_othe
     assert (teacher.image_size, teacher.interpolation) == (32, "bilinear")
     assert teacher.mean == data.config.mean
     assert "(given)" in seen.lines[0]
+
+
+def test_an_onnx_file_is_a_given_teacher_although_it_has_no_path(
+    images: Path, data: TrainingData, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed (extra: onnx)")
+    from tests.models.test_onnx_network import write
+
+    file = write(tmp_path / "t.onnx", ("batch", 3, 32, 32), kind="UINT8", classes=3)
+    config = config_for(images, teacher={"model": {"name": f"onnx:{file}"}})
+    teacher = resolved_plan(config, data).config.teacher
+    assert teacher.image_size == 32 and teacher.mean == (0.0,) * 3, "bytes go into it"
+    assert input_channels(build_model(f"onnx:{file}", 3, image_size=32)) == 3
+
+
+def test_a_network_that_gets_a_new_head_sees_its_own_images_too(
+    images: Path, data: TrainingData
+) -> None:
+    """A network of the user's own module brings its weights along, without a path."""
+    model = {"name": f"{HERE}.Larger"}
+    config = config_for(images, teacher={"model": model, "head": "linear-probe"})
+    teacher = resolved_plan(config, data).config.teacher
+    assert (teacher.image_size, teacher.mean) == (48, (0.1, 0.2, 0.3))
+
+
+def test_a_resumed_run_reads_nothing_of_its_teacher_again(
+    images: Path, weights: str, data: TrainingData, tmp_path: Path
+) -> None:
+    """The file may be gone; and an earlier version, which read nothing, is gone on with as it
+    was."""
+    path = tmp_path / "teacher.safetensors"
+    path.write_bytes(Path(weights).read_bytes())
+    config = given(images, str(path))
+    begun = resolved_plan(config, data).config
+    path.unlink()
+    assert resolved_plan(config, data, earlier=begun).config == begun
+    of_old_version = replace(config, data=data.config)
+    assert resolved_plan(config, data, earlier=of_old_version).config == of_old_version
+    other = given(images, weights)
+    assert resolved_plan(other, data, earlier=of_old_version).config.teacher.image_size == 32
 
 
 def test_members_that_expect_different_images_are_refused(

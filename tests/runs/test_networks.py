@@ -10,7 +10,7 @@ from tests.worlds import config_for, write_colours
 from understudy.data.prepare import prepare_data
 from understudy.models import build_model, deployed
 from understudy.runs.folder import RunFolder
-from understudy.runs.networks import load_teacher
+from understudy.runs.networks import arm_data, load_teacher
 from understudy.runs.plan import resolve_plan
 
 NAME = "tests.runs.test_precheck.Maps"
@@ -33,3 +33,15 @@ def test_outputs_of_other_stages_are_cached_apart(tmp_path: Path) -> None:
         seen.append(teacher.description)
     assert len(set(seen)) == 3
     assert "stages" not in seen[0], "caches of earlier versions stay valid"
+
+
+def test_a_network_is_trained_on_images_in_its_own_normalisation(tmp_path: Path) -> None:
+    """In which it is evaluated and teaches, too."""
+    own = {"mean": [0.1] * 3, "std": [0.5] * 3}
+    config = config_for(write_colours(tmp_path / "colours.npz"), teacher=own)
+    data, test = prepare_data(config.data)
+    plan = resolve_plan(replace(config, data=data.config))
+    seen, _ = arm_data(data, test, plan.arm("teacher"))
+    assert (seen.config.mean, seen.config.std) == ((0.1,) * 3, (0.5,) * 3)
+    assert seen.train is data.train and seen.config.augment == data.config.augment
+    assert arm_data(data, test, plan.arm("baseline"))[0].config == data.config

@@ -11,6 +11,7 @@ from tests.worlds import SeenEvents, TinyNet, config_for, write_colours
 from torch import Tensor, nn
 
 from understudy.config.schema import RunConfig
+from understudy.data.dataset import SealedSplit
 from understudy.data.prepare import TrainingData, prepare_data
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import accuracy, predict
@@ -18,6 +19,7 @@ from understudy.experiment import run_experiment, train_arm
 from understudy.models import build_model, deployed
 from understudy.models.heads import find_head, head_inputs
 from understudy.runs.folder import RunFolder
+from understudy.runs.networks import arm_data
 from understudy.runs.new_head import HeadOptions, learn_head
 from understudy.runs.plan import resolve_plan
 from understudy.runs.precheck import Precheck
@@ -77,7 +79,8 @@ def learnt(
     run = resolve_plan(config).arm_run("teacher", 0)
     torch.manual_seed(0)
     options = HeadOptions(config.teacher.head_views, str(cache), observer=observer or SeenEvents())
-    network = learn_head(run, data, make_fabric("cpu", "fp32"), options).network
+    seen, _ = arm_data(data, SealedSplit(data.val), run.arm)
+    network = learn_head(run, seen, make_fabric("cpu", "fp32"), options).network
     assert isinstance(network, TinyNet)
     return network
 

@@ -67,10 +67,11 @@ def test_a_run_that_goes_on_keeps_its_student_if_that_is_within_the_budget(
     record_config(config_for(images, student="resnet8"), RunFolder(tmp_path), resume=False)
     data, _ = prepare_data(config_for(images).data)
     seen = SeenEvents()
-    kept = with_student(budgeted(images, "auto:1M"), data, tmp_path, seen)
+    kept = with_student(budgeted(images, "auto:1M"), data, load_run(tmp_path), seen)
     assert kept.student.model.name == "resnet8"
     assert seen.lines == ["student auto:1M: resnet8, with which the run was begun"]
-    assert with_student(budgeted(images, "auto:20k"), data, tmp_path).student != kept.student
+    other = with_student(budgeted(images, "auto:20k"), data, load_run(tmp_path))
+    assert other.student != kept.student
 
 
 def test_every_rank_would_choose_by_a_time_of_its_own(

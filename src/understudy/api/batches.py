@@ -16,7 +16,7 @@ from understudy.api.inputs import (
 from understudy.api.student import Student
 from understudy.api.teacher import as_teachers, freeze
 from understudy.data.loader import Batch, TrainBatches, plain_batches
-from understudy.data.preprocess import Preprocessing
+from understudy.data.prepare import rule_of
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer
 from understudy.methods.base import NEEDS, Needs
@@ -147,5 +147,5 @@ class DistillationBatches:
             std=config.std,
             image=self.data.image,
             teachers=self.teachers,
-            preprocessing=Preprocessing(image=self.data.image, resize=config.resize),
+            preprocessing=rule_of(config, self.data.image),
         )

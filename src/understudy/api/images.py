@@ -13,7 +13,7 @@ from understudy.config.schema import DataConfig
 from understudy.data.dataset import SealedSplit, Split
 from understudy.data.loader import plain_batches
 from understudy.data.pixels import PixelRule
-from understudy.data.preprocess import Preprocessing
+from understudy.data.preprocess import Preprocessing, pixels_of
 from understudy.data.spec import ImageSpec
 from understudy.data.views import Normalise
 from understudy.errors import UnderstudyError
@@ -97,8 +97,7 @@ def logits_of_files(
     logits = []
     for start in range(0, len(paths), batch_size):
         files = paths[start : start + batch_size]
-        rule = _rule(preprocessing)
-        pixels = np.stack([rule.one(Path(file), str(file)) for file in files])
+        pixels = np.stack([preprocessing.read(Path(file), str(file)) for file in files])
         logits.append(
             logits_of(
                 network,
@@ -128,13 +127,15 @@ def stacked(images: Any, preprocessing: Preprocessing) -> Any:
         return images
     if not isinstance(several[0], Image.Image | np.ndarray | Tensor):
         return images
-    rule = _rule(preprocessing)
-    return np.stack([rule.one(one, f"image {row}") for row, one in enumerate(several)])
+    return np.stack([_one(one, f"image {row}", preprocessing) for row, one in enumerate(several)])
 
 
-def _rule(preprocessing: Preprocessing) -> PixelRule:
-    image = preprocessing.image
-    return PixelRule(image.channels, image.size, preprocessing.resize)
+def _one(image: Any, where: str, preprocessing: Preprocessing) -> np.ndarray:
+    spec, resize, interpolation = preprocessing.image, preprocessing.resize, preprocessing.filter
+    if isinstance(image, Image.Image):
+        return pixels_of(image, where, spec.size, resize, interpolation, spec.channels)
+    rule = PixelRule(spec.channels, spec.size, resize, interpolation=interpolation)
+    return rule.one(image, where)
 
 
 def spec_of(images: Split | Tensor | np.ndarray, channels: int) -> ImageSpec:

@@ -156,11 +156,10 @@ def evaluate(
     if isinstance(network, Student):
         rule = {"image_size": network.image.size, "resize": network.preprocessing.resize}
         options, names = rule | options, network.class_names
-    grey = image_channels(module) if own is None else len(own.mean)
-    opened = split_of(data, options, grey, names)
-    channels = opened.images.shape[1]
+    channels = image_channels(module) if own is None else len(own.mean)
+    opened = split_of(data, options, channels, names)
     if config is None:
-        config = default_config(channels)
+        config = default_config(opened.images.shape[1])
         config = config if own is None else replace(config, mean=own.mean, std=own.std)
     _check_classes(module, opened)
     place = resolve_device(str(device))

@@ -10,17 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from understudy.config.schema import LARGEST_SEED, DataConfig, TrainConfig
-from understudy.data import SOURCES, load_dataset
+from understudy.data import SOURCES, read_dataset
 from understudy.data.dataset import Dataset, SealedSplit, Split
 from understudy.data.detect import HUB, detect_source
 from understudy.data.in_memory import DataOptions, training_images
 from understudy.data.prepare import TrainingData, split_dataset
+from understudy.data.reading import Reading
+from understudy.data.spec import size_of
 from understudy.errors import UnderstudyError, suggest
 from understudy.evaluation.students import named_student
 from understudy.events import SILENT, EpochResult, Observer
 from understudy.methods.base import MethodConfig
 from understudy.methods.registry import method_config
 from understudy.models.base import Classifier
+from understudy.models.expects import input_channels
 from understudy.models.foreign import ForeignClassifier, probe
 from understudy.models.registry import build_model
 from understudy.runs.tracking import tracker_names
@@ -244,14 +247,14 @@ def open_path(
                 f"unknown data source {data!r}, and no file or folder of that name: {hint}"
             )
         source = detect_source(place)
-    return load_dataset(
-        source,
-        place,
-        image_size=options.image_size,
+    reading = Reading(
+        source=source,
+        path=place,
+        size=size_of(options.image_size),
         resize=options.resize,
         channels=channels,
-        observer=observer,
     )
+    return read_dataset(reading, observer)
 
 
 def refuse_options(options: DataOptions, what: str, *used: str) -> None:
@@ -365,11 +368,8 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 
 def image_channels(network: nn.Module | str) -> int:
-    """1 for a network whose first convolution takes grey images; else 3, which every source has."""
-    if isinstance(network, str):
-        return 3
-    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
-    return 1 if first is not None and first.in_channels == 1 else 3
+    """1 for a network that takes grey images; else 3, as for one that is built by its name."""
+    return 1 if isinstance(network, nn.Module) and input_channels(network) == 1 else 3
 
 
 def check_trainable(student: nn.Module) -> None:

@@ -19,12 +19,11 @@ from understudy.models.base import Classifier
 from understudy.models.foreign import ForeignClassifier, probe
 from understudy.models.normalisation import Normalisation
 from understudy.models.registry import MODELS, build_model, deployed
+from understudy.runs.given import KEY as KEY
 from understudy.teachers.acceptance import TeacherCheck
 
 SCHEMA = 1
 """Of the file's metadata."""
-KEY = "understudy"
-"""Of the metadata in the file's header."""
 
 
 def read_saved(path: Path, network: nn.Module | None) -> dict[str, Any]:

@@ -24,8 +24,7 @@ from understudy.api.inputs import (
 from understudy.api.student import Student
 from understudy.api.teacher import Teacher, as_teachers, check_separate, described, freeze
 from understudy.config.schema import TrainConfig
-from understudy.data.prepare import TrainingData
-from understudy.data.preprocess import Preprocessing
+from understudy.data.prepare import TrainingData, rule_of
 from understudy.events import Observer
 from understudy.methods.base import MethodConfig
 from understudy.methods.born_again import BornAgainConfig, generation_seed
@@ -231,5 +230,5 @@ def _student(
         std=data.config.std,
         image=data.image,
         teachers=checks,
-        preprocessing=Preprocessing(image=data.image, resize=data.config.resize),
+        preprocessing=rule_of(data.config, data.image),
     )

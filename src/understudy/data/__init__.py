@@ -49,7 +49,6 @@ def load_dataset(
     *,
     image_size: int | tuple[int, int] | None = None,
     resize: "Resize" = "crop",
-    channels: int = 3,
     max_pixels: int | None = None,
     options: "SourceOptions | None" = None,
     cache_dir: Path | None = None,
@@ -66,7 +65,6 @@ def load_dataset(
         resize: how an image of other proportions is brought to it: ``crop`` cuts out the largest
             part in its centre that has them, ``pad`` fits inside and pads with black, ``squash``
             changes its proportions.
-        channels: 3 for RGB, 1 for grey.
         max_pixels: a file of more pixels counts as one that cannot be read; None for
             ``config.images.MOST_PIXELS``, 179 million.
         cache_dir: folder for decoded images and downloads; None takes UNDERSTUDY_CACHE, else the
@@ -88,14 +86,11 @@ def load_dataset(
 
     if resize not in RESIZES:
         raise UnderstudyError(f"unknown resize rule {resize!r}: {suggest(str(resize), RESIZES)}")
-    if channels not in (1, 3):
-        raise UnderstudyError(f"channels must be 3 for RGB or 1 for grey, not {channels!r}")
     reading = Reading(
         source=source,
         path=None if path is None else Path(path),
         size=size_of(image_size),
         resize=resize,
-        channels=channels,
         max_pixels=MOST_PIXELS if max_pixels is None else max_pixels,
         options=options or NO_OPTIONS,
         cache_dir=cache_dir,

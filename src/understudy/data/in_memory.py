@@ -265,7 +265,6 @@ def _only_part(data: Any, where: str) -> Part:
 
 def _name(data: Any) -> str:
     """What to call the data: ``arrays`` or the name of its type."""
-    inner = data
     inner = innermost(data)
     return "arrays" if isinstance(inner, tuple | list | Mapping) else type(inner).__name__
 

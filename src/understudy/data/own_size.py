@@ -26,7 +26,6 @@ _SAME_PROPORTIONS = 0.02
 """Difference of two proportions, as a share, up to which both cut out the same part: a pixel of 50,
 which the rounding of a size may take."""
 
-
 _CHUNK = 1024
 """Images that are resized or read at a time."""
 
@@ -148,13 +147,14 @@ def _resized(data: TrainingData, inputs: DataConfig) -> TrainingData:
         labels = data.train.labels.numpy(), data.val.labels.numpy()
         return Arrays(made["train"], labels[0], made["test"], labels[1], data.class_names)
 
-    key = f"memory-{pixels_fingerprint(data, inputs)[:32]}"
+    fingerprint = pixels_fingerprint(data, inputs)
+    key = f"memory-{fingerprint[:32]}"
     made = open_or_build(cache_root(), key, build, f"{data.name} at {image}").arrays
     return replace(
         data,
         train=Split.from_arrays(made.train_images, made.train_labels),
         val=Split.from_arrays(made.test_images, made.test_labels),
         config=inputs,
-        fingerprint=pixels_fingerprint(data, inputs),
+        fingerprint=fingerprint,
         grid=data.grid or data.image,
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from understudy.config.images import Interpolation
 from understudy.data.preprocess import Resize, decode, fit, pixels_of
 from understudy.errors import UnderstudyError
 
@@ -40,12 +41,14 @@ class PixelRule:
         size: (height, width) in pixels to bring images to; ``None`` leaves their own.
         resize: the rule by which they are brought to it.
         normalised: mean and std by which float images were normalised, which is undone.
+        interpolation: filter of the resizing.
     """
 
     channels: int = 3
     size: tuple[int, int] | None = None
     resize: Resize = "crop"
     normalised: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    interpolation: Interpolation = "bilinear"
 
     def block(
         self, images: "np.ndarray | Tensor", where: str, allocate: Allocate = _in_memory
@@ -85,7 +88,7 @@ class PixelRule:
             UnderstudyError: for anything else, and for what cannot be read.
         """
         if isinstance(image, Image.Image):
-            pixels = pixels_of(image, where, self.size, self.resize)
+            pixels = pixels_of(image, where, self.size, self.resize, self.interpolation)
             return self._in_channels(pixels[None], where)[0]
         if isinstance(image, Mapping):
             encoded = image.get("bytes")
@@ -93,7 +96,7 @@ class PixelRule:
         if isinstance(image, str | Path | bytes):
             data = image if isinstance(image, bytes) else Path(image).expanduser()
             shown = where if isinstance(image, bytes) else f"{where} ({image})"
-            pixels = decode(data, shown, self.size, self.resize)
+            pixels = decode(data, shown, self.size, self.resize, interpolation=self.interpolation)
             return self._in_channels(pixels[None], where)[0]
         if not _is_array(image):
             raise UnderstudyError(
@@ -175,7 +178,7 @@ class PixelRule:
             return image
         is_grey = image.shape[2] == 1
         picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if is_grey else image))
-        fitted = np.asarray(fit(picture, self.size, self.resize))
+        fitted = np.asarray(fit(picture, self.size, self.resize, self.interpolation))
         return fitted[..., None] if is_grey else fitted
 
 

@@ -15,6 +15,7 @@ from understudy.data.dataset import Dataset, LabelledImages, SealedSplit, Split
 from understudy.data.folds import folded
 from understudy.data.inspection import Inspection
 from understudy.data.options import source_options
+from understudy.data.preprocess import Preprocessing
 from understudy.data.reading import Reading
 from understudy.data.spec import ImageSpec, size_of
 from understudy.data.splits import split_train_val, take_fewer
@@ -51,6 +52,16 @@ class TrainingData(LabelledImages):
     inspection: Inspection | None = None
     reading: Reading | None = None
     grid: ImageSpec | None = None
+
+
+def rule_of(config: DataConfig, image: ImageSpec) -> Preprocessing:
+    """From an image file to images of this shape, as a configuration reads them."""
+    return Preprocessing(
+        image=image,
+        resize=config.resize,
+        filter=config.interpolation,
+        max_pixels=config.max_pixels,
+    )
 
 
 def split_dataset(dataset: Dataset, config: DataConfig) -> tuple[TrainingData, SealedSplit]:

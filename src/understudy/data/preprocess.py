@@ -184,21 +184,28 @@ def array_of(image: Image.Image, channels: int) -> np.ndarray:
 
 
 def pixels_of(
-    image: Image.Image, where: str, size: tuple[int, int] | None, resize: Resize = "crop"
+    image: Image.Image,
+    where: str,
+    size: tuple[int, int] | None,
+    resize: Resize = "crop",
+    interpolation: Interpolation = "bilinear",
+    channels: int = 3,
 ) -> np.ndarray:
-    """An open Pillow image as uint8 ``[H, W, 3]``, by the rule for files; it is not changed.
+    """An open Pillow image as uint8 ``[H, W, C]``, by the rule for files; it is not changed.
 
     Args:
         image: loaded or not; only a file that is opened here is decoded at a part of its size.
         where: what to call the image in messages.
         size: (height, width) to resize to; None keeps its own.
         resize: the rule.
+        interpolation: filter of the resizing.
+        channels: 3 for RGB, 1 for grey.
 
     Raises:
         UnreadableImage: naming the image.
     """
     with naming(where, MOST_PIXELS):
-        return array_of(_pixels(image.copy(), size, resize, "bilinear"), 3)
+        return array_of(_pixels(image.copy(), size, resize, interpolation), channels)
 
 
 def fit(

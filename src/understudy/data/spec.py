@@ -11,7 +11,7 @@ class ImageSpec:
     """Channels and size in pixels, the same for every image of a data set; not always a square.
 
     Attributes:
-        channels: 3 for every source of this package.
+        channels: 3 for RGB, 1 for grey.
         height, width: in pixels.
     """
 

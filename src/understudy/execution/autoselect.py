@@ -98,7 +98,7 @@ def _short_plan(config: RunConfig, data: TrainingData, folder: Path) -> RunPlan:
             config.data, source="npz", path=str(path), image_size=None, val_fraction=val_fraction
         ),
         train=replace(config.train, epochs=_EPOCHS, stop_epoch=None),
-        teacher=replace(config.teacher, path=None, members=()),
+        teacher=replace(config.teacher, path=None, classes=None, head="own", members=()),
         assistants=(),
     )
     torch.manual_seed(0)

@@ -12,8 +12,7 @@ from understudy.config.schema import DataConfig, RunConfig
 from understudy.data.dataset import Split
 from understudy.data.options import NO_OPTIONS
 from understudy.data.own_size import image_of, own_copy
-from understudy.data.prepare import TrainingData, prepare_data, source_options
-from understudy.data.preprocess import Preprocessing
+from understudy.data.prepare import TrainingData, prepare_data, rule_of, source_options
 from understudy.errors import UnderstudyError, suggest
 from understudy.evaluation.proportions import Proportion
 from understudy.export.card import Card, Fold, Measured, Origin
@@ -173,12 +172,7 @@ def _deployable(plan: RunPlan, run: ArmRun, folder: RunFolder, data: TrainingDat
     return Deployable(
         network=network,
         classes=data.class_names,
-        preprocessing=Preprocessing(
-            image=image_of(data, inputs),
-            resize=inputs.resize,
-            filter=inputs.interpolation,
-            max_pixels=inputs.max_pixels,
-        ),
+        preprocessing=rule_of(inputs, image_of(data, inputs)),
         normalisation=Normalisation(inputs.mean, inputs.std),
         origin=_origin(plan, run, folder, data, network),
         measured=_measured(folder, run.name),

@@ -150,7 +150,8 @@ def _timm_classes(
 
 
 def input_channels(network: nn.Module) -> int | None:
-    """What the first convolution takes, 1 for grey and 3 for RGB; ``None`` if there is none."""
+    """What the first convolution or the ONNX file takes, 1 for grey and 3 for RGB; ``None`` if
+    neither shows it."""
     convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
-    first = next(convolutions, None)
-    return first.in_channels if first is not None else None
+    count = getattr(next(convolutions, network), "in_channels", None)
+    return count if isinstance(count, int) else None

@@ -107,6 +107,12 @@ class OnnxNetwork(Classifier):
         count = self.output.shape[1] if len(self.output.shape) > 1 else None
         return count if isinstance(count, int) else None
 
+    @property
+    def in_channels(self) -> int | None:
+        """Channels of its images; ``None`` if it takes any number."""
+        channels = self._wanted()[0]
+        return channels if isinstance(channels, int) else None
+
     def is_file(self, path: Path) -> bool:
         """Whether this network is that file."""
         return path.absolute() == self.path.absolute()

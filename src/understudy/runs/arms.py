@@ -26,7 +26,8 @@ class Arm:
         stages: module paths of a foreign network's stages, shallow to deep.
         train: how it is trained.
         method: the method that trains it, with its options.
-        inputs: the run's ``data`` with the normalisation that this network expects.
+        inputs: the run's ``data`` with the size, filter, channels and normalisation that this
+            network expects.
         teacher: the arm that teaches it; ``None`` without one.
         members: arms that an ensemble consists of; it is built from them, not trained.
         weights: of these members.
@@ -105,7 +106,7 @@ class ArmRun:
         arm: what is trained.
         seed: of initial weights, order, views and dropout.
         teacher_seed: of the teacher whose predictions it is compared with; ``None`` for the teacher
-        and its members.
+            and its members.
     """
 
     arm: Arm

@@ -232,6 +232,11 @@ def load_run(run: Path) -> RunConfig:
     return from_yaml(path.read_text(), str(path))
 
 
+def earlier_config(folder: RunFolder) -> RunConfig | None:
+    """The configuration of the run that a folder holds; ``None`` if it holds none."""
+    return load_run(folder.path) if folder.config.is_file() else None
+
+
 def _differences(before: Any, now: Any, where: str = "") -> list[str]:
     """Dotted keys at which two nested mappings differ."""
     if not (isinstance(before, dict) and isinstance(now, dict)):

@@ -15,8 +15,8 @@ from understudy.runs.folder import RunFolder, load_run, split_training_name
 from understudy.runs.plan import resolve_plan
 from understudy.runs.results import load_results
 
-_KEY = "understudy"
-"""Of the metadata in a file of ``Student.save``."""
+KEY = "understudy"
+"""Of the metadata in the header of a file of ``Student.save``."""
 _SAME = 0.01
 """Difference, in units of the [0, 1] images, up to which two normalisations are the same."""
 
@@ -103,7 +103,7 @@ def _saved(path: Path) -> dict[str, Any]:
         return {}
     try:
         with safe_open(path, framework="pt") as file:
-            saved = json.loads((file.metadata() or {})[_KEY])
+            saved = json.loads((file.metadata() or {})[KEY])
     except (SafetensorError, OSError, ValueError, KeyError):
         return {}
     return saved if isinstance(saved, dict) else {}

@@ -8,18 +8,20 @@ configuration gives it others. Afterwards the configuration holds numbers, as it
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
+from understudy.config.given import PRETRAINED
 from understudy.config.schema import MemberConfig, ModelConfig, RunConfig, TeacherConfig
 from understudy.data.own_size import has_own_pixels, own_dataset
 from understudy.data.prepare import TrainingData
 from understudy.data.spec import size_of
 from understudy.errors import UnderstudyError
 from understudy.events import SILENT, Observer
+from understudy.models.class_lists import read_class_list
 from understudy.models.expects import Expects, expects, input_channels
 from understudy.models.libraries import build_module
 from understudy.models.normalisation import Normalisation
@@ -28,6 +30,10 @@ from understudy.runs.plan import RunPlan, resolve_plan
 from understudy.runs.teacher_classes import with_teacher_classes
 
 Value = TypeVar("Value", bound=Hashable)
+Part = TypeVar("Part", TeacherConfig, MemberConfig)
+
+_READ = ("image_size", "interpolation", "channels", "mean", "std", "classes")
+"""Settings that are read of files and networks where they are left open."""
 
 
 def resolved_plan(
@@ -45,20 +51,50 @@ def resolved_plan(
         data: prepared from ``config.data``.
         observer: gets lines about what a teacher is fed and its classes, and the progress of
             decoding.
-        earlier: of the run that is resumed: files that it read may be gone.
+        earlier: of the run that is resumed: what it read of the same teacher is not read again,
+            since files may be gone, and an earlier version may have read less of them.
 
     Raises:
         UnderstudyError: if a teacher's images would show other parts than the student's, several
             given teachers expect different images, or their classes cannot be matched.
     """
     config = replace(config, data=data.config)  # with mean and std in numbers
-    config = replace(config, teacher=_with_inputs(config, data, observer))
-    config = with_teacher_classes(config, data, observer, earlier)
+    if earlier is not None and _networks(earlier.teacher) == _networks(config.teacher):
+        config = replace(config, teacher=_as_begun(config.teacher, earlier.teacher))
+    else:
+        config = replace(config, teacher=_with_inputs(config, data, observer))
+        config = with_teacher_classes(config, data, observer)
     plan = resolve_plan(config)
     for arm in plan.arms.values():
         if has_own_pixels(data, arm.inputs):
             own_dataset(data, arm.inputs, observer)
     return plan
+
+
+def _networks(teacher: TeacherConfig) -> list[object]:
+    """What decides what is read of the teachers: networks, files, heads."""
+    return [(part.model, part.path, teacher.head) for part in teacher.members or (teacher,)]
+
+
+def _as_begun(given: TeacherConfig, begun: TeacherConfig) -> TeacherConfig:
+    """The teacher with what it leaves open as the run that goes on has it."""
+    pairs = zip(given.members, begun.members, strict=True)
+    return replace(
+        _filled(given, begun), members=tuple(_filled(one, other) for one, other in pairs)
+    )
+
+
+def _filled(given: Part, begun: Part) -> Part:
+    if isinstance(given.classes, str):
+        path = Path(given.classes).expanduser()
+        names = read_class_list(path) if path.exists() else None
+        given = replace(given, classes=names)
+    left_open = [
+        field.name
+        for field in fields(given)
+        if field.name in _READ and getattr(given, field.name) is None
+    ]
+    return replace(given, **{name: getattr(begun, name) for name in left_open})
 
 
 @dataclass(frozen=True)
@@ -110,9 +146,13 @@ def _with_inputs(config: RunConfig, data: TrainingData, observer: Observer) -> T
 
 
 def _given_networks(teacher: TeacherConfig) -> list[tuple[ModelConfig, str]]:
-    """Network and file of each teacher that is not trained here."""
+    """Network of each teacher that comes with weights, and their file or ``pretrained``."""
     parts = teacher.members or (teacher,)
-    return [(part.model or teacher.model, part.path) for part in parts if part.path is not None]
+    files = ((part.model or teacher.model, part.path) for part in parts)
+    found = [(model, path or model.own_file) for model, path in files]
+    if teacher.head != "own":  # the network brings its other weights along, with or without a path
+        found = [(model, path or PRETRAINED) for model, path in found]
+    return [(model, path) for model, path in found if path is not None]
 
 
 def _known(model: ModelConfig, path: str, data: TrainingData) -> _Known:
@@ -148,9 +188,11 @@ def _with_normalisation(
     member: MemberConfig, teacher: TeacherConfig, fed: Normalisation, data: TrainingData
 ) -> MemberConfig:
     """A given member with the normalisation that is known of it, unless one is configured."""
-    if member.path is None or member.mean is not None or teacher.mean is not None:
+    model = member.model or teacher.model
+    path = member.path or model.own_file
+    if path is None or member.mean is not None or teacher.mean is not None:
         return member
-    own = _known(member.model or teacher.model, member.path, data).inputs.normalisation
+    own = _known(model, path, data).inputs.normalisation
     if own is None or not _differs(own, fed):
         return member
     return replace(member, mean=own.mean, std=own.std)

@@ -54,19 +54,19 @@ def learn_head(run: ArmRun, data: TrainingData, fabric: "Fabric", options: HeadO
 
     Args:
         run: of an arm whose head is not its own.
-        data: training and validation images.
+        data: training and validation images, as the network is fed them.
         fabric: device and precision.
         options: views, cache, files, observer.
 
     Raises:
         UnderstudyError: if the network has no linear head, or the file does not fit it.
     """
-    arm, seen = run.arm, images_of(run.arm, data)
-    network = build_arm(arm, seen)
-    head = find_head(network, seen.image, arm.model.name)
+    arm = run.arm
+    network = build_arm(arm, data)
+    head = find_head(network, data.image, arm.model.name)
     load_given(network, arm, head.path)
     network.to(fabric.device).eval()
-    solved = _solve(network, head, arm, seen, fabric, options)
+    solved = _solve(network, head, arm, data, fabric, options)
     set_head(network, head, solved.weight, solved.bias)
     options.observer.message(
         f"{run.name}: the new head of {arm.model.name} reaches {100 * solved.val_accuracy:.1f} % "
@@ -74,15 +74,15 @@ def learn_head(run: ArmRun, data: TrainingData, fabric: "Fabric", options: HeadO
     )
     if arm.head == "linear-probe":
         return Trained(network, ())
-    batches = make_batches(seen, arm.train, run.seed, fabric)
+    batches = make_batches(data, arm.train, run.seed, fabric)
     seconds = arm.epochs * _seconds_per_epoch(network, batches, arm.train, fabric)
     options.observer.message(
-        f"{run.name}: fine-tuning, {arm.epochs} epochs of {len(seen.train):,} images: about "
+        f"{run.name}: fine-tuning, {arm.epochs} epochs of {len(data.train):,} images: about "
         f"{_duration(seconds)}"
     )
     return fit(
         network,
-        seen,
+        data,
         Teaching(arm.method),
         arm.train,
         fabric,
@@ -90,11 +90,6 @@ def learn_head(run: ArmRun, data: TrainingData, fabric: "Fabric", options: HeadO
         files=options.files,
         observer=options.observer,
     )
-
-
-def images_of(arm: Arm, data: TrainingData) -> TrainingData:
-    """The images as an arm's network is fed them."""
-    return replace(data, config=arm.inputs)
 
 
 def _solve(

@@ -319,8 +319,8 @@ def _with_weights(model: ModelConfig, path: str | None) -> ModelConfig:
 def _require_trunk(given: TeacherConfig) -> None:
     """Raises UnderstudyError for a new head on a network whose other weights are random."""
     name, is_dotted = given.model.name, "." in given.model.name.partition(":")[0]
-    has_weights = given.path or given.model.options.get("pretrained") or is_dotted
-    if given.head != "own" and not has_weights:
+    given_or_built = given.path or given.model.own_file or given.model.options.get("pretrained")
+    if given.head != "own" and not (given_or_built or is_dotted):
         raise UnderstudyError(
             f"teacher.head={given.head} learns a head on a trained network, and {name} has random "
             f"weights: set teacher.path to its weights, or to `{PRETRAINED}` for those of its name"

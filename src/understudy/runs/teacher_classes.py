@@ -31,10 +31,7 @@ _REMEDY = (
 
 
 def with_teacher_classes(
-    config: RunConfig,
-    images: TrainingData,
-    observer: Observer = SILENT,
-    earlier: RunConfig | None = None,
+    config: RunConfig, images: TrainingData, observer: Observer = SILENT
 ) -> RunConfig:
     """The configuration with the names of given teachers' outputs, where they are not the classes
     of the images in their order.
@@ -43,7 +40,6 @@ def with_teacher_classes(
         config: as the user has it.
         images: of the run.
         observer: gets a line for each given teacher: what was matched.
-        earlier: of the run that is resumed: files that it read may be gone.
 
     Raises:
         UnderstudyError: if a class of the images is missing or ambiguous, or classes differ in
@@ -53,7 +49,6 @@ def with_teacher_classes(
     if given.head != "own":
         return config
     parts = _parts(given)
-    before = () if earlier is None else _parts(earlier.teacher)
     found: list[ClassList] = []
     for number, part in enumerate(parts):
         model = part.model or given.model
@@ -61,10 +56,9 @@ def with_teacher_classes(
         if path is None:
             found.append(part.classes)
             continue
-        known = before[number].classes if len(before) == len(parts) else None
         names = _Names(images, config.teacher_inputs, model, path, part.classes)
         name = f"member{number + 1}" if given.members else "teacher"
-        found.append(names.resolved(name, known, observer))
+        found.append(names.resolved(name, observer))
     return replace(config, teacher=_with_classes(given, found))
 
 
@@ -97,7 +91,7 @@ class _Names:
     path: str
     given: ClassList
 
-    def resolved(self, name: str, earlier: ClassList, observer: Observer) -> ClassList:
+    def resolved(self, name: str, observer: Observer) -> ClassList:
         """Names that differ from the classes of the images, or that were configured.
 
         Raises:
@@ -105,7 +99,7 @@ class _Names:
         """
         is_gone = self.path != PRETRAINED and not Path(self.path).exists()
         if is_gone and self.given is None:
-            return earlier  # of a new run: its weights are missed by name next
+            return None  # its weights are missed by name next
         names = self._listed()
         if names is None:
             names, count = self._recorded()

@@ -13,7 +13,7 @@ from understudy.evaluation.students import choose_student
 from understudy.events import SILENT, Observer
 from understudy.execution.registry import BACKENDS
 from understudy.methods.base import NEEDS
-from understudy.runs.folder import load_run
+from understudy.runs.folder import earlier_config
 from understudy.runs.given_inputs import resolved_plan
 from understudy.runs.plan import Arm, RunPlan, resolve_plan
 from understudy.runs.precheck import Precheck
@@ -192,13 +192,13 @@ def make_sweep_spec(
     resolve_device(options.device)
     resolve_plan(config)  # a bad option is refused before any image is decoded
     data, test = prepare_data(config.data)
-    begun = options.resume and folder.run.config.exists()
-    config = with_student(config, data, folder.path if begun else None, observer)
+    earlier = earlier_config(folder.run) if options.resume else None
+    config = with_student(config, data, earlier, observer)
     dimensions = with_students(
         dimensions, lambda name: choose_student(name, data.image, data.num_classes, observer)
     )
     search = replace(search, space=dimensions)
-    plan = resolved_plan(config, data, observer, load_run(folder.path) if begun else None)
+    plan = resolved_plan(config, data, observer, earlier)
     _check_trials(plan, dimensions, data, options.resume)
     return SweepSpec(plan, search, folder, final_seeds, options, data, len(test))
 
