@@ -17,7 +17,7 @@ from understudy.methods.base import Method, MethodConfig, MethodContext, NoStage
 from understudy.models.base import Classifier, Outputs
 from understudy.models.foreign import ForeignClassifier
 from understudy.models.modes import evaluating
-from understudy.models.stages import propose_stages, stage_setting
+from understudy.models.stages import propose_stages
 from understudy.teachers.base import Teacher
 from understudy.teachers.cached import live_or_cached
 from understudy.teachers.frozen import FrozenTeacher
@@ -167,13 +167,12 @@ def build_training(
     return method, teacher
 
 
-def _proposed(student: Classifier, teacher: FrozenTeacher | None, role: str) -> str:
-    """The setting with stages that a network of another library could have; empty for others."""
+def _proposed(student: Classifier, teacher: FrozenTeacher | None, role: str) -> tuple[str, ...]:
+    """The stages that a network of another library could have; empty for others."""
     network = student if role == "student" or teacher is None else teacher.model
     if not isinstance(network, ForeignClassifier):
-        return ""
-    found = propose_stages(network.model, network.image)
-    return stage_setting(role, found) if found else ""
+        return ()
+    return propose_stages(network.model, network.image)
 
 
 def _set_curriculum(
