@@ -13,13 +13,8 @@ from torch.utils.data import TensorDataset
 
 import understudy
 from understudy.api import Student
-from understudy.api.inputs import (
-    RunOptions,
-    classifier,
-    image_channels,
-    split_options,
-    unwrapped,
-)
+from understudy.api.inputs import RunOptions, split_options
+from understudy.api.networks import classifier, image_channels, unwrapped
 from understudy.config.schema import TrainConfig
 from understudy.data.dataset import SealedSplit
 from understudy.data.in_memory import DataOptions

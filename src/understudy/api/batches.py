@@ -5,14 +5,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from understudy.api.inputs import (
-    check_roles,
-    checked_seed,
-    classifier,
-    data_options,
-    image_channels,
-    training_data,
-)
+from understudy.api.inputs import check_roles, checked_seed, data_options, training_data
+from understudy.api.networks import classifier, image_channels
 from understudy.api.student import Student
 from understudy.api.teacher import as_teachers, freeze
 from understudy.data.loader import Batch, TrainBatches, plain_batches

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from understudy.api.images import logits_of, spec_of
-from understudy.api.inputs import checked_module, default_config, image_channels
+from understudy.api.inputs import default_config
 from understudy.api.measured import split_of
+from understudy.api.networks import checked_module, image_channels
 from understudy.api.student import Student
 from understudy.api.teacher import Teacher
 from understudy.config.schema import DataConfig

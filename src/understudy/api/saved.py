@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from understudy.api.inputs import unwrapped
+from understudy.api.networks import unwrapped
 from understudy.data.preprocess import VERSION, Preprocessing
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError, one_line

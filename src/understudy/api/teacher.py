@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from understudy.api.inputs import checked_module, default_config
+from understudy.api.inputs import default_config
+from understudy.api.networks import checked_module
 from understudy.api.student import Student
 from understudy.api.teacher_network import ClassNames, checked_names, teacher_network
 from understudy.config.schema import DataConfig, Interpolation

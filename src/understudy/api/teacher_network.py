@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from understudy.api.inputs import classifier
+from understudy.api.networks import classifier
 from understudy.data.names import listed
 from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError

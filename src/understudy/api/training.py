@@ -12,15 +12,12 @@ from understudy.api.following import following
 from understudy.api.inputs import (
     RunOptions,
     check_roles,
-    check_trainable,
-    checked_module,
     checked_seed,
-    classifier,
-    image_channels,
     parsed_method,
     split_options,
     training_data,
 )
+from understudy.api.networks import check_trainable, checked_module, classifier, image_channels
 from understudy.api.student import Student
 from understudy.api.teacher import Teacher, as_teachers, check_separate, described, freeze
 from understudy.config.schema import TrainConfig
