@@ -130,6 +130,9 @@ def _check_training(command: str, given: dict[str, Any], complete: bool) -> None
     space, plain = split_overrides(settings) if command == "sweep" else ([], settings)
     if "seeds" in given:
         plain.append(f"seeds=[{given['seeds']}]")
+    inputs = given.get("inputs")
+    if inputs is not None and inputs.weights is not None:
+        plain.append(f"teacher.path={inputs.weights}")
     config = load_config(given["recipe"], plain)
     plan = resolve_plan(config)
     for arm in plan.arms.values():

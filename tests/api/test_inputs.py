@@ -118,6 +118,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"teacher": (PIXELS, np.arange(8)), "data": tiny_net(0)},
         r"the teacher is tuple, which is data: call distill\(teacher, student, data\)",
     ),
+    "state dict": ({"teacher": tiny_net(0).state_dict()}, "the teacher is a state dict"),
     "data as student": ({"student": TENSORS}, r"the student is .*TensorDataset, which is data"),
     "network as data": ({"data": tiny_net(0)}, r"which is a network: call distill"),
     "optimizer as config": (

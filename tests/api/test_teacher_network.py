@@ -36,6 +36,12 @@ def test_names_that_a_network_records_are_used() -> None:
     assert isinstance(found, SelectedClasses) and found.index.tolist() == [2, 0, 1]
 
 
+def test_data_without_names_needs_them_for_a_teacher_with_names() -> None:
+    numbered = replace(tiny_data(size=16), class_names=("0", "1", "2"))
+    with pytest.raises(UnderstudyError, match=r"numbers \(0, 1, 2\).* class_names=\["):
+        teacher_network(tiny_net(), ["a", "b", "c"], numbered)
+
+
 @pytest.mark.parametrize(
     ("classes", "message"),
     [

@@ -94,8 +94,23 @@ def test_options_are_checked_like_a_recipe():
     with pytest.raises(UnderstudyError, match="method kd needs a teacher"):
         understudy.distill(None, plain_module(4), data, "kd", device="cpu", **QUICK)
     teacher = untrained(plain_module(4))
-    with pytest.raises(UnderstudyError, match=r"set student\.stages"):
+    with pytest.raises(
+        UnderstudyError, match=r"create_model\(student, 3, 3, \(16, 16\), stages=\["
+    ):
         understudy.distill(teacher, plain_module(4), data, "at", device="cpu", **QUICK)
+
+
+def test_own_modules_with_named_stages_teach_and_learn_their_maps():
+    data = tiny_data(num_images=48, size=16, num_classes=3)
+    teacher, student = (
+        understudy.create_model(plain_module(width), 3, 3, 16, stages=["1"]) for width in (8, 4)
+    )
+    given = understudy.Teacher(teacher, min_accuracy=0.0, mean=(0.5,) * 3, std=(0.25,) * 3)
+    method = {"name": "sp", "stages": [-1]}
+    result = understudy.distill(given, student, data, method, device="cpu", **QUICK)
+    assert result.network is student
+    with pytest.raises(UnderstudyError, match="ResNet has its own stages"):
+        understudy.create_model(understudy.create_model("resnet8"), stages=["stage1"])
 
 
 class Scaled(nn.Module):

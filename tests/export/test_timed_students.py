@@ -28,7 +28,7 @@ def test_the_first_that_is_fast_enough_is_chosen() -> None:
 def test_few_of_many_networks_are_measured() -> None:
     macs = list(range(100, 0, -1))
     chosen, times = first_within(macs, 50.5, lambda number: float(macs[number]))
-    assert chosen == 50 and len(times) <= 5
+    assert chosen == 50 and len(times) <= 30, "those that are not far above the limit, in order"
 
 
 def test_the_smallest_is_measured_first_and_alone_if_it_is_too_slow() -> None:

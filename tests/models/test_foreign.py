@@ -173,7 +173,7 @@ def test_one_of_our_classifiers_by_its_path_is_not_wrapped():
         ),
         ("somebodys_models:Tokens", {"in_channels": 1}, "does not run on 1x32x32 images"),
         ("somebodys_models:not_a_network", {}, "gives dict, not a torch module"),
-        ("torch.nn:Sequential", {}, r"gives logits of shape \[2, 3, 32, 32\] for 2 images"),
+        ("torch.nn:Sequential", {}, r"gives \[2, 3, 32, 32\] for 2 images, which are no"),
         ("torch.nn:Conv2d", {}, "cannot be built: TypeError: .*missing 2 required"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
 from understudy.models import build_model
 from understudy.runs.anatomy import look_at_network
+from understudy.terminal.network import show_network
 from understudy.training.weights import save_weights
 
 
@@ -33,6 +35,14 @@ def own_code(monkeypatch: pytest.MonkeyPatch) -> None:
     module.net = net  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "own_code", module)
     monkeypatch.setenv("COLUMNS", "100")
+
+
+def test_a_name_between_colons_is_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", "teacher", "own_code:net"]) == 0
+    assert "own_code:net:" in capsys.readouterr().out
+    factory = look_at_network("own_code:net")
+    show_network(replace(factory, name="own_code:factory"), "teacher")
+    assert "own_code:factory:" in capsys.readouterr().out
 
 
 def test_a_network_of_the_package() -> None:

@@ -16,6 +16,7 @@ from understudy.errors import UnderstudyError
 from understudy.files import write_bytes
 from understudy.methods import METHODS
 from understudy.models import build_model, deployed
+from understudy.runs.anatomy import look_at_network
 from understudy.runs.folder import RunFolder
 from understudy.runs.given import recorded
 from understudy.runs.plan import resolve_plan
@@ -140,6 +141,14 @@ def test_an_onnx_file_teaches_and_does_not_learn(images: Path, data: TrainingDat
     assert [ensemble.arm(f"member{n}").path is None for n in (1, 2)] == [False, True]
     student = config_for(images, student={"model": {"name": name}})
     assert "has no parameters to train: it can only be a teacher" in refusal(student, data)
+    maps = config_for(images, teacher={"model": {"name": name}}, method={"name": "sp"})
+    assert "an ONNX file gives logits alone: take a method that reads logits" in refusal(maps, data)
+    with pytest.raises(UnderstudyError, match="gives logits alone: take the network itself"):
+        resolve_plan(config_for(images, teacher={"model": {"name": name}, "head": "linear-probe"}))
+    weights = tmp_path / "w.pt"
+    torch.save(build_model("resnet14", 3).state_dict(), weights)
+    with pytest.raises(UnderstudyError, match="has weights of its own: leave it out"):
+        look_at_network(name, weights=weights)
 
 
 def test_what_was_unwrapped_is_shown_once(images: Path, data: TrainingData, tmp_path: Path):

@@ -43,7 +43,7 @@ def test_it_is_as_accurate_as_scikit_learn() -> None:
     reference = best.score(scaler.transform(test.features.numpy()), test.labels.numpy())
     assert accuracy(found, test) >= reference - 0.005
     assert accuracy(found, val) == found.val_accuracy
-    assert reference > 0.8
+    assert reference > 0.7, "it can be learnt: chance is 0.25"
 
 
 def test_the_strength_is_the_one_of_the_smallest_loss_on_validation() -> None:

@@ -1,6 +1,6 @@
 """Use and measure a network: any module, or the result of a training with its normalisation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from understudy.data.dataset import Split
 from understudy.errors import UnderstudyError, one_line
 from understudy.evaluation.metrics import evaluate as measure
 from understudy.models.base import Classifier
+from understudy.models.foreign import ForeignClassifier
 from understudy.models.modes import evaluating
 from understudy.models.normalisation import Normalisation, known_normalisation
 from understudy.models.registry import build_model, deployed
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def create_model(
-    name: str,
+    name: str | nn.Module,
     num_classes: int = 10,
     in_channels: int = 3,
     image_size: int | tuple[int, int] = 32,
@@ -44,7 +45,8 @@ def create_model(
 
     Args:
         name: one of :func:`understudy.list_models`, or ``timm:NAME``, ``torchvision:NAME``,
-            ``hf:NAME``, ``package.module:callable``.
+            ``hf:NAME``, ``package.module:callable``; or a module of your own, which shows the maps
+            of ``stages`` to methods that compare them (its weights are shared).
         num_classes: number of logits, at least 2.
         in_channels: channels of the images.
         image_size: pixels, one number for square images or (height, width); at least 16.
@@ -57,17 +59,48 @@ def create_model(
         UnderstudyError: for an unknown name or option, a value that does not fit, a network that
             cannot be built, or a file that is missing, damaged or of another network.
     """
-    model = build_model(
-        name,
-        num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-        stages=tuple(stages),
-        options=options,
-    )
+    model: Classifier
+    if isinstance(name, nn.Module):
+        model = _staged(name, num_classes, in_channels, image_size, tuple(stages), options)
+    else:
+        model = build_model(
+            name,
+            num_classes,
+            in_channels=in_channels,
+            image_size=image_size,
+            stages=tuple(stages),
+            options=options,
+        )
     if weights is not None:
         load_weights(Path(weights), deployed(model))
     return model
+
+
+def _staged(
+    network: nn.Module,
+    num_classes: int,
+    in_channels: int,
+    image_size: int | tuple[int, int],
+    stages: tuple[str, ...],
+    options: Mapping[str, Any],
+) -> Classifier:
+    """A module that is built already, with stages."""
+    module = checked_module("network", network)
+    kind = type(module).__name__
+    if options:
+        raise UnderstudyError(f"{kind} is built already: remove {', '.join(options)}")
+    if isinstance(module, Classifier):
+        if not isinstance(module, ForeignClassifier):
+            raise UnderstudyError(f"{kind} has its own stages: use it as it is")
+        module = module.model
+    return ForeignClassifier(
+        module,
+        num_classes,
+        name=kind,
+        in_channels=in_channels,
+        image_size=image_size,
+        stages=stages,
+    )
 
 
 def predict(

@@ -141,10 +141,21 @@ def check_roles(call: str, data: Any, **networks: Any) -> None:
         UnderstudyError: if data stands in the place of a network, or the other way round.
     """
     for role, value in networks.items():
+        if _is_state_dict(value):
+            raise UnderstudyError(
+                f"the {role} is a state dict, weights without a network: build the network and "
+                "call network.load_state_dict(...)"
+            )
         if _is_data(value):
             raise UnderstudyError(f"the {role} is {_kind(value)}, which is data: call {call}")
     if isinstance(data, nn.Module) or isinstance(getattr(data, "network", None), nn.Module):
         raise UnderstudyError(f"data is {_kind(data)}, which is a network: call {call}")
+
+
+def _is_state_dict(value: Any) -> bool:
+    if not isinstance(value, Mapping) or not value:
+        return False
+    return all(isinstance(entry, Tensor) for entry in value.values()) and "train" not in value
 
 
 def _is_data(value: Any) -> bool:

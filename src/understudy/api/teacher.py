@@ -22,7 +22,7 @@ from understudy.models.base import Classifier
 from understudy.models.class_matching import are_placeholders
 from understudy.models.ensemble import Ensemble
 from understudy.models.expects import Expects, expects, input_channels
-from understudy.models.normalisation import Normalisation, Source
+from understudy.models.normalisation import Normalisation, Source, bare
 from understudy.teachers.acceptance import TeacherCheck, least_teacher_accuracy, require_accuracy
 from understudy.teachers.frozen import FrozenTeacher, renormalisation
 from understudy.teachers.frozen import freeze as frozen_teacher
@@ -256,9 +256,10 @@ def _normalisation(
     if recorded.normalisation is not None and recorded.source is not None:
         return recorded.normalisation, recorded.source
     own = data.config if channels == data.image.channels else default_config(channels)
+    name = type(bare(teacher.network)).__name__
     warnings.warn(
-        f"the normalisation of the teacher {type(teacher.network).__name__} is not known: it is "
-        f"fed the data's, mean {own.mean} and std {own.std}; if it was trained with another, give "
+        f"the normalisation of the teacher {name} is not known: it is fed the data's, mean "
+        f"{own.mean} and std {own.std}; if it was trained with another, give "
         "understudy.Teacher(network, mean=..., std=...)",
         stacklevel=6,
     )
@@ -269,7 +270,7 @@ def _check(
     placed: _Placed, data: TrainingData, device: torch.device, precision: str
 ) -> TeacherCheck:
     inputs, val = placed.inputs, placed.images.val
-    name = type(placed.given.network).__name__
+    name = type(bare(placed.given.network)).__name__
     logits = predict(placed.network.to(device), val, inputs, device, precision=precision)
     hardly_meant = check_outputs(f"the teacher {name}", logits)
     reached, least = accuracy(logits, val.labels), placed.given.min_accuracy

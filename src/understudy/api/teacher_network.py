@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from understudy.api.inputs import classifier
+from understudy.data.names import listed
 from understudy.data.prepare import TrainingData
 from understudy.errors import UnderstudyError
 from understudy.models.base import Classifier
@@ -18,6 +19,10 @@ from understudy.models.selected import SelectedClasses
 
 ClassNames = Sequence[str] | str | Path | None
 """Names of a network's outputs in their order, or the file that lists them."""
+_REMEDY = (
+    "give the names of its outputs in their order by understudy.Teacher(network, classes=[...]), "
+    "or train a new last layer for it"
+)
 
 
 def teacher_network(network: nn.Module, classes: ClassNames, data: TrainingData) -> Classifier:
@@ -49,7 +54,13 @@ def teacher_network(network: nn.Module, classes: ClassNames, data: TrainingData)
         ) from error
     if not names:
         return placed
-    match = match_classes(names, data.class_names)
+    if are_placeholders(data.class_names) and not are_placeholders(names):
+        raise UnderstudyError(
+            f"the teacher's classes have names ({listed(names)}), and those of the data are "
+            f"numbers ({listed(data.class_names)}): give the data's names in the order of their "
+            "numbers, class_names=[...]"
+        )
+    match = match_classes(names, data.class_names, _REMEDY)
     return placed if match.is_identity else SelectedClasses(placed, match.index)
 
 

@@ -25,8 +25,9 @@ from understudy.api.student import Student
 from understudy.api.teacher import Teacher, as_teachers, check_separate, described, freeze
 from understudy.config.schema import TrainConfig
 from understudy.data.prepare import TrainingData, rule_of
+from understudy.errors import UnderstudyError
 from understudy.events import Observer
-from understudy.methods.base import MethodConfig
+from understudy.methods.base import MethodConfig, NoStages
 from understudy.methods.born_again import BornAgainConfig, generation_seed
 from understudy.methods.dml import fresh_copy
 from understudy.models.base import Classifier
@@ -154,8 +155,21 @@ def distill(
         observer.expect(generations * settings.epochs_run)
         if isinstance(chosen, BornAgainConfig):
             frozen = _earlier_generations(chosen, network, frozen, session)
-        trained = _fit(network, chosen, frozen, session, run.checkpoint)
+        try:
+            trained = _fit(network, chosen, frozen, session, run.checkpoint)
+        except NoStages as error:
+            raise _stages_in_python(error, prepared) from None
     return _student(trained, network, prepared, checks)
+
+
+def _stages_in_python(error: NoStages, data: TrainingData) -> UnderstudyError:
+    """The same in the words of this interface, where networks have no settings."""
+    role, stages = error.role, list(error.proposed) or ["layer1", "layer2"]
+    given = f"{data.num_classes}, {data.image.channels}, {data.image.size}"
+    return UnderstudyError(
+        f"{error.needs}, but the {role} shows none: name its modules by "
+        f"understudy.create_model({role}, {given}, stages={stages}){error.instead}"
+    )
 
 
 @dataclass(frozen=True)

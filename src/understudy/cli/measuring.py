@@ -204,5 +204,5 @@ def diagnose(
     page = write_diagnosis(diagnosis, run)
     if json_file is not None:
         write_bytes(json_file, diagnosis.to_json_text().encode())
-    Console().print(terminal_text(diagnosis))
+    Console(emoji=False).print(terminal_text(diagnosis))
     print(f"Diagnosis: {page}")

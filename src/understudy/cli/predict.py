@@ -96,7 +96,7 @@ def _classify(
     from understudy.terminal.progress import CountDisplay
 
     out = sys.stdout  # taken now: the display leads prints to standard error
-    console = Console(file=out)
+    console = Console(file=out, emoji=False)
     if form == "table" and not console.is_terminal:
         form = "lines"
     display, failures = CountDisplay("classifying"), 0

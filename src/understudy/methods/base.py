@@ -15,6 +15,7 @@ from understudy.data.loader import Batch
 from understudy.errors import UnderstudyError
 from understudy.methods.divergence import kd_loss
 from understudy.models.base import Classifier, Outputs
+from understudy.models.stages import stage_setting
 
 Needs = Literal["nothing", "logits", "embedding", "features"]
 NEEDS: tuple[Needs, ...] = get_args(Needs)
@@ -302,18 +303,21 @@ class NoStages(UnderstudyError):
     Attributes:
         role: ``student`` or ``teacher``.
         instead: another way out, appended to the message.
+        proposed: module paths that would serve, shallow to deep; empty if none are known.
     """
 
-    def __init__(self, needs: str, role: str, instead: str = "", setting: str = "") -> None:
-        self.needs, self.role, self.instead = needs, role, instead
-        such = f", such as {setting}" if setting else ""
+    def __init__(
+        self, needs: str, role: str, instead: str = "", proposed: tuple[str, ...] = ()
+    ) -> None:
+        self.needs, self.role, self.instead, self.proposed = needs, role, instead, proposed
+        such = f", such as {stage_setting(role, proposed)}" if proposed else ""
         super().__init__(
             f"{needs}, but the {role} shows none: set {role}.stages to its modules{such}{instead}"
         )
 
-    def proposing(self, setting: str) -> "NoStages":
-        """The same with a setting that would serve; unchanged if it is empty."""
-        return NoStages(self.needs, self.role, self.instead, setting)
+    def proposing(self, stages: tuple[str, ...]) -> "NoStages":
+        """The same with stages that would serve; unchanged if there are none."""
+        return NoStages(self.needs, self.role, self.instead, stages)
 
 
 def require_features(name: str, context: MethodContext) -> None:

@@ -47,7 +47,9 @@ class ClassMatch:
         return f"all of the teacher's {all_of_them} classes, in {order} order; by name"
 
 
-def match_classes(outputs: Sequence[str], classes: Sequence[str]) -> ClassMatch:
+def match_classes(
+    outputs: Sequence[str], classes: Sequence[str], remedy: str = _REMEDY
+) -> ClassMatch:
     """Find each class among the outputs of a network.
 
     Names are compared in Unicode's composed form; then without case and with ``_``, ``-`` and
@@ -58,6 +60,7 @@ def match_classes(outputs: Sequence[str], classes: Sequence[str]) -> ClassMatch:
     Args:
         outputs: names of the network's outputs, in their order.
         classes: of the images.
+        remedy: what to do if they do not match, for the message.
 
     Raises:
         UnderstudyError: naming the classes that no output stands for, or more than one.
@@ -77,7 +80,7 @@ def match_classes(outputs: Sequence[str], classes: Sequence[str]) -> ClassMatch:
         count = counted(len(missing), "class", "classes")
         raise UnderstudyError(
             f"the teacher, whose classes are {listed(outputs)}, has no output for {count} of the "
-            f"images: {listed(missing)}; {_REMEDY}"
+            f"images: {listed(missing)}; {remedy}"
         )
     shared = [output for output in set(index) if index.count(output) > 1]
     for output in shared:
@@ -85,7 +88,7 @@ def match_classes(outputs: Sequence[str], classes: Sequence[str]) -> ClassMatch:
         unclear.append(f"{listed(several)} (all of them {outputs[output]!r})")
     if unclear:
         raise UnderstudyError(
-            f"the teacher's classes cannot be matched without doubt: {listed(unclear)}; {_REMEDY}"
+            f"the teacher's classes cannot be matched without doubt: {listed(unclear)}; {remedy}"
         )
     return ClassMatch(tuple(index), len(outputs))
 

@@ -200,6 +200,11 @@ def probe(model: Classifier, num_classes: int | None, image: ImageSpec, label: s
     if num_classes is None and len(shape) == 2 and shape[0] == 2 and shape[1] > 1:
         return outputs
     if shape != (2, num_classes):
+        if len(shape) != 2 or shape[0] != 2:
+            raise UnderstudyError(
+                f"{label} gives {list(shape)} for 2 images, which are no logits [2, K]: wrap it in "
+                "a module that gives one logit for each class"
+            )
         classes = "any number of" if num_classes is None else num_classes
         raise OtherClassCount(
             f"{label} gives logits of shape {list(shape)} for 2 images of {classes} classes: "

@@ -318,9 +318,17 @@ def _with_weights(model: ModelConfig, path: str | None) -> ModelConfig:
 
 def _require_trunk(given: TeacherConfig) -> None:
     """Raises UnderstudyError for a new head on a network whose other weights are random."""
-    name, is_dotted = given.model.name, "." in given.model.name.partition(":")[0]
-    given_or_built = given.path or given.model.own_file or given.model.options.get("pretrained")
-    if given.head != "own" and not (given_or_built or is_dotted):
+    name = given.model.name
+    source, colon, _ = name.partition(":")
+    is_dotted = "." in source or (bool(colon) and source not in _LIBRARIES)
+    if given.head != "own" and given.model.own_file:
+        raise UnderstudyError(
+            f"teacher.head={given.head} needs the features before the last layer, and {name} gives "
+            "logits alone: take the network itself as the teacher, or name its outputs by "
+            "teacher.classes"
+        )
+    has_weights = given.path or given.model.options.get("pretrained") or is_dotted
+    if given.head != "own" and not has_weights:
         raise UnderstudyError(
             f"teacher.head={given.head} learns a head on a trained network, and {name} has random "
             f"weights: set teacher.path to its weights, or to `{PRETRAINED}` for those of its name"

@@ -15,7 +15,7 @@ _ABSENT = "–"
 
 def show_benchmark(results: DeployBenchmark) -> None:
     """Print what starts and files cost, the latencies, and what to know about both."""
-    console = Console()
+    console = Console(emoji=False)
     console.print(start_table(results))
     console.print(latency_table(results))
     for line in remarks(results):

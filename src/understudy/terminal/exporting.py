@@ -18,7 +18,7 @@ def show_export(results: ExportResults, folder: Path) -> None:
         results: of the export.
         folder: where the files are.
     """
-    console = Console()
+    console = Console(emoji=False)
     console.print(export_table(results))
     for file in results.files:
         for remark in remarks_of(file):

@@ -19,7 +19,7 @@ MOST_GROUPS = 10
 
 def show_inspection(found: Inspection) -> None:
     """Print what was read, the counts of each class, what is wrong, and what is good to know."""
-    console = Console()
+    console = Console(emoji=False)
 
     def line(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)

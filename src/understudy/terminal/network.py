@@ -19,7 +19,7 @@ def show_network(found: Anatomy, role: str) -> None:
         found: the network.
         role: ``teacher`` or ``student``, whose settings are named.
     """
-    console = Console()
+    console = Console(emoji=False)
 
     def line(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -72,7 +72,7 @@ class CountDisplay(Display):
     """
 
     def __init__(self, title: str, console: Console | None = None) -> None:
-        console = console or Console(file=sys.stderr)
+        console = console or Console(file=sys.stderr, emoji=False)
         text, left = TextColumn("{task.description}"), TimeRemainingColumn()
         bars = Bars(text, BarColumn(), MofNCompleteColumn(), left, console=console)
         super().__init__(bars, console)
@@ -109,7 +109,7 @@ class RunDisplay(Display):
         clock: Callable[[], float] = time.monotonic,
         whole: str = "all trainings",
     ) -> None:
-        console = console or Console(file=sys.stderr)
+        console = console or Console(file=sys.stderr, emoji=False)
         fields = [TextColumn(f"{{task.fields[{name}]}}") for name in ("epoch", "rate", "accuracy")]
         text, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
         bars = Bars(SpinnerColumn(), text, BarColumn(), *fields, left, console=console)

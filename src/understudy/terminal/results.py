@@ -37,7 +37,7 @@ _TERMINAL_HEADINGS = {
 
 def show_run(results: RunResults) -> None:
     """Print the table of a run and the verdict of each comparison."""
-    Console().print(run_table(results))
+    Console(emoji=False).print(run_table(results))
     for comparison in results.comparisons:
         print(comparison.verdict)
     for sentence in slice_sentences(results):
@@ -122,7 +122,7 @@ def _terminal_cells(view: SweepView, trial: Trial, separate: bool) -> list[str]:
 
 def show_sweep(results: SweepResults) -> None:
     """Print the best trials and what the sweep found on standard output."""
-    console = Console()
+    console = Console(emoji=False)
     console.print(sweep_table(results))
     for sentence, _ in conclusions(SweepView.of(results)):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)

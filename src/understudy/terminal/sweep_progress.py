@@ -30,7 +30,7 @@ class SweepDisplay(Display):
     def __init__(
         self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        console = console or Console(file=sys.stderr)
+        console = console or Console(file=sys.stderr, emoji=False)
         names = ("news", "left")
         fields = [TextColumn(f"{{task.fields[{name}]}}") for name in names]
         text = TextColumn("{task.description}")

@@ -87,7 +87,7 @@ def print_metrics(measured: Mapping[str, Metrics]) -> None:
     for name, metrics in measured.items():
         note = chance_note(name, [metrics])
         if note:
-            Console().print(note, markup=False, highlight=False)
+            Console(emoji=False).print(note, markup=False, highlight=False)
 
 
 def print_per_class(measured: Mapping[str, Metrics], class_names: Sequence[str] = ()) -> None:
@@ -202,4 +202,4 @@ def without(entry: Mapping[str, Any], *keys: str) -> dict[str, Any]:
 
 def _print(made: Table) -> None:
 
-    Console().print(made)
+    Console(emoji=False).print(made)

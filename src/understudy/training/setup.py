@@ -17,7 +17,9 @@ from understudy.methods.base import Method, MethodConfig, MethodContext, NoStage
 from understudy.models.base import Classifier, Outputs
 from understudy.models.foreign import ForeignClassifier
 from understudy.models.modes import evaluating
-from understudy.models.stages import propose_stages, stage_setting
+from understudy.models.normalisation import bare
+from understudy.models.onnx_network import OnnxNetwork
+from understudy.models.stages import propose_stages
 from understudy.teachers.base import Teacher
 from understudy.teachers.cached import live_or_cached
 from understudy.teachers.frozen import FrozenTeacher
@@ -157,6 +159,8 @@ def build_training(
     try:
         method = build_method(options, student, context)
     except NoStages as error:
+        if frozen is not None and error.role == "teacher":
+            _refuse_onnx(error, frozen)
         raise error.proposing(_proposed(student, frozen, error.role)) from None
     method.to(fabric.device)
     teacher: Teacher | None = None
@@ -167,13 +171,21 @@ def build_training(
     return method, teacher
 
 
-def _proposed(student: Classifier, teacher: FrozenTeacher | None, role: str) -> str:
-    """The setting with stages that a network of another library could have; empty for others."""
+def _refuse_onnx(error: NoStages, teacher: FrozenTeacher) -> None:
+    """Raises UnderstudyError for a teacher that no setting gives stages."""
+    if isinstance(bare(teacher.model), OnnxNetwork):
+        raise UnderstudyError(
+            f"{error.needs}, and an ONNX file gives logits alone: take a method that reads logits, "
+            "such as kd or dist (understudy methods)"
+        ) from None
+
+
+def _proposed(student: Classifier, teacher: FrozenTeacher | None, role: str) -> tuple[str, ...]:
+    """The stages that a network of another library could have; empty for others."""
     network = student if role == "student" or teacher is None else teacher.model
     if not isinstance(network, ForeignClassifier):
-        return ""
-    found = propose_stages(network.model, network.image)
-    return stage_setting(role, found) if found else ""
+        return ()
+    return propose_stages(network.model, network.image)
 
 
 def _set_curriculum(

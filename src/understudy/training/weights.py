@@ -4,9 +4,10 @@ from pathlib import Path
 
 from torch import nn
 
+from understudy.errors import UnderstudyError
 from understudy.files import replacing
 from understudy.models.checkpoints import read_checkpoint
-from understudy.models.fitting import load
+from understudy.models.fitting import fit, load
 from understudy.models.onnx_network import OnnxNetwork
 
 
@@ -40,4 +41,9 @@ def load_weights(path: Path, model: nn.Module, remedy: str = "", *, except_for: 
     """
     if isinstance(model, OnnxNetwork) and model.is_file(path):
         return ""
-    return load(read_checkpoint(path), model, remedy, except_for=except_for)
+    checkpoint = read_checkpoint(path)
+    if isinstance(model, OnnxNetwork) and not fit(checkpoint, model).is_complete:
+        raise UnderstudyError(
+            f"{path} is not for an ONNX file, which has weights of its own: leave it out"
+        )
+    return load(checkpoint, model, remedy, except_for=except_for)
