@@ -127,7 +127,9 @@ def run_experiment(
             observer.expect(run.arm.epochs, run.name)
     finished: dict[str, ArmResult] = {}
     after_teachers = start
-    goes_on = given.go_on or config.teacher.go_on or _has_taught(plan, folder, trained, given)
+    # Of a run that had ended, as before a further seed, that was decided then.
+    has_ended = given.resume and folder.results.exists()
+    goes_on = given.go_on or config.teacher.go_on or has_ended
     judge = _Judge(plan, goes_on, observer)
     for wave in waves:
         trainings = [
@@ -184,14 +186,6 @@ def _show_images(data: TrainingData, folder: RunFolder, observer: Observer) -> N
     record_inspection(data, folder)
     for line in headline(data.inspection):
         observer.message(line)
-
-
-def _has_taught(
-    plan: RunPlan, folder: RunFolder, runs: Sequence[ArmRun], given: ExperimentOptions
-) -> bool:
-    """Whether the teacher of the run that is resumed has taught already: that was decided then."""
-    taught = [run for run in runs if plan.learns_from_teacher(run.arm)]
-    return given.resume and any(folder.result(run.name).exists() for run in taught)
 
 
 @dataclass

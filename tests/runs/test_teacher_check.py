@@ -14,8 +14,8 @@ from understudy.config.schema import RunConfig
 from understudy.errors import UnderstudyError
 from understudy.evaluation.metrics import metrics
 from understudy.evaluation.results import Metrics
-from understudy.experiment import run_experiment
-from understudy.runs.folder import RunFolder
+from understudy.experiment import run_experiment, train_arm
+from understudy.runs.folder import RunFolder, load_run
 from understudy.runs.plan import resolve_plan
 from understudy.runs.teacher_check import measured_line, teacher_advantage
 
@@ -106,6 +106,9 @@ def test_a_poor_teacher_stops_the_run_before_it_teaches_and_go_on_continues(
     folder = RunFolder(out)
     assert folder.result("baseline-seed0").exists() and folder.result("teacher-seed0").exists()
     assert not folder.arm("distilled-seed0").exists() and not folder.results.exists()
+    assert main([*command, "--resume"]) == 2
+    # A student that has finished side by side with the last baseline decides nothing.
+    train_arm(load_run(out), "distilled", 0, out, device="cpu")
     assert main([*command, "--resume"]) == 2
     assert main([*command, "--resume", "--go-on"]) == 0
     assert "it will teach its mistakes" in capsys.readouterr().err

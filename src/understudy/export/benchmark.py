@@ -130,8 +130,10 @@ def benchmark_training(
         if teacher.preprocessing == source.deployable.preprocessing:
             networks["teacher"] = teacher
         else:
-            seen = teacher.preprocessing.image
-            observer.message(f"the teacher is left out: it takes other images, {seen}")
+            rule = teacher.preprocessing
+            observer.message(
+                f"the teacher is left out: it takes other images, {rule.image} by {rule.filter}"
+            )
     results = benchmark_networks(
         networks,
         Examples(train=source.data.train, val=source.data.val),
