@@ -326,4 +326,8 @@ def train_arm(
         for run in runs
     ]
     with SequentialBackend(device=device, threads=None, observer=observer) as backend:
-        return finish_all(trainings, backend, observer)[own.name]
+        results = finish_all(trainings, backend, observer)
+    for run in runs:
+        if run.arm.role == "teacher":
+            observer.message(measured_line(run, results[run.name].val))
+    return results[own.name]
