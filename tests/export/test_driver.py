@@ -309,6 +309,6 @@ def test_an_onnx_teacher_is_a_file_already(tmp_path: Path) -> None:
     network = OnnxNetwork(write(tmp_path / "t.onnx"))
     run = SimpleNamespace(name="teacher-seed0", arm=SimpleNamespace(path="t.onnx"))
     source: Any = SimpleNamespace(run=run, deployable=SimpleNamespace(network=network))
-    with pytest.raises(UnderstudyError, match="is an ONNX file already: take t.onnx"):
+    with pytest.raises(UnderstudyError, match=r"is an ONNX file already: take t\.onnx"):
         export_training(source, [FORMATS["onnx"]], tmp_path / "out")
     assert not (tmp_path / "out").exists()
