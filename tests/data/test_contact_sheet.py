@@ -50,6 +50,14 @@ def test_views_are_those_of_the_augmentation() -> None:
     assert mirrored.shape == sheet_of(split, names).shape
 
 
+def test_grey_images_are_drawn_grey() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 1), dtype=np.uint8)
+    grey = Split.from_arrays(pixels, np.arange(6) % 2)
+    colour = Split.from_arrays(pixels.repeat(3, 3), np.arange(6) % 2)
+    names = ["ants", "bees"]
+    np.testing.assert_array_equal(sheet_of(grey, names), sheet_of(colour, names))
+
+
 def test_same_images_give_the_same_bytes() -> None:
     split, augment = split_of(3), AugmentConfig(mix="cutmix", photometric=2)
     names = ["a", "b", "c"]

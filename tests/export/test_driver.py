@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from understudy.export.formats import FORMATS, Format, formats_of
 from understudy.export.gate import Limits
 from understudy.export.settings import QuantisationSettings
 from understudy.export.source import TorchRuntime, TrainedSource, find_training, open_source
+from understudy.models.onnx_network import OnnxNetwork
 from understudy.runs.exported import read_export
 from understudy.runs.folder import RunFolder
 
@@ -297,3 +299,16 @@ def test_unknown_format_is_refused(names: str, message: str) -> None:
 
 def test_every_format_has_a_file_of_its_own() -> None:
     assert len({entry.file for entry in FORMATS.values()}) == len(FORMATS)
+
+
+def test_an_onnx_teacher_is_a_file_already(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from tests.models.test_onnx_network import write
+
+    network = OnnxNetwork(write(tmp_path / "t.onnx"))
+    run = SimpleNamespace(name="teacher-seed0", arm=SimpleNamespace(path="t.onnx"))
+    source: Any = SimpleNamespace(run=run, deployable=SimpleNamespace(network=network))
+    with pytest.raises(UnderstudyError, match=r"is an ONNX file already: take t\.onnx"):
+        export_training(source, [FORMATS["onnx"]], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -169,7 +169,7 @@ def _spread(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def _columns(split: Split, augment: AugmentConfig, seed: int, layout: _Layout) -> list[np.ndarray]:
-    """uint8 ``[N, H, W, 3]`` for each column: the images, then one view of each."""
+    """uint8 ``[N, H, W, C]`` for each column: the images, then one view of each."""
     everything = torch.arange(len(split))
     images = split.gather(everything)
     small = Split(images.permute(0, 3, 1, 2), split.labels)
@@ -188,7 +188,9 @@ def _paste(sheet: Image.Image, columns: Sequence[np.ndarray], row: int, layout: 
     """The pictures of a class, one below the other from ``row`` on."""
     for column, images in enumerate(columns):
         for number, pixels in enumerate(images):
-            drawn = _enlarged(Image.fromarray(pixels), layout.cell)
+            is_grey = pixels.shape[2] == 1
+            picture = Image.fromarray(pixels[..., 0] if is_grey else pixels)
+            drawn = _enlarged(picture, layout.cell)
             sheet.paste(drawn, layout.place(row + number, column))
 
 

@@ -37,6 +37,8 @@ from understudy.export.qat import tune
 from understudy.export.source import TorchRuntime, TrainedSource
 from understudy.export.web.samples import Sample, differing
 from understudy.files import write_json
+from understudy.models.onnx_network import OnnxNetwork
+from understudy.models.registry import deployed
 from understudy.runs.exported import read_export_file
 
 REJECTED = "REJECTED-"
@@ -102,6 +104,9 @@ def export_training(
 ) -> ExportResults:
     """Write the network of a run's training; arguments, result and errors as for
     :func:`export_network`."""
+    given = source.run.arm.path
+    if isinstance(deployed(source.deployable.network), OnnxNetwork):
+        raise UnderstudyError(f"{source.run.name} is an ONNX file already: take {given}")
     request = ExportRequest(
         name=source.run.name,
         deployable=source.deployable,
