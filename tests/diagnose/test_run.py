@@ -57,6 +57,7 @@ def config_for(
             "model": TEACHER,
             "path": teacher and str(teacher),
             "min_accuracy": 0.0,
+            "go_on": True,
             "train": {"epochs": 4, "batch_size": 32},
         },
         "student": {

@@ -59,6 +59,7 @@ def recipe(photos: Path, weights: Path) -> RunConfig:
             "model": {"name": f"timm:{VIT}", "options": SLIM},
             "path": str(weights),
             "min_accuracy": 0.0,
+            "go_on": True,
         },
         "student": {"model": {"name": "founding_student"}},
         "train": {"epochs": 2, "batch_size": 16},

@@ -107,10 +107,12 @@ def test_each_arm_has_the_results_of_its_seeds_in_their_order(done):
     }
 
 
-def test_the_teachers_are_trained_first_then_each_seeds_students(done):
+def test_teachers_come_first_then_baselines_then_each_seeds_taught_students(done):
     ended = sorted(done[0].glob("arms/*/result.json"), key=lambda path: path.stat().st_mtime_ns)
-    students = [f"{arm}-seed{seed}" for seed in SEEDS for arm in ARMS[1:]]
-    assert [path.parent.name for path in ended] == ["teacher-seed3", "teacher-seed1", *students]
+    plain = [f"baseline-seed{seed}" for seed in SEEDS]
+    taught = [f"{arm}-seed{seed}" for seed in SEEDS for arm in ARMS[1:] if arm != "baseline"]
+    names = [path.parent.name for path in ended]
+    assert names == ["teacher-seed3", "teacher-seed1", *plain, *taught]
 
 
 def test_the_figures_of_a_split_are_those_of_its_predictions(done):
