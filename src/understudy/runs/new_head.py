@@ -13,7 +13,6 @@ from understudy.data.loader import TrainBatches
 from understudy.data.prepare import TrainingData
 from understudy.data.sampling import balanced_weights
 from understudy.events import SILENT, Observer
-from understudy.kernels.allocator import keep_freed_memory
 from understudy.models.base import Classifier
 from understudy.models.heads import Head, find_head, set_head
 from understudy.runs.arms import Arm, ArmRun
@@ -68,7 +67,6 @@ def learn_head(run: ArmRun, data: TrainingData, fabric: "Fabric", options: HeadO
     head = find_head(network, data.image, arm.model.name)
     load_given(network, arm, head.path)
     network.to(fabric.device).eval()
-    keep_freed_memory()  # large maps: the kernel would clear their pages in every pass
     solved = _solve(network, head, arm, data, fabric, options)
     set_head(network, head, solved.weight, solved.bias)
     options.observer.message(
