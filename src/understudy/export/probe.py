@@ -4,7 +4,6 @@ A job comes in as a file of JSON and its result leaves as one, since runtimes pr
 """
 
 import importlib
-import json
 import os
 import sys
 import time
@@ -16,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from understudy.cores import available_cores
-from understudy.errors import UnderstudyError, one_line
 from understudy.evaluation.deploy_results import Start
 from understudy.export.contenders import CONTENDERS
-from understudy.files import from_json, write_json
+from understudy.export.job_file import carry_out
 
 MEGABYTE = 1e6
 _ENERGY_SECONDS = 1.0
@@ -210,17 +208,14 @@ _MEASURES: Mapping[str, Callable[[Job], Any]] = {"start": start, "turns": take_t
 
 def main(measure: str, job_file: str, result_file: str) -> int:
     """Measure what a file describes, bound to as many cores as threads."""
-    try:
-        content = json.loads(Path(job_file).read_bytes())
-        job = from_json(Job, content, job_file, "this is a mistake in understudy")
+
+    def bound(job: Job) -> Any:
         if hasattr(os, "sched_setaffinity"):
             # Some runtimes take the cores that they find, whatever the number of threads.
             os.sched_setaffinity(0, set(available_cores()[-job.threads :]))
-        write_json(Path(result_file), _MEASURES[measure](job))
-    except UnderstudyError as error:
-        print(one_line(error), file=sys.stderr)
-        return 2
-    return 0
+        return _MEASURES[measure](job)
+
+    return carry_out(Job, bound, job_file, result_file)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ understudy.export.timed_students``.
 A job comes in as a file of JSON and its result leaves as one, since runtimes print what they like.
 """
 
-import json
 import statistics
 import sys
 import tempfile
@@ -18,11 +17,10 @@ import numpy as np
 from understudy.data.dataset import Split
 from understudy.data.preprocess import Preprocessing
 from understudy.data.spec import ImageSpec
-from understudy.errors import UnderstudyError, one_line
 from understudy.evaluation.stopwatch import Job, Timed
 from understudy.export.contenders import contenders_of
 from understudy.export.deployable import Deployable, Examples
-from understudy.files import from_json, write_json
+from understudy.export.job_file import carry_out
 from understudy.models.normalisation import Normalisation
 from understudy.models.registry import build_model
 
@@ -132,14 +130,7 @@ def _noise(image: ImageSpec, num_classes: int) -> Examples:
 
 def main(job_file: str, result_file: str) -> int:
     """Measure what a file describes."""
-    try:
-        content = json.loads(Path(job_file).read_bytes())
-        job = from_json(Job, content, job_file, "this is a mistake in understudy")
-        write_json(Path(result_file), timed(job))
-    except UnderstudyError as error:
-        print(one_line(error), file=sys.stderr)
-        return 2
-    return 0
+    return carry_out(Job, timed, job_file, result_file)
 
 
 if __name__ == "__main__":
