@@ -325,9 +325,6 @@ def train_arm(
         Training(run.name, plan, run, folder, folder, final=True, resume=resume or run is not own)
         for run in runs
     ]
+    judge = _Judge(plan, True, observer)
     with SequentialBackend(device=device, threads=None, observer=observer) as backend:
-        results = finish_all(trainings, backend, observer)
-    for run in runs:
-        if run.arm.role == "teacher":
-            observer.message(measured_line(run, results[run.name].val))
-    return results[own.name]
+        return finish_all(trainings, backend, observer, judge)[own.name]

@@ -179,9 +179,7 @@ def probe(model: Classifier, num_classes: int | None, image: ImageSpec, label: s
     Raises:
         UnderstudyError: if it does not run on such images, or gives other logits.
     """
-    parameter = next(model.parameters(), torch.empty(0))
-    # A generator of its own: probing must not change the weights drawn for later models.
-    images = torch.rand(2, *image.shape, generator=torch.Generator().manual_seed(0)).to(parameter)
+    images = random_images(model, image)
     try:
         with evaluating(model), torch.no_grad():
             outputs = model.outputs(images)
@@ -212,6 +210,17 @@ def probe(model: Classifier, num_classes: int | None, image: ImageSpec, label: s
             shape[-1],
         )
     return outputs
+
+
+def random_images(network: nn.Module, image: ImageSpec) -> Tensor:
+    """Two images to try a network on, ``[2, C, H, W]`` in [0, 1], always the same.
+
+    They are on the network's device and of its type. The global random numbers do not change, nor
+    do the weights that are drawn from them for later networks.
+    """
+    parameter = next(network.parameters(), torch.empty(0))
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(2, *image.shape, generator=generator).to(parameter)
 
 
 class _Capture:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
 from understudy.models.base import Classifier
+from understudy.models.foreign import random_images
 from understudy.models.modes import evaluating
 
 
@@ -47,8 +48,7 @@ def find_head(network: Classifier, image: ImageSpec, name: str) -> Head:
     Raises:
         UnderstudyError: if no linear layer of pooled features gives the logits.
     """
-    parameter = next(network.parameters(), torch.empty(0))
-    images = torch.rand(2, *image.shape, generator=torch.Generator().manual_seed(0)).to(parameter)
+    images = random_images(network, image)
     calls: list[tuple[str, nn.Module, Tensor, Tensor]] = []
 
     def note(path: str) -> object:

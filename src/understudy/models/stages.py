@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from understudy.data.names import shown
 from understudy.data.spec import ImageSpec
 from understudy.errors import UnderstudyError
-from understudy.models.foreign import is_channels_last
+from understudy.models.foreign import is_channels_last, random_images
 from understudy.models.modes import evaluating
 
 MOST = 4
@@ -150,8 +150,7 @@ def _calls(network: nn.Module, image: ImageSpec) -> tuple[list[_Call], int]:
                     lambda module, given, made, path=path: end(path, module, given, made)
                 )
             )
-    parameter = next(network.parameters(), torch.empty(0))
-    images = torch.rand(2, *image.shape, generator=torch.Generator().manual_seed(0)).to(parameter)
+    images = random_images(network, image)
     try:
         with evaluating(network), torch.no_grad():
             result = network(images)

@@ -116,7 +116,9 @@ def _with_inputs(config: RunConfig, data: TrainingData, observer: Observer) -> T
     """The teacher with its size, filter, channels and normalisation; unchanged if they are the
     student's."""
     given = config.teacher
-    known = [_known(*network, data) for network in _given_networks(given)]
+    parts = given.members or (given,)
+    of_parts = [_known_of(part, given, data) for part in parts]
+    known = [one for one in of_parts if one is not None]
     size = size_of(given.image_size) or _agreed("image_size", [one.inputs.size for one in known])
     height, width = size or data.image.size
     filters = [one.inputs.interpolation for one in known]
@@ -133,7 +135,8 @@ def _with_inputs(config: RunConfig, data: TrainingData, observer: Observer) -> T
     inputs = replace(config, teacher=teacher).teacher_inputs
     fed = Normalisation(inputs.mean, inputs.std)
     if given.members:
-        members = (_with_normalisation(member, given, fed, data) for member in given.members)
+        pairs = zip(given.members, of_parts, strict=True)
+        members = (_with_normalisation(member, own, given, fed) for member, own in pairs)
         teacher = replace(teacher, members=tuple(members))
     elif known and given.mean is None and _differs(known[0].inputs.normalisation, fed):
         fed = known[0].inputs.normalisation or fed
@@ -145,14 +148,16 @@ def _with_inputs(config: RunConfig, data: TrainingData, observer: Observer) -> T
     return teacher
 
 
-def _given_networks(teacher: TeacherConfig) -> list[tuple[ModelConfig, str]]:
-    """Network of each teacher that comes with weights, and their file or ``pretrained``."""
-    parts = teacher.members or (teacher,)
-    files = ((part.model or teacher.model, part.path) for part in parts)
-    found = [(model, path or model.own_file) for model, path in files]
+def _known_of(
+    part: TeacherConfig | MemberConfig, teacher: TeacherConfig, data: TrainingData
+) -> _Known | None:
+    """What is known of a teacher or member that comes with weights; ``None`` if it is trained
+    here."""
+    model = part.model or teacher.model
+    path = part.path or model.own_file
     if teacher.head != "own":  # the network brings its other weights along, with or without a path
-        found = [(model, path or PRETRAINED) for model, path in found]
-    return [(model, path) for model, path in found if path is not None]
+        path = path or PRETRAINED
+    return None if path is None else _known(model, path, data)
 
 
 def _known(model: ModelConfig, path: str, data: TrainingData) -> _Known:
@@ -185,14 +190,12 @@ def _agreed(field: str, values: Sequence[Value | None]) -> Value | None:
 
 
 def _with_normalisation(
-    member: MemberConfig, teacher: TeacherConfig, fed: Normalisation, data: TrainingData
+    member: MemberConfig, known: _Known | None, teacher: TeacherConfig, fed: Normalisation
 ) -> MemberConfig:
     """A given member with the normalisation that is known of it, unless one is configured."""
-    model = member.model or teacher.model
-    path = member.path or model.own_file
-    if path is None or member.mean is not None or teacher.mean is not None:
+    if known is None or member.mean is not None or teacher.mean is not None:
         return member
-    own = _known(model, path, data).inputs.normalisation
+    own = known.inputs.normalisation
     if own is None or not _differs(own, fed):
         return member
     return replace(member, mean=own.mean, std=own.std)
